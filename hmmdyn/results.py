@@ -1,0 +1,337 @@
+"""What the stages hand to each other: frozen dataclasses and documented DataFrames, no behaviour.
+
+Everyone may import this module; it imports nothing of hmmdyn. Shapes use these letters: R runs,
+n checkpoints pooled over runs, K states, D features (metrics that enter the model).
+
+A *run key* is the pair of columns ``group, run``; ``seed`` is an integer or missing (``<NA>``).
+States are the integers 0 … K-1, in order of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+RUN_KEY = ["group", "run"]
+CHECKPOINT_KEY = ["group", "run", "step"]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing a user must be told: something left out, odd, or a limit of what can be said.
+
+    Attributes
+    ----------
+    stage : str
+        Where it was noticed: ``discovery``, ``reading``, ``outcomes``, ``metrics``, ``model`` or
+        ``statements``.
+    kind : str
+        ``left out`` (something found does not enter the analysis), ``odd`` (worth a look, nothing
+        was left out) or ``limit`` (what these data cannot tell).
+    subject : str
+        What it is about: a run, file, metric, state.
+    message : str
+        One plain sentence with the reason, and the remedy where there is one.
+    """
+
+    stage: str
+    kind: str
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True, order=True)
+class CheckpointFile:
+    """One checkpoint on disk. ``path`` is a file, or a folder for multi-file formats.
+
+    ``step`` is in the index's ``step_unit``. ``size`` in bytes and ``mtime_ns`` (modification
+    time, nanoseconds since the epoch) cover all the files of the checkpoint (sum and maximum).
+    ``format`` is a short human name: ``safetensors``, ``safetensors (sharded)``, ``npz``,
+    ``pytorch``, ``pytorch (sharded)``.
+    """
+
+    group: str
+    run: str
+    step: int
+    seed: int | None
+    path: Path
+    format: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class CheckpointIndex:
+    """What discovery found under ``root``.
+
+    ``checkpoints`` is sorted by (group, run, step), runs in natural order (``seed2`` before
+    ``seed10``). ``step_unit`` is ``step`` or ``epoch``.
+    """
+
+    root: Path
+    checkpoints: tuple[CheckpointFile, ...]
+    step_unit: str
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True)
+class OutcomeTable:
+    """Outcomes (loss, accuracy, …) logged beside the checkpoints, before they are joined.
+
+    ``table`` has ``group, run, step`` and one float64 column per outcome (NaN: not logged at that
+    step), sorted by run and step. ``sources`` maps each file read to the number of its rows used.
+    """
+
+    table: pd.DataFrame
+    sources: Mapping[str, int]
+    notices: tuple[Notice, ...] = ()
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Names of the outcome columns."""
+        return tuple(c for c in self.table.columns if c not in CHECKPOINT_KEY)
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """How raw metrics become dimensionless observations (Hu 2023, section 2.1).
+
+    ``kind`` is ``run`` (each run's own mean and deviation, taken from its first ``first``
+    checkpoints, all where None) or ``pooled`` (``mean`` and ``deviation``, shape (D,), over all
+    runs). Deviations are population deviations (ddof 0).
+    """
+
+    kind: str
+    first: int | None = None
+    mean: FloatArray | None = None
+    deviation: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Standardised metrics of all runs, pooled: runs contiguous, steps increasing within a run.
+
+    ``values`` has shape (n, D), dimensionless. ``lengths`` has shape (R,): checkpoints per run,
+    in the order of ``runs`` (columns ``group, run, seed``). ``steps`` has shape (n,).
+    """
+
+    values: FloatArray
+    lengths: IntArray
+    runs: pd.DataFrame
+    steps: IntArray
+    features: tuple[str, ...]
+    standardisation: Standardisation
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True)
+class HMMParameters:
+    """A Gaussian hidden Markov model.
+
+    ``startprob`` (K,), ``transmat`` (K, K) with rows summing to one, ``means`` (K, D),
+    ``covariances`` (K, D) for ``diag`` or (K, D, D) for ``full``; all in standardised units.
+    """
+
+    startprob: FloatArray
+    transmat: FloatArray
+    means: FloatArray
+    covariances: FloatArray
+    covariance_type: str
+
+    @property
+    def n_states(self) -> int:
+        """Number of hidden states, K."""
+        return len(self.startprob)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How the number of states was chosen.
+
+    Attributes
+    ----------
+    protocol : str
+        ``bic``: BIC on all runs. ``paper``: BIC on held-out runs (Hu 2023, section 2.1).
+    n_states : int
+        The K chosen: the least ``criterion`` among ``criteria``.
+    covariance_type : str
+        ``diag`` or ``full``.
+    criterion : str
+        The column of ``criteria`` that decided: ``bic`` or ``held_out_bic``.
+    criteria : DataFrame
+        One row per K: ``n_states, log_likelihood`` (nats, best valid restart), ``n_parameters,
+        bic, aic, held_out_bic`` (NaN unless the protocol holds runs out), ``n_valid`` restarts,
+        ``agreement`` (mean adjusted Rand index between the decoded states of the best valid
+        restart and each other valid one, NaN with fewer than two). NaN where no fit was valid.
+    attempts : DataFrame
+        One row per fit: ``n_states, restart, seed, log_likelihood, n_iterations, valid, reason``
+        (empty where valid).
+    held_out : tuple of str
+        Names (``group/run``) of the runs held out; empty under ``bic``.
+    """
+
+    protocol: str
+    n_states: int
+    covariance_type: str
+    criterion: str
+    criteria: pd.DataFrame
+    attempts: pd.DataFrame
+    held_out: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """When each run converged (METHOD: first step at which an outcome crosses a threshold).
+
+    Attributes
+    ----------
+    outcome, threshold, direction : str, float, str
+        Converged when ``outcome`` is ``above`` (>=) or ``below`` (<=) the threshold …
+    sustained : int
+        … at this many successive checkpoints (1: the first crossing).
+    how : str
+        In words, how outcome and threshold were chosen.
+    table : DataFrame
+        One row per run: ``group, run, seed, converged`` (bool), ``step`` (convergence step, or the
+        last step seen where the run is right-censored), ``last_step`` (of the run), ``time``
+        (``step`` as a fraction of the run's checkpoints, 0 … 1).
+    """
+
+    outcome: str
+    threshold: float
+    direction: str
+    sustained: int
+    how: str
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Convergence time on bag-of-states occupancy, least squares without intercept.
+
+    Hu 2023, section 2.3. ``coefficients`` has one row per state: ``state, coefficient,
+    std_error, ci_low, ci_high`` (95 %), ``p``. ``r_squared`` is centred (occupancies sum to one,
+    so the model holds an implicit constant); ``f_statistic`` and ``p`` belong to it; NaN where
+    the runs leave no degrees of freedom. ``warning`` says, in words, why the numbers must not be
+    over-read; ``n_censored`` runs enter with their last step.
+    """
+
+    coefficients: pd.DataFrame
+    r_squared: float
+    f_statistic: float
+    p: float
+    n_runs: int
+    n_censored: int
+    warning: str
+
+
+@dataclass(frozen=True)
+class Dissimilarity:
+    """Expected Wasserstein-1 distance between two runs' bags of states (Hu 2023, eq. 1).
+
+    ``emission``: ground cost is the Euclidean distance between emission means (standardised
+    units). ``total_variation``: ground cost 0/1 (dimensionless, 0 … 1). ``labels``: the paper's
+    own number, state labels as positions on a line; it changes when states are relabelled. All
+    NaN with fewer than two runs.
+    """
+
+    emission: float
+    total_variation: float
+    labels: float
+    n_runs: int
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything hmmdyn found about a set of runs: what the report renders.
+
+    Attributes
+    ----------
+    table : DataFrame
+        ``group, run, seed, step``, then ``metrics`` and ``outcomes`` in their raw units; sorted
+        by run (natural order) and step.
+    metrics, outcomes : tuple of str
+        Columns of ``table``.
+    features : tuple of str
+        Metrics that entered the model, D of them.
+    step_unit : str
+        ``step`` or ``epoch``.
+    parameters : HMMParameters
+        The model, states in order of time.
+    states : DataFrame
+        One row per checkpoint: ``group, run, seed, step, state`` (most likely path),
+        ``probability`` (smoothed, of that state).
+    state_summary : DataFrame
+        One row per state: ``state, n_checkpoints, share`` (of all checkpoints), ``n_runs``
+        (that visit it), ``median_time`` (median relative time 0 … 1 of its checkpoints),
+        ``first_step`` (median step at which runs first enter it), ``dwell`` (mean number of
+        successive checkpoints per visit), then ``mean_<outcome>`` per outcome, ``phase`` (a
+        label such as ``memorisation`` where the outcomes say so, else empty).
+    transitions : DataFrame
+        Edges of the training map, one row per pair of states that some decoded run takes:
+        ``from_state, to_state, probability`` (of the model), ``n_taken`` (times), ``n_runs``,
+        ``n_total`` (runs), ``n_converged`` (of n_runs), ``convergence_mean, convergence_se``
+        (convergence step of the converged runs that take it; NaN where none, se NaN with one).
+    influences : DataFrame
+        One row per edge and feature: ``from_state, to_state, rank`` (1 = most influential),
+        ``feature, influence`` (mean absolute derivative of the log posterior), ``movement``
+        (mean of to_state − mean of from_state, standard deviations).
+    change_points : DataFrame
+        One row per decoded change of state: ``group, run, seed, previous_step, step`` (first
+        checkpoint in the new state), ``from_state, to_state, probability`` (smoothed, of being
+        in from_state at previous_step and in to_state at step).
+    occupancy : DataFrame
+        One row per run: ``group, run, seed, state_0 …`` fractions of the run's checkpoints.
+    selection : Selection
+    dissimilarity : Dissimilarity
+    forking : bool
+        True unless the map's pruned graph is a line.
+    convergence : Convergence or None
+        None where no outcome is known.
+    regression : Regression or None
+        None where convergence is None or the runs are too few.
+    detours : DataFrame
+        One row per state: ``state, optional`` (some converged run never visits it),
+        ``n_converged_without, coefficient, p`` (of the regression), ``flag`` (the paper's
+        detour definition holds), ``reason`` (in words). Without a regression ``flag`` is
+        False everywhere and the reason says why.
+    notices : tuple of Notice
+    source : str
+        What was analysed, as the user named it.
+    options : Mapping
+        Every option that shaped the result, by its command-line name.
+    versions : Mapping
+        Package name -> version.
+    """
+
+    table: pd.DataFrame
+    metrics: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    features: tuple[str, ...]
+    step_unit: str
+    parameters: HMMParameters
+    states: pd.DataFrame
+    state_summary: pd.DataFrame
+    transitions: pd.DataFrame
+    influences: pd.DataFrame
+    change_points: pd.DataFrame
+    occupancy: pd.DataFrame
+    selection: Selection
+    dissimilarity: Dissimilarity
+    forking: bool
+    convergence: Convergence | None
+    regression: Regression | None
+    detours: pd.DataFrame
+    notices: tuple[Notice, ...]
+    source: str
+    options: Mapping[str, object] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
