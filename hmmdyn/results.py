@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+IntArray = NDArray[np.integer[Any]]
 
 RUN_KEY = ["group", "run"]
 CHECKPOINT_KEY = ["group", "run", "step"]
@@ -106,13 +107,13 @@ class Standardisation:
 
     ``kind`` is ``run`` (each run's own mean and deviation, taken from its first ``first``
     checkpoints, all where None) or ``pooled`` (``mean`` and ``deviation``, shape (D,), over all
-    runs). Deviations are population deviations (ddof 0).
+    runs; empty for ``run``). Deviations are population deviations (ddof 0).
     """
 
     kind: str
     first: int | None = None
-    mean: FloatArray | None = None
-    deviation: FloatArray | None = None
+    mean: FloatArray = field(default_factory=lambda: np.empty(0))
+    deviation: FloatArray = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,9 @@ class Selection:
         (empty where valid).
     held_out : tuple of str
         Names (``group/run``) of the runs held out; empty under ``bic``.
+    models : Mapping
+        The best valid fit per K, states in order of time; fitted to all runs under ``bic``, and
+        under ``paper`` to the runs not held out, except the chosen K, which is fitted to all.
     """
 
     protocol: str
@@ -185,6 +189,7 @@ class Selection:
     criteria: pd.DataFrame
     attempts: pd.DataFrame
     held_out: tuple[str, ...] = ()
+    models: Mapping[int, HMMParameters] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
 
 
@@ -203,7 +208,8 @@ class Convergence:
     table : DataFrame
         One row per run: ``group, run, seed, converged`` (bool), ``step`` (convergence step, or the
         last step seen where the run is right-censored), ``last_step`` (of the run), ``time``
-        (``step`` as a fraction of the run's checkpoints, 0 … 1).
+        (share of the run's checkpoints up to and including ``step``, 0 … 1). Runs in which the
+        outcome is never known are not in the table but in the notices.
     """
 
     outcome: str
@@ -212,6 +218,7 @@ class Convergence:
     sustained: int
     how: str
     table: pd.DataFrame
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""From arrays to numbers: functions of the weights, computed once per checkpoint."""

@@ -1,0 +1,1 @@
+"""Training the paper's tasks with PyTorch: ordinary checkpoint folders to analyse."""

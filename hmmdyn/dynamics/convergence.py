@@ -1,0 +1,186 @@
+"""When each run converged: the first step at which an outcome crosses a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from hmmdyn.errors import UsageError
+from hmmdyn.outcome_names import direction as better
+from hmmdyn.outcome_names import split, words
+from hmmdyn.results import RUN_KEY, Convergence, Notice
+
+DIRECTIONS = ("above", "below")
+# The automatic threshold lies this far along the way from the first value to the best one.
+_SHARE_OF_THE_WAY = 0.9
+
+
+def choose_outcome(outcomes: Sequence[str]) -> str:
+    """Pick the outcome that best stands for convergence.
+
+    Held-out data come before training data, accuracy before others, then the columns' order.
+    """
+
+    def rank(name: str) -> tuple[bool, bool, int]:
+        is_accuracy = bool({"acc", "accuracy"} & set(words(name)))
+        return (split(name) != "eval", not is_accuracy, outcomes.index(name))
+
+    return min(outcomes, key=rank)
+
+
+def automatic_threshold(table: pd.DataFrame, outcome: str, direction: str) -> float:
+    """Return a threshold slightly short of the best value seen, to three significant digits.
+
+    It lies nine tenths of the way from the median first value to the median best value of the
+    runs: for an accuracy that starts at chance (0.5) and reaches 1, at 0.95.
+    """
+    values = table.dropna(subset=[outcome]).groupby(RUN_KEY, sort=False)[outcome]
+    first = float(values.first().median())
+    best = float((values.max() if direction == "above" else values.min()).median())
+    return float(f"{first + _SHARE_OF_THE_WAY * (best - first):.3g}")
+
+
+def measure_convergence(
+    table: pd.DataFrame,
+    outcomes: Sequence[str],
+    *,
+    outcome: str | None = None,
+    threshold: float | None = None,
+    direction: str | None = None,
+    sustained: int = 1,
+) -> Convergence:
+    """Find each run's convergence step; a run that never crosses is censored at its last step.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``group, run, seed, step`` and the outcome columns, sorted by run and step.
+    outcomes : sequence of str
+        The outcome columns, at least one.
+    outcome, threshold, direction : optional
+        What to watch, the value to cross, and whether from below (``above``: converged when at or
+        above) or from above (``below``). Chosen automatically where None, and ``how`` says so.
+    sustained : int
+        The outcome must hold at this many successive evaluated checkpoints; the first counts.
+
+    Raises
+    ------
+    UsageError
+        The outcome is not in the table or an option is out of range.
+    """
+    _check(outcomes, outcome, direction, sustained)
+    chosen = outcome or choose_outcome(outcomes)
+    side = direction or better(chosen)
+    limit = automatic_threshold(table, chosen, side) if threshold is None else threshold
+    rows, unknown = [], []
+    for (group, run), checkpoints in table.groupby(RUN_KEY, sort=False):
+        if checkpoints[chosen].isna().all():
+            unknown.append(str(run))
+            continue
+        step = _first_crossing(checkpoints, chosen, limit, side, sustained)
+        last = int(checkpoints["step"].iloc[-1])
+        reached = last if step is None else step
+        rows.append(
+            {
+                "group": group,
+                "run": run,
+                "seed": checkpoints["seed"].iloc[0],
+                "converged": step is not None,
+                "step": reached,
+                "last_step": last,
+                "time": float((checkpoints["step"] <= reached).mean()),
+            }
+        )
+    result = pd.DataFrame(rows).astype({"seed": "Int64"})
+    return Convergence(
+        outcome=chosen,
+        threshold=limit,
+        direction=side,
+        sustained=sustained,
+        how=_in_words(chosen, limit, side, sustained, outcome is None, threshold is None),
+        table=result,
+        notices=_notices(result, unknown, chosen, limit),
+    )
+
+
+def _check(
+    outcomes: Sequence[str], outcome: str | None, direction: str | None, sustained: int
+) -> None:
+    if outcome is not None and outcome not in outcomes:
+        raise UsageError(f"There is no outcome {outcome!r}. There are: {', '.join(outcomes)}.")
+    if direction is not None and direction not in DIRECTIONS:
+        raise UsageError(f"'direction' must be one of {DIRECTIONS}, got {direction!r}.")
+    if sustained < 1:
+        raise UsageError(f"'sustained' must be at least 1 checkpoint, got {sustained}.")
+
+
+def _first_crossing(
+    checkpoints: pd.DataFrame, outcome: str, threshold: float, direction: str, sustained: int
+) -> int | None:
+    evaluated = checkpoints.dropna(subset=[outcome])
+    values = evaluated[outcome].to_numpy()
+    holds = values >= threshold if direction == "above" else values <= threshold
+    if len(holds) < sustained:
+        return None
+    windows = np.lib.stride_tricks.sliding_window_view(holds, sustained).all(axis=1)
+    return int(evaluated["step"].iloc[int(windows.argmax())]) if windows.any() else None
+
+
+def _in_words(
+    outcome: str,
+    threshold: float,
+    direction: str,
+    sustained: int,
+    outcome_chosen: bool,
+    threshold_chosen: bool,
+) -> str:
+    side = "at least" if direction == "above" else "at most"
+    text = f"A run has converged at the first checkpoint where {outcome} is {side} {threshold:g}"
+    text += f", for {sustained} evaluated checkpoints in a row." if sustained > 1 else "."
+    if threshold_chosen:
+        text += (
+            f" The threshold was chosen automatically, {_SHARE_OF_THE_WAY:.0%} of the way from the"
+            " runs' median first value to their median best one; set it with --threshold."
+        )
+    if outcome_chosen:
+        text += " The outcome was chosen automatically; set it with --outcome."
+    return text
+
+
+def _notices(
+    table: pd.DataFrame, unknown: Sequence[str], outcome: str, threshold: float
+) -> tuple[Notice, ...]:
+    notices = [
+        Notice(
+            "statements",
+            "left out",
+            f"run {run}",
+            f"{outcome} is known at none of its checkpoints: it is in the map, but in no statement "
+            "about convergence.",
+        )
+        for run in unknown
+    ]
+    censored = int((~table["converged"]).sum())
+    if censored == len(table):
+        notices.append(
+            Notice(
+                "statements",
+                "limit",
+                f"outcome {outcome}",
+                f"No run reaches the threshold {threshold:g}: convergence cannot be compared. "
+                "Set another one with --threshold.",
+            )
+        )
+    elif censored:
+        notices.append(
+            Notice(
+                "statements",
+                "limit",
+                f"outcome {outcome}",
+                f"{censored} of {len(table)} runs never reach the threshold {threshold:g}; they "
+                "are censored at their last step, not counted as converged.",
+            )
+        )
+    return tuple(notices)

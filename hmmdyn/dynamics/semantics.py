@@ -1,0 +1,214 @@
+"""What states mean for convergence: the paper's regression and detour flag (Hu 2023, 2.3).
+
+These are the paper's statistics, kept with the warning they need: whole-run occupancy knows when
+a run converged, so a high R² can be true by construction.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import statsmodels.api as sm
+
+from hmmdyn.errors import NotEnoughDataError
+from hmmdyn.results import CHECKPOINT_KEY, RUN_KEY, Convergence, FloatArray, Regression
+
+_SIGNIFICANT = 0.05
+# A state counts as lying before (after) convergence when this share of its checkpoints does.
+_ONE_SIDED = 0.9
+
+
+def bag_of_states(states: pd.DataFrame, n_states: int) -> pd.DataFrame:
+    """Return the fraction of each run's checkpoints spent in each state.
+
+    Returns
+    -------
+    DataFrame
+        ``group, run, seed, state_0 … state_{K-1}``; the fractions of a run sum to one.
+    """
+    runs = states[[*RUN_KEY, "seed"]].drop_duplicates(RUN_KEY)
+    one_hot = pd.DataFrame(
+        np.eye(n_states)[states["state"]],
+        columns=[f"state_{k}" for k in range(n_states)],
+        index=states.index,
+    )
+    fractions = one_hot.groupby([states["group"], states["run"]], sort=False).mean().reset_index()
+    return runs.merge(fractions, on=RUN_KEY, how="left")
+
+
+def regress_convergence(
+    occupancy: pd.DataFrame, convergence: Convergence, states: pd.DataFrame
+) -> Regression:
+    """Regress convergence time on bags of states by least squares without an intercept.
+
+    Time is the share of the run's checkpoints up to convergence. A censored run enters with its
+    whole length, as in the paper; ``n_censored`` counts them.
+
+    Parameters
+    ----------
+    occupancy : DataFrame
+        As :func:`bag_of_states` returns it.
+    convergence : Convergence
+    states : DataFrame
+        Decoded states of every checkpoint, to see which states lie before or after convergence.
+
+    Raises
+    ------
+    NotEnoughDataError
+        The coefficients are not determined: too few runs, states that only occur in fixed
+        proportions, or all runs converging at the same time.
+    """
+    data = occupancy.merge(convergence.table, on=RUN_KEY)
+    names = [c for c in occupancy if str(c).startswith("state_")]
+    X = data[names].to_numpy(dtype=np.float64)
+    y = data["time"].to_numpy(dtype=np.float64)
+    _require_determined(X, y)
+    # No constant is added; statsmodels sees that the columns sum to one and centres R².
+    result = sm.OLS(y, X).fit()
+    interval = result.conf_int(alpha=_SIGNIFICANT)
+    coefficients = pd.DataFrame(
+        {
+            "state": np.arange(len(names)),
+            "coefficient": result.params,
+            "std_error": result.bse,
+            "ci_low": interval[:, 0],
+            "ci_high": interval[:, 1],
+            "p": result.pvalues,
+        }
+    )
+    n_censored = int((~data["converged"]).sum())
+    has_slope = len(names) > 1  # with one state there is nothing but the implicit constant
+    return Regression(
+        coefficients=coefficients,
+        r_squared=float(result.rsquared) if has_slope else np.nan,
+        f_statistic=float(result.fvalue) if has_slope else np.nan,
+        p=float(result.f_pvalue) if has_slope else np.nan,
+        n_runs=len(data),
+        n_censored=n_censored,
+        warning=_warning(states, convergence, len(data), len(names), n_censored),
+    )
+
+
+def detour_flags(
+    occupancy: pd.DataFrame, convergence: Convergence | None, regression: Regression | None
+) -> pd.DataFrame:
+    """Flag detour states by the paper's definition: optional, and slowing convergence.
+
+    A state is flagged where (1) some converged run never visits it, (2) its coefficient is
+    positive, and the regression as a whole is significant, without which the paper asks not to
+    read coefficients.
+
+    Returns
+    -------
+    DataFrame
+        ``state, optional, n_converged_without, coefficient, p, flag, reason``.
+    """
+    names = [c for c in occupancy if str(c).startswith("state_")]
+    without = np.zeros(len(names), dtype=np.int64)
+    if convergence is not None:
+        converged = convergence.table.loc[convergence.table["converged"], RUN_KEY]
+        without = (occupancy.merge(converged, on=RUN_KEY)[names] == 0).sum().to_numpy()
+    rows = []
+    for k in range(len(names)):
+        coefficient = p = np.nan
+        if regression is not None:
+            coefficient = float(regression.coefficients["coefficient"].iloc[k])
+            p = float(regression.coefficients["p"].iloc[k])
+        flag, reason = _verdict(int(without[k]), coefficient, regression)
+        rows.append(
+            {
+                "state": k,
+                "optional": bool(without[k] > 0),
+                "n_converged_without": int(without[k]),
+                "coefficient": coefficient,
+                "p": p,
+                "flag": flag,
+                "reason": reason,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _require_determined(X: FloatArray, y: FloatArray) -> None:
+    n_runs, n_states = X.shape
+    if n_runs <= n_states:
+        raise NotEnoughDataError(
+            f"{n_runs} runs cannot tell the effects of {n_states} states apart: the regression "
+            f"needs at least {n_states + 1} runs with a known outcome."
+        )
+    if np.linalg.matrix_rank(X) < n_states:
+        raise NotEnoughDataError(
+            "Some states occur only in fixed proportions to each other, so their effects on "
+            "convergence cannot be told apart. Try fewer states (--max-states)."
+        )
+    if np.ptp(y) == 0:
+        raise NotEnoughDataError(
+            "All runs converge after the same share of their checkpoints: there is no difference "
+            "to explain."
+        )
+
+
+def _verdict(n_without: int, coefficient: float, regression: Regression | None) -> tuple[bool, str]:
+    if regression is None:
+        return False, "No regression could be computed, so nothing is flagged."
+    if n_without == 0:
+        return False, "Every converged run visits it: it is not optional."
+    optional = f"{n_without} converged runs never visit it"
+    if not regression.p < _SIGNIFICANT:
+        return False, (
+            f"Optional ({optional}), but the regression is not significant "
+            f"(p = {regression.p:.2g}): coefficients are not read."
+        )
+    if coefficient <= 0:
+        return False, f"Optional ({optional}), but its coefficient is not positive."
+    return True, (
+        f"Optional ({optional}), and runs that spend more of their time in it converge later "
+        f"(coefficient {coefficient:.2f})."
+    )
+
+
+def _warning(
+    states: pd.DataFrame, convergence: Convergence, n_runs: int, n_states: int, n_censored: int
+) -> str:
+    """Say in words why the regression must not be over-read (METHOD, section 7)."""
+    before = _share_before_convergence(states, convergence)
+    early = before.index[before >= _ONE_SIDED].tolist()
+    late = before.index[before <= 1 - _ONE_SIDED].tolist()
+    sentences = []
+    if early and late:
+        sentences.append(
+            f"R² is high by construction here: state {_names(early)} lies before convergence and "
+            f"state {_names(late)} after it, so the share of checkpoints in them tells when a run "
+            "converged, whatever made it slow."
+        )
+    else:
+        sentences.append(
+            "Occupancy of the whole run can encode when it converged, so a high R² need not mean "
+            "that states explain convergence."
+        )
+    sentences.append(
+        "Slow runs also have longer to enter any state, so a harmless state can look like a detour."
+    )
+    if n_runs < 5 * n_states:
+        sentences.append(
+            f"{n_runs} runs for {n_states} states are few: from noise alone R² is about "
+            f"{(n_states - 1) / (n_runs - 1):.2f}."
+        )
+    if n_censored:
+        sentences.append(
+            f"{n_censored} runs never converged and enter as if they had at their last step."
+        )
+    return " ".join(sentences)
+
+
+def _share_before_convergence(states: pd.DataFrame, convergence: Convergence) -> pd.Series:
+    """Share of each state's checkpoints, in converged runs, that lie before convergence."""
+    converged = convergence.table.loc[convergence.table["converged"], [*RUN_KEY, "step"]]
+    joined = states[[*CHECKPOINT_KEY, "state"]].merge(
+        converged.rename(columns={"step": "convergence"}), on=RUN_KEY
+    )
+    return (joined["step"] < joined["convergence"]).groupby(joined["state"]).mean()
+
+
+def _names(labels: list[int]) -> str:
+    return " and ".join(str(k) for k in labels)

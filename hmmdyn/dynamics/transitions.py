@@ -1,0 +1,173 @@
+"""Transitions between states: the edges of the training map, and what drives each of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from hmmdyn.hmm.inference import transition_posterior
+from hmmdyn.hmm.training_map import Decoding
+from hmmdyn.results import RUN_KEY, Convergence, FloatArray, HMMParameters, IntArray
+
+
+def change_points(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame:
+    """List every decoded change of state.
+
+    Returns
+    -------
+    DataFrame
+        ``group, run, seed, previous_step, step, from_state, to_state, probability``: the smoothed
+        posterior of being in ``from_state`` at the checkpoint before and in ``to_state`` at
+        ``step``.
+    """
+    states = decoding.states
+    rows = _entries(decoding)
+    path = states["state"].to_numpy()
+    changes = states.loc[rows, [*RUN_KEY, "seed"]].assign(
+        previous_step=states["step"].to_numpy()[rows - 1],
+        step=states["step"].to_numpy()[rows],
+        from_state=path[rows - 1],
+        to_state=path[rows],
+        probability=transition_posterior(
+            parameters, decoding.beliefs, rows, path[rows - 1], path[rows]
+        ),
+    )
+    return changes.reset_index(drop=True)
+
+
+def training_map_edges(
+    changes: pd.DataFrame,
+    parameters: HMMParameters,
+    n_runs: int,
+    convergence: Convergence | None,
+) -> pd.DataFrame:
+    """Summarise the edges of the training map; an edge no decoded run takes is left out.
+
+    Returns
+    -------
+    DataFrame
+        ``from_state, to_state, probability, n_taken, n_runs, n_total, n_converged,
+        convergence_mean, convergence_se`` as in :class:`hmmdyn.results.Findings`. The standard
+        error is the deviation (ddof 1) over the root of the number of converged runs.
+    """
+    steps = _convergence_steps(convergence)
+    edges = []
+    for _, taken in changes.groupby(["from_state", "to_state"]):
+        j, k = int(taken["from_state"].iloc[0]), int(taken["to_state"].iloc[0])
+        runs = taken[RUN_KEY].drop_duplicates()
+        keys = runs.itertuples(index=False, name=None)
+        converged = [steps[key] for key in keys if key in steps]
+        edges.append(
+            {
+                "from_state": j,
+                "to_state": k,
+                "probability": parameters.transmat[j, k],
+                "n_taken": len(taken),
+                "n_runs": len(runs),
+                "n_total": n_runs,
+                "n_converged": len(converged),
+                "convergence_mean": np.mean(converged) if converged else np.nan,
+                "convergence_se": (
+                    np.std(converged, ddof=1) / np.sqrt(len(converged))
+                    if len(converged) > 1
+                    else np.nan
+                ),
+            }
+        )
+    integers = ["from_state", "to_state", "n_taken", "n_runs", "n_total", "n_converged"]
+    real = ["probability", "convergence_mean", "convergence_se"]
+    columns = [*integers[:2], "probability", *integers[2:], *real[1:]]
+    types = dict.fromkeys(integers, "int64") | dict.fromkeys(real, "float64")
+    return pd.DataFrame(edges, columns=columns).astype(types)
+
+
+def influences(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame:
+    """Rank the features by their influence on each transition (Hu 2023, appendix A).
+
+    For a transition j→k: the absolute derivative of log p(s_t = k | z_1:t) with respect to z_t at
+    the first checkpoint t in k, averaged over all occurrences in all runs.
+
+    Returns
+    -------
+    DataFrame
+        ``from_state, to_state, rank`` (1 = most influential)``, feature, influence, movement``
+        (μ_k − μ_j, in standard deviations).
+    """
+    rows = _entries(decoding)
+    path = decoding.states["state"].to_numpy()
+    gradients = np.abs(belief_gradient(decoding, parameters, rows, path[rows]))
+    features = np.array(decoding.observations.features)
+    parts = []
+    edges = pd.DataFrame({"j": path[rows - 1], "k": path[rows]})
+    for _, taken in edges.groupby(["j", "k"]):
+        j, k = int(taken["j"].iloc[0]), int(taken["k"].iloc[0])
+        influence = gradients[taken.index].mean(axis=0)
+        order = np.argsort(-influence, kind="stable")
+        parts.append(
+            pd.DataFrame(
+                {
+                    "from_state": j,
+                    "to_state": k,
+                    "rank": np.arange(1, len(features) + 1),
+                    "feature": features[order],
+                    "influence": influence[order],
+                    "movement": (parameters.means[k] - parameters.means[j])[order],
+                }
+            )
+        )
+    if parts:
+        return pd.concat(parts, ignore_index=True)
+    columns = ["from_state", "to_state", "rank", "feature", "influence", "movement"]
+    return pd.DataFrame(columns=columns)
+
+
+def belief_gradient(
+    decoding: Decoding, parameters: HMMParameters, rows: IntArray, states: IntArray
+) -> FloatArray:
+    """Derivative of log p(s_t = k | z_1:t) by z_t, for rows t and states k, shape (m, D).
+
+    Equals Σ_k⁻¹(μ_k − z_t) − Σ_h γ_t(h) Σ_h⁻¹(μ_h − z_t), with γ the filtered posterior.
+    """
+    z = decoding.observations.values[rows]
+    pulls = np.stack(
+        [
+            (mean - z) / covariance
+            if parameters.covariance_type == "diag"
+            else np.linalg.solve(covariance, (mean - z).T).T
+            for mean, covariance in zip(parameters.means, parameters.covariances, strict=True)
+        ]
+    )  # (K, m, D)
+    expected = np.einsum("mk,kmd->md", decoding.beliefs.filtered[rows], pulls)
+    return pulls[states, np.arange(len(rows))] - expected
+
+
+def is_forking(edges: pd.DataFrame) -> bool:
+    """Whether the map forks: true unless its pruned graph is a line (Hu 2023, section 2.2).
+
+    A line visits every state once: no state has two ways in or out, and there is no way back.
+    """
+    if edges.empty:
+        return False
+    ways_out = edges["from_state"].value_counts()
+    ways_in = edges["to_state"].value_counts()
+    n_states = len(set(edges["from_state"]) | set(edges["to_state"]))
+    is_line = ways_out.max() == 1 and ways_in.max() == 1 and len(edges) == n_states - 1
+    return not is_line
+
+
+def _entries(decoding: Decoding) -> IntArray:
+    """Rows at which a run enters another state than the one it was in."""
+    path = decoding.states["state"].to_numpy()
+    first = np.zeros(len(path), dtype=bool)
+    first[np.cumsum(decoding.observations.lengths)[:-1]] = True
+    changed = np.zeros(len(path), dtype=bool)
+    changed[1:] = path[1:] != path[:-1]
+    return np.flatnonzero(changed & ~first)
+
+
+def _convergence_steps(convergence: Convergence | None) -> dict[tuple[str, str], float]:
+    if convergence is None:
+        return {}
+    table = convergence.table[convergence.table["converged"]]
+    keys = table[RUN_KEY].itertuples(index=False, name=None)
+    return dict(zip(keys, table["step"].astype(float), strict=True))

@@ -1,0 +1,36 @@
+"""Writing files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hmmdyn.errors import OutputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; on success it replaces ``path`` at once.
+
+    The folder is made where it is missing. On failure the temporary file goes and ``path`` stays
+    as it was.
+
+    Raises
+    ------
+    OutputError
+        The folder or file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error}.\n"
+            "Choose a place that can be written with -o DIR."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

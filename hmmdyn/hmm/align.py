@@ -1,0 +1,41 @@
+"""Naming states: labels are arbitrary in a hidden Markov model, so they are put in time order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hmmdyn.results import FloatArray, HMMParameters, IntArray
+
+
+def relative_times(lengths: IntArray) -> FloatArray:
+    """Position of each checkpoint in its run, 0 (first) … 1 (last), shape (n,).
+
+    Counted in checkpoints, not steps, so that logarithmically spaced checkpoints weigh alike.
+    """
+    return np.concatenate([np.arange(n) / max(n - 1, 1) for n in lengths])
+
+
+def time_order(states: IntArray, lengths: IntArray, n_states: int) -> IntArray:
+    """Order states by the median relative time at which they are visited, shape (K,).
+
+    ``order[i]`` is the present label of the state that comes i-th. Ties are broken by the mean
+    time; states no checkpoint visits come last.
+    """
+    times = relative_times(lengths)
+    keys = []
+    for k in range(n_states):
+        visited = times[states == k]
+        middle = (np.median(visited), visited.mean()) if len(visited) else (np.inf, np.inf)
+        keys.append((*middle, k))
+    return np.array([key[-1] for key in sorted(keys)], dtype=np.int64)
+
+
+def reorder(parameters: HMMParameters, order: IntArray) -> HMMParameters:
+    """Relabel states so that state ``order[i]`` becomes state i."""
+    return HMMParameters(
+        startprob=parameters.startprob[order],
+        transmat=parameters.transmat[np.ix_(order, order)],
+        means=parameters.means[order],
+        covariances=parameters.covariances[order],
+        covariance_type=parameters.covariance_type,
+    )

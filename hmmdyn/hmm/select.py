@@ -1,0 +1,364 @@
+"""Choosing the number of hidden states: a sweep over K with restarts, every attempt recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.metrics import adjusted_rand_score
+from threadpoolctl import threadpool_limits
+
+from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
+from hmmdyn.hmm.align import reorder, time_order
+from hmmdyn.hmm.gaussian import Fit, fit, n_parameters
+from hmmdyn.hmm.inference import beliefs
+from hmmdyn.hmm.starts import start
+from hmmdyn.results import (
+    FloatArray,
+    HMMParameters,
+    IntArray,
+    Notice,
+    Observations,
+    Selection,
+)
+
+Progress = Callable[[int, int], None]
+
+PROTOCOLS = ("bic", "paper")
+COVARIANCE_TYPES = ("diag", "full")
+# The paper keeps one run in five for choosing K (Hu 2023, section 2.1).
+HELD_OUT_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    n_states: int
+    restart: int
+    seed: int
+    fit: Fit
+
+
+def select_n_states(
+    observations: Observations,
+    candidates: Sequence[int] = range(1, 9),
+    *,
+    covariance_type: str = "diag",
+    protocol: str = "bic",
+    n_restarts: int = 10,
+    random_state: int = 0,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> Selection:
+    """Choose the number of hidden states by the lowest BIC.
+
+    Each K is fitted by EM to all runs jointly from ``n_restarts`` starts (half from k-means, half
+    from random time segments); the highest valid log-likelihood represents K. Fits that exhaust
+    the iteration budget, leave a state unvisited or turn non-finite stay in ``attempts`` but
+    cannot win. With ``protocol="paper"`` one run in five is held out, the fits see the others
+    only, BIC is computed on the runs held out, and the chosen K is then fitted to all runs.
+
+    Parameters
+    ----------
+    observations : Observations
+        Standardised metrics, shape (n, D).
+    candidates : sequence of int
+        Values of K, each >= 1.
+    n_restarts : int
+        Starts per K; K = 1 has a closed form and needs a single one.
+    random_state : int
+        Seeds every start (and the choice of runs held out): same input, same result, whatever
+        ``n_jobs`` is.
+    progress : callable, optional
+        Called with (fits done, fits in all).
+
+    Returns
+    -------
+    Selection
+
+    Raises
+    ------
+    NoValidFitError
+        No candidate produced a valid fit; the message counts the reasons.
+    NotEnoughDataError
+        ``paper`` with fewer than two runs.
+    UsageError
+        An option is out of range.
+
+    Notes
+    -----
+    BIC = -2 log L + p log n. On smooth, autocorrelated trajectories it keeps falling with K
+    [1]_: read the whole curve.
+
+    References
+    ----------
+    .. [1] Pohle et al. (2017), arXiv:1701.08673.
+    """
+    _check_options(candidates, covariance_type, protocol, n_restarts)
+    distinct = len(np.unique(observations.values, axis=0))
+    kept = sorted({k for k in candidates if k <= distinct})
+    if not kept:
+        raise NotEnoughDataError(
+            f"There are only {distinct} different checkpoints, fewer than the smallest number of "
+            f"states asked for ({min(candidates)})."
+        )
+    notices = []
+    if len(kept) < len(set(candidates)):
+        notices.append(
+            Notice(
+                "model",
+                "limit",
+                "number of states",
+                f"There are only {distinct} different checkpoints, so at most {kept[-1]} states "
+                "were tried.",
+            )
+        )
+    held_out = _held_out_runs(observations, random_state) if protocol == "paper" else None
+    training = observations.values, observations.lengths
+    if held_out is not None:
+        training = _runs(observations, ~held_out)
+    plan = [(k, r) for k in kept for r in range(n_restarts if k > 1 else 1)]
+    attempts = _run_fits(plan, training, covariance_type, random_state, n_jobs, progress)
+    best = _best_per_k(attempts)
+    criteria = pd.DataFrame(
+        _criteria(k, attempts, best.get(k), observations, held_out, covariance_type, training)
+        for k in kept
+    )
+    criterion = "held_out_bic" if protocol == "paper" else "bic"
+    if criteria[criterion].isna().all():
+        raise _no_valid_fit(attempts)
+    chosen = int(criteria["n_states"].iloc[int(np.nanargmin(criteria[criterion]))])
+    models = {k: a.fit for k, a in best.items()}
+    if held_out is not None:
+        refits = _run_fits(
+            [(k, r) for k, r in plan if k == chosen],
+            (observations.values, observations.lengths),
+            covariance_type,
+            random_state,
+            n_jobs,
+            None,
+        )
+        final = _best_per_k(refits)
+        if chosen not in final:
+            raise _no_valid_fit(refits)
+        models[chosen] = final[chosen].fit
+    notices += _notices(criteria, criterion, chosen, observations, covariance_type)
+    return Selection(
+        protocol=protocol,
+        n_states=chosen,
+        covariance_type=covariance_type,
+        criterion=criterion,
+        criteria=criteria,
+        attempts=pd.DataFrame(
+            {
+                "n_states": a.n_states,
+                "restart": a.restart,
+                "seed": a.seed,
+                "log_likelihood": a.fit.log_likelihood,
+                "n_iterations": a.fit.n_iterations,
+                "valid": a.fit.valid,
+                "reason": a.fit.reason,
+            }
+            for a in attempts
+        ),
+        held_out=_run_names(observations, held_out),
+        models={
+            k: _in_time_order(f, observations.lengths if k == chosen else training[1])
+            for k, f in models.items()
+        },
+        notices=tuple(notices),
+    )
+
+
+def _check_options(
+    candidates: Sequence[int], covariance_type: str, protocol: str, n_restarts: int
+) -> None:
+    if not candidates or min(candidates) < 1:
+        raise UsageError(f"'candidates' must be numbers of states >= 1, got {list(candidates)}.")
+    if covariance_type not in COVARIANCE_TYPES:
+        raise UsageError(
+            f"'covariance' must be one of {COVARIANCE_TYPES}, got {covariance_type!r}."
+        )
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"'protocol' must be one of {PROTOCOLS}, got {protocol!r}.")
+    if n_restarts < 1:
+        raise UsageError(f"'restarts' must be at least 1, got {n_restarts}.")
+
+
+def _held_out_runs(observations: Observations, random_state: int) -> np.ndarray:
+    """Mask of the runs held out, shape (R,): one in five, at least one, at least one left."""
+    n_runs = len(observations.lengths)
+    if n_runs < 2:
+        raise NotEnoughDataError(
+            "The paper's protocol chooses the number of states on runs held out, and there is "
+            "only one run. Leave out --preset paper, or add runs."
+        )
+    n_held_out = min(max(1, round(HELD_OUT_SHARE * n_runs)), n_runs - 1)
+    mask = np.zeros(n_runs, dtype=bool)
+    mask[np.random.default_rng(random_state).choice(n_runs, n_held_out, replace=False)] = True
+    return mask
+
+
+def _runs(observations: Observations, mask: np.ndarray) -> tuple[FloatArray, IntArray]:
+    rows = np.repeat(mask, observations.lengths)
+    return observations.values[rows], observations.lengths[mask]
+
+
+def _run_names(observations: Observations, mask: np.ndarray | None) -> tuple[str, ...]:
+    if mask is None:
+        return ()
+    return tuple(f"{r.group}/{r.run}" for r in observations.runs[mask].itertuples())
+
+
+def _run_fits(
+    plan: Sequence[tuple[int, int]],
+    data: tuple[FloatArray, IntArray],
+    covariance_type: str,
+    random_state: int,
+    n_jobs: int,
+    progress: Progress | None,
+) -> list[_Attempt]:
+    """Fit every (K, restart) of the plan; results come in the plan's order."""
+    fits = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_attempt)(*data, k, r, covariance_type, random_state) for k, r in plan
+    )
+    attempts = []
+    for done, attempt in enumerate(fits, start=1):
+        attempts.append(attempt)
+        if progress:
+            progress(done, len(plan))
+    return attempts
+
+
+def _attempt(
+    values: FloatArray,
+    lengths: IntArray,
+    n_states: int,
+    restart: int,
+    covariance_type: str,
+    random_state: int,
+) -> _Attempt:
+    seed = int(np.random.SeedSequence([random_state, n_states, restart]).generate_state(1)[0])
+    kind = "kmeans" if restart % 2 == 0 else "segments"
+    # One thread per fit: fits run side by side, and sums come out alike whatever n_jobs is.
+    with threadpool_limits(1):
+        first = start(values, lengths, n_states, covariance_type, seed, kind)
+        return _Attempt(n_states, restart, seed, fit(values, lengths, first))
+
+
+def _best_per_k(attempts: Sequence[_Attempt]) -> dict[int, _Attempt]:
+    best: dict[int, _Attempt] = {}
+    for a in attempts:
+        if a.fit.valid and (
+            a.n_states not in best or a.fit.log_likelihood > best[a.n_states].fit.log_likelihood
+        ):
+            best[a.n_states] = a
+    return best
+
+
+def _criteria(
+    n_states: int,
+    attempts: Sequence[_Attempt],
+    best: _Attempt | None,
+    observations: Observations,
+    held_out: np.ndarray | None,
+    covariance_type: str,
+    training: tuple[FloatArray, IntArray],
+) -> dict[str, float]:
+    p = n_parameters(n_states, len(observations.features), covariance_type)
+    valid = [a for a in attempts if a.n_states == n_states and a.fit.valid]
+    row: dict[str, float] = {
+        "n_states": n_states,
+        "log_likelihood": np.nan,
+        "n_parameters": p,
+        "bic": np.nan,
+        "aic": np.nan,
+        "held_out_bic": np.nan,
+        "n_valid": len(valid),
+        "agreement": np.nan,
+    }
+    if best is None or best.fit.parameters is None:
+        return row
+    row["log_likelihood"] = best.fit.log_likelihood
+    row["bic"] = _bic(best.fit.log_likelihood, p, len(training[0]))
+    row["aic"] = -2 * best.fit.log_likelihood + 2 * p
+    others = [a for a in valid if a is not best]
+    if others:
+        row["agreement"] = float(
+            np.mean([adjusted_rand_score(best.fit.states, a.fit.states) for a in others])
+        )
+    if held_out is not None:
+        values, lengths = _runs(observations, held_out)
+        log_likelihood = beliefs(best.fit.parameters, values, lengths).log_likelihood.sum()
+        row["held_out_bic"] = _bic(float(log_likelihood), p, len(values))
+    return row
+
+
+def _bic(log_likelihood: float, n_free: int, n: int) -> float:
+    return -2 * log_likelihood + n_free * float(np.log(n))
+
+
+def _in_time_order(fitted: Fit, lengths: IntArray) -> HMMParameters:
+    if fitted.parameters is None or fitted.states is None:
+        raise AssertionError("only valid fits represent a K")
+    order = time_order(fitted.states, lengths, fitted.parameters.n_states)
+    return reorder(fitted.parameters, order)
+
+
+def _no_valid_fit(attempts: Sequence[_Attempt]) -> NoValidFitError:
+    counts = pd.Series([a.fit.reason for a in attempts]).value_counts()
+    reasons = "\n".join(f"  {n:,} × {reason}" for reason, n in counts.items())
+    return NoValidFitError(
+        f"None of {len(attempts):,} fits is valid:\n{reasons}\n"
+        "Try fewer states (--max-states), more restarts (--restarts), or fewer metrics (--metric)."
+    )
+
+
+def _notices(
+    criteria: pd.DataFrame,
+    criterion: str,
+    chosen: int,
+    observations: Observations,
+    covariance_type: str,
+) -> list[Notice]:
+    """Say in words what the criteria cannot tell."""
+    notices = []
+    tried = criteria["n_states"]
+    if chosen == tried.max() and len(tried) > 1:
+        notices.append(
+            Notice(
+                "model",
+                "limit",
+                "number of states",
+                f"{chosen} states is the largest number tried: the criterion may fall further, "
+                "and on smooth trajectories it keeps falling. Read it as a resolution, not as a "
+                "count of phases; try --max-states.",
+            )
+        )
+    without = criteria.loc[criteria[criterion].isna(), "n_states"].tolist()
+    if without:
+        notices.append(
+            Notice(
+                "model",
+                "left out",
+                "number of states",
+                f"No restart was valid for {', '.join(map(str, without))} states; see the attempts "
+                "for the reasons.",
+            )
+        )
+    p = n_parameters(chosen, len(observations.features), covariance_type)
+    n = len(observations.values)
+    if p > n:
+        notices.append(
+            Notice(
+                "model",
+                "limit",
+                "number of parameters",
+                f"The model has {p:,} parameters for {n:,} checkpoints: its details are not to be "
+                "trusted. More checkpoints, fewer states (--max-states) or fewer metrics "
+                "(--metric) help.",
+            )
+        )
+    return notices
