@@ -1,3 +1,57 @@
-"""hmmdyn: see the phases training went through, and compare seeds for convergence speed."""
+"""hmmdyn: see the phases training went through, and compare seeds for convergence speed.
+
+    from hmmdyn import analyze
+    analysis = analyze("runs/")
+    analysis.figure.training_map()
+    analysis.write("hmmdyn-report")
+
+The public names are loaded when first used, so that ``import hmmdyn`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hmmdyn.checkpoints.read import open_checkpoint
+    from hmmdyn.errors import HmmdynError
+    from hmmdyn.hmm.training_map import TrainingMap
+    from hmmdyn.options import Options
+    from hmmdyn.pipeline import Analysis, analyze, fit, read_runs, scan
+    from hmmdyn.tables import read_table
+    from hmmdyn.trajectories import Trajectories
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "Analysis": "pipeline",
+    "HmmdynError": "errors",
+    "Options": "options",
+    "TrainingMap": "hmm.training_map",
+    "Trajectories": "trajectories",
+    "analyze": "pipeline",
+    "fit": "pipeline",
+    "open_checkpoint": "checkpoints.read",
+    "read_runs": "pipeline",
+    "read_table": "tables",
+    "scan": "pipeline",
+}
+
+__all__ = [
+    "Analysis",
+    "HmmdynError",
+    "Options",
+    "TrainingMap",
+    "Trajectories",
+    "analyze",
+    "fit",
+    "open_checkpoint",
+    "read_runs",
+    "read_table",
+    "scan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hmmdyn' has no attribute {name!r}")
+    return getattr(import_module(f"hmmdyn.{_HOME[name]}"), name)

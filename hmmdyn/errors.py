@@ -64,3 +64,7 @@ class TrainingMapError(HmmdynError):
 
 class OutputError(HmmdynError):
     """A result cannot be written: no permission, no space, or the path is taken."""
+
+
+class MissingPackageError(HmmdynError):
+    """The work needs an optional package that is not installed; the message names the extra."""

@@ -34,3 +34,16 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path) -> None:
+    """Make the folder and check that files can be written there, before work is spent.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made or written.
+    """
+    with replacing(folder / ".writable") as temporary:
+        temporary.touch()
+    (folder / ".writable").unlink()

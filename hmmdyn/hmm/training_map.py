@@ -193,6 +193,7 @@ class FittedMap:
     """A training map, how its K was chosen, and the runs it was fitted to, decoded."""
 
     training_map: TrainingMap
+    trajectories: Trajectories
     selection: Selection
     decoding: Decoding
 
@@ -241,7 +242,7 @@ def fit_training_map(
             "seed": random_state,
         },
     )
-    return FittedMap(training_map, selection, training_map.decode(observations))
+    return FittedMap(training_map, trajectories, selection, training_map.decode(observations))
 
 
 def _check_model(parameters: HMMParameters, n_features: int) -> None:

@@ -1,0 +1,549 @@
+"""The command line: arguments, progress, exit codes; no method inside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from joblib import cpu_count
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from hmmdyn import __version__, pipeline
+from hmmdyn.checkpoints.discover import summarise
+from hmmdyn.checkpoints.outcomes import find_outcomes
+from hmmdyn.errors import HmmdynError, UsageError
+from hmmdyn.files import require_writable
+from hmmdyn.options import PRESETS, Options
+from hmmdyn.report.text import summary
+from hmmdyn.results import CheckpointIndex, Notice
+from hmmdyn.tables import read_table, write_table
+
+app = typer.Typer(
+    name="hmmdyn",
+    help="See the phases training went through, and compare seeds for convergence speed.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+_STAGE_NAMES = {
+    "metrics": "Measuring checkpoints",
+    "states": "Fitting hidden states",
+    "training": "Training",
+}
+_READING, _MODEL, _CONVERGENCE = "Reading", "Model", "Convergence"
+
+
+def _option(flags: str, help_text: str, panel: str, **more: Any) -> Any:
+    return typer.Option(*flags.split(), help=help_text, rich_help_panel=panel, **more)
+
+
+# One definition per option; commands that share an option share its name, help and meaning.
+# What is not given stays None (or empty) and takes the default of `options.Options`.
+Runs = Annotated[Path, typer.Argument(help="Folder of checkpoints of one or several runs.")]
+Source = Annotated[
+    Path, typer.Argument(help="Folder of checkpoints, or a metric table (.parquet, .csv, .tsv).")
+]
+Layout = Annotated[
+    str | None,
+    _option("--layout", "How paths read, e.g. '{group}/seed{seed}/step_{step}.pt'.", _READING),
+]
+Outcomes = Annotated[
+    Path | None,
+    _option("--outcomes", "CSV, TSV or JSONL of losses or accuracies, joined on step.", _READING),
+]
+SkipBad = Annotated[
+    bool, _option("--skip-bad", "Leave unreadable checkpoints out instead of stopping.", _READING)
+]
+Include = Annotated[
+    list[str] | None,
+    _option("--include", "Count tensors matching this regex as weights. Repeatable.", _READING),
+]
+Exclude = Annotated[
+    list[str] | None,
+    _option("--exclude", "Leave tensors matching this regex out. Repeatable.", _READING),
+]
+Split = Annotated[
+    list[str] | None,
+    _option(
+        "--split",
+        "Cut a fused tensor: 'REGEX=AXIS:PARTS', e.g. 'c_attn=1:3'. Repeatable.",
+        _READING,
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", help="Processes to work with (all cores by default).", min=1),
+]
+Preset = Annotated[
+    str | None,
+    _option("--preset", f"Options of a published protocol: {', '.join(PRESETS)}.", _MODEL),
+]
+Metric = Annotated[
+    list[str] | None, _option("--metric", "Use only this metric. Repeatable.", _MODEL)
+]
+DropMetric = Annotated[
+    list[str] | None, _option("--drop-metric", "Leave this metric out. Repeatable.", _MODEL)
+]
+ExcludeRun = Annotated[
+    list[str] | None,
+    _option("--exclude-run", "Leave this run (or group/run) out. Repeatable.", _MODEL),
+]
+OutcomeColumn = Annotated[
+    list[str] | None,
+    _option("--outcome-column", "This column of a table is an outcome. Repeatable.", _MODEL),
+]
+MaxStates = Annotated[
+    int | None, _option("--max-states", "Try 1 to this many states (8).", _MODEL, min=1)
+]
+NStates = Annotated[int | None, _option("--states", "Fit this many states.", _MODEL, min=1)]
+Covariance = Annotated[str | None, _option("--covariance", "'diag' (default) or 'full'.", _MODEL)]
+Standardise = Annotated[
+    str | None,
+    _option("--standardise", "Scale each 'run' (default) by itself, or all 'pooled'.", _MODEL),
+]
+StandardiseFirst = Annotated[
+    int | None,
+    _option("--standardise-first", "Scale by the first N checkpoints of a run.", _MODEL, min=2),
+]
+Restarts = Annotated[
+    int | None, _option("--restarts", "Starts per number of states (10).", _MODEL, min=1)
+]
+Seed = Annotated[int | None, _option("--seed", "Seed of every random choice (0).", _MODEL, min=0)]
+Outcome = Annotated[
+    str | None, _option("--outcome", "The outcome that tells convergence.", _CONVERGENCE)
+]
+Threshold = Annotated[
+    float | None, _option("--threshold", "Converged when the outcome crosses this.", _CONVERGENCE)
+]
+Direction = Annotated[
+    str | None,
+    _option("--direction", "'above' (accuracy) or 'below' (loss) the threshold.", _CONVERGENCE),
+]
+Sustained = Annotated[
+    int | None,
+    _option("--sustained", "… at so many checkpoints in a row (1).", _CONVERGENCE, min=1),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
+) -> None:
+    if version:
+        out.print(f"hmmdyn {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def scan(
+    runs: Runs,
+    layout: Layout = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Show what is in a folder: groups, runs, seeds, steps, formats, outcomes, oddities.
+
+    Nothing is measured. Example:  [bold]hmmdyn scan runs/[/bold]
+    """
+    with _failing_clearly():
+        index = pipeline.scan(runs, layout=layout)
+        logged = find_outcomes(index)
+        notices = index.notices + logged.notices
+        if as_json:
+            print(json.dumps(_index_as_json(index, logged.outcomes, notices), indent=1))
+            return
+        _show_index(index, logged.outcomes)
+        _show_runs(index)
+        _show_notices(notices)
+
+
+@app.command()
+def extract(
+    runs: Runs,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Metric table to write (.parquet).")
+    ],
+    layout: Layout = None,
+    outcomes: Outcomes = None,
+    skip_bad: SkipBad = False,
+    include: Include = None,
+    exclude: Exclude = None,
+    split: Split = None,
+    jobs: Jobs = None,
+) -> None:
+    """Measure every checkpoint once; write the metric table.
+
+    Stopped and started again, it goes on where it was. Example:
+    [bold]hmmdyn extract runs/ -o metrics.parquet[/bold]
+    """
+    with _failing_clearly():
+        if output.suffix != ".parquet":
+            raise UsageError(f"The metric table is written as .parquet, got {output}.")
+        require_writable(output.parent)
+        options = _options(
+            layout=layout,
+            outcomes_file=outcomes,
+            skip_bad=skip_bad,
+            include=include,
+            exclude=exclude,
+            split=_splits(split),
+        )
+        index = pipeline.scan(runs, layout=layout)
+        _show_index(index, find_outcomes(index, outcomes).outcomes)
+        with _progress() as progress:
+            trajectories = pipeline.read_runs(
+                index, options, cache=_cache(output.parent), jobs=_jobs(jobs), progress=progress
+            )
+        write_table(trajectories, output)
+        _show_notices(trajectories.notices)
+        out.print(
+            f"Wrote {len(trajectories.table):,} checkpoints × {len(trajectories.metrics)} metrics "
+            f"and {len(trajectories.outcomes)} outcomes to {_plain(output)}"
+        )
+
+
+@app.command()
+def fit(
+    table: Annotated[Path, typer.Argument(help="Metric table (.parquet, .csv, .tsv).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Training map to write (.json).")],
+    preset: Preset = None,
+    metric: Metric = None,
+    drop_metric: DropMetric = None,
+    exclude_run: ExcludeRun = None,
+    outcome_column: OutcomeColumn = None,
+    max_states: MaxStates = None,
+    states: NStates = None,
+    covariance: Covariance = None,
+    standardise: Standardise = None,
+    standardise_first: StandardiseFirst = None,
+    restarts: Restarts = None,
+    seed: Seed = None,
+    jobs: Jobs = None,
+) -> None:
+    """Fit hidden states to a metric table; write the training map as JSON.
+
+    Example:  [bold]hmmdyn fit metrics.parquet -o training_map.json[/bold]
+    """
+    with _failing_clearly():
+        options = _options(
+            preset,
+            metrics=metric,
+            drop_metrics=drop_metric,
+            exclude_runs=exclude_run,
+            outcome_columns=outcome_column,
+            max_states=max_states,
+            n_states=states,
+            covariance=covariance,
+            standardise=standardise,
+            standardise_first=standardise_first,
+            restarts=restarts,
+            seed=seed,
+        )
+        require_writable(output.parent)
+        trajectories = read_table(table, outcomes=options.outcome_columns)
+        with _progress() as progress:
+            fitted = pipeline.fit(trajectories, options, jobs=_jobs(jobs), progress=progress)
+        fitted.training_map.save(output)
+        _show_frame(fitted.selection.criteria, "Numbers of states tried")
+        _show_notices(
+            trajectories.notices + fitted.decoding.observations.notices + fitted.selection.notices
+        )
+        out.print(
+            f"Chose {fitted.selection.n_states} states by {fitted.selection.criterion}; wrote the "
+            f"training map to {_plain(output)}"
+        )
+
+
+@app.command()
+def analyze(
+    source: Source,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Report folder to write.")] = Path(
+        "hmmdyn-report"
+    ),
+    layout: Layout = None,
+    outcomes: Outcomes = None,
+    skip_bad: SkipBad = False,
+    include: Include = None,
+    exclude: Exclude = None,
+    split: Split = None,
+    preset: Preset = None,
+    metric: Metric = None,
+    drop_metric: DropMetric = None,
+    exclude_run: ExcludeRun = None,
+    outcome_column: OutcomeColumn = None,
+    max_states: MaxStates = None,
+    states: NStates = None,
+    covariance: Covariance = None,
+    standardise: Standardise = None,
+    standardise_first: StandardiseFirst = None,
+    restarts: Restarts = None,
+    seed: Seed = None,
+    outcome: Outcome = None,
+    threshold: Threshold = None,
+    direction: Direction = None,
+    sustained: Sustained = None,
+    jobs: Jobs = None,
+) -> None:
+    """Do everything: find checkpoints, measure them, fit states, write the report.
+
+    Run again, no checkpoint is measured twice. Examples:
+
+    [bold]hmmdyn analyze runs/[/bold]
+    [bold]hmmdyn analyze metrics.csv --outcome eval_loss --threshold 2.5[/bold]
+    [bold]hmmdyn analyze runs/ --preset paper -o paper-report[/bold]
+    """
+    with _failing_clearly():
+        options = _options(
+            preset,
+            layout=layout,
+            outcomes_file=outcomes,
+            skip_bad=skip_bad,
+            include=include,
+            exclude=exclude,
+            split=_splits(split),
+            metrics=metric,
+            drop_metrics=drop_metric,
+            exclude_runs=exclude_run,
+            outcome_columns=outcome_column,
+            max_states=max_states,
+            n_states=states,
+            covariance=covariance,
+            standardise=standardise,
+            standardise_first=standardise_first,
+            restarts=restarts,
+            seed=seed,
+            outcome=outcome,
+            threshold=threshold,
+            direction=direction,
+            sustained=sustained,
+        )
+        require_writable(output)
+        found: Path | CheckpointIndex = source
+        if not pipeline.is_table(source):
+            found = pipeline.scan(source, layout=layout)
+            _show_index(found, find_outcomes(found, outcomes).outcomes)
+        with _progress() as progress:
+            analysis = pipeline.analyze(
+                found, options, cache=_cache(output), jobs=_jobs(jobs), progress=progress
+            )
+        page = analysis.write(output)
+        out.print(_printable(summary(analysis)), markup=False)
+        out.print(f"\nThe report is at [bold]{_plain(page)}[/bold]", soft_wrap=True)
+
+
+@app.command()
+def reproduce(
+    task: Annotated[str, typer.Argument(help="The task to train: parity.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="Folder for the runs.")],
+    seeds: Annotated[int, typer.Option(help="How many seeds, from 0 on.", min=1)] = 40,
+    jobs: Jobs = None,
+) -> None:
+    """Train one of the paper's tasks (needs PyTorch) into a folder of checkpoints.
+
+    Example:  [bold]hmmdyn reproduce parity --seeds 10 --out runs/parity[/bold]
+    """
+    with _failing_clearly():
+        if task != "parity":
+            raise UsageError(f"There is no task {task!r}. There is: parity.")
+        from hmmdyn.tasks.parity import train_parity
+
+        require_writable(output)
+        with _progress() as progress:
+            train_parity(
+                output,
+                range(seeds),
+                n_jobs=_jobs(jobs),
+                progress=lambda done, total: progress("training", done, total),
+            )
+        out.print(
+            f"Trained {seeds} seeds into {_plain(output)}. Look at them with\n"
+            f"  hmmdyn analyze {_plain(output)}",
+            soft_wrap=True,
+        )
+
+
+def main() -> None:
+    """Entry point of the ``hmmdyn`` command."""
+    app()
+
+
+@contextmanager
+def _failing_clearly() -> Iterator[None]:
+    """Turn errors into a message and an exit code: 1 the work failed, 2 wrong usage."""
+    try:
+        yield
+    except UsageError as error:
+        err.print(f"[bold red]Wrong usage:[/] {_plain(error)}", soft_wrap=True)
+        raise typer.Exit(2) from None
+    except HmmdynError as error:
+        err.print(f"[bold red]Error:[/] {_plain(error)}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        err.print("Stopped. What was measured is kept: the same command goes on from there.")
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def _progress() -> Iterator[pipeline.Progress]:
+    """Show one progress bar per stage, on the terminal's error stream."""
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(_STAGE_NAMES[stage], total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield report
+
+
+def _options(preset: str | None = None, **given: Any) -> Options:
+    """Options as given on the command line, over those of the preset, over the defaults."""
+    if preset is not None and preset not in PRESETS:
+        raise UsageError(f"There is no preset {preset!r}. There is: {', '.join(PRESETS)}.")
+    chosen = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in given.items()
+        if value not in (None, False, [])
+    }
+    return Options().changed(**{**(PRESETS[preset] if preset else {}), **chosen})
+
+
+def _splits(rules: Sequence[str] | None) -> tuple[tuple[str, int, int], ...] | None:
+    parsed = []
+    for rule in rules or ():
+        pattern, _, numbers = rule.rpartition("=")
+        axis, _, parts = numbers.partition(":")
+        if not (pattern and axis.isdecimal() and parts.isdecimal()):
+            raise UsageError(
+                f"'--split' takes REGEX=AXIS:PARTS, such as 'c_attn.weight=1:3', got {rule!r}."
+            )
+        parsed.append((pattern, int(axis), int(parts)))
+    return tuple(parsed) or None
+
+
+def _jobs(given: int | None) -> int:
+    return given or cpu_count()
+
+
+def _cache(folder: Path) -> Path:
+    """Where metrics are kept between calls, beside the result."""
+    return folder / ".metrics-cache.parquet"
+
+
+def _plain(text: object) -> str:
+    """Text safe to print with markup on: see :func:`_printable`."""
+    return escape(_printable(str(text)))
+
+
+def _printable(text: str) -> str:
+    """Show control characters (a terminal would obey them) as their escapes."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def _show_index(index: CheckpointIndex, outcomes: Sequence[str]) -> None:
+    """Show one row per group, and how one path was understood."""
+    table = Table(title=f"Found in {_plain(index.root)}", title_justify="left")
+    unit = index.step_unit
+    for column in ("group", "runs", "seeds", "checkpoints", f"{unit}s", "format", "size"):
+        table.add_column(column, overflow="fold")
+    for group, runs in summarise(index).groupby("group", sort=False):
+        seeds = sorted(runs["seed"].dropna().astype(int).unique())
+        per_run = runs["n_checkpoints"]
+        table.add_row(
+            _plain(group),
+            str(len(runs)),
+            _plain(_number_ranges(seeds)) or "–",
+            _range(per_run.min(), per_run.max()) + " per run",
+            _range(runs["first_step"].min(), runs["last_step"].max()),
+            _plain(", ".join(sorted(set(runs["format"])))),
+            _megabytes(int(runs["size"].sum())),
+        )
+    out.print(table)
+    example = index.checkpoints[-1]
+    path = example.path.relative_to(index.root) if example.path != index.root else example.path
+    out.print(
+        f"Read as: {_plain(path)} → group {_plain(example.group)}, run {_plain(example.run)}, "
+        f"{unit} {example.step:,}",
+        soft_wrap=True,
+    )
+    out.print(f"Outcomes: {_plain(', '.join(outcomes)) or 'none found beside the checkpoints'}")
+
+
+def _show_runs(index: CheckpointIndex) -> None:
+    frame = summarise(index).assign(size=lambda f: f["size"].map(_megabytes))
+    _show_frame(frame, "Runs")
+
+
+def _show_frame(frame: pd.DataFrame, title: str) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in frame.columns:
+        numeric = pd.api.types.is_numeric_dtype(frame[column])
+        table.add_column(_plain(column), justify="right" if numeric else "left", overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(_cell(value) for value in row))
+    out.print(table)
+
+
+def _cell(value: Any) -> str:
+    if pd.isna(value):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else _plain(value)
+
+
+def _show_notices(notices: Sequence[Notice]) -> None:
+    for notice in notices:
+        out.print(
+            f"[bold]{_plain(notice.kind)}[/]  {_plain(notice.subject)}: {_plain(notice.message)}",
+            soft_wrap=True,
+        )
+
+
+def _index_as_json(
+    index: CheckpointIndex, outcomes: Sequence[str], notices: Sequence[Notice]
+) -> dict[str, Any]:
+    return {
+        "root": str(index.root),
+        "step_unit": index.step_unit,
+        "outcomes": list(outcomes),
+        "checkpoints": [{**vars(c), "path": str(c.path)} for c in index.checkpoints],
+        "notices": [vars(n) for n in notices],
+    }
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def _number_ranges(numbers: Sequence[int]) -> str:
+    """0, 1, 2, 3, 7 -> "0–3, 7"."""
+    parts: list[list[int]] = []
+    for n in numbers:
+        if parts and n == parts[-1][-1] + 1:
+            parts[-1].append(n)
+        else:
+            parts.append([n])
+    return ", ".join(_range(p[0], p[-1]) for p in parts)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

@@ -1,0 +1,327 @@
+"""The whole method on one screen: folder -> metrics -> states -> statements -> report."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hmmdyn.checkpoints.discover import discover
+from hmmdyn.checkpoints.outcomes import find_outcomes, join_outcomes
+from hmmdyn.checkpoints.parameters import ParameterRules
+from hmmdyn.dynamics.compare import dissimilarity
+from hmmdyn.dynamics.convergence import measure_convergence
+from hmmdyn.dynamics.phases import summarise_states
+from hmmdyn.dynamics.semantics import bag_of_states, detour_flags, regress_convergence
+from hmmdyn.dynamics.transitions import change_points, influences, is_forking, training_map_edges
+from hmmdyn.errors import NotEnoughDataError
+from hmmdyn.files import replacing
+from hmmdyn.hmm.training_map import FittedMap, TrainingMap, fit_training_map
+from hmmdyn.metrics.extract import extract
+from hmmdyn.options import Options
+from hmmdyn.results import (
+    CHECKPOINT_KEY,
+    RUN_KEY,
+    CheckpointIndex,
+    Convergence,
+    Findings,
+    Notice,
+    Regression,
+)
+from hmmdyn.tables import TABLE_SUFFIXES, from_frame, read_table, write_table
+from hmmdyn.trajectories import KEY_COLUMNS, Trajectories
+
+# Called with (stage, steps done, steps in all).
+Progress = Callable[[str, int, int], None]
+
+_PACKAGES = ("hmmdyn", "numpy", "scipy", "pandas", "scikit-learn", "hmmlearn", "plotly")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis(Findings):
+    """Findings, with the model behind them: computed once, rendered in many ways."""
+
+    trajectories: Trajectories
+    training_map: TrainingMap
+
+    @property
+    def figure(self) -> Any:
+        """The figures, as plotly Figures: ``analysis.figure.training_map()`` and others."""
+        from hmmdyn.report.figures import Figures
+
+        return Figures(self)
+
+    def write(self, folder: Path | str) -> Path:
+        """Write the report folder; returns the path of its ``report.html``.
+
+        Beside the page: ``report.json`` (every number shown), a CSV per table,
+        ``metrics.parquet``, ``states.parquet`` and ``training_map.json``.
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be written.
+        """
+        from hmmdyn.report.page import write_report
+
+        folder = Path(folder)
+        write_table(self.trajectories, folder / "metrics.parquet")
+        with replacing(folder / "states.parquet") as temporary:
+            self.states.to_parquet(temporary, index=False)
+        self.training_map.save(folder / "training_map.json")
+        return write_report(self, folder)
+
+
+def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
+    """Find the checkpoints under a folder; see :func:`hmmdyn.checkpoints.discover.discover`."""
+    return discover(Path(root), layout)
+
+
+def read_runs(
+    root: Path | str | CheckpointIndex,
+    options: Options | None = None,
+    *,
+    cache: Path | None = None,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Trajectories:
+    """Turn a folder of checkpoints (or its index) into metrics and outcomes per checkpoint.
+
+    Parameters
+    ----------
+    cache : Path, optional
+        Where metrics are kept between calls: no checkpoint is measured twice.
+    jobs : int
+        Processes to work with.
+
+    Raises
+    ------
+    HmmdynError
+        Something could not be found, read or measured; the message says what and where.
+    """
+    options = options or Options()
+    index = root if isinstance(root, CheckpointIndex) else scan(root, layout=options.layout)
+    logged = find_outcomes(index, options.outcomes_file)
+    joined = join_outcomes(index, logged)
+    extraction = extract(
+        index,
+        rules=ParameterRules(options.include, options.exclude, options.split),
+        cache=cache,
+        n_jobs=jobs,
+        skip_bad=options.skip_bad,
+        progress=partial(progress, "metrics") if progress else None,
+    )
+    # A value logged beside the run wins over one stored in the checkpoint.
+    outcomes = joined.table.set_index(CHECKPOINT_KEY)
+    stored = extraction.table.set_index(CHECKPOINT_KEY)[list(extraction.stored_outcomes)]
+    outcomes = outcomes.combine_first(stored).loc[stored.index]
+    table = extraction.table.drop(columns=list(extraction.stored_outcomes))
+    table = table.merge(outcomes.reset_index(), on=CHECKPOINT_KEY, how="left")
+    return Trajectories(
+        table,
+        extraction.metrics,
+        tuple(outcomes.columns),
+        index.step_unit,
+        index.notices + logged.notices + joined.notices + extraction.notices,
+    )
+
+
+def fit(
+    trajectories: Trajectories,
+    options: Options | None = None,
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> FittedMap:
+    """Fit a training map to trajectories: selection, standardisation, sweep over K.
+
+    Raises
+    ------
+    HmmdynError
+        The metrics do not allow it; the message says why.
+    """
+    options = options or Options()
+    chosen = trajectories.select(
+        metrics=options.metrics,
+        drop_metrics=options.drop_metrics,
+        exclude_runs=options.exclude_runs,
+    )
+    return fit_training_map(
+        chosen,
+        options.candidates,
+        standardise=options.standardise,
+        standardise_first=options.standardise_first,
+        covariance_type=options.covariance,
+        protocol=options.protocol,
+        n_restarts=options.restarts,
+        random_state=options.seed,
+        n_jobs=jobs,
+        progress=partial(progress, "states") if progress else None,
+    )
+
+
+def analyze(
+    source: Path | str | CheckpointIndex | pd.DataFrame | Trajectories,
+    options: Options | None = None,
+    *,
+    cache: Path | None = None,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    **changes: Any,
+) -> Analysis:
+    """Analyse runs: the whole method, from a folder or a table to statements.
+
+    Parameters
+    ----------
+    source : path, CheckpointIndex, DataFrame or Trajectories
+        A folder of checkpoints, a table of metrics (Parquet, CSV, TSV), or either already read.
+    options : Options, optional
+    cache : Path, optional
+        As in :func:`read_runs`.
+    jobs : int
+        Processes to work with; the result does not depend on it.
+    progress : callable, optional
+        Called with (stage, done, total).
+    **changes
+        Single options by name: ``analyze("runs/", covariance="full", threshold=0.9)``.
+
+    Raises
+    ------
+    HmmdynError
+        The analysis could not be done; the message says what, where, why and what to do.
+    """
+    options = (options or Options()).changed(**changes)
+    trajectories = _trajectories(source, options, cache, jobs, progress)
+    fitted = fit(trajectories, options, jobs=jobs, progress=progress)
+    return _state_findings(trajectories, fitted, options, _name(source))
+
+
+def _trajectories(
+    source: Path | str | CheckpointIndex | pd.DataFrame | Trajectories,
+    options: Options,
+    cache: Path | None,
+    jobs: int,
+    progress: Progress | None,
+) -> Trajectories:
+    if isinstance(source, Trajectories):
+        return source
+    if isinstance(source, pd.DataFrame):
+        return from_frame(source, outcomes=options.outcome_columns)
+    if not isinstance(source, CheckpointIndex) and is_table(source):
+        return read_table(Path(source), outcomes=options.outcome_columns)
+    return read_runs(source, options, cache=cache, jobs=jobs, progress=progress)
+
+
+def is_table(source: Path | str) -> bool:
+    """Whether a path names a metric table rather than a folder of checkpoints."""
+    path = Path(source)
+    return path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
+
+
+def _name(source: Any) -> str:
+    if isinstance(source, CheckpointIndex):
+        return str(source.root)
+    return str(source) if isinstance(source, (str, Path)) else "a table given from Python"
+
+
+def _state_findings(
+    trajectories: Trajectories, fitted: FittedMap, options: Options, source: str
+) -> Analysis:
+    """Turn decoded runs into statements."""
+    chosen, decoding = fitted.trajectories, fitted.decoding
+    parameters = fitted.training_map.parameters
+    runs = decoding.observations.runs
+    # Runs the model had to leave out (each with a notice) are in no statement either.
+    table = chosen.table.merge(runs[RUN_KEY], on=RUN_KEY)
+    columns = [*KEY_COLUMNS, *chosen.metrics, *chosen.outcomes]
+    table = table[columns]
+    convergence, why_no_convergence = _convergence(table, chosen.outcomes, options)
+    occupancy = bag_of_states(decoding.states, parameters.n_states)
+    regression, why_no_regression = _regression(occupancy, convergence, decoding.states)
+    changes = change_points(decoding, parameters)
+    edges = training_map_edges(changes, parameters, len(runs), convergence)
+    return Analysis(
+        trajectories=trajectories,
+        training_map=fitted.training_map,
+        table=table,
+        metrics=chosen.metrics,
+        outcomes=chosen.outcomes,
+        features=decoding.observations.features,
+        step_unit=chosen.step_unit,
+        parameters=parameters,
+        states=decoding.states,
+        state_summary=summarise_states(decoding, table, chosen.outcomes, parameters.n_states),
+        transitions=edges,
+        influences=influences(decoding, parameters),
+        change_points=changes,
+        occupancy=occupancy,
+        selection=fitted.selection,
+        dissimilarity=dissimilarity(occupancy, parameters.means),
+        forking=is_forking(edges),
+        convergence=convergence,
+        regression=regression,
+        detours=detour_flags(occupancy, convergence, regression),
+        notices=(
+            *chosen.notices,
+            *decoding.observations.notices,
+            *fitted.selection.notices,
+            *(convergence.notices if convergence else ()),
+            *why_no_convergence,
+            *why_no_regression,
+            *_one_run(len(runs)),
+        ),
+        source=source,
+        options=options.set_by_user(),
+        versions={"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
+    )
+
+
+def _convergence(
+    table: pd.DataFrame, outcomes: tuple[str, ...], options: Options
+) -> tuple[Convergence | None, tuple[Notice, ...]]:
+    known = tuple(o for o in outcomes if table[o].notna().any())
+    if not known:
+        return None, (
+            Notice(
+                "statements",
+                "limit",
+                "outcomes",
+                "No loss or accuracy is known for these checkpoints, so nothing can be said about "
+                "convergence or detours. Give a file with --outcomes.",
+            ),
+        )
+    return (
+        measure_convergence(
+            table,
+            known,
+            outcome=options.outcome,
+            threshold=options.threshold,
+            direction=options.direction,
+            sustained=options.sustained,
+        ),
+        (),
+    )
+
+
+def _regression(
+    occupancy: pd.DataFrame, convergence: Convergence | None, states: pd.DataFrame
+) -> tuple[Regression | None, tuple[Notice, ...]]:
+    if convergence is None:
+        return None, ()
+    try:
+        return regress_convergence(occupancy, convergence, states), ()
+    except NotEnoughDataError as error:
+        return None, (Notice("statements", "limit", "regression", str(error)),)
+
+
+def _one_run(n_runs: int) -> tuple[Notice, ...]:
+    if n_runs > 1:
+        return ()
+    message = "There is one run: seeds cannot be compared, and its phases may be its own."
+    return (Notice("statements", "limit", "runs", message),)

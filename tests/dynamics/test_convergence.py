@@ -1,0 +1,101 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmmdyn.dynamics.convergence import automatic_threshold, choose_outcome, measure_convergence
+from hmmdyn.errors import UsageError
+
+NAN = np.nan
+
+
+def table(**runs):
+    """One run per keyword: its outcome values at steps 0, 10, 20, …"""
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "group": "all",
+                "run": name,
+                "seed": pd.array([i] * len(values), dtype="Int64"),
+                "step": 10 * np.arange(len(values)),
+                "eval_accuracy": np.array(values, dtype=float),
+            }
+        )
+        for i, (name, values) in enumerate(runs.items())
+    ).reset_index(drop=True)
+
+
+def measure(data, **options):
+    return measure_convergence(data, ("eval_accuracy",), **options)
+
+
+def test_first_crossing_counts_and_the_threshold_itself_is_enough():
+    result = measure(table(a=[0.1, 0.9, 0.5, 1.0], b=[0.1, 0.2, 0.3, 0.95]), threshold=0.9)
+    assert result.table["step"].tolist() == [10, 30]
+    assert result.table["converged"].all()
+    assert result.table["time"].tolist() == [0.5, 1.0]
+    assert result.direction == "above"
+
+
+def test_below_for_a_loss():
+    data = table(a=[3.0, 2.0, 1.0]).rename(columns={"eval_accuracy": "eval_loss"})
+    result = measure_convergence(data, ("eval_loss",), threshold=2.0)
+    assert (result.direction, result.table["step"].tolist()) == ("below", [10])
+    above = measure_convergence(data, ("eval_loss",), threshold=2.0, direction="above")
+    assert above.table["step"].tolist() == [0]
+
+
+def test_a_run_that_never_crosses_is_censored_at_its_last_step():
+    result = measure(table(a=[0.1, 0.95], b=[0.1, 0.2, 0.3]), threshold=0.9)
+    censored = result.table.set_index("run").loc["b"]
+    assert not censored["converged"]
+    assert (censored["step"], censored["last_step"], censored["time"]) == (20, 20, 1.0)
+    assert any("1 of 2 runs never reach" in n.message for n in result.notices)
+
+
+def test_sustained_needs_successive_checkpoints_and_the_first_of_them_counts():
+    data = table(a=[0.95, 0.1, 0.95, 0.96, 0.97])
+    assert measure(data, threshold=0.9).table["step"].tolist() == [0]
+    assert measure(data, threshold=0.9, sustained=2).table["step"].tolist() == [20]
+    assert not measure(data, threshold=0.9, sustained=4).table["converged"].any()
+    assert not measure(data, threshold=0.9, sustained=99).table["converged"].any()
+
+
+def test_checkpoints_without_evaluation_are_passed_over():
+    data = table(a=[0.1, NAN, 0.95, NAN, 0.96])
+    assert measure(data, threshold=0.9, sustained=2).table["step"].tolist() == [20]
+
+
+def test_a_run_without_the_outcome_is_left_out_and_named():
+    result = measure(table(a=[0.1, 0.95], b=[NAN, NAN]), threshold=0.9)
+    assert result.table["run"].tolist() == ["a"]
+    assert [n.subject for n in result.notices if n.kind == "left out"] == ["run b"]
+
+
+def test_nobody_converges_is_said():
+    result = measure(table(a=[0.1, 0.2], b=[0.1, 0.3]), threshold=5)
+    assert any("No run reaches" in n.message for n in result.notices)
+
+
+def test_automatic_threshold_is_nine_tenths_of_the_way():
+    data = table(a=[0.5, 0.7, 1.0], b=[0.5, 0.4, 1.0])
+    assert automatic_threshold(data, "eval_accuracy", "above") == pytest.approx(0.95)
+    falling = data.assign(eval_accuracy=-data["eval_accuracy"])
+    assert automatic_threshold(falling, "eval_accuracy", "below") == pytest.approx(-0.95)
+    result = measure(data)
+    assert "chosen automatically" in result.how
+    assert "--threshold" in result.how
+    assert "automatically" not in measure(data, threshold=0.9, outcome="eval_accuracy").how
+
+
+def test_held_out_accuracy_is_preferred():
+    assert choose_outcome(["train_loss", "eval_loss", "train_acc", "val_acc"]) == "val_acc"
+    assert choose_outcome(["train_accuracy", "test_loss"]) == "test_loss"
+    assert choose_outcome(["loss", "accuracy"]) == "accuracy"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"outcome": "x"}, {"direction": "up"}, {"sustained": 0}], ids=lambda w: next(iter(w))
+)
+def test_wrong_options_are_named(wrong):
+    with pytest.raises(UsageError):
+        measure(table(a=[0.1, 0.2]), **wrong)

@@ -1,0 +1,145 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import f as f_distribution
+
+from hmmdyn.dynamics.convergence import measure_convergence
+from hmmdyn.dynamics.semantics import bag_of_states, detour_flags, regress_convergence
+from hmmdyn.errors import NotEnoughDataError
+
+
+def runs_of(paths, accuracies):
+    """(states, table) of runs given as state paths and accuracy curves."""
+    frames = [
+        pd.DataFrame(
+            {
+                "group": "all",
+                "run": f"r{i}",
+                "seed": pd.array([i] * len(path), dtype="Int64"),
+                "step": np.arange(len(path)),
+                "state": path,
+                "accuracy": accuracy,
+            }
+        )
+        for i, (path, accuracy) in enumerate(zip(paths, accuracies, strict=True))
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def detour_world(n_runs=16, length=40, seed=0):
+    """Half of the runs pass through state 1 for a while, and converge that much later."""
+    rng = np.random.default_rng(seed)
+    paths, accuracies = [], []
+    for i in range(n_runs):
+        early, late = rng.integers(4, 8), rng.integers(3, 6)
+        detour = rng.integers(8, 14) if i % 2 else 0
+        path = np.r_[np.zeros(early), np.ones(detour), np.full(late, 2)].astype(int)
+        converged_at = len(path) + rng.integers(0, 3)
+        path = np.r_[path, np.full(length - len(path), 3)]
+        paths.append(path)
+        accuracies.append((np.arange(length) >= converged_at).astype(float))
+    return runs_of(paths, accuracies)
+
+
+@pytest.fixture
+def world():
+    data = detour_world()
+    convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
+    return data, bag_of_states(data, 4), convergence
+
+
+def test_bags_are_fractions_of_each_run(world):
+    data, bags, _ = world
+    np.testing.assert_allclose(bags.filter(like="state_").sum(axis=1), 1)
+    path = data.loc[data["run"] == "r1", "state"]
+    assert bags.loc[1, "state_1"] == (path == 1).mean()
+
+
+def test_regression_equals_the_textbook_formulas(world):
+    """Coefficients by lstsq, R² centred, F with K-1 and N-K degrees of freedom."""
+    data, bags, convergence = world
+    result = regress_convergence(bags, convergence, data)
+    X = bags.filter(like="state_").to_numpy()
+    y = convergence.table["time"].to_numpy()
+    beta, *_ = np.linalg.lstsq(X, y, rcond=None)
+    residual, total = ((y - X @ beta) ** 2).sum(), ((y - y.mean()) ** 2).sum()
+    np.testing.assert_allclose(result.coefficients["coefficient"], beta, rtol=1e-8)
+    assert result.r_squared == pytest.approx(1 - residual / total)
+    f = ((total - residual) / 3) / (residual / 12)
+    assert result.f_statistic == pytest.approx(f)
+    assert result.p == pytest.approx(f_distribution.sf(f, 3, 12))
+    variance = residual / 12 * np.diag(np.linalg.inv(X.T @ X))
+    np.testing.assert_allclose(result.coefficients["std_error"], np.sqrt(variance), rtol=1e-6)
+
+
+def test_published_r2_and_p_fit_these_degrees_of_freedom():
+    # Hu 2023, CIFAR-100: 40 seeds, 5 states, R² 0.094, p 0.469 (METHOD, section 10).
+    f = (0.094 / 4) / ((1 - 0.094) / 35)
+    assert f_distribution.sf(f, 4, 35) == pytest.approx(0.469, abs=0.003)
+
+
+def test_optional_slow_state_is_flagged_with_the_warning(world):
+    data, bags, convergence = world
+    regression = regress_convergence(bags, convergence, data)
+    flags = detour_flags(bags, convergence, regression)
+    assert flags["flag"].tolist() == [False, True, False, False]
+    assert flags.loc[1, "n_converged_without"] == 8
+    assert "not optional" in flags.loc[0, "reason"]
+    assert "high by construction" in regression.warning
+    assert "16 runs for 4 states are few" in regression.warning
+    assert "longer to enter any state" in regression.warning
+
+
+def test_a_change_point_alone_gives_high_r2_and_the_warning_says_why():
+    """METHOD section 7: nothing but a change point between two states, R² near one."""
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(10, 90, size=40)
+    paths = [np.repeat([0, 1], [n, 100 - n]) for n in lengths]
+    data = runs_of(paths, [p.astype(float) for p in paths])
+    convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
+    regression = regress_convergence(bag_of_states(data, 2), convergence, data)
+    assert regression.r_squared > 0.99
+    assert "state 0 lies before convergence and state 1 after it" in regression.warning
+
+
+def test_noise_is_not_flagged_because_the_regression_is_not_significant():
+    rng = np.random.default_rng(2)
+    paths = [rng.integers(0, 3, size=30) * (i % 4 > 0) for i in range(12)]
+    accuracies = [(np.arange(30) >= rng.integers(5, 25)).astype(float) for _ in paths]
+    data = runs_of(paths, accuracies)
+    convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
+    bags = bag_of_states(data, 3)
+    regression = regress_convergence(bags, convergence, data)
+    flags = detour_flags(bags, convergence, regression)
+    assert regression.p > 0.05
+    assert not flags["flag"].any()
+    assert flags["reason"].str.contains("not significant").any()
+
+
+def test_undetermined_regressions_are_refused_not_computed(world):
+    data, bags, convergence = world
+    few = data[data["run"].isin(["r0", "r1", "r2", "r3"])]
+    with pytest.raises(NotEnoughDataError, match="needs at least 5 runs"):
+        regress_convergence(bags[bags["run"].isin(few["run"])], convergence, few)
+    with pytest.raises(NotEnoughDataError, match="fixed proportions"):
+        regress_convergence(bags.assign(state_1=bags["state_0"]), convergence, data)
+    same = measure_convergence(data.assign(accuracy=1.0), ("accuracy",), threshold=0.5)
+    with pytest.raises(NotEnoughDataError, match="same share"):
+        regress_convergence(bags, same, data)
+
+
+def test_censored_runs_are_counted_in_the_warning():
+    data = detour_world()
+    data.loc[data["run"] == "r3", "accuracy"] = 0.0
+    convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
+    regression = regress_convergence(bag_of_states(data, 4), convergence, data)
+    assert regression.n_censored == 1
+    assert "1 runs never converged" in regression.warning
+
+
+def test_without_a_regression_nothing_is_flagged(world):
+    _, bags, convergence = world
+    for known in (convergence, None):
+        flags = detour_flags(bags, known, None)
+        assert not flags["flag"].any()
+        assert flags["reason"].str.contains("No regression").all()

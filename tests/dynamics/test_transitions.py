@@ -1,0 +1,145 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import approx_fprime
+
+from hmmdyn.dynamics.transitions import (
+    belief_gradient,
+    change_points,
+    influences,
+    is_forking,
+    training_map_edges,
+)
+from hmmdyn.hmm.inference import beliefs
+from hmmdyn.hmm.training_map import TrainingMap
+from hmmdyn.results import Convergence, Standardisation
+from tests.simulate import observations, random_parameters, sample
+
+LENGTHS = [25, 18, 1]
+
+
+@pytest.fixture(params=["diag", "full"])
+def decoded(request):
+    parameters = random_parameters(3, 3, request.param, seed=7)
+    values, _ = sample(parameters, LENGTHS, seed=8)
+    data = observations(values, LENGTHS)
+    training_map = TrainingMap(parameters, data.features, Standardisation("run"))
+    return training_map.decode(data), parameters
+
+
+def entries(path):
+    """(row, from, to) of every change inside a run, the slow way."""
+    found, start = [], 0
+    for n in LENGTHS:
+        found += [
+            (t, path[t - 1], path[t]) for t in range(start + 1, start + n) if path[t] != path[t - 1]
+        ]
+        start += n
+    return found
+
+
+def test_change_points_never_cross_runs(decoded):
+    decoding, parameters = decoded
+    changes = change_points(decoding, parameters)
+    expected = entries(decoding.states["state"].tolist())
+    assert len(expected) > 5
+    assert list(zip(changes["from_state"], changes["to_state"], strict=True)) == [
+        (j, k) for _, j, k in expected
+    ]
+    assert (changes["step"] - changes["previous_step"] == 10).all()
+    assert changes["probability"].between(0, 1).all()
+
+
+def test_gradient_is_the_derivative_of_the_filtered_log_posterior(decoded):
+    """The closed form of Hu 2023, appendix A, against numerical differentiation."""
+    decoding, parameters = decoded
+    values = decoding.observations.values
+    for t, _, k in entries(decoding.states["state"].tolist())[:6]:
+        start = 0 if t < LENGTHS[0] else LENGTHS[0]
+
+        def log_posterior(z, t=t, k=k, start=start):
+            run = values[start : t + 1].copy()
+            run[-1] = z
+            seen = beliefs(parameters, run, np.array([len(run)]))
+            return np.log(seen.filtered[-1, k])
+
+        numerical = approx_fprime(values[t], log_posterior, 1e-7)
+        ours = belief_gradient(decoding, parameters, np.array([t]), np.array([k]))[0]
+        np.testing.assert_allclose(ours, numerical, rtol=1e-4, atol=1e-6)
+
+
+def test_influence_is_the_mean_absolute_gradient_at_the_entries(decoded):
+    decoding, parameters = decoded
+    found = entries(decoding.states["state"].tolist())
+    table = influences(decoding, parameters)
+    j, k = found[0][1:]
+    rows = np.array([t for t, a, b in found if (a, b) == (j, k)])
+    gradients = np.abs(belief_gradient(decoding, parameters, rows, np.full(len(rows), k)))
+    edge = table.query("from_state == @j and to_state == @k").set_index("feature")
+    for i, feature in enumerate(decoding.observations.features):
+        assert edge.loc[feature, "influence"] == pytest.approx(gradients[:, i].mean())
+        expected = parameters.means[k, i] - parameters.means[j, i]
+        assert edge.loc[feature, "movement"] == pytest.approx(expected)
+    assert (edge.sort_values("rank")["influence"].diff().dropna() <= 0).all()
+
+
+def test_edges_count_runs_and_average_converged_ones(decoded):
+    _decoding, parameters = decoded
+    changes = pd.DataFrame(
+        {
+            "group": "all",
+            "run": ["a", "a", "b", "c", "c"],
+            "from_state": [0, 0, 0, 0, 1],
+            "to_state": [1, 1, 1, 1, 2],
+        }
+    )
+    convergence = Convergence(
+        "accuracy", 0.9, "above", 1, "",
+        pd.DataFrame(
+            {
+                "group": "all", "run": ["a", "b", "c"], "seed": [0, 1, 2],
+                "converged": [True, True, False], "step": [100, 300, 500],
+                "last_step": [500] * 3, "time": [0.2, 0.6, 1.0],
+            }
+        ),
+    )  # fmt: skip
+    edges = training_map_edges(changes, parameters, 4, convergence).set_index("to_state")
+    first, second = edges.loc[1], edges.loc[2]
+    assert (first["n_taken"], first["n_runs"], first["n_total"]) == (4, 3, 4)
+    assert first["n_converged"] == 2
+    assert first["convergence_mean"] == 200
+    assert first["convergence_se"] == pytest.approx(100)  # deviation 141.4 over root 2
+    assert first["probability"] == parameters.transmat[0, 1]
+    assert second["n_converged"] == 0
+    assert np.isnan(second["convergence_mean"])
+
+
+def test_no_change_makes_empty_tables_with_their_columns(decoded):
+    _, parameters = decoded
+    data = observations(np.zeros((4, 3)), [2, 2])
+    still = TrainingMap(parameters, data.features, Standardisation("run")).decode(data)
+    changes = change_points(still, parameters)
+    edges = training_map_edges(changes, parameters, 2, None)
+    assert changes.empty
+    assert edges.empty
+    assert "convergence_se" in edges
+    assert influences(still, parameters).empty
+    assert not is_forking(edges)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "forks"),
+    [
+        ([(0, 1)], False),
+        ([(0, 1), (1, 2), (2, 3)], False),
+        ([(0, 1), (0, 2)], True),
+        ([(0, 2), (1, 2)], True),
+        ([(0, 1), (1, 2), (2, 0)], True),
+        ([(0, 1), (1, 0)], True),
+        ([(0, 1), (2, 3)], True),
+        ([(0, 1), (1, 2), (0, 2)], True),
+    ],
+)
+def test_a_map_forks_unless_it_is_a_line(pairs, forks):
+    edges = pd.DataFrame(pairs, columns=["from_state", "to_state"])
+    assert is_forking(edges) is forks

@@ -1,0 +1,166 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
+from hmmdyn.hmm import gaussian
+from hmmdyn.hmm.align import reorder, time_order
+from hmmdyn.hmm.inference import beliefs
+from hmmdyn.hmm.select import select_n_states
+from tests.simulate import observations, random_parameters, sample
+
+
+@pytest.fixture(scope="module")
+def three_states():
+    parameters = random_parameters(3, 3, "diag", seed=1)
+    truth = replace(
+        parameters,
+        startprob=np.array([1.0, 0, 0]),
+        transmat=np.array([[0.9, 0.1, 0], [0, 0.9, 0.1], [0, 0, 1.0]]),
+        means=3 * parameters.means,
+    )
+    lengths = [60] * 6
+    values, states = sample(truth, lengths, seed=2)
+    return observations(values, lengths), states
+
+
+def test_bic_finds_the_true_number_where_the_model_holds(three_states):
+    data, _states = three_states
+    selection = select_n_states(data, range(1, 6), n_restarts=6)
+    assert selection.n_states == 3
+    assert selection.criterion == "bic"
+    row = selection.criteria.set_index("n_states").loc[3]
+    model = selection.models[3]
+    log_likelihood = beliefs(model, data.values, data.lengths).log_likelihood.sum()
+    p = 2 + 6 + 9 + 9
+    assert row["log_likelihood"] == pytest.approx(log_likelihood)
+    assert row["bic"] == pytest.approx(-2 * log_likelihood + p * np.log(360))
+    assert row["aic"] == pytest.approx(-2 * log_likelihood + 2 * p)
+    assert 0 <= row["agreement"] <= 1
+
+
+def test_every_attempt_is_recorded(three_states):
+    data, _ = three_states
+    selection = select_n_states(data, range(1, 4), n_restarts=4)
+    assert len(selection.attempts) == 1 + 4 + 4
+    assert selection.attempts["seed"].is_unique
+    valid = selection.attempts[selection.attempts["valid"]]
+    best = valid.groupby("n_states")["log_likelihood"].max()
+    np.testing.assert_allclose(best, selection.criteria["log_likelihood"], rtol=1e-12)
+
+
+def test_states_are_in_order_of_time(three_states):
+    data, _ = three_states
+    model = select_n_states(data, [3], n_restarts=4).models[3]
+    assert model.startprob.argmax() == 0
+    assert model.transmat[0, 1] > 0.05
+    assert model.transmat[1, 2] > 0.05
+
+
+def test_result_does_not_depend_on_jobs_and_repeats(three_states):
+    data, _ = three_states
+    one, two = (select_n_states(data, [2, 3], n_restarts=3, n_jobs=j) for j in (1, 2))
+    assert one.criteria.equals(two.criteria)
+    assert one.attempts.equals(two.attempts)
+    for k in (2, 3):
+        np.testing.assert_array_equal(one.models[k].means, two.models[k].means)
+
+
+def test_paper_protocol_scores_runs_the_fit_has_not_seen(three_states):
+    data, _ = three_states
+    selection = select_n_states(data, range(1, 5), protocol="paper", n_restarts=4, random_state=3)
+    assert selection.criterion == "held_out_bic"
+    assert len(selection.held_out) == 1  # one in five of six runs, rounded
+    held = (data.runs["group"] + "/" + data.runs["run"]).isin(selection.held_out).to_numpy()
+    rows = np.repeat(held, data.lengths)
+    # A model of another K than the chosen one is still the one fitted to the training runs.
+    other = next(k for k in selection.models if k != selection.n_states)
+    log_likelihood = beliefs(
+        selection.models[other], data.values[rows], data.lengths[held]
+    ).log_likelihood.sum()
+    row = selection.criteria.set_index("n_states").loc[other]
+    expected = -2 * log_likelihood + row["n_parameters"] * np.log(rows.sum())
+    assert row["held_out_bic"] == pytest.approx(expected)
+
+
+def test_a_held_out_run_with_an_unseen_transition_has_a_finite_score():
+    # Four runs go 0 -> 1; the fifth goes back. Whichever is held out, scores stay finite.
+    rng = np.random.default_rng(0)
+    runs = [np.r_[np.zeros(15), np.full(15, 5.0)] for _ in range(4)]
+    runs.append(np.r_[np.zeros(10), np.full(10, 5.0), np.zeros(10)])
+    values = np.concatenate(runs)[:, None] + rng.normal(scale=0.1, size=(150, 1))
+    data = observations(values, [30] * 5)
+    for seed in range(8):
+        selection = select_n_states(data, [1, 2], protocol="paper", n_restarts=2, random_state=seed)
+        assert np.isfinite(selection.criteria["held_out_bic"]).all()
+
+
+def test_paper_protocol_needs_two_runs():
+    values = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(NotEnoughDataError, match="only one run"):
+        select_n_states(observations(values, [20]), [1, 2], protocol="paper")
+
+
+def test_largest_number_tried_is_said_to_be_a_limit():
+    drift = np.linspace(0, 10, 60)[:, None] + np.zeros((1, 2))
+    values = drift + np.random.default_rng(0).normal(scale=0.01, size=(60, 2))
+    selection = select_n_states(observations(values, [60]), range(1, 4), n_restarts=4)
+    assert selection.n_states == 3
+    assert any("largest number tried" in n.message for n in selection.notices)
+
+
+def test_more_parameters_than_checkpoints_is_said():
+    values = np.random.default_rng(0).normal(size=(12, 5))
+    selection = select_n_states(observations(values, [6, 6]), [2], n_restarts=2)
+    assert any(n.subject == "number of parameters" for n in selection.notices)
+
+
+def test_no_more_states_than_different_checkpoints():
+    values = np.repeat([[0.0], [1.0], [5.0]], 4, axis=0)
+    selection = select_n_states(observations(values, [12]), range(1, 9), n_restarts=2)
+    assert selection.criteria["n_states"].tolist() == [1, 2, 3]
+    assert any("different checkpoints" in n.message for n in selection.notices)
+    with pytest.raises(NotEnoughDataError, match="only 3 different"):
+        select_n_states(observations(values, [12]), [4])
+
+
+def test_no_valid_fit_counts_the_reasons(monkeypatch, three_states):
+    monkeypatch.setattr(gaussian, "MAX_ITERATIONS", 1)
+    data, _ = three_states
+    with pytest.raises(NoValidFitError, match="3 × not converged after 1 iterations"):
+        select_n_states(data, [3], n_restarts=3)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"candidates": []},
+        {"candidates": [0, 1]},
+        {"covariance_type": "round"},
+        {"protocol": "aic"},
+        {"n_restarts": 0},
+    ],
+)
+def test_wrong_options_are_named(three_states, wrong):
+    data, _ = three_states
+    with pytest.raises(UsageError, match="must be"):
+        select_n_states(data, **wrong)
+
+
+def test_time_order_breaks_ties_and_puts_unvisited_states_last():
+    states = np.array([2, 2, 0, 0, 2, 0, 0, 0])
+    order = time_order(states, np.array([4, 4]), 3)
+    assert order.tolist() == [2, 0, 1]
+
+
+def test_reordering_keeps_the_model():
+    parameters = random_parameters(3, 2, "full", seed=4)
+    values, _ = sample(parameters, [30], seed=5)
+    moved = reorder(parameters, np.array([2, 0, 1]))
+    np.testing.assert_array_equal(moved.transmat[0, 1], parameters.transmat[2, 0])
+    lengths = np.array([30])
+    np.testing.assert_allclose(
+        beliefs(moved, values, lengths).log_likelihood,
+        beliefs(parameters, values, lengths).log_likelihood,
+    )

@@ -1,0 +1,100 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmmdyn.errors import TrainingMapError
+from hmmdyn.hmm.training_map import TrainingMap, fit_training_map
+from hmmdyn.tables import from_frame
+from tests.simulate import phased_table
+
+
+@pytest.fixture(scope="module", params=["diag-run", "full-pooled"])
+def fitted(request):
+    covariance_type, standardise = request.param.split("-")
+    return fit_training_map(
+        from_frame(phased_table()),
+        [3],
+        covariance_type=covariance_type,
+        standardise=standardise,
+        n_restarts=4,
+    )
+
+
+def test_decodes_the_phases_the_runs_walk(fitted):
+    states = fitted.decoding.states
+    assert list(states.columns) == ["group", "run", "seed", "step", "state", "probability"]
+    for run, checkpoints in states.groupby("run"):
+        i = int(run.removeprefix("seed"))
+        first = checkpoints.groupby("state")["step"].min()
+        assert first.to_dict() == {0: 0, 1: 100 * (5 + i // 2), 2: 100 * (12 + i)}
+    assert (states["probability"] > 0.9).all()
+
+
+def test_save_and_load_decode_alike(fitted, tmp_path):
+    path = tmp_path / "map.json"
+    fitted.training_map.save(path)
+    loaded = TrainingMap.load(path)
+    again = loaded.apply(from_frame(phased_table()))
+    pd.testing.assert_frame_equal(again.states, fitted.decoding.states)
+    second = tmp_path / "again.json"
+    loaded.save(second)
+    assert second.read_bytes() == path.read_bytes()
+
+
+def test_applies_to_runs_it_was_not_fitted_to(fitted):
+    table = phased_table(n_runs=8).query("seed >= 6")
+    if fitted.training_map.standardisation.kind == "pooled":
+        # Without its own scale, a single checkpoint can be decoded: a run need not have ended.
+        table = table.groupby("run").head(1)
+        assert fitted.training_map.apply(from_frame(table)).states["state"].tolist() == [0, 0]
+    else:
+        states = fitted.training_map.apply(from_frame(table)).states
+        assert states.groupby("run")["state"].nunique().tolist() == [3, 3]
+
+
+def test_a_missing_metric_is_named(fitted):
+    table = from_frame(phased_table().drop(columns="m1"))
+    with pytest.raises(TrainingMapError, match="lacks m1"):
+        fitted.training_map.apply(table)
+
+
+BROKEN = {
+    "not json": lambda d: "{",
+    "a list": lambda d: [],
+    "another format": lambda d: {**d, "format": "x"},
+    "a later version": lambda d: {**d, "format_version": 99},
+    "a missing entry": lambda d: {k: v for k, v in d.items() if k != "means"},
+    "nan": lambda d: {**d, "means": [[float("nan")] * 3] * 3},
+    "a wrong shape": lambda d: {**d, "means": [[0.0]]},
+    "text for numbers": lambda d: {**d, "startprob": ["a", "b", "c"]},
+    "no distribution": lambda d: {**d, "startprob": [1.0, 1.0, 1.0]},
+    "negative probability": lambda d: {**d, "startprob": [2.0, -1.0, 0.0]},
+    "indefinite covariance": lambda d: {
+        **d, "covariance_type": "diag", "covariances": [[1.0, 1.0, -1.0]] * 3
+    },
+    "unknown standardisation": lambda d: {
+        **d, "standardisation": {"kind": "x", "first": None, "mean": [], "deviation": []}
+    },
+    "deep nesting": lambda d: "[" * 200_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_malformed_maps_are_refused(fitted, tmp_path, case):
+    path = tmp_path / "map.json"
+    fitted.training_map.save(path)
+    broken = BROKEN[case](json.loads(path.read_text()))
+    path.write_text(broken if isinstance(broken, str) else json.dumps(broken))
+    with pytest.raises(TrainingMapError, match=r"map\.json"):
+        TrainingMap.load(path)
+
+
+def test_numbers_survive_json_exactly(fitted, tmp_path):
+    path = tmp_path / "map.json"
+    fitted.training_map.save(path)
+    loaded = TrainingMap.load(path)
+    np.testing.assert_array_equal(
+        loaded.parameters.covariances, fitted.training_map.parameters.covariances
+    )

@@ -1,0 +1,106 @@
+"""The import rules of the design, checked from the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "hmmdyn"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Every stage may import what it stands on, and the ground floor, which imports no stage.
+GROUND = {"", "errors", "results", "files", "outcome_names"}
+TABLES = {"trajectories", "tables"}
+ALLOWED = {
+    "errors": set(),
+    "results": set(),
+    "files": {"errors"},
+    "outcome_names": set(),
+    "options": GROUND,
+    "trajectories": GROUND,
+    "tables": GROUND | {"trajectories"},
+    "checkpoints": GROUND,
+    "metrics": GROUND | {"checkpoints"},
+    "hmm": GROUND | {"trajectories"},
+    "dynamics": GROUND | {"hmm"},
+    "report": GROUND,
+    "tasks": GROUND,
+    "pipeline": GROUND
+    | TABLES
+    | {"options", "checkpoints", "metrics", "hmm", "dynamics", "report"},
+    "cli": GROUND | TABLES | {"options", "pipeline", "checkpoints", "report", "tasks"},
+}
+HOMES = {
+    "plotly": ("report/",),
+    "hmmlearn": ("hmm/gaussian.py",),
+    "torch": ("checkpoints/torch_file.py", "tasks/"),
+    "typer": ("cli.py",),
+    "rich": ("cli.py",),
+    "jinja2": ("report/",),
+    "statsmodels": ("dynamics/",),
+}
+
+
+def stage(module: Path) -> str:
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(module: Path) -> list[tuple[str, bool]]:
+    """(dotted name, whether at the top level of the module) of everything imported."""
+    tree = ast.parse(module.read_text())
+    top = set(map(id, tree.body))
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) in top) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute in this project"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [(name, id(node) in top) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))
+def test_imports_run_one_way(module):
+    mine = stage(module)
+    if mine == "__init__":
+        return
+    for name, _ in imports(module):
+        package, *rest = name.split(".")
+        if package == "hmmdyn" and rest:
+            other = rest[0] if (PACKAGE / rest[0]).exists() or f"{rest[0]}.py" in {
+                m.name for m in PACKAGE.glob("*.py")
+            } else ""  # fmt: skip
+            assert other == mine or other in ALLOWED[mine], f"{mine} must not import {name}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))
+def test_libraries_stay_where_they_belong(module):
+    path = str(module.relative_to(PACKAGE))
+    for name, at_top in imports(module):
+        library = name.split(".")[0]
+        if library in HOMES:
+            assert path.startswith(HOMES[library]), f"{path} must not import {library}"
+        if library == "torch":
+            assert not at_top, f"{path} must import torch where it is used, not at the top"
+        assert library not in {"pickle", "dill", "cloudpickle"}, f"{path} must not import pickle"
+
+
+def test_importing_hmmdyn_loads_nothing_heavy():
+    code = (
+        "import sys, hmmdyn; "
+        "heavy = {'numpy', 'pandas', 'plotly', 'torch', 'sklearn'} & set(sys.modules); "
+        "assert not heavy, heavy; "
+        "assert all(hasattr(hmmdyn, name) for name in hmmdyn.__all__); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_unknown_names_are_attribute_errors():
+    import hmmdyn
+
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = hmmdyn.nothing

@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmmdyn.errors import MetricNotFiniteError, NotEnoughDataError, TableError, UsageError
+from hmmdyn.tables import from_frame, natural_key, read_table, write_table
+from tests.simulate import phased_table
+
+PYTHIA = Path(__file__).parents[2] / "shared" / "data" / "pythia70m_metrics.tsv"
+
+
+def frame(**columns):
+    return pd.DataFrame({"seed": [0, 0, 1, 1], "step": [0, 10, 0, 10], **columns})
+
+
+def test_metrics_outcomes_and_text_are_told_apart():
+    table = from_frame(
+        frame(l2=[1.0, 2, 3, 4], eval_loss=[4.0, 3, 2, 1], note=list("abcd"), mine=[1, 2, 3, 5]),
+        outcomes=["mine"],
+    )
+    assert table.metrics == ("l2",)
+    assert table.outcomes == ("eval_loss", "mine")
+    assert [n.subject for n in table.notices] == ["column note"]
+    assert table.runs["run"].tolist() == ["seed0", "seed1"]
+    assert table.lengths.tolist() == [2, 2]
+
+
+def test_rows_come_in_natural_order_of_runs_and_steps():
+    table = from_frame(
+        pd.DataFrame(
+            {
+                "run": ["seed10", "seed2", "seed10", "seed2"],
+                "step": [5, 7, 1, 3],
+                "m": [1.0, 2, 3, 4],
+            }
+        )
+    )
+    assert table.table["run"].tolist() == ["seed2", "seed2", "seed10", "seed10"]
+    assert table.table["m"].tolist() == [4.0, 2.0, 3.0, 1.0]
+    assert sorted(["a10", "a9", "b1"], key=natural_key) == ["a9", "a10", "b1"]
+
+
+@pytest.mark.parametrize("name", ["step", "global_step", "Iteration", "epoch"])
+def test_step_column_names(name):
+    table = from_frame(frame(m=[1.0, 2, 3, 4]).rename(columns={"step": name}))
+    assert table.step_unit == ("epoch" if name == "epoch" else "step")
+    assert table.table["step"].tolist() == [0, 10, 0, 10]
+    assert table.metrics == ("m",)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="step"), "no step column"),
+        (lambda f: f.drop(columns="seed"), "'run' or 'seed'"),
+        (lambda f: f.drop(columns="m"), "no metric column"),
+        (lambda f: f.assign(step=[0, 1.5, 0, 1]), "whole numbers"),
+        (lambda f: f.assign(step=[0, np.nan, 0, 1]), "whole numbers"),
+        (lambda f: f.assign(step=[0, 0, 0, 1]), "another row claims"),
+        (lambda f: f.iloc[:0], "no rows"),
+        (lambda f: f.assign(run=["a", None, "b", "b"]), "without a run"),
+    ],
+)
+def test_bad_tables_are_refused_with_the_reason(change, message):
+    with pytest.raises(TableError, match=message):
+        from_frame(change(frame(m=[1.0, 2, 3, 4])))
+
+
+def test_parquet_round_trip_keeps_what_is_what(tmp_path):
+    # 'score' says outcome by name only; 'mine' by request only. Both survive the file.
+    table = from_frame(
+        frame(m=[1.0, 2, 3, 4], mine=[1.0, 2, 3, 4], path=list("abcd")), outcomes=["mine"]
+    )
+    write_table(table, tmp_path / "t.parquet")
+    again = read_table(tmp_path / "t.parquet")
+    assert (again.metrics, again.outcomes) == (("m",), ("mine",))
+    pd.testing.assert_frame_equal(again.table, table.table)
+    write_table(table, tmp_path / "u.parquet")
+    assert (tmp_path / "u.parquet").read_bytes() == (tmp_path / "t.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_reads_anybodys_table(tmp_path, suffix):
+    path = tmp_path / f"metrics{suffix}"
+    data = frame(l2=[1.0, 2, 3, 4])
+    if suffix == ".parquet":
+        data.to_parquet(path)
+    else:
+        data.to_csv(path, sep="\t" if suffix == ".tsv" else ",", index=False)
+    assert read_table(path).metrics == ("l2",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.parquet", b"not parquet"),
+        ("t.csv", b"\xff\xfe\x00"),
+        ("t.csv", b""),
+        ("t.csv", b'a,b\n1,2\n3,"unterminated'),
+        ("t.txt", b"a,b\n1,2\n"),
+    ],
+)
+def test_unreadable_tables_are_refused(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(TableError, match=name):
+        read_table(path)
+
+
+def test_missing_table_is_named(tmp_path):
+    with pytest.raises(TableError, match="There is no file"):
+        read_table(tmp_path / "gone.csv")
+
+
+@pytest.mark.skipif(not PYTHIA.exists(), reason="the Pythia metrics are not at hand")
+def test_pythia_table_is_read_as_it_is():
+    table = read_table(PYTHIA)
+    assert table.lengths.tolist() == [154] * 5
+    assert len(table.metrics) == 14
+    assert table.observations().values.shape == (770, 14)

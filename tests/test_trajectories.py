@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmmdyn.errors import MetricNotFiniteError, NotEnoughDataError, TableError, UsageError
+from hmmdyn.tables import from_frame, natural_key, read_table, write_table
+from tests.simulate import phased_table
+
+
+def frame(**columns):
+    return pd.DataFrame({"seed": [0, 0, 1, 1], "step": [0, 10, 0, 10], **columns})
+
+
+def test_run_standardisation_is_each_runs_own():
+    table = from_frame(phased_table())
+    data = table.observations("run")
+    raw = table.table[table.table["run"] == "seed3"][["m0", "m1", "m2"]].to_numpy()
+    rows = slice(90, 120)
+    np.testing.assert_allclose(data.values[rows], (raw - raw.mean(0)) / raw.std(0))
+
+
+def test_standardise_first_takes_the_scale_from_the_beginning():
+    table = from_frame(phased_table())
+    data = table.observations("run", first=10)
+    np.testing.assert_allclose(data.values[:10].mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(data.values[:10].std(axis=0), 1)
+    assert np.abs(data.values[:30].mean(axis=0)).max() > 0.5
+
+
+def test_pooled_standardisation_is_one_scale():
+    table = from_frame(phased_table())
+    data = table.observations("pooled")
+    raw = table.table[["m0", "m1", "m2"]].to_numpy()
+    np.testing.assert_allclose(data.standardisation.mean, raw.mean(axis=0))
+    np.testing.assert_allclose(data.values, (raw - raw.mean(0)) / raw.std(0))
+
+
+def test_constant_metrics_are_left_out_and_named():
+    table = from_frame(frame(flat=[7.0] * 4, m=[1.0, 2, 3, 4], jitter=1e6 + 1e-9 * np.arange(4)))
+    data = table.observations()
+    assert data.features == ("m",)
+    assert {n.subject for n in data.notices} == {"metric flat", "metric jitter"}
+    with pytest.raises(NotEnoughDataError, match="Nothing changes"):
+        table.select(metrics=["flat"]).observations()
+
+
+def test_a_metric_flat_in_one_run_enters_as_zero_there():
+    data = from_frame(frame(m=[1.0, 2, 3, 4], half=[5.0, 5, 1, 2])).observations()
+    np.testing.assert_array_equal(data.values[:2, 1], 0)
+    assert any("does not change in 1 of 2 runs (seed0)" in n.message for n in data.notices)
+
+
+def test_not_finite_names_metric_run_step_and_both_remedies():
+    table = from_frame(frame(m=[1.0, np.nan, 3, 4], ok=[1.0, 2, 3, 4]))
+    with pytest.raises(MetricNotFiniteError) as error:
+        table.observations()
+    text = str(error.value)
+    assert "'m' at 1 of 4 checkpoints (seed0 at step 10)" in text
+    assert "--drop-metric m" in text
+    assert "--exclude-run seed0" in text
+    assert table.select(drop_metrics=["m"]).observations().features == ("ok",)
+    assert table.select(exclude_runs=["seed0"]).observations().features == ("m", "ok")
+
+
+def test_single_checkpoints():
+    one = from_frame(frame(m=[1.0, 2, 3, 4]).iloc[:3])
+    data = one.observations()
+    assert data.runs["run"].tolist() == ["seed0"]
+    assert [n.subject for n in data.notices] == ["run seed1"]
+    with pytest.raises(NotEnoughDataError, match="only 1 checkpoint"):
+        from_frame(frame(m=[1.0, 2, 3, 4]).iloc[:1]).observations()
+    singles = from_frame(frame(m=[1.0, 2, 3, 4]).iloc[[0, 2]])
+    with pytest.raises(NotEnoughDataError, match="Each of the 2 runs has a single checkpoint"):
+        singles.observations()
+
+
+def test_selection_rejects_unknown_and_ambiguous_names():
+    table = from_frame(frame(m=[1.0, 2, 3, 4], group=["a", "a", "b", "b"], run="x"))
+    with pytest.raises(UsageError, match="no metric 'l2'"):
+        table.select(drop_metrics=["l2"])
+    with pytest.raises(UsageError, match="No run is called 'y'"):
+        table.select(exclude_runs=["y"])
+    with pytest.raises(UsageError, match="a/x, b/x"):
+        table.select(exclude_runs=["x"])
+    assert table.select(exclude_runs=["a/x"]).runs["group"].tolist() == ["b"]
+    with pytest.raises(NotEnoughDataError, match="No metric is left"):
+        table.select(drop_metrics=["m"])
+    with pytest.raises(NotEnoughDataError, match="No run is left"):
+        table.select(exclude_runs=["a/x", "b/x"])
