@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from hmmdyn import __version__
 from hmmdyn.checkpoints.discover import discover
 from hmmdyn.checkpoints.outcomes import find_outcomes, join_outcomes
 from hmmdyn.checkpoints.parameters import ParameterRules
@@ -40,7 +41,7 @@ from hmmdyn.trajectories import KEY_COLUMNS, Trajectories
 # Called with (stage, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
 
-_PACKAGES = ("hmmdyn", "numpy", "scipy", "pandas", "scikit-learn", "hmmlearn", "plotly")
+_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "hmmlearn", "plotly")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +279,8 @@ def _state_findings(
         ),
         source=source,
         options=options.set_by_user(),
-        versions={"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
+        versions={"hmmdyn": __version__, "python": platform.python_version()}
+        | {package: version(package) for package in _PACKAGES},
     )
 
 

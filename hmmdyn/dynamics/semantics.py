@@ -42,7 +42,8 @@ def regress_convergence(
     """Regress convergence time on bags of states by least squares without an intercept.
 
     Time is the share of the run's checkpoints up to convergence. A censored run enters with its
-    whole length, as in the paper; ``n_censored`` counts them.
+    whole length, as in the paper; ``n_censored`` counts them. A state in which all runs spend the
+    same share explains no difference between them: it gets no coefficient (NaN).
 
     Parameters
     ----------
@@ -62,13 +63,14 @@ def regress_convergence(
     names = [c for c in occupancy if str(c).startswith("state_")]
     X = data[names].to_numpy(dtype=np.float64)
     y = data["time"].to_numpy(dtype=np.float64)
-    _require_determined(X, y)
+    varies = np.ptp(X, axis=0) > 1e-12
+    _require_determined(X[:, varies], y)
     # No constant is added; statsmodels sees that the columns sum to one and centres R².
-    result = sm.OLS(y, X).fit()
+    result = sm.OLS(y, X[:, varies]).fit()
     interval = result.conf_int(alpha=_SIGNIFICANT)
-    coefficients = pd.DataFrame(
+    estimates = pd.DataFrame(
         {
-            "state": np.arange(len(names)),
+            "state": np.flatnonzero(varies),
             "coefficient": result.params,
             "std_error": result.bse,
             "ci_low": interval[:, 0],
@@ -76,16 +78,16 @@ def regress_convergence(
             "p": result.pvalues,
         }
     )
+    coefficients = pd.DataFrame({"state": np.arange(len(names))}).merge(estimates, how="left")
     n_censored = int((~data["converged"]).sum())
-    has_slope = len(names) > 1  # with one state there is nothing but the implicit constant
     return Regression(
         coefficients=coefficients,
-        r_squared=float(result.rsquared) if has_slope else np.nan,
-        f_statistic=float(result.fvalue) if has_slope else np.nan,
-        p=float(result.f_pvalue) if has_slope else np.nan,
+        r_squared=float(result.rsquared),
+        f_statistic=float(result.fvalue),
+        p=float(result.f_pvalue),
         n_runs=len(data),
         n_censored=n_censored,
-        warning=_warning(states, convergence, len(data), len(names), n_censored),
+        warning=_warning(states, convergence, len(data), int(varies.sum()), n_censored),
     )
 
 
@@ -104,22 +106,26 @@ def detour_flags(
         ``state, optional, n_converged_without, coefficient, p, flag, reason``.
     """
     names = [c for c in occupancy if str(c).startswith("state_")]
-    without = np.zeros(len(names), dtype=np.int64)
+    visited, steps = np.zeros((0, len(names)), dtype=bool), np.zeros(0)
     if convergence is not None:
-        converged = convergence.table.loc[convergence.table["converged"], RUN_KEY]
-        without = (occupancy.merge(converged, on=RUN_KEY)[names] == 0).sum().to_numpy()
+        converged = convergence.table[convergence.table["converged"]]
+        joined = occupancy.merge(converged, on=RUN_KEY)
+        visited, steps = (joined[names] > 0).to_numpy(), joined["step"].to_numpy(dtype=float)
     rows = []
     for k in range(len(names)):
         coefficient = p = np.nan
         if regression is not None:
             coefficient = float(regression.coefficients["coefficient"].iloc[k])
             p = float(regression.coefficients["p"].iloc[k])
-        flag, reason = _verdict(int(without[k]), coefficient, regression)
+        n_without = int((~visited[:, k]).sum())
+        flag, reason = _verdict(n_without, coefficient, regression)
+        if flag:
+            reason += _visitors_against_others(steps[visited[:, k]], steps[~visited[:, k]])
         rows.append(
             {
                 "state": k,
-                "optional": bool(without[k] > 0),
-                "n_converged_without": int(without[k]),
+                "optional": n_without > 0,
+                "n_converged_without": n_without,
                 "coefficient": coefficient,
                 "p": p,
                 "flag": flag,
@@ -131,6 +137,11 @@ def detour_flags(
 
 def _require_determined(X: FloatArray, y: FloatArray) -> None:
     n_runs, n_states = X.shape
+    if n_states == 0:
+        raise NotEnoughDataError(
+            "All runs spend the same share of their checkpoints in each state: there is no "
+            "difference to explain convergence with."
+        )
     if n_runs <= n_states:
         raise NotEnoughDataError(
             f"{n_runs} runs cannot tell the effects of {n_states} states apart: the regression "
@@ -159,12 +170,22 @@ def _verdict(n_without: int, coefficient: float, regression: Regression | None) 
             f"Optional ({optional}), but the regression is not significant "
             f"(p = {regression.p:.2g}): coefficients are not read."
         )
-    if coefficient <= 0:
+    if not coefficient > 0:
         return False, f"Optional ({optional}), but its coefficient is not positive."
-    return True, (
-        f"Optional ({optional}), and runs that spend more of their time in it converge later "
-        f"(coefficient {coefficient:.2f})."
+    return True, f"Optional ({optional}), with a positive coefficient ({coefficient:.2f})."
+
+
+def _visitors_against_others(visitors: FloatArray, others: FloatArray) -> str:
+    """Hold the flag against the plainest comparison there is: it can point the other way."""
+    if len(visitors) == 0:
+        return " No converged run visits it."
+    text = (
+        f" Converged runs that visit it converge at {visitors.mean():,.0f} on average, the others "
+        f"at {others.mean():,.0f}"
     )
+    if visitors.mean() < others.mean():
+        return text + ": visitors are the faster ones, which speaks against a detour."
+    return text + "."
 
 
 def _warning(
@@ -177,8 +198,8 @@ def _warning(
     sentences = []
     if early and late:
         sentences.append(
-            f"R² is high by construction here: state {_names(early)} lies before convergence and "
-            f"state {_names(late)} after it, so the share of checkpoints in them tells when a run "
+            f"R² is high by construction here: {_names(early)} before convergence and "
+            f"{_names(late)} after it, so the share of checkpoints in them tells when a run "
             "converged, whatever made it slow."
         )
     else:
@@ -211,4 +232,6 @@ def _share_before_convergence(states: pd.DataFrame, convergence: Convergence) ->
 
 
 def _names(labels: list[int]) -> str:
-    return " and ".join(str(k) for k in labels)
+    if len(labels) == 1:
+        return f"state {labels[0]} lies"
+    return f"states {', '.join(map(str, labels[:-1]))} and {labels[-1]} lie"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,9 +87,22 @@ def test_optional_slow_state_is_flagged_with_the_warning(world):
     assert flags["flag"].tolist() == [False, True, False, False]
     assert flags.loc[1, "n_converged_without"] == 8
     assert "not optional" in flags.loc[0, "reason"]
+    mean = convergence.table["step"].groupby(np.arange(16) % 2).mean()
+    expected = f"visit it converge at {mean[1]:,.0f} on average, the others at {mean[0]:,.0f}."
+    assert flags.loc[1, "reason"].endswith(expected)
     assert "high by construction" in regression.warning
     assert "16 runs for 4 states are few" in regression.warning
     assert "longer to enter any state" in regression.warning
+
+
+def test_a_flag_that_the_plain_comparison_contradicts_says_so(world):
+    data, bags, convergence = world
+    regression = regress_convergence(bags, convergence, data)
+    odd = convergence.table["seed"] % 2 == 1
+    faster = convergence.table.assign(step=convergence.table["step"].where(~odd, 1))
+    flags = detour_flags(bags, replace(convergence, table=faster), regression)
+    assert flags.loc[1, "flag"]
+    assert "speaks against a detour" in flags.loc[1, "reason"]
 
 
 def test_a_change_point_alone_gives_high_r2_and_the_warning_says_why():
@@ -99,7 +114,7 @@ def test_a_change_point_alone_gives_high_r2_and_the_warning_says_why():
     convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
     regression = regress_convergence(bag_of_states(data, 2), convergence, data)
     assert regression.r_squared > 0.99
-    assert "state 0 lies before convergence and state 1 after it" in regression.warning
+    assert "state 0 lies before convergence and state 1 lies after it" in regression.warning
 
 
 def test_noise_is_not_flagged_because_the_regression_is_not_significant():
@@ -126,6 +141,29 @@ def test_undetermined_regressions_are_refused_not_computed(world):
     same = measure_convergence(data.assign(accuracy=1.0), ("accuracy",), threshold=0.5)
     with pytest.raises(NotEnoughDataError, match="same share"):
         regress_convergence(bags, same, data)
+
+
+def test_a_state_with_the_same_share_in_every_run_gets_no_coefficient():
+    rng = np.random.default_rng(3)
+    paths = [np.repeat([0, 1, 2], [4, n, 26 - n]) for n in rng.integers(3, 20, size=12)]
+    data = runs_of(paths, [(np.arange(30) >= (p < 2).sum() + rng.integers(2)) * 1.0 for p in paths])
+    convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
+    bags = bag_of_states(data, 3)
+    regression = regress_convergence(bags, convergence, data)
+    assert np.isnan(regression.coefficients["coefficient"][0])
+    # The other two shares still sum to a constant, so this is the slope of a simple regression.
+    slope = np.polyfit(bags["state_1"], convergence.table["time"], 1)[0]
+    estimate = regression.coefficients["coefficient"]
+    assert estimate[1] - estimate[2] == pytest.approx(slope)
+    correlation = np.corrcoef(bags["state_1"], convergence.table["time"])[0, 1]
+    assert regression.r_squared == pytest.approx(correlation**2)
+    still = runs_of([np.repeat([0, 1], 5)] * 4, [(np.arange(10) >= i) * 1.0 for i in range(4)])
+    with pytest.raises(NotEnoughDataError, match="same share of their checkpoints in each state"):
+        regress_convergence(
+            bag_of_states(still, 2),
+            measure_convergence(still, ("accuracy",), threshold=0.5),
+            still,
+        )
 
 
 def test_censored_runs_are_counted_in_the_warning():

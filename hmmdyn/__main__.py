@@ -1,0 +1,5 @@
+"""``python -m hmmdyn``: the same as the ``hmmdyn`` command."""
+
+from hmmdyn.cli import main
+
+main()

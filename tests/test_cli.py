@@ -1,0 +1,166 @@
+"""The command line: what it prints, writes and returns."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from hmmdyn import __version__, read_table
+from hmmdyn.cli import _number_ranges, _printable, app
+from hmmdyn.hmm.training_map import TrainingMap
+from tests.make_runs import write_runs
+
+QUICK = ["--max-states", "2", "--restarts", "2", "--jobs", "1"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return write_runs(tmp_path_factory.mktemp("cli") / "runs")
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+def one_line(text):
+    return " ".join(text.split())
+
+
+def test_version_and_help():
+    assert __version__ in run("--version").output
+    for command in ("scan", "extract", "fit", "analyze", "reproduce"):
+        assert "hmmdyn" in run(command, "--help").output
+
+
+def test_scan_shows_what_is_there_and_measures_nothing(runs):
+    output = one_line(run("scan", runs).output)
+    assert "seed2" in output
+    assert "Read as: seed2/step_150.safetensors → group runs, run seed2, step 150" in output
+    assert "train_accuracy, eval_accuracy" in output
+    assert "0–2" in output
+
+
+def test_scan_as_json(runs):
+    document = json.loads(run("scan", runs, "--json").stdout)
+    assert len(document["checkpoints"]) == 48
+    assert document["checkpoints"][0]["run"] == "seed0"
+    assert document["outcomes"] == ["train_accuracy", "eval_accuracy"]
+
+
+def test_extract_then_fit_then_analyze(runs, tmp_path):
+    table, training_map, report = (tmp_path / n for n in ("t.parquet", "map.json", "report"))
+    assert "48 checkpoints × 14 metrics" in run("extract", runs, "-o", table, "-j", 1).output
+    assert len(read_table(table).table) == 48
+    assert "Chose" in run("fit", table, "-o", training_map, *QUICK).output
+    assert TrainingMap.load(training_map).parameters.n_states <= 2
+    output = one_line(run("analyze", table, "-o", report, *QUICK).output)
+    assert "report.html" in output
+    assert (report / "report.html").exists()
+
+
+def test_analyze_twice_measures_once(runs, tmp_path):
+    from hmmdyn.checkpoints.discover import discover
+    from hmmdyn.metrics.extract import extract
+
+    run("analyze", runs, "-o", tmp_path, *QUICK)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    cache = tmp_path / ".metrics-cache.parquet"
+    assert extract(discover(runs), cache=cache).n_computed == 0
+    run("analyze", runs, "-o", tmp_path, *QUICK)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == before
+
+
+def test_preset_paper_and_options_over_it(runs, tmp_path):
+    run("analyze", runs, "-o", tmp_path, "--preset", "paper", "--standardise-first", 10, *QUICK)
+    saved = json.loads((tmp_path / "training_map.json").read_text())
+    assert saved["options"]["protocol"] == "paper"
+    assert saved["standardisation"]["first"] == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "house"], "no preset 'house'"),
+        (["--covariance", "round"], "'covariance' must be one of"),
+        (["--split", "nonsense"], "REGEX=AXIS:PARTS"),
+        (["--outcome", "f1"], "no outcome 'f1'"),
+        (["--drop-metric", "x"], "no metric 'x'"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(runs, tmp_path, arguments, message):
+    result = run("analyze", runs, "-o", tmp_path / "r", *QUICK, *arguments, code=2)
+    assert message in one_line(result.stderr)
+    assert "Traceback" not in result.output
+
+
+def test_failed_work_is_exit_code_1_with_a_message(tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = run("analyze", tmp_path / "empty", "-o", tmp_path / "r", code=1)
+    assert "Error:" in result.stderr
+    assert "empty" in result.stderr
+    assert run("scan", tmp_path / "gone", code=1).stderr.startswith("Error:")
+
+
+def test_an_output_that_cannot_be_written_stops_before_any_work(runs, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    result = run("analyze", runs, "-o", tmp_path / "file" / "report", code=1)
+    assert "Cannot write" in result.stderr
+    assert "Measuring" not in result.output
+
+
+def test_a_bad_checkpoint_is_named_and_skipped_only_on_request(runs, tmp_path):
+    root = tmp_path / "runs"
+    shutil.copytree(runs, root)
+    bad = root / "seed1" / "step_70.safetensors"
+    bad.write_bytes(bad.read_bytes()[:100])
+    result = run("analyze", root, "-o", tmp_path / "r", *QUICK, code=1)
+    assert "seed1/step_70.safetensors" in one_line(result.stderr).replace(" ", "")
+    assert "--skip-bad" in result.stderr
+    output = run("analyze", root, "-o", tmp_path / "r", *QUICK, "--skip-bad").output
+    assert "step_70" in output.replace("\n", "")
+    states = pd.read_parquet(tmp_path / "r" / "states.parquet")
+    assert len(states) == 47
+
+
+def test_stopped_extraction_goes_on_where_it_was(tmp_path):
+    """Ctrl-C during extraction: a clear message, and the table comes out the same after it."""
+    root = write_runs(tmp_path / "runs", n_runs=6, steps=range(0, 1500, 10), shape=(300, 200))
+    command = [sys.executable, "-m", "hmmdyn", "extract", root, "-j", "1", "-o"]
+    process = subprocess.Popen([*command, tmp_path / "t.parquet"], stderr=subprocess.PIPE)
+    cache_folder = tmp_path
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(cache_folder.glob(".metrics-cache*")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert b"Traceback" not in errors
+    assert not (tmp_path / "t.parquet").exists()
+    subprocess.run([*command, tmp_path / "t.parquet"], check=True, capture_output=True)
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    subprocess.run([*command, fresh / "t.parquet"], check=True, capture_output=True)
+    assert (tmp_path / "t.parquet").read_bytes() == (fresh / "t.parquet").read_bytes()
+
+
+def test_reproduce_names_the_tasks(tmp_path):
+    assert "There is: parity" in run("reproduce", "chess", "-o", tmp_path, code=2).stderr
+
+
+def test_control_characters_are_shown_not_obeyed():
+    assert _printable("a\x1b[31mb\tc\nd") == "a\\x1b[31mb\\tc\nd"
+
+
+def test_number_ranges():
+    assert _number_ranges([0, 1, 2, 3, 7, 9, 10]) == "0–3, 7, 9–10"
+    assert _number_ranges([]) == ""

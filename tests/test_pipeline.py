@@ -1,0 +1,184 @@
+"""The whole walk as library calls, on small runs on disk."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import hmmdyn
+from hmmdyn import Options, TrainingMap, analyze, read_runs, read_table, scan
+from hmmdyn.errors import MetricNotFiniteError, NotEnoughDataError, UsageError
+from hmmdyn.metrics import extract as extraction
+from tests.make_runs import write_runs
+from tests.simulate import phased_table
+
+PARITY = Path(__file__).parents[1] / "data" / "parity"
+PYTHIA = Path(__file__).parents[2] / "shared" / "data" / "pythia70m_metrics.tsv"
+QUICK = {"max_states": 3, "restarts": 2}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return write_runs(tmp_path_factory.mktemp("walk") / "runs")
+
+
+@pytest.fixture(scope="module")
+def analysis(runs):
+    return analyze(runs, **QUICK)
+
+
+def test_folder_to_statements(analysis):
+    assert len(analysis.metrics) == 14
+    assert analysis.outcomes == ("train_accuracy", "eval_accuracy")
+    assert analysis.convergence.outcome == "eval_accuracy"
+    assert analysis.convergence.table["step"].tolist() == [60, 70, 80]
+    # The weights jump where the accuracy does: some state begins exactly there in every run.
+    for run in analysis.convergence.table.itertuples():
+        entered = analysis.change_points.query("run == @run.run")["step"].tolist()
+        assert run.step in entered
+    assert len(analysis.states) == len(analysis.table) == 48
+    assert analysis.source.endswith("runs")
+
+
+def test_report_folder_holds_every_result(analysis, tmp_path):
+    page = analysis.write(tmp_path / "report")
+    assert page == tmp_path / "report" / "report.html"
+    states = pd.read_parquet(tmp_path / "report" / "states.parquet")
+    pd.testing.assert_frame_equal(states, analysis.states, check_dtype=False)
+    table = read_table(tmp_path / "report" / "metrics.parquet")
+    assert table.metrics == analysis.metrics
+    assert {"path", "size", "mtime_ns"} <= set(table.table)
+    training_map = TrainingMap.load(tmp_path / "report" / "training_map.json")
+    again = training_map.apply(table).states
+    np.testing.assert_array_equal(again["state"], analysis.states["state"])
+    document = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert document
+
+
+def test_same_input_same_bytes(runs, tmp_path):
+    for name, jobs in (("a", 1), ("b", 2)):
+        analyze(runs, jobs=jobs, **QUICK).write(tmp_path / name)
+    files = sorted(p.name for p in (tmp_path / "a").iterdir())
+    assert files == sorted(p.name for p in (tmp_path / "b").iterdir())
+    for name in files:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_a_written_table_gives_the_same_map(analysis, tmp_path):
+    analysis.write(tmp_path)
+    again = analyze(tmp_path / "metrics.parquet", **QUICK)
+    pd.testing.assert_frame_equal(again.states, analysis.states)
+    assert again.outcomes == analysis.outcomes
+
+
+def test_no_metric_is_computed_twice(runs, tmp_path, monkeypatch):
+    cache = tmp_path / "cache.parquet"
+    first = read_runs(runs, cache=cache)
+    found = scan(runs)
+    again = extraction.extract(found, cache=cache)
+    assert (again.n_computed, again.n_reused) == (0, 48)
+    pd.testing.assert_frame_equal(read_runs(runs, cache=cache).table, first.table)
+
+
+def test_stages_by_hand_equal_analyze(runs, analysis):
+    trajectories = read_runs(runs)
+    fitted = hmmdyn.fit(trajectories, Options(**QUICK))
+    pd.testing.assert_frame_equal(fitted.decoding.states, analysis.states)
+
+
+def test_without_outcomes_everything_but_convergence_works(tmp_path):
+    result = analyze(write_runs(tmp_path / "runs", outcomes=False), **QUICK)
+    assert result.outcomes == ()
+    assert result.convergence is None
+    assert result.regression is None
+    assert not result.detours["flag"].any()
+    assert any(n.subject == "outcomes" for n in result.notices)
+    assert len(result.transitions) > 0
+    result.write(tmp_path / "report")
+
+
+def test_one_run_works_and_says_what_it_cannot(tmp_path):
+    result = analyze(write_runs(tmp_path / "runs", n_runs=1), **QUICK)
+    assert np.isnan(result.dissimilarity.emission)
+    assert any("one run" in n.message for n in result.notices)
+    result.write(tmp_path / "report")
+
+
+def test_a_data_frame_goes_in_at_the_trajectory_stage():
+    result = analyze(phased_table(), **QUICK)
+    assert result.selection.n_states == 3
+    assert result.state_summary["phase"].tolist() == ["", "memorisation", "generalisation"]
+    assert result.source == "a table given from Python"
+
+
+def test_left_out_runs_and_metrics_are_out_of_every_statement():
+    result = analyze(phased_table(), exclude_runs=("seed5",), drop_metrics=("m2",), **QUICK)
+    for frame in (result.table, result.states, result.occupancy, result.convergence.table):
+        assert "seed5" not in set(frame["run"])
+    assert result.features == ("m0", "m1")
+    assert {n.subject for n in result.notices} >= {"metric m2", "run seed5"}
+    assert result.options["exclude_runs"] == ("seed5",)
+
+
+def test_nan_weights_name_the_run_and_the_remedy(tmp_path):
+    root = write_runs(tmp_path / "runs")
+    from safetensors.numpy import load_file, save_file
+
+    path = root / "seed1" / "step_100.safetensors"
+    bad = load_file(path)
+    bad["layers.0.weight"][0, 0] = np.nan
+    save_file(bad, path)
+    with pytest.raises(MetricNotFiniteError, match="seed1 at step 100") as error:
+        analyze(root, **QUICK)
+    assert "--exclude-run seed1" in str(error.value)
+    assert analyze(root, exclude_runs=("seed1",), **QUICK).occupancy["run"].tolist() == [
+        "seed0",
+        "seed2",
+    ]
+
+
+def test_equal_checkpoints_are_refused(tmp_path):
+    root = write_runs(tmp_path / "runs", steps=range(0, 50, 10))
+    for run in root.iterdir():
+        for path in run.glob("*.safetensors"):
+            path.write_bytes((root / "seed0" / "step_0.safetensors").read_bytes())
+    with pytest.raises(NotEnoughDataError, match="Nothing changes"):
+        analyze(root, **QUICK)
+
+
+def test_unknown_options_are_named():
+    with pytest.raises(UsageError, match="no option 'k'"):
+        analyze(phased_table(), k=3)
+    with pytest.raises(UsageError, match="'max_states' must be at least 1"):
+        analyze(phased_table(), max_states=0)
+    with pytest.raises(UsageError, match="'standardise_first' must be at least 2"):
+        analyze(phased_table(), standardise_first=1)
+
+
+def test_figures_from_the_library(analysis):
+    figure = analysis.figure.training_map()
+    assert type(figure).__module__.startswith("plotly.graph_objs")
+    assert len(figure.data) > 0
+
+
+def test_parity_map_shows_memorisation_and_generalisation():
+    result = analyze(PARITY, jobs=2)
+    assert len(result.occupancy) == 10
+    phases = result.state_summary["phase"].tolist()
+    assert phases[0] == ""
+    assert "memorisation" in phases
+    assert phases[-1] == "generalisation"
+    # In time, no run generalises before it has memorised.
+    assert phases.index("generalisation") > phases.index("memorisation")
+    assert result.convergence.table["converged"].all()
+
+
+@pytest.mark.skipif(not PYTHIA.exists(), reason="the Pythia metrics are not at hand")
+def test_pythia_gives_a_map_of_five_runs():
+    result = analyze(PYTHIA, n_states=4, restarts=6, jobs=2)
+    assert len(result.occupancy) == 5
+    assert (result.occupancy.filter(like="state_") > 0).all(axis=None)
+    assert not result.forking  # five seeds walk four states in the same order
+    assert result.convergence is None
