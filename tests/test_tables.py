@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmmdyn.errors import MetricNotFiniteError, NotEnoughDataError, TableError, UsageError
+from hmmdyn.errors import TableError
 from hmmdyn.tables import from_frame, natural_key, read_table, write_table
-from tests.simulate import phased_table
 
 PYTHIA = Path(__file__).parents[2] / "shared" / "data" / "pythia70m_metrics.tsv"
 

@@ -1,11 +1,9 @@
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from hmmdyn.errors import MetricNotFiniteError, NotEnoughDataError, TableError, UsageError
-from hmmdyn.tables import from_frame, natural_key, read_table, write_table
+from hmmdyn.errors import MetricNotFiniteError, NotEnoughDataError, UsageError
+from hmmdyn.tables import from_frame
 from tests.simulate import phased_table
 
 

@@ -112,7 +112,7 @@ def _claim(out: Path, task: str, recipe: Recipe) -> None:
     described = json.dumps({"task": task, **asdict(recipe)}, indent=1) + "\n"
     path = out / "recipe.json"
     if path.exists():
-        found = path.read_text(encoding="utf-8")
+        found = path.read_text(encoding="utf-8", errors="replace")
         if found == described:
             return
         raise OutputError(

@@ -151,10 +151,14 @@ def test_seeds_differ_from_the_start(tmp_path):
 
 
 def test_the_callers_random_state_and_threads_are_left_alone(tmp_path):
-    state, n_threads = torch.get_rng_state(), torch.get_num_threads()
-    train_parity(tmp_path, [0], recipe=TINY)
+    n_threads, state = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(2)
+    try:
+        train_parity(tmp_path, [0], recipe=TINY)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(n_threads)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.get_num_threads() == n_threads
 
 
 # --------------------------------------------------------------------------- stopping and going on
