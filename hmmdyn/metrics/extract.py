@@ -1,0 +1,286 @@
+"""Every checkpoint to one row of the metric table: once, in parallel, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from hmmdyn.checkpoints.layouts import some
+from hmmdyn.checkpoints.parameters import DEFAULT_RULES, ParameterRules
+from hmmdyn.errors import CheckpointError, HmmdynError, UsageError
+from hmmdyn.metrics.cache import MeasurementCache, relative_path
+from hmmdyn.metrics.checks import (
+    Measured,
+    find_unchanging,
+    notices_of,
+    require_same_architecture,
+    runs_of,
+)
+from hmmdyn.metrics.measure import Measurement, measure
+from hmmdyn.metrics.registry import Metric, select_metrics
+from hmmdyn.results import CheckpointFile, CheckpointIndex, Notice
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The metrics of every checkpoint.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per checkpoint in the order of the index: ``group, run, seed`` (Int64), ``step``,
+        the metrics and stored outcomes (float64), ``path`` (below the root), ``size`` (bytes),
+        ``mtime_ns``.
+    metrics, stored_outcomes : tuple of str
+        Columns of ``table``; stored outcomes were found in the checkpoints themselves.
+    notices : tuple of Notice
+    n_computed, n_reused : int
+        Checkpoints measured now, and taken from the cache.
+    """
+
+    table: pd.DataFrame
+    metrics: tuple[str, ...]
+    stored_outcomes: tuple[str, ...]
+    notices: tuple[Notice, ...]
+    n_computed: int
+    n_reused: int
+
+
+def extract(
+    index: CheckpointIndex,
+    *,
+    metrics: Iterable[str] | None = None,
+    rules: ParameterRules = DEFAULT_RULES,
+    cache: Path | None = None,
+    n_jobs: int = 1,
+    skip_bad: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Extraction:
+    """Compute the metrics of every checkpoint of an index.
+
+    Tensors that never change (the same, bit for bit, in the first, middle and last checkpoint of
+    a run) are left out for the whole group. Interrupted at any time and called again with the
+    same ``cache``, it goes on where it was and ends with the same table.
+
+    Parameters
+    ----------
+    index : CheckpointIndex
+    metrics : iterable of str, optional
+        Names of metrics; all of them by default.
+    rules : ParameterRules
+        Which tensors are weights and biases.
+    cache : Path, optional
+        A Parquet file in which measurements are kept between calls, made where it is missing.
+    n_jobs : int
+        Processes; -1 for one per core. The numbers do not depend on it.
+    skip_bad : bool
+        Leave checkpoints that cannot be read out, each with a notice.
+    progress : callable, optional
+        Called with (done, total) as checkpoints are finished.
+
+    Raises
+    ------
+    CheckpointError
+        Some checkpoints cannot be read. The others are measured (and kept) first, so that all
+        bad ones are named at once.
+    ArchitectureMismatchError
+        Checkpoints of one group hold different weights.
+    NoWeightsError
+        A checkpoint holds no weight matrix.
+    OutputError
+        The cache cannot be written, or its place is taken by something else.
+    UsageError
+        A metric does not exist, a rule does not fit, or ``n_jobs`` is 0.
+    """
+    if n_jobs == 0:
+        raise UsageError("'n_jobs' must be a number of processes, or -1 for all cores, got 0.")
+    chosen = select_metrics(metrics)
+    names = tuple(metric.name for metric in chosen)
+    probed = _probes(index.checkpoints)
+    with MeasurementCache(cache, index.root, names, rules) as store:
+        work = _Work(store, names, rules, n_jobs, len(probed) + len(index.checkpoints), progress)
+        probes = work.run([_Task(file, None, fingerprint=True) for file in probed])
+        require_same_architecture(probes)
+        unchanging = find_unchanging(probes)
+        measured = work.run(
+            [
+                _Task(file, tuple(sorted(unchanging.frozen.get(file.group, ()))), file in probed)
+                for file in index.checkpoints
+            ]
+        )
+    bad = {relative_path(file, index.root): why for file, why in work.failures.items()}
+    if bad and (not skip_bad or not measured):
+        raise CheckpointError(_all_bad_files(bad, len(index.checkpoints)))
+    require_same_architecture(measured)
+    chosen, no_biases = _without_bias_metrics(chosen, measured)
+    outcomes = tuple(sorted({name for m in measured.values() for name in m.outcomes}))
+    n_computed = sum(file in work.computed for file in measured)
+    return Extraction(
+        table=_table(index.root, measured, [metric.name for metric in chosen], outcomes),
+        metrics=tuple(metric.name for metric in chosen),
+        stored_outcomes=outcomes,
+        notices=(*_skipped(bad), *notices_of(measured, unchanging), *no_biases),
+        n_computed=n_computed,
+        n_reused=len(measured) - n_computed,
+    )
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Measure a checkpoint without the ``frozen`` tensors; None: whichever the cache left out."""
+
+    file: CheckpointFile
+    frozen: tuple[str, ...] | None
+    fingerprint: bool
+
+    def is_done_by(self, measurement: Measurement) -> bool:
+        """Whether a measurement of the same file, metrics and rules is what is asked for."""
+        has_fingerprints = not self.fingerprint or bool(measurement.fingerprints)
+        return has_fingerprints and self.frozen in (None, measurement.frozen)
+
+
+@dataclass
+class _Work:
+    """Carries out tasks that the cache has no result for, and keeps account."""
+
+    store: MeasurementCache
+    metrics: tuple[str, ...]
+    rules: ParameterRules
+    n_jobs: int
+    n_total: int
+    progress: Callable[[int, int], None] | None
+    n_done: int = 0
+    computed: set[CheckpointFile] = field(default_factory=set)
+    failures: dict[CheckpointFile, str] = field(default_factory=dict)
+
+    def run(self, tasks: Sequence[_Task]) -> Measured:
+        """Measurements of all files that can be read, in the order of the tasks."""
+        found: dict[CheckpointFile, Measurement] = {}
+        to_do = []
+        for task in tasks:
+            kept = self.store.get(task.file)
+            if kept is not None and task.is_done_by(kept):
+                found[task.file] = kept
+            elif task.file not in self.failures:
+                to_do.append(task)
+        self._advance(len(tasks) - len(to_do))
+        if to_do:
+            self.store.flush()  # a place that cannot be written shows before work is spent
+        for file, result in self._results(to_do):
+            if isinstance(result, Measurement):
+                found[file] = result
+                self.computed.add(file)
+                self.store.put(file, result)
+            else:
+                self.failures[file] = result
+            self._advance(1)
+        return {task.file: found[task.file] for task in tasks if task.file in found}
+
+    def _results(
+        self, tasks: Sequence[_Task]
+    ) -> Iterator[tuple[CheckpointFile, Measurement | str]]:
+        if self.n_jobs == 1 or len(tasks) < 2:
+            yield from (_measure(task, self.metrics, self.rules) for task in tasks)
+        else:
+            parallel = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")
+            calls = (joblib.delayed(_measure)(task, self.metrics, self.rules) for task in tasks)
+            try:
+                yield from parallel(calls)
+            except BrokenProcessPool as error:
+                raise HmmdynError(
+                    "A worker process was killed, most likely because memory ran out. What was "
+                    "measured is kept; go on with fewer processes: --jobs 1"
+                ) from error
+
+    def _advance(self, n: int) -> None:
+        self.n_done += n
+        if self.progress is not None:
+            self.progress(self.n_done, self.n_total)
+
+
+def _measure(
+    task: _Task, metrics: tuple[str, ...], rules: ParameterRules
+) -> tuple[CheckpointFile, Measurement | str]:
+    """Measure a checkpoint, or say why it cannot be read."""
+    try:
+        return task.file, measure(
+            task.file.path,
+            metrics,
+            rules,
+            frozen=task.frozen or (),
+            fingerprint=task.fingerprint,
+        )
+    except CheckpointError as error:
+        return task.file, str(error)
+
+
+def _probes(files: Sequence[CheckpointFile]) -> dict[CheckpointFile, None]:
+    """First, middle and last checkpoint of every run, as an ordered set."""
+    return {
+        of_run[i]: None
+        for of_run in runs_of(files).values()
+        for i in sorted({0, len(of_run) // 2, len(of_run) - 1})
+    }
+
+
+def _all_bad_files(bad: dict[str, str], n_total: int) -> str:
+    reasons = "\n".join(f"  {why}" for why in list(bad.values())[:10])
+    more = f"\n  and {len(bad) - 10} more" if len(bad) > 10 else ""
+    remedy = (
+        "Mend or remove them, or leave them out and go on with the rest: --skip-bad"
+        if len(bad) < n_total
+        else "There is nothing to go on with."
+    )
+    return f"{len(bad)} of {n_total} checkpoints cannot be read:\n{reasons}{more}\n{remedy}"
+
+
+def _skipped(bad: dict[str, str]) -> list[Notice]:
+    return [Notice("reading", "left out", path, why) for path, why in bad.items()]
+
+
+def _without_bias_metrics(
+    metrics: tuple[Metric, ...], measured: Measured
+) -> tuple[tuple[Metric, ...], list[Notice]]:
+    """Leave out metrics of biases unless every group has biases to measure."""
+    of_biases = [metric for metric in metrics if metric.needs == "biases"]
+    groups = {
+        file.group: bool(set(m.architecture.biases) - set(m.frozen)) for file, m in measured.items()
+    }
+    without = [group for group, has_biases in groups.items() if not has_biases]
+    if not of_biases or not without:
+        return metrics, []
+    kept = tuple(metric for metric in metrics if metric not in of_biases)
+    if len(without) == len(groups):
+        reason = "No biases change in these models."
+    else:
+        reason = (
+            f"There are none in group {some(without)}, and metrics must be known in all groups."
+        )
+    subject = f"metrics {', '.join(metric.name for metric in of_biases)}"
+    return kept, [Notice("metrics", "left out", subject, reason)]
+
+
+def _table(
+    root: Path, measured: Measured, metrics: Sequence[str], outcomes: Sequence[str]
+) -> pd.DataFrame:
+    files, found = list(measured), list(measured.values())
+    columns: dict[str, object] = {
+        "group": [file.group for file in files],
+        "run": [file.run for file in files],
+        "seed": pd.array([file.seed for file in files], dtype="Int64"),
+        "step": np.array([file.step for file in files], dtype=np.int64),
+    }
+    for name in metrics:
+        columns[name] = np.array([m.metrics[name] for m in found], dtype=np.float64)
+    for name in outcomes:
+        columns[name] = np.array([m.outcomes.get(name, np.nan) for m in found], dtype=np.float64)
+    columns["path"] = [relative_path(file, root) for file in files]
+    columns["size"] = np.array([file.size for file in files], dtype=np.int64)
+    columns["mtime_ns"] = np.array([file.mtime_ns for file in files], dtype=np.int64)
+    return pd.DataFrame(columns)
