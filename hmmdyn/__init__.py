@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from hmmdyn.hmm.training_map import TrainingMap
     from hmmdyn.options import Options
     from hmmdyn.pipeline import Analysis, analyze, fit, read_runs, scan
-    from hmmdyn.tables import read_table
     from hmmdyn.trajectories import Trajectories
 
 __version__ = "0.1.0"
@@ -32,7 +31,6 @@ _HOME = {
     "fit": "pipeline",
     "open_checkpoint": "checkpoints.read",
     "read_runs": "pipeline",
-    "read_table": "tables",
     "scan": "pipeline",
 }
 
@@ -46,7 +44,6 @@ __all__ = [
     "fit",
     "open_checkpoint",
     "read_runs",
-    "read_table",
     "scan",
 ]
 

@@ -21,10 +21,11 @@ from hmmdyn.checkpoints.discover import summarise
 from hmmdyn.checkpoints.outcomes import find_outcomes
 from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.files import require_writable
+from hmmdyn.names import printable
 from hmmdyn.options import PRESETS, Options
 from hmmdyn.report.text import summary
 from hmmdyn.results import CheckpointIndex, Notice
-from hmmdyn.tables import read_table, write_table
+from hmmdyn.tables import write_table
 
 app = typer.Typer(
     name="hmmdyn",
@@ -251,7 +252,7 @@ def fit(
             seed=seed,
         )
         require_writable(output.parent)
-        trajectories = read_table(table, outcomes=options.outcome_columns)
+        trajectories = pipeline.read_runs(table, options)
         with _progress() as progress:
             fitted = pipeline.fit(trajectories, options, jobs=_jobs(jobs), progress=progress)
         fitted.training_map.save(output)
@@ -338,7 +339,7 @@ def analyze(
                 found, options, cache=_cache(output), jobs=_jobs(jobs), progress=progress
             )
         page = analysis.write(output)
-        out.print(_printable(summary(analysis)), markup=False)
+        out.print(_plain(summary(analysis)))
         out.print(f"\nThe report is at [bold]{_plain(page)}[/bold]", soft_wrap=True)
 
 
@@ -449,13 +450,8 @@ def _cache(folder: Path) -> Path:
 
 
 def _plain(text: object) -> str:
-    """Text safe to print with markup on: see :func:`_printable`."""
-    return escape(_printable(str(text)))
-
-
-def _printable(text: str) -> str:
-    """Show control characters (a terminal would obey them) as their escapes."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    """Text safe to print with markup on; line breaks are kept."""
+    return escape("\n".join(map(printable, str(text).split("\n"))))
 
 
 def _show_index(index: CheckpointIndex, outcomes: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hmmdyn.errors import OutputError
@@ -33,7 +33,8 @@ def replacing(path: Path) -> Iterator[Path]:
             "Choose a place that can be written with -o DIR."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def require_writable(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from hmmdyn import __version__
-from hmmdyn.checkpoints.discover import discover
+from hmmdyn.checkpoints.discover import discover, without_runs
 from hmmdyn.checkpoints.outcomes import find_outcomes, join_outcomes
 from hmmdyn.checkpoints.parameters import ParameterRules
 from hmmdyn.dynamics.compare import dissimilarity
@@ -85,19 +85,21 @@ def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
 
 
 def read_runs(
-    root: Path | str | CheckpointIndex,
+    source: Path | str | CheckpointIndex | pd.DataFrame | Trajectories,
     options: Options | None = None,
     *,
     cache: Path | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> Trajectories:
-    """Turn a folder of checkpoints (or its index) into metrics and outcomes per checkpoint.
+    """Read the metrics and outcomes of runs, measuring checkpoints where need be.
 
     Parameters
     ----------
+    source : path, CheckpointIndex, DataFrame or Trajectories
+        A folder of checkpoints or its index; a table of metrics (Parquet, CSV, TSV, DataFrame).
     cache : Path, optional
-        Where metrics are kept between calls: no checkpoint is measured twice.
+        Where measurements are kept between calls: no checkpoint is measured twice.
     jobs : int
         Processes to work with.
 
@@ -107,7 +109,26 @@ def read_runs(
         Something could not be found, read or measured; the message says what and where.
     """
     options = options or Options()
-    index = root if isinstance(root, CheckpointIndex) else scan(root, layout=options.layout)
+    if isinstance(source, Trajectories):
+        return source.without_runs(options.exclude_runs)
+    if isinstance(source, pd.DataFrame):
+        table = from_frame(source, outcomes=options.outcome_columns)
+        return table.without_runs(options.exclude_runs)
+    if not isinstance(source, CheckpointIndex) and is_table(source):
+        table = read_table(Path(source), outcomes=options.outcome_columns)
+        return table.without_runs(options.exclude_runs)
+    index = source if isinstance(source, CheckpointIndex) else scan(source, layout=options.layout)
+    return _measured(without_runs(index, options.exclude_runs), options, cache, jobs, progress)
+
+
+def _measured(
+    index: CheckpointIndex,
+    options: Options,
+    cache: Path | None,
+    jobs: int,
+    progress: Progress | None,
+) -> Trajectories:
+    """Measure the checkpoints of an index and join the outcomes logged beside them."""
     logged = find_outcomes(index, options.outcomes_file)
     joined = join_outcomes(index, logged)
     extraction = extract(
@@ -123,9 +144,8 @@ def read_runs(
     stored = extraction.table.set_index(CHECKPOINT_KEY)[list(extraction.stored_outcomes)]
     outcomes = outcomes.combine_first(stored).loc[stored.index]
     table = extraction.table.drop(columns=list(extraction.stored_outcomes))
-    table = table.merge(outcomes.reset_index(), on=CHECKPOINT_KEY, how="left")
     return Trajectories(
-        table,
+        table.merge(outcomes.reset_index(), on=CHECKPOINT_KEY, how="left"),
         extraction.metrics,
         tuple(outcomes.columns),
         index.step_unit,
@@ -140,7 +160,7 @@ def fit(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> FittedMap:
-    """Fit a training map to trajectories: selection, standardisation, sweep over K.
+    """Fit a training map to trajectories: choose metrics, standardise, sweep over K.
 
     Raises
     ------
@@ -148,13 +168,8 @@ def fit(
         The metrics do not allow it; the message says why.
     """
     options = options or Options()
-    chosen = trajectories.select(
-        metrics=options.metrics,
-        drop_metrics=options.drop_metrics,
-        exclude_runs=options.exclude_runs,
-    )
     return fit_training_map(
-        chosen,
+        trajectories.select(metrics=options.metrics, drop_metrics=options.drop_metrics),
         options.candidates,
         standardise=options.standardise,
         standardise_first=options.standardise_first,
@@ -181,7 +196,7 @@ def analyze(
     Parameters
     ----------
     source : path, CheckpointIndex, DataFrame or Trajectories
-        A folder of checkpoints, a table of metrics (Parquet, CSV, TSV), or either already read.
+        As in :func:`read_runs`.
     options : Options, optional
     cache : Path, optional
         As in :func:`read_runs`.
@@ -198,25 +213,9 @@ def analyze(
         The analysis could not be done; the message says what, where, why and what to do.
     """
     options = (options or Options()).changed(**changes)
-    trajectories = _trajectories(source, options, cache, jobs, progress)
+    trajectories = read_runs(source, options, cache=cache, jobs=jobs, progress=progress)
     fitted = fit(trajectories, options, jobs=jobs, progress=progress)
     return _state_findings(trajectories, fitted, options, _name(source))
-
-
-def _trajectories(
-    source: Path | str | CheckpointIndex | pd.DataFrame | Trajectories,
-    options: Options,
-    cache: Path | None,
-    jobs: int,
-    progress: Progress | None,
-) -> Trajectories:
-    if isinstance(source, Trajectories):
-        return source
-    if isinstance(source, pd.DataFrame):
-        return from_frame(source, outcomes=options.outcome_columns)
-    if not isinstance(source, CheckpointIndex) and is_table(source):
-        return read_table(Path(source), outcomes=options.outcome_columns)
-    return read_runs(source, options, cache=cache, jobs=jobs, progress=progress)
 
 
 def is_table(source: Path | str) -> bool:

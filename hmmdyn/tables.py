@@ -7,7 +7,6 @@ two are the same thing.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,9 +18,9 @@ import pyarrow.parquet as pq
 from hmmdyn import __version__
 from hmmdyn.errors import TableError
 from hmmdyn.files import replacing
-from hmmdyn.outcome_names import is_outcome
+from hmmdyn.names import is_outcome, natural_key, some
 from hmmdyn.results import CHECKPOINT_KEY, RUN_KEY, Notice
-from hmmdyn.trajectories import KEY_COLUMNS, Trajectories, require_known, shorten
+from hmmdyn.trajectories import KEY_COLUMNS, Trajectories, require_known
 
 PROVENANCE_COLUMNS = ["path", "size", "mtime_ns"]
 TABLE_SUFFIXES = (".parquet", ".csv", ".tsv")
@@ -79,7 +78,7 @@ def from_frame(
     if not metrics:
         raise TableError(
             f"{source} has no metric column: beside {', '.join(KEY_COLUMNS)} and outcomes it "
-            f"needs at least one numeric column. It has: {', '.join(shorten(list(columns), 12))}."
+            f"needs at least one numeric column. It has: {some(columns, 12)}."
         )
     provenance = frame[[c for c in PROVENANCE_COLUMNS if c in frame]]
     table = pd.concat(
@@ -112,12 +111,6 @@ def write_table(trajectories: Trajectories, path: Path) -> None:
     )
     with replacing(path) as temporary:
         pq.write_table(table, temporary)
-
-
-def natural_key(text: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts ``seed2`` before ``seed10``."""
-    parts = re.findall(r"\d+|\D+", text)
-    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
@@ -163,7 +156,7 @@ def _step_column(frame: pd.DataFrame, source: str) -> tuple[str, str]:
             return by_name[name], "epoch" if name == "epoch" else "step"
     raise TableError(
         f"{source} has no step column. Name the column of training steps 'step' (or 'epoch'). "
-        f"Its columns are: {', '.join(shorten(list(frame.columns), 12))}."
+        f"Its columns are: {some(frame.columns, 12)}."
     )
 
 
@@ -179,7 +172,7 @@ def _run_and_seed(frame: pd.DataFrame, source: str) -> tuple[pd.Series, pd.Serie
     if seed.isna().any():
         raise TableError(
             f"{source} does not say which rows belong together: it needs a column 'run' or 'seed' "
-            f"in every row. Its columns are: {', '.join(shorten(list(frame.columns), 12))}."
+            f"in every row. Its columns are: {some(frame.columns, 12)}."
         )
     return "seed" + seed.astype(str), seed
 

@@ -13,6 +13,7 @@ from hmmdyn.errors import (
     NotEnoughDataError,
     UsageError,
 )
+from hmmdyn.names import runs_named, some
 from hmmdyn.results import (
     RUN_KEY,
     FloatArray,
@@ -61,60 +62,51 @@ class Trajectories:
         return self.table.groupby(RUN_KEY, sort=False).size().to_numpy(dtype=np.int64)
 
     def select(
-        self,
-        *,
-        metrics: Sequence[str] = (),
-        drop_metrics: Sequence[str] = (),
-        exclude_runs: Sequence[str] = (),
+        self, *, metrics: Sequence[str] = (), drop_metrics: Sequence[str] = ()
     ) -> Trajectories:
-        """Keep only the named metrics (all where empty), without the dropped ones and runs.
-
-        ``exclude_runs`` are run names, or ``group/run`` where a name occurs in several groups.
+        """Keep only the named metrics (all where empty), without the dropped ones.
 
         Raises
         ------
         UsageError
-            A name is not in the table, or a run name is ambiguous.
+            A name is not a metric of the table.
         NotEnoughDataError
-            Nothing is left.
+            No metric is left.
         """
         require_known([*metrics, *drop_metrics], self.metrics, "metric")
-        kept_metrics = tuple(m for m in (metrics or self.metrics) if m not in set(drop_metrics))
-        excluded = self._rows_of_runs(exclude_runs)
-        table = self.table[~excluded].reset_index(drop=True)
-        if not kept_metrics:
+        kept = tuple(m for m in (metrics or self.metrics) if m not in set(drop_metrics))
+        if not kept:
             raise NotEnoughDataError("No metric is left: every one of them was dropped by request.")
-        if table.empty:
-            raise NotEnoughDataError("No run is left: every one of them was excluded by request.")
-        dropped = [m for m in self.metrics if m not in kept_metrics]
-        notices = [
+        dropped = [m for m in self.metrics if m not in kept]
+        notices = tuple(
             Notice("model", "left out", f"metric {m}", "Left out by request.") for m in dropped
-        ] + [Notice("model", "left out", f"run {r}", "Left out by request.") for r in exclude_runs]
+        )
         return replace(
             self,
-            table=table.drop(columns=dropped),
-            metrics=kept_metrics,
-            notices=self.notices + tuple(notices),
+            table=self.table.drop(columns=dropped),
+            metrics=kept,
+            notices=self.notices + notices,
         )
 
-    def _rows_of_runs(self, names: Sequence[str]) -> np.ndarray:
-        """Mask of the rows that belong to the named runs."""
-        run = self.table["run"].astype(str)
-        full = self.table["group"].astype(str) + "/" + run
-        mask = np.zeros(len(self.table), dtype=bool)
-        for name in names:
-            rows = (full == name) | (run == name)
-            groups = self.table.loc[rows, "group"].unique()
-            if len(groups) == 0:
-                known = ", ".join(shorten(full.unique().tolist()))
-                raise UsageError(f"No run is called {name!r}. The runs are: {known}.")
-            if len(groups) > 1:
-                raise UsageError(
-                    f"Run {name!r} occurs in {len(groups)} groups. Say which: "
-                    + ", ".join(f"{g}/{name}" for g in groups)
-                )
-            mask |= rows.to_numpy()
-        return mask
+    def without_runs(self, names: Sequence[str]) -> Trajectories:
+        """Leave runs out, named ``run``, or ``group/run`` where several groups have such a run.
+
+        Raises
+        ------
+        UsageError
+            A name is not a run's, or is ambiguous.
+        NotEnoughDataError
+            No run is left.
+        """
+        keys = list(self.table[RUN_KEY].itertuples(index=False, name=None))
+        excluded = runs_named(names, keys)
+        table = self.table[[key not in excluded for key in keys]].reset_index(drop=True)
+        if table.empty:
+            raise NotEnoughDataError("No run is left: every one of them was excluded by request.")
+        notices = tuple(
+            Notice("model", "left out", f"run {name}", "Left out by request.") for name in names
+        )
+        return replace(self, table=table, notices=self.notices + notices)
 
     def observations(self, standardise: str = "run", first: int | None = None) -> Observations:
         """Standardise the metrics (METHOD: z = (x - mean) / deviation, ddof 0).
@@ -186,12 +178,12 @@ class Trajectories:
             where = [f"{r.run} at {self.step_unit} {r.step:,}" for r in rows.itertuples()]
             lines.append(
                 f"  {self.metrics[i]!r} at {len(rows):,} of {len(self.table):,} checkpoints "
-                f"({', '.join(shorten(where, 4))})"
+                f"({some(where, 4)})"
             )
         runs = self.table.loc[bad.any(axis=1), "run"].astype(str).unique()
         raise MetricNotFiniteError(
             "Metrics that are not finite numbers:\n"
-            + "\n".join(shorten(lines, 6))
+            + "\n".join(lines)
             + "\nThe weights (or the table) hold NaN or infinity there, or the metric is 0/0."
             + "\nNo run was dropped. Either\n"
             + f"  leave the metric out:  --drop-metric {worst}\n"
@@ -312,15 +304,7 @@ def _flat_in_some_runs(
             "odd",
             f"metric {feature}",
             f"It does not change in {len(where)} of {len(names)} runs "
-            f"({', '.join(shorten(where, 4))}) and enters as 0 there.",
+            f"({some(where, 4)}) and enters as 0 there.",
         )
         for feature, where in flat.items()
     ]
-
-
-def shorten(items: Sequence[str], most: int = 8) -> list[str]:
-    """At most ``most`` items, then how many more there are."""
-    items = list(items)
-    if len(items) <= most:
-        return items
-    return [*items[:most], f"… and {len(items) - most:,} more"]

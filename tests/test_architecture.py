@@ -11,13 +11,13 @@ PACKAGE = Path(__file__).parents[1] / "hmmdyn"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Every stage may import what it stands on, and the ground floor, which imports no stage.
-GROUND = {"", "errors", "results", "files", "outcome_names"}
+GROUND = {"", "errors", "results", "files", "names"}
 TABLES = {"trajectories", "tables"}
 ALLOWED = {
     "errors": set(),
     "results": set(),
     "files": {"errors"},
-    "outcome_names": set(),
+    "names": {"errors"},
     "options": GROUND,
     "trajectories": GROUND,
     "tables": GROUND | {"trajectories"},

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from hmmdyn import __version__, read_table
-from hmmdyn.cli import _number_ranges, _printable, app
+from hmmdyn import __version__, read_runs
+from hmmdyn.cli import _number_ranges, app
 from hmmdyn.hmm.training_map import TrainingMap
+from hmmdyn.names import printable
 from tests.make_runs import write_runs
 
 QUICK = ["--max-states", "2", "--restarts", "2", "--jobs", "1"]
@@ -60,7 +61,7 @@ def test_scan_as_json(runs):
 def test_extract_then_fit_then_analyze(runs, tmp_path):
     table, training_map, report = (tmp_path / n for n in ("t.parquet", "map.json", "report"))
     assert "48 checkpoints × 14 metrics" in run("extract", runs, "-o", table, "-j", 1).output
-    assert len(read_table(table).table) == 48
+    assert len(read_runs(table).table) == 48
     assert "Chose" in run("fit", table, "-o", training_map, *QUICK).output
     assert TrainingMap.load(training_map).parameters.n_states <= 2
     output = one_line(run("analyze", table, "-o", report, *QUICK).output)
@@ -158,7 +159,7 @@ def test_reproduce_names_the_tasks(tmp_path):
 
 
 def test_control_characters_are_shown_not_obeyed():
-    assert _printable("a\x1b[31mb\tc\nd") == "a\\x1b[31mb\\tc\nd"
+    assert printable("a\x1b[31mb\tc\nd\u202e") == "a\\x1b[31mb\\tc\\nd\\u202e"
 
 
 def test_number_ranges():

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import hmmdyn
-from hmmdyn import Options, TrainingMap, analyze, read_runs, read_table, scan
+from hmmdyn import Options, TrainingMap, analyze, read_runs, scan
 from hmmdyn.errors import MetricNotFiniteError, NotEnoughDataError, UsageError
 from hmmdyn.metrics import extract as extraction
 from tests.make_runs import write_runs
@@ -47,7 +47,7 @@ def test_report_folder_holds_every_result(analysis, tmp_path):
     assert page == tmp_path / "report" / "report.html"
     states = pd.read_parquet(tmp_path / "report" / "states.parquet")
     pd.testing.assert_frame_equal(states, analysis.states, check_dtype=False)
-    table = read_table(tmp_path / "report" / "metrics.parquet")
+    table = read_runs(tmp_path / "report" / "metrics.parquet")
     assert table.metrics == analysis.metrics
     assert {"path", "size", "mtime_ns"} <= set(table.table)
     training_map = TrainingMap.load(tmp_path / "report" / "training_map.json")

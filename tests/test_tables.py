@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from hmmdyn.errors import TableError
-from hmmdyn.tables import from_frame, natural_key, read_table, write_table
+from hmmdyn.names import natural_key
+from hmmdyn.tables import from_frame, read_table, write_table
 
 PYTHIA = Path(__file__).parents[2] / "shared" / "data" / "pythia70m_metrics.tsv"
 

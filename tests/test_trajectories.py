@@ -59,7 +59,7 @@ def test_not_finite_names_metric_run_step_and_both_remedies():
     assert "--drop-metric m" in text
     assert "--exclude-run seed0" in text
     assert table.select(drop_metrics=["m"]).observations().features == ("ok",)
-    assert table.select(exclude_runs=["seed0"]).observations().features == ("m", "ok")
+    assert table.without_runs(["seed0"]).observations().features == ("m", "ok")
 
 
 def test_single_checkpoints():
@@ -79,11 +79,11 @@ def test_selection_rejects_unknown_and_ambiguous_names():
     with pytest.raises(UsageError, match="no metric 'l2'"):
         table.select(drop_metrics=["l2"])
     with pytest.raises(UsageError, match="No run is called 'y'"):
-        table.select(exclude_runs=["y"])
+        table.without_runs(["y"])
     with pytest.raises(UsageError, match="a/x, b/x"):
-        table.select(exclude_runs=["x"])
-    assert table.select(exclude_runs=["a/x"]).runs["group"].tolist() == ["b"]
+        table.without_runs(["x"])
+    assert table.without_runs(["a/x"]).runs["group"].tolist() == ["b"]
     with pytest.raises(NotEnoughDataError, match="No metric is left"):
         table.select(drop_metrics=["m"])
     with pytest.raises(NotEnoughDataError, match="No run is left"):
-        table.select(exclude_runs=["a/x", "b/x"])
+        table.without_runs(["a/x", "b/x"])

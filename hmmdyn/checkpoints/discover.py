@@ -12,14 +12,16 @@ import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from hmmdyn.checkpoints import layouts
-from hmmdyn.checkpoints.layouts import Layout, Reading, natural_key, printable, some
+from hmmdyn.checkpoints.layouts import Layout, Reading
 from hmmdyn.errors import DuplicateCheckpointError, LayoutError, NoCheckpointsError
+from hmmdyn.names import natural_key, printable, runs_named, some
 from hmmdyn.results import CheckpointFile, CheckpointIndex, Notice
 
 _STAGE = "discovery"
@@ -152,6 +154,26 @@ def discover(root: Path, layout: str | None = None) -> CheckpointIndex:
     checkpoints = _sorted_files(root, settled)
     notices += _oddities(checkpoints, unit)
     return CheckpointIndex(root, checkpoints, unit, tuple(notices))
+
+
+def without_runs(index: CheckpointIndex, names: Sequence[str]) -> CheckpointIndex:
+    """Leave runs out, named ``run``, or ``group/run`` where several groups have such a run.
+
+    Raises
+    ------
+    UsageError
+        A name is not a run's, or is ambiguous.
+    NoCheckpointsError
+        No run is left.
+    """
+    excluded = runs_named(names, ((file.group, file.run) for file in index.checkpoints))
+    kept = tuple(f for f in index.checkpoints if (f.group, f.run) not in excluded)
+    if not kept:
+        raise NoCheckpointsError("No run is left: every one of them was excluded by request.")
+    notices = tuple(
+        Notice(_STAGE, "left out", f"run {name}", "Left out by request.") for name in names
+    )
+    return replace(index, checkpoints=kept, notices=index.notices + notices)
 
 
 def summarise(index: CheckpointIndex) -> pd.DataFrame:

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple
 
 from hmmdyn.errors import UsageError
+from hmmdyn.names import printable
 
 # A date or Unix time, so that it is never taken for a step. A Unix time that ends in 000 is left
 # alone: 1_500_000_000 is a step that long reinforcement-learning runs do reach.
@@ -356,25 +357,3 @@ class Layout:
             return None
         run = found.get("run") or (f"seed{found['seed']}" if "seed" in found else root)
         return Reading(printable(found.get("group") or root), printable(run), seed, step, epoch)
-
-
-def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key that puts ``seed2`` before ``seed10``."""
-    pieces = re.split(r"([0-9]+)", text)
-    return tuple((0, int(p), p) if i % 2 else (1, 0, p) for i, p in enumerate(pieces))
-
-
-def printable(text: str) -> str:
-    """Escape what a table or a terminal cannot hold: control characters, undecodable bytes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
-
-
-def some(items: Iterable[str], limit: int = 5) -> str:
-    """List a few items, and how many there are where that is not all, for a message."""
-    items = list(items)
-    shown = ", ".join(printable(item) for item in items[:limit])
-    return shown if len(items) <= limit else f"{shown}, … {len(items)} in all"

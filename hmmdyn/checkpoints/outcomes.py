@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from hmmdyn.checkpoints import layouts
 from hmmdyn.checkpoints.discover import walk
-from hmmdyn.checkpoints.layouts import natural_key, printable, some
 from hmmdyn.errors import OutcomeError
+from hmmdyn.names import is_outcome, natural_key, printable, some
 from hmmdyn.results import (
     CHECKPOINT_KEY,
     RUN_KEY,
@@ -61,14 +61,6 @@ _TIME_COLUMNS = {
 _NO_TIME = "it has no step or epoch column"
 _TIMES = frozenset(name for names in _TIME_COLUMNS.values() for name in names)
 _IDENTITY = ("group", "run", "seed")
-
-# A column is an outcome when a word of its name says so, and no word says otherwise.
-_OUTCOME_WORD = re.compile(
-    r".*(?:loss|accuracy|perplexity|error)|(?:train|val|valid|test|eval)?acc(?:@?[0-9]+)?"
-    r"|top@?[0-9]+|ppl|err|f1|scores?|rewards?|returns?|auc|auroc|bleu|rouge.*|m?iou|r?mse|mae|nll"
-    r"|xent|entropy|r2|bpb|bpc|precision|recall|correct"
-)
-_OTHER_WORD = re.compile(r"scale|scaler|scaling|seconds?|time|runtime|lr|norm|coef")
 
 
 @dataclass(frozen=True)
@@ -447,12 +439,6 @@ def _outcome_columns(
         else:
             findings.other_columns.add(column)
     return values
-
-
-def is_outcome(column: str) -> bool:
-    """Tell whether a normalised column name is that of a loss, accuracy, reward or the like."""
-    words = column.split("_")
-    return any(map(_OUTCOME_WORD.fullmatch, words)) and not any(map(_OTHER_WORD.fullmatch, words))
 
 
 def _steps(frame: pd.DataFrame, unit: str) -> pd.Series:

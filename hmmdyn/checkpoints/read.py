@@ -19,13 +19,13 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.layouts import printable, some
 from hmmdyn.checkpoints.npz_file import is_npz, open_npz
 from hmmdyn.checkpoints.safetensors_file import is_safetensors, open_safetensors
 from hmmdyn.checkpoints.state_dict import outcome_scalars, without_wrappers
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
 from hmmdyn.checkpoints.torch_file import is_legacy_torch, is_torch_zip, open_torch
 from hmmdyn.errors import CheckpointError
+from hmmdyn.names import printable, some
 
 # In a folder, the first of these that exists is the checkpoint.
 _MAIN_FILES = (

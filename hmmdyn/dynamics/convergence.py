@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.errors import UsageError
-from hmmdyn.outcome_names import direction as better
-from hmmdyn.outcome_names import split, words
+from hmmdyn.names import better_side, data_split, is_accuracy
 from hmmdyn.results import RUN_KEY, Convergence, Notice
 
 DIRECTIONS = ("above", "below")
@@ -24,8 +23,7 @@ def choose_outcome(outcomes: Sequence[str]) -> str:
     """
 
     def rank(name: str) -> tuple[bool, bool, int]:
-        is_accuracy = bool({"acc", "accuracy"} & set(words(name)))
-        return (split(name) != "eval", not is_accuracy, outcomes.index(name))
+        return (data_split(name) != "eval", not is_accuracy(name), outcomes.index(name))
 
     return min(outcomes, key=rank)
 
@@ -72,7 +70,7 @@ def measure_convergence(
     """
     _check(outcomes, outcome, direction, sustained)
     chosen = outcome or choose_outcome(outcomes)
-    side = direction or better(chosen)
+    side = direction or better_side(chosen)
     limit = automatic_threshold(table, chosen, side) if threshold is None else threshold
     rows, unknown = [], []
     for (group, run), checkpoints in table.groupby(RUN_KEY, sort=False):

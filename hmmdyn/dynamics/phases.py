@@ -10,7 +10,7 @@ import pandas as pd
 from hmmdyn.dynamics.convergence import automatic_threshold, choose_outcome
 from hmmdyn.hmm.align import relative_times
 from hmmdyn.hmm.training_map import Decoding
-from hmmdyn.outcome_names import direction, split
+from hmmdyn.names import better_side, data_split
 from hmmdyn.results import CHECKPOINT_KEY, RUN_KEY
 
 
@@ -52,8 +52,8 @@ def _phases(summary: pd.DataFrame, table: pd.DataFrame, outcomes: Sequence[str])
     """Label states ``memorisation`` and ``generalisation`` where training and held-out outcomes
     of the same kind tell them apart (METHOD, section 9b); elsewhere the label is empty.
     """  # noqa: D205
-    train = [o for o in outcomes if split(o) == "train"]
-    held_out = [o for o in outcomes if split(o) == "eval"]
+    train = [o for o in outcomes if data_split(o) == "train"]
+    held_out = [o for o in outcomes if data_split(o) == "eval"]
     if not train or not held_out:
         return [""] * len(summary)
     fitted = _reached(summary, table, choose_outcome(train))
@@ -64,7 +64,7 @@ def _phases(summary: pd.DataFrame, table: pd.DataFrame, outcomes: Sequence[str])
 
 def _reached(summary: pd.DataFrame, table: pd.DataFrame, outcome: str) -> pd.Series:
     """Whether the mean outcome in each state is past the automatic threshold."""
-    side = direction(outcome)
+    side = better_side(outcome)
     threshold = automatic_threshold(table, outcome, side)
     mean = summary[f"mean_{outcome}"]
     return mean >= threshold if side == "above" else mean <= threshold

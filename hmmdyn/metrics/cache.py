@@ -15,12 +15,12 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hmmdyn.checkpoints.layouts import printable
 from hmmdyn.checkpoints.parameters import ParameterRules
 from hmmdyn.errors import OutputError
 from hmmdyn.files import replacing
 from hmmdyn.metrics.measure import Architecture, Measurement
 from hmmdyn.metrics.registry import VERSION
+from hmmdyn.names import printable
 from hmmdyn.results import CheckpointFile
 
 # One row per checkpoint. The last three are JSON: what tensors there are repeats from row to row,

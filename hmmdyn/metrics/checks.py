@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hmmdyn.checkpoints.layouts import natural_key, printable, some
 from hmmdyn.errors import ArchitectureMismatchError
 from hmmdyn.metrics.measure import Measurement, by_reason, counted
+from hmmdyn.names import natural_key, printable, some
 from hmmdyn.results import CheckpointFile, Notice
 
 # In the order of the index: by group, run and step.

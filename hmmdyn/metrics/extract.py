@@ -11,7 +11,6 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from hmmdyn.checkpoints.layouts import some
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, ParameterRules
 from hmmdyn.errors import CheckpointError, HmmdynError, UsageError
 from hmmdyn.metrics.cache import MeasurementCache, relative_path
@@ -24,6 +23,7 @@ from hmmdyn.metrics.checks import (
 )
 from hmmdyn.metrics.measure import Measurement, measure
 from hmmdyn.metrics.registry import Metric, select_metrics
+from hmmdyn.names import some
 from hmmdyn.results import CheckpointFile, CheckpointIndex, Notice
 
 

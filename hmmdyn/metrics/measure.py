@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from hmmdyn.checkpoints.layouts import printable, some
 from hmmdyn.checkpoints.parameters import (
     ParameterRules,
     Parameters,
@@ -26,6 +25,7 @@ from hmmdyn.checkpoints.tensor import WIDENED, LazyTensor
 from hmmdyn.errors import NoWeightsError
 from hmmdyn.metrics.registry import Metric, select_metrics
 from hmmdyn.metrics.summary import Entries, Matrix
+from hmmdyn.names import printable, some
 
 FROZEN = "never changes"
 

@@ -10,12 +10,10 @@ from hmmdyn.checkpoints.layouts import (
     TEMPORARY,
     Layout,
     is_companion,
-    natural_key,
-    printable,
     read_path,
-    some,
 )
 from hmmdyn.errors import UsageError
+from hmmdyn.names import natural_key, printable, some
 
 # path without suffix -> group, run, seed, step, epoch; the root is called "mnist".
 UNDERSTOOD = {

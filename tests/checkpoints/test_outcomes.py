@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hmmdyn.checkpoints.discover import discover
 from hmmdyn.checkpoints.outcomes import (
     find_outcomes,
-    is_outcome,
     join_outcomes,
     normalise_column,
 )
 from hmmdyn.errors import OutcomeError
+from hmmdyn.names import is_outcome
 from hmmdyn.results import CheckpointFile, CheckpointIndex, OutcomeTable
 
 

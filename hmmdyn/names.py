@@ -1,0 +1,107 @@
+"""Names that come from files and folders: order them, show them, read what they say.
+
+The one place that knows what a loss or an accuracy may be called, and which way is better.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from hmmdyn.errors import UsageError
+
+# A column is an outcome when a word of its name says so, and no word says otherwise.
+_LOWER_IS_BETTER = re.compile(
+    r".*loss|.*perplexity|.*error|ppl|err|nll|xent|crossentropy|r?mse|mae|bpb|bpc|wer|cer"
+)
+_HIGHER_IS_BETTER = re.compile(
+    r".*accuracy|(?:train|val|valid|test|eval)?acc(?:@?[0-9]+)?|top@?[0-9]+|f1|scores?|rewards?"
+    r"|returns?|auc|auroc|bleu|rouge.*|m?iou|r2|precision|recall|correct"
+)
+_NOT_AN_OUTCOME = re.compile(r"scale|scaler|scaling|seconds?|time|runtime|lr|norm|coef")
+_TRAINING = re.compile(r"train(?:ing)?|train(?:loss|acc|accuracy|error)")
+_HELD_OUT = re.compile(
+    r"(?:eval(?:uation)?|test(?:ing)?|val(?:id|idation)?|dev|holdout)(?:loss|acc|accuracy|error)?"
+)
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that puts ``seed2`` before ``seed10``."""
+    pieces = re.split(r"([0-9]+)", text)
+    return tuple((0, int(p), p) if i % 2 else (1, 0, p) for i, p in enumerate(pieces))
+
+
+def printable(text: str) -> str:
+    """Escape what a table or a terminal cannot hold: control characters, undecodable bytes."""
+    return "".join(c if _is_harmless(c) else repr(c)[1:-1] for c in text)
+
+
+def some(items: Iterable[str], limit: int = 5) -> str:
+    """List a few items, and how many there are where that is not all, for a message."""
+    items = list(items)
+    shown = ", ".join(printable(item) for item in items[:limit])
+    return shown if len(items) <= limit else f"{shown}, … {len(items):,} in all"
+
+
+def runs_named(names: Iterable[str], runs: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """Find the (group, run) meant by each name: ``run``, or ``group/run`` where that is ambiguous.
+
+    Raises
+    ------
+    UsageError
+        No run, or runs of several groups, bear the name.
+    """
+    runs = list(dict.fromkeys(runs))
+    found = set()
+    for name in names:
+        meant = [run for run in runs if name in (run[1], "/".join(run))]
+        if not meant:
+            known = some(("/".join(run) for run in runs), 8)
+            raise UsageError(f"No run is called {name!r}. The runs are: {known}.")
+        if len(meant) > 1:
+            which = some(("/".join(run) for run in meant), 8)
+            raise UsageError(f"{len(meant)} groups have a run {name!r}. Say which: {which}.")
+        found.add(meant[0])
+    return frozenset(found)
+
+
+def is_outcome(name: str) -> bool:
+    """Whether a column of this name is an outcome (loss, accuracy, …) rather than a metric."""
+    words = _words(name)
+    says_so = _any(_LOWER_IS_BETTER, words) or _any(_HIGHER_IS_BETTER, words)
+    return says_so and not _any(_NOT_AN_OUTCOME, words)
+
+
+def is_accuracy(name: str) -> bool:
+    """Whether an outcome is an accuracy."""
+    return any(word == "acc" or word.endswith("accuracy") for word in _words(name))
+
+
+def better_side(name: str) -> str:
+    """``below`` where lower is better (loss, error), ``above`` for everything else."""
+    return "below" if _any(_LOWER_IS_BETTER, _words(name)) else "above"
+
+
+def data_split(name: str) -> str:
+    """``eval`` for an outcome on held-out data, ``train``, or empty where the name is silent."""
+    words = _words(name)
+    if _any(_HELD_OUT, words):
+        return "eval"
+    return "train" if _any(_TRAINING, words) else ""
+
+
+def _words(name: str) -> list[str]:
+    """Words between separators or before a capital: ``evalLoss/top-1`` -> eval loss top 1."""
+    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name).lower()
+    joined = spaced.replace("cross_entropy", "crossentropy")
+    return [word for word in re.split(r"[^a-z0-9@]+", joined) if word]
+
+
+def _any(pattern: re.Pattern[str], words: Iterable[str]) -> bool:
+    return any(map(pattern.fullmatch, words))
+
+
+def _is_harmless(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category == "Zs" or category[0] not in "CZ"
