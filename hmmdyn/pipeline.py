@@ -266,7 +266,7 @@ def _state_findings(
         forking=is_forking(edges),
         convergence=convergence,
         regression=regression,
-        detours=detour_flags(occupancy, convergence, regression),
+        detours=detour_flags(occupancy, convergence, regression, chosen.step_unit),
         notices=(
             *chosen.notices,
             *decoding.observations.notices,

@@ -92,7 +92,10 @@ def regress_convergence(
 
 
 def detour_flags(
-    occupancy: pd.DataFrame, convergence: Convergence | None, regression: Regression | None
+    occupancy: pd.DataFrame,
+    convergence: Convergence | None,
+    regression: Regression | None,
+    step_unit: str,
 ) -> pd.DataFrame:
     """Flag detour states by the paper's definition: optional, and slowing convergence.
 
@@ -120,7 +123,9 @@ def detour_flags(
         n_without = int((~visited[:, k]).sum())
         flag, reason = _verdict(n_without, coefficient, regression)
         if flag:
-            reason += _visitors_against_others(steps[visited[:, k]], steps[~visited[:, k]])
+            reason += _visitors_against_others(
+                steps[visited[:, k]], steps[~visited[:, k]], step_unit
+            )
         rows.append(
             {
                 "state": k,
@@ -175,13 +180,13 @@ def _verdict(n_without: int, coefficient: float, regression: Regression | None) 
     return True, f"Optional ({optional}), with a positive coefficient ({coefficient:.2f})."
 
 
-def _visitors_against_others(visitors: FloatArray, others: FloatArray) -> str:
+def _visitors_against_others(visitors: FloatArray, others: FloatArray, step_unit: str) -> str:
     """Hold the flag against the plainest comparison there is: it can point the other way."""
     if len(visitors) == 0:
         return " No converged run visits it."
     text = (
-        f" Converged runs that visit it converge at {visitors.mean():,.0f} on average, the others "
-        f"at {others.mean():,.0f}"
+        f" Converged runs that visit it converge at {step_unit} {visitors.mean():,.0f} on average, "
+        f"the others at {others.mean():,.0f}"
     )
     if visitors.mean() < others.mean():
         return text + ": visitors are the faster ones, which speaks against a detour."

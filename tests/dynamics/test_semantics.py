@@ -83,12 +83,12 @@ def test_published_r2_and_p_fit_these_degrees_of_freedom():
 def test_optional_slow_state_is_flagged_with_the_warning(world):
     data, bags, convergence = world
     regression = regress_convergence(bags, convergence, data)
-    flags = detour_flags(bags, convergence, regression)
+    flags = detour_flags(bags, convergence, regression, "step")
     assert flags["flag"].tolist() == [False, True, False, False]
     assert flags.loc[1, "n_converged_without"] == 8
     assert "not optional" in flags.loc[0, "reason"]
     mean = convergence.table["step"].groupby(np.arange(16) % 2).mean()
-    expected = f"visit it converge at {mean[1]:,.0f} on average, the others at {mean[0]:,.0f}."
+    expected = f"visit it converge at step {mean[1]:,.0f} on average, the others at {mean[0]:,.0f}."
     assert flags.loc[1, "reason"].endswith(expected)
     assert "high by construction" in regression.warning
     assert "16 runs for 4 states are few" in regression.warning
@@ -100,7 +100,7 @@ def test_a_flag_that_the_plain_comparison_contradicts_says_so(world):
     regression = regress_convergence(bags, convergence, data)
     odd = convergence.table["seed"] % 2 == 1
     faster = convergence.table.assign(step=convergence.table["step"].where(~odd, 1))
-    flags = detour_flags(bags, replace(convergence, table=faster), regression)
+    flags = detour_flags(bags, replace(convergence, table=faster), regression, "step")
     assert flags.loc[1, "flag"]
     assert "speaks against a detour" in flags.loc[1, "reason"]
 
@@ -125,7 +125,7 @@ def test_noise_is_not_flagged_because_the_regression_is_not_significant():
     convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
     bags = bag_of_states(data, 3)
     regression = regress_convergence(bags, convergence, data)
-    flags = detour_flags(bags, convergence, regression)
+    flags = detour_flags(bags, convergence, regression, "step")
     assert regression.p > 0.05
     assert not flags["flag"].any()
     assert flags["reason"].str.contains("not significant").any()
@@ -178,6 +178,6 @@ def test_censored_runs_are_counted_in_the_warning():
 def test_without_a_regression_nothing_is_flagged(world):
     _, bags, convergence = world
     for known in (convergence, None):
-        flags = detour_flags(bags, known, None)
+        flags = detour_flags(bags, known, None, "step")
         assert not flags["flag"].any()
         assert flags["reason"].str.contains("No regression").all()
