@@ -1,0 +1,97 @@
+"""Open a report in headless Chromium, offline, and fail on anything a reader should not meet.
+
+    python .ci/open_report.py hmmdyn-report/report.html [--screenshots DIR]
+
+At 1400 and at 420 pixels width: no console message above "info", no exception, no request for
+anything but the file itself, every figure drawn, nothing wider than the window. Needs playwright
+and a Chromium (CHROMIUM names it, else the one on the PATH).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+WIDTHS = (1400, 420)
+# Chromium's sandbox needs privileges that containers do not give; the page comes from this machine.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+
+UNDRAWN = """() => [...document.querySelectorAll(".plot")].filter((plot) => {
+  const drawing = plot.querySelector(".main-svg");
+  const box = drawing && drawing.getBoundingClientRect();
+  return !plot.classList.contains("js-plotly-plot") || !box || box.width < 100 || box.height < 50;
+}).map((plot) => plot.dataset.spec)"""
+TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("report", type=Path)
+    parser.add_argument("--screenshots", type=Path, help="folder for full-page screenshots")
+    arguments = parser.parse_args()
+    problems = check(arguments.report.resolve(), arguments.screenshots)
+    for problem in problems:
+        print(f"{arguments.report}: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def check(report: Path, screenshots: Path | None = None) -> list[str]:
+    """Return what is wrong with the page, one line each; an empty list if nothing is."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        try:
+            return [
+                f"at {width} px: {problem}"
+                for width in WIDTHS
+                for problem in _check_at(browser, report, width, screenshots)
+            ]
+        finally:
+            browser.close()
+
+
+def _check_at(browser: Browser, report: Path, width: int, screenshots: Path | None) -> list[str]:
+    problems: list[str] = []
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+    page = context.new_page()
+    page.on(
+        "console",
+        lambda message: (
+            problems.append(f"console {message.type}: {message.text}")
+            if message.type in {"error", "warning", "assert"}
+            else None
+        ),
+    )
+    page.on("pageerror", lambda error: problems.append(f"exception: {error}"))
+    page.on("dialog", lambda dialog: (problems.append("a dialog opened"), dialog.dismiss()))
+    page.on(
+        "request",
+        lambda request: (
+            problems.append(f"request: {request.url[:200]}")
+            if request.url != report.as_uri()
+            else None
+        ),
+    )
+    page.goto(report.as_uri(), wait_until="load")
+    page.wait_for_timeout(500)  # a late request or warning has time to show itself
+    plots = page.locator(".plot").count()
+    if not plots:
+        problems.append("there is no figure")
+    problems += [f"figure {name} was not drawn" for name in page.evaluate(UNDRAWN)]
+    excess = page.evaluate(TOO_WIDE)
+    if excess > 0:
+        problems.append(f"the page is {excess} px wider than the window")
+    if screenshots is not None:
+        screenshots.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=screenshots / f"{report.stem}-{width}.png", full_page=True)
+    context.close()
+    return problems
+
+
+if __name__ == "__main__":
+    sys.exit(main())

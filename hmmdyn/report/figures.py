@@ -1,0 +1,280 @@
+"""One function per figure: findings in, a Plotly figure out.
+
+Every figure works on its own, in a notebook as on the page. Colour means the state in all of them.
+A figure that does not apply to the findings raises ``NotEnoughDataError`` with the reason.
+"""
+
+from __future__ import annotations
+
+import html
+from functools import partial
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from hmmdyn.errors import NotEnoughDataError, UsageError
+from hmmdyn.report import theme, words
+from hmmdyn.report.curves import draw_curves
+from hmmdyn.report.facts import CRITERIA, rows, state_name, stays
+from hmmdyn.report.map_figure import training_map
+from hmmdyn.report.run_rows import RunRows
+from hmmdyn.results import RUN_KEY, Findings
+
+__all__ = [
+    "Figures",
+    "convergence",
+    "metric_trajectories",
+    "model_selection",
+    "outcome_curves",
+    "state_means",
+    "timeline",
+    "training_map",
+]
+
+_DASHES = dict(zip(CRITERIA, ("solid", "dash", "dot"), strict=True))
+
+
+class Figures:
+    """The figures of one set of findings: ``Figures(findings).training_map()``, and so on."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.training_map = partial(training_map, findings)
+        self.convergence = partial(convergence, findings)
+        self.timeline = partial(timeline, findings)
+        self.outcome_curves = partial(outcome_curves, findings)
+        self.metric_trajectories = partial(metric_trajectories, findings)
+        self.state_means = partial(state_means, findings)
+        self.model_selection = partial(model_selection, findings)
+
+
+def timeline(findings: Findings) -> go.Figure:
+    """Draw which state every run is in at every step: a strip per run, the fastest on top.
+
+    A state begins halfway between two checkpoints. Convergence is marked on the strip; a run that
+    had not converged when it ended (censored) has an open triangle at its end.
+    """
+    run_rows = RunRows(findings)
+    visits = stays(findings).merge(run_rows.runs[[*RUN_KEY, "y", "label"]], on=RUN_KEY)
+    figure = go.Figure()
+    for state, colour in enumerate(theme.state_colours(findings.parameters.n_states)):
+        own = visits[visits["state"] == state]
+        figure.add_trace(
+            go.Bar(
+                x=own["end"] - own["start"],
+                base=own["start"],
+                y=own["y"],
+                orientation="h",
+                width=0.78,
+                name=f"state {state}",
+                marker={"color": colour, "line": {"width": 0}},
+                hovertext=[_stay_card(findings, stay) for stay in rows(own)],
+                hoverinfo="text",
+            )
+        )
+    for trace in run_rows.marks():
+        figure.add_trace(trace)
+    figure.update_layout(barmode="overlay", **run_rows.frame(row_pixels=24))
+    return figure
+
+
+def convergence(findings: Findings) -> go.Figure:
+    """Compare the runs by convergence step: a dot per run, the fastest on top.
+
+    An open triangle is a run that had not converged when it ended (right-censored): its
+    convergence step lies somewhere to the right.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There is no outcome, or none of the runs has a known one.
+    """
+    _require_convergence(findings)
+    run_rows = RunRows(findings)
+    known = run_rows.runs[run_rows.runs["status"] != "unknown"]
+    figure = go.Figure(
+        go.Bar(
+            x=known["step"],
+            y=known["y"],
+            orientation="h",
+            width=0.06,
+            marker={"color": theme.MARK, "line": {"width": 0}},
+            opacity=0.5,
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    )
+    for trace in run_rows.marks():
+        figure.add_trace(trace)
+    figure.update_layout(**run_rows.frame(row_pixels=22))
+    return figure
+
+
+def outcome_curves(findings: Findings, outcome: str | None = None) -> go.Figure:
+    """Draw an outcome of every run over its steps, coloured by state.
+
+    Without ``outcome`` all of them are in the figure, chosen from a menu; the one that defines
+    convergence comes first. The convergence threshold is a dotted line.
+
+    Raises
+    ------
+    NotEnoughDataError
+        No outcome is known.
+    UsageError
+        There is no such outcome.
+    """
+    if not findings.outcomes:
+        raise NotEnoughDataError("No outcome (loss, accuracy) was found beside the checkpoints.")
+    _require_known(outcome, findings.outcomes, "outcome")
+    names = [outcome] if outcome else list(findings.outcomes)
+    measure = findings.convergence
+    if measure is not None and measure.outcome in names:
+        names.sort(key=lambda name: name != measure.outcome)
+    return draw_curves(findings, names)
+
+
+def metric_trajectories(findings: Findings, metric: str | None = None) -> go.Figure:
+    """Draw a metric of every run over its steps in its raw unit, coloured by state.
+
+    Without ``metric`` all metrics of the model are in the figure, chosen from a menu; the one that
+    is most often the most influential on a transition comes first.
+
+    Raises
+    ------
+    UsageError
+        There is no such metric.
+    """
+    _require_known(metric, findings.metrics, "metric")
+    if metric:
+        return draw_curves(findings, [metric])
+    leading = findings.influences.loc[findings.influences["rank"] == 1, "feature"].value_counts()
+    names = sorted(findings.features, key=lambda name: -leading.get(name, 0))
+    return draw_curves(findings, names)
+
+
+def state_means(findings: Findings) -> go.Figure:
+    """Show the mean of every feature in every state, in standard deviations, as a heat map."""
+    means = findings.parameters.means
+    n_states, n_features = means.shape
+    features = [words.label(f, 20) for f in findings.features]
+    limit = float(np.abs(means).max()) or 1.0
+    figure = go.Figure(
+        go.Heatmap(
+            z=means,
+            colorscale=theme.DIVERGING,
+            zmin=-limit,
+            zmax=limit,
+            text=[[_signed(value) for value in row] for row in means],
+            texttemplate="%{text}",
+            xgap=2,
+            ygap=2,
+            hovertext=[
+                [f"state {k}<br>{f}: {means[k, i]:+.2f} sd" for i, f in enumerate(features)]
+                for k in range(n_states)
+            ],
+            hoverinfo="text",
+            colorbar={"title": {"text": "sd"}, "thickness": 12, "outlinewidth": 0},
+        )
+    )
+    figure.update_layout(
+        template=theme.LIGHT,
+        xaxis={**theme.named_ticks(range(n_features), features), "showgrid": False},
+        yaxis={
+            **theme.named_ticks(range(n_states), [f"state {k}" for k in range(n_states)]),
+            "showgrid": False,
+            "autorange": "reversed",
+        },
+        height=190 + 34 * max(n_states, 3),
+    )
+    return figure
+
+
+def model_selection(findings: Findings) -> go.Figure:
+    """Draw the criteria against the number of states K, and how well restarts agree.
+
+    Above: criteria in nats, lower is better; the one that decided is drawn heavy and the chosen K
+    is marked. Below: agreement of the decoded states between restarts (mean adjusted Rand index; 1
+    means that every restart finds the same states).
+    """
+    selection = findings.selection
+    criteria = selection.criteria
+    chosen = criteria[criteria["n_states"] == selection.n_states]
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32])
+    for name in CRITERIA:
+        if criteria[name].notna().any():
+            figure.add_trace(_criterion(findings, name), row=1, col=1)
+    ring = {"symbol": "circle-open", "size": 20, "color": theme.DETOUR, "line": {"width": 3}}
+    choice = go.Scatter(
+        x=chosen["n_states"],
+        y=chosen[selection.criterion],
+        name=f"chosen: K = {selection.n_states}",
+        mode="markers",
+        marker=ring,
+        hoverinfo="skip",
+    )
+    agreement = go.Scatter(
+        x=criteria["n_states"],
+        y=criteria["agreement"],
+        name="agreement of restarts",
+        mode="lines+markers",
+        line={"color": theme.MARK, "width": 1.5},
+        marker={"symbol": "square", "size": 6},
+        text=[words.plural(int(n), "valid restart") for n in criteria["n_valid"]],
+        hovertemplate="K = %{x}: %{y:.2f}, %{text}<extra></extra>",
+        showlegend=False,
+    )
+    figure.add_trace(choice, row=1, col=1)
+    figure.add_trace(agreement, row=2, col=1)
+    figure.update_yaxes(title_text="nats (lower is better)", exponentformat="none", row=1, col=1)
+    figure.update_yaxes(title_text="agreement", range=[-0.05, 1.05], row=2, col=1)
+    figure.update_xaxes(title_text="number of states, K", dtick=1, row=2, col=1)
+    figure.update_layout(template=theme.LIGHT, height=440)
+    return figure
+
+
+def _criterion(findings: Findings, name: str) -> go.Scatter:
+    selection = findings.selection
+    decides = name == selection.criterion
+    return go.Scatter(
+        x=selection.criteria["n_states"],
+        y=selection.criteria[name],
+        name=CRITERIA[name] + (" (decides)" if decides else ""),
+        mode="lines+markers",
+        line={"color": theme.MARK, "width": 3 if decides else 1.5, "dash": _DASHES[name]},
+        marker={"size": 9 if decides else 6},
+        hovertemplate="K = %{x}: %{y:,.1f}",
+    )
+
+
+def _stay_card(findings: Findings, stay: Any) -> str:
+    span = f"{findings.step_unit} {words.count(stay.first_step)}"
+    if stay.last_step > stay.first_step:
+        span += f" to {words.count(stay.last_step)}"
+    return (
+        f"<b>{stay.label}</b><br>{html.escape(state_name(findings, stay.state))}<br>{span}<br>"
+        f"{words.plural(stay.n_checkpoints, 'checkpoint')}, "
+        f"mean probability {stay.probability:.2f}"
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
+
+
+def _require_convergence(findings: Findings) -> None:
+    measure = findings.convergence
+    if measure is None:
+        raise NotEnoughDataError(
+            "No outcome (loss, accuracy) was found beside the checkpoints, so it is not known "
+            "when runs converged."
+        )
+    if measure.table.empty:
+        raise NotEnoughDataError(
+            f"{words.name(measure.outcome)} is known at no checkpoint of any run."
+        )
+
+
+def _require_known(name: str | None, known: tuple[str, ...], what: str) -> None:
+    if name is not None and name not in known:
+        raise UsageError(f"There is no {what} {name!r}. There are: {', '.join(known)}.")

@@ -1,0 +1,249 @@
+"""The report as one HTML file that needs nothing else, and the numbers in it as JSON and CSV."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from hmmdyn.errors import NotEnoughDataError
+from hmmdyn.files import replacing
+from hmmdyn.report import theme, words
+from hmmdyn.report.figures import Figures
+from hmmdyn.report.statements import all_notices, figure_summaries, statements
+from hmmdyn.report.tables import Table, tables, to_csv, to_json
+from hmmdyn.results import Findings
+
+# More rows than this are in the CSV file only: nobody reads them here, and the page stays quick.
+_ROWS_SHOWN = 200
+_PROSE = 40  # characters from which on a cell is a sentence, and wants room
+_KINDS = {
+    "left out": "Left out of the analysis",
+    "odd": "Odd, but not left out",
+    "limit": "What these data cannot tell",
+}
+
+
+def write_report(findings: Findings, folder: Path) -> Path:
+    """Write ``report.html``, ``report.json`` and a CSV file per table into ``folder``.
+
+    Every file is replaced at once or left as it was. The same findings give the same bytes.
+
+    Returns
+    -------
+    Path
+        The HTML file.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written.
+    """
+    folder = Path(folder)
+    contents = {f"{name}.csv": to_csv(table) for name, table in tables(findings).items()}
+    contents["report.json"] = to_json(findings).encode("utf-8")
+    contents["report.html"] = render(findings).encode("utf-8", errors="replace")
+    for name, content in contents.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
+    return folder / "report.html"
+
+
+def render(findings: Findings) -> str:
+    """Return the report as one HTML document: no network, no other file, scripts inside.
+
+    Its content-security policy lets only the page's own two scripts run (by their hashes) and
+    forbids every connection, so that a name taken from a file can never become code.
+    """
+    plotly_js, own_js = get_plotlyjs(), _asset("report.js")
+    environment = Environment(
+        loader=PackageLoader("hmmdyn.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (
+        words.name,
+        words.count,
+        words.number,
+        words.percent,
+        words.fraction,
+        words.p_value,
+    ):
+        environment.filters[function.__name__] = function
+    topics = groupby(statements(findings), key=lambda statement: statement.topic)
+    notices = all_notices(findings)
+    page = environment.get_template("report.html.j2").render(
+        findings=findings,
+        source=words.name(findings.source, 120),
+        topics=[(topic, list(group)) for topic, group in topics],
+        figures=_figures(findings),
+        tables={name: _shown(table) for name, table in tables(findings).items()},
+        notices=[(title, [n for n in notices if n.kind == kind]) for kind, title in _KINDS.items()],
+        attempts=_attempts_in_words(findings),
+        command=_command(findings),
+        themes=_script_json({"light": _plain(theme.LIGHT), "dark": _plain(theme.DARK)}),
+        css=Markup(_asset("report.css")),
+        policy=_policy(plotly_js, own_js),
+        plotly_js=Markup(plotly_js),
+        own_js=Markup(own_js),
+    )
+    return page + "\n"
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """A figure on the page: its JSON, one for narrow screens if that differs, or why not."""
+
+    spec: Markup | None
+    narrow_spec: Markup | None
+    height: int
+    summary: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _ShownTable:
+    """A table on the page: cells as text; ``kinds`` are ``number``, ``prose`` or ``text``."""
+
+    name: str
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    kinds: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    n_rows: int
+
+
+def _figures(findings: Findings) -> dict[str, _Drawing]:
+    draw = Figures(findings)
+    summaries = figure_summaries(findings)
+    drawn: dict[str, Callable[[], go.Figure]] = vars(draw)
+    result = {}
+    for name, function in drawn.items():
+        summary = summaries.get(name, "")
+        try:
+            figure = function()
+        except NotEnoughDataError as error:
+            result[name] = _Drawing(None, None, 0, summary, str(error))
+            continue
+        narrow = None
+        if name == "training_map":
+            narrow = _spec(draw.training_map(orientation="vertical"))
+        result[name] = _Drawing(_spec(figure), narrow, int(figure.layout.height), summary, "")
+    return result
+
+
+def _spec(figure: go.Figure) -> Markup:
+    """Return a figure as JSON for a script element, without the theme, which the page holds."""
+    spec = _plain(figure)
+    del spec["layout"]["template"]
+    return _script_json(spec)
+
+
+def _plain(thing: go.Figure | go.layout.Template) -> dict:
+    return json.loads(
+        thing.to_json(engine="json")
+        if isinstance(thing, go.Figure)
+        else json.dumps(thing.to_plotly_json())
+    )
+
+
+def _script_json(value: object) -> Markup:
+    """Return JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _shown(table: Table) -> _ShownTable:
+    frame = table.frame.head(_ROWS_SHOWN)
+    columns = [_cells(frame[column], str(column)) for column in frame]
+    return _ShownTable(
+        name=table.name,
+        title=table.title,
+        note=table.note,
+        columns=tuple(words.name(str(c).replace("_", " "), 40) for c in frame),
+        kinds=tuple(_kind(frame[c]) for c in frame),
+        rows=tuple(zip(*columns, strict=True)),
+        n_rows=len(table.frame),
+    )
+
+
+def _kind(column: pd.Series) -> str:
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return "number"
+    return "prose" if column.astype(str).str.len().max() > _PROSE else "text"
+
+
+def _cells(column: pd.Series, title: str) -> list[str]:
+    whole = title in _WHOLE or pd.api.types.is_integer_dtype(column)
+    return [_cell(value, whole) for value in column]
+
+
+# Columns of steps and counts that pandas may hold as floats because some are missing.
+_WHOLE = {"step", "previous_step", "last_step", "first_step", "convergence_mean", "convergence_se"}
+
+
+def _cell(value: object, whole: bool) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value is pd.NA:
+        return words.MISSING
+    if isinstance(value, str):
+        return words.name(value, 600) if value else ""
+    number = float(value)  # type: ignore[arg-type]
+    return words.count(number) if whole and math.isfinite(number) else words.number(number)
+
+
+def _attempts_in_words(findings: Findings) -> str:
+    attempts = findings.selection.attempts
+    failed = attempts[~attempts["valid"].astype(bool)]
+    text = f"{words.plural(len(attempts), 'fit')} tried, {len(attempts) - len(failed):,} valid"
+    reasons = failed["reason"].value_counts(sort=True)
+    why = words.listing(f"{n:,} × {words.name(reason, 80)}" for reason, n in reasons.items())
+    return f"{text}; not valid: {why}." if why else f"{text}."
+
+
+def _command(findings: Findings) -> str:
+    """Return the command line that gives this report again."""
+    parts = [f"hmmdyn analyze {shlex.quote(findings.source)}"]
+    for name, value in findings.options.items():
+        if value is None or value is False:
+            continue
+        for item in value if isinstance(value, list | tuple) else [value]:
+            parts.append(f"--{name}" if item is True else f"--{name} {shlex.quote(str(item))}")
+    return " \\\n    ".join(parts)
+
+
+def _policy(*scripts: str) -> str:
+    """Content-security policy: these scripts and no other, no connection to anywhere.
+
+    plotly.js sets styles on the elements it makes, and saves pictures by way of blobs.
+    """
+    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _asset(name: str) -> str:
+    return files("hmmdyn.report").joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,0 +1,369 @@
+"""The findings as sentences: one source for the page, its figures' captions and the terminal.
+
+A sentence says what was found with its numbers, never more than the numbers bear. What cannot be
+said with certainty has its own topic, ``How sure this is``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from hmmdyn.report import words
+from hmmdyn.report.facts import (
+    CRITERIA,
+    checkpoints_before_convergence,
+    forks,
+    full_run_names,
+    median_convergence,
+    paths,
+    rows,
+    runs_by_convergence,
+    state_name,
+)
+from hmmdyn.report.map_figure import movement, top_movements
+from hmmdyn.results import RUN_KEY, Findings, Notice
+
+# Restarts agree well enough from here on (adjusted Rand index, 1 = the same states).
+_GOOD_AGREEMENT = 0.9
+_FORKS_NAMED = 4  # with their numbers; of more only the state is said
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One thing the report says. ``explanation`` defines the terms that occur in it first."""
+
+    topic: str
+    text: str
+    explanation: str = ""
+
+
+def statements(findings: Findings) -> tuple[Statement, ...]:
+    """Return what the report says, in reading order; statements of a topic stand together."""
+    parts = (_data, _states, _ways, _convergence, _slow_runs, _detours, _certainty)
+    return tuple(statement for part in parts for statement in part(findings))
+
+
+def all_notices(findings: Findings) -> tuple[Notice, ...]:
+    """Return every notice once, in the order of the stages."""
+    notices = [*findings.notices, *findings.selection.notices]
+    if findings.convergence is not None:
+        notices += findings.convergence.notices
+    return tuple(dict.fromkeys(notices))
+
+
+def _data(findings: Findings) -> Iterator[Statement]:
+    table = findings.table
+    per_run = table.groupby(RUN_KEY, sort=False).size()
+    n_groups = table["group"].nunique()
+    named = words.listing(words.name(group, 30) for group in table["group"].unique())
+    groups = f" in {n_groups} groups ({named})" if n_groups > 1 else ""
+    low, high = int(per_run.min()), int(per_run.max())
+    each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    steps = f"{words.count(table['step'].min())} to {words.count(table['step'].max())}"
+    left_out = len(findings.metrics) - len(findings.features)
+    yield Statement(
+        "What was analysed",
+        f"{words.plural(len(per_run), 'run')}{groups}, {each} checkpoints each "
+        f"({len(table):,} in all), {findings.step_unit}s {steps}. "
+        f"{words.plural(len(findings.features), 'metric')} of the weights entered the model"
+        + (f"; {left_out} did not (see below)." if left_out else "."),
+        "A run is one training trajectory; runs of a group differ only in their seed. A metric is "
+        "a number computed from the weights of a checkpoint.",
+    )
+
+
+def _states(findings: Findings) -> Iterator[Statement]:
+    selection = findings.selection
+    n_states = findings.parameters.n_states
+    summary = findings.state_summary
+    shares = words.listing(
+        (f"{words.percent(summary['share'].iloc[k])} in {state_name(findings, k)}"
+         for k in range(n_states)),
+        at_most=12,
+    )  # fmt: skip
+    found = f"Training went through {n_states} states" if n_states > 1 else "There is one state"
+    how = (
+        f" (the best of {words.listing(_ranges(selection.criteria['n_states']))} by "
+        f"{CRITERIA[selection.criterion]})"
+        if len(selection.criteria) > 1
+        else ""
+    )
+    yield Statement(
+        "States",
+        f"{found}{how}. Of all checkpoints, {shares}.",
+        "A state is a phase in which the metrics of the weights behave alike, found by a hidden "
+        "Markov model without looking at loss or accuracy. States are numbered by when they occur.",
+    )
+
+
+def _ways(findings: Findings) -> Iterator[Statement]:
+    n_runs = len(findings.occupancy)
+    if findings.parameters.n_states == 1:
+        return
+    taken = paths(findings)
+    common, n_common = next(iter(taken.items()))
+    walk = " → ".join(map(str, common))
+    if n_runs == 1:
+        yield Statement("Where runs fork", f"The run goes {walk}. One run cannot show forks.")
+        return
+    if len(taken) == 1:
+        text = f"All {n_runs} runs enter the states in the same order, {walk}."
+    else:
+        text = (
+            f"{n_common} of {n_runs} runs enter the states in the order {walk}; "
+            f"there are {len(taken)} different orders in all."
+        )
+    yield Statement("Where runs fork", text)
+    for fork in forks(findings)[:_FORKS_NAMED]:
+        ways = words.listing(f"{n} to state {k}" for k, n in fork.exits.items())
+        yield Statement(
+            "Where runs fork",
+            f"Runs fork after {state_name(findings, fork.state)}: of the {fork.n_runs} runs that "
+            f"go on from there to a state new to them, {ways}.",
+        )
+    further = forks(findings)[_FORKS_NAMED:]
+    if further:
+        states = words.listing((str(fork.state) for fork in further), at_most=12)
+        yield Statement("Where runs fork", f"They fork again after state {states}.")
+    if not findings.forking:
+        yield Statement("Where runs fork", "The map is a line: nothing forks and nothing returns.")
+    elif not forks(findings):
+        yield Statement(
+            "Where runs fork",
+            "There is no fork, but the map is not a line either: some runs fall back to earlier "
+            "states, or a few take a way of their own.",
+        )
+
+
+def _convergence(findings: Findings) -> Iterator[Statement]:
+    topic = "Which runs converged when"
+    measure = findings.convergence
+    if measure is None or measure.table.empty:
+        yield Statement(
+            topic,
+            "No outcome (loss, accuracy) was found beside the checkpoints, so nothing can be said "
+            "about convergence. Name a file of outcomes with --outcomes FILE.",
+        )
+        return
+    unit = findings.step_unit
+    runs = runs_by_convergence(findings)
+    names = full_run_names(findings)
+    known = runs[runs["status"] != "unknown"]
+    converged = known[known["converged"]].sort_values("step", kind="stable")
+    text = f"{len(converged)} of {words.plural(len(known), 'run')} converged"
+    if len(converged) > 1:
+        fastest, slowest = (
+            f"({names[run.group, run.run]}) at {unit} {words.count(run.step)}"
+            for run in rows(converged.iloc[[0, -1]])
+        )
+        text += f", the fastest {fastest}, the slowest {slowest}"
+    elif len(converged):
+        text += f", at {unit} {words.count(converged['step'].iloc[0])}"
+    median = median_convergence(findings)
+    if len(known) > 2 and not np.isnan(median):
+        middle = f"{unit} {words.count(median)}"
+        text += f"; the median over all runs, censored ones included, is {middle}"
+    yield Statement(topic, f"{text}. {words.name(measure.how, 600)}")
+    censored = known[known["status"] == "censored"]
+    if len(censored):
+        which = words.listing(
+            f"{names[run.group, run.run]} (last {unit} {words.count(run.step)})"
+            for run in rows(censored)
+        )
+        yield Statement(
+            topic,
+            f"{words.plural(len(censored), 'run')} had not converged when {_they(censored)} ended: "
+            f"{which}.",
+            "Such a run is right-censored: its convergence step is only known to lie beyond its "
+            "end. It is counted as that, neither dropped nor taken as converged.",
+        )
+    if known["group"].nunique() > 1:
+        tallies = (
+            f"{words.name(group, 30)} {int(own['converged'].sum())} of {len(own)}"
+            for group, own in known.groupby("group", sort=False)
+        )
+        yield Statement(topic, f"By group, converged: {words.listing(tallies, at_most=10)}.")
+
+
+def _slow_runs(findings: Findings) -> Iterator[Statement]:
+    """Say in which states the slowest quarter spent the time that the others did not need."""
+    topic = "Which runs converged when"
+    if findings.convergence is None or findings.parameters.n_states == 1:
+        return
+    runs = runs_by_convergence(findings).query("status != 'unknown'")
+    counts = checkpoints_before_convergence(findings).to_numpy()  # (R, K), in the order of runs
+    # Censored runs are slower than all others; runs as slow as the last of the quarter join it.
+    delay = np.where(runs["converged"], runs["step"], np.inf)
+    slow = delay >= np.sort(delay)[-max(1, len(runs) // 4)]
+    if (~slow).sum() < 2:
+        return
+    usual = counts[~slow].mean(axis=0)
+    state = int((counts[slow].mean(axis=0) - usual).argmax())
+    in_slow = counts[slow, state].mean()
+    if in_slow <= usual[state]:
+        return
+    yield Statement(
+        topic,
+        f"Before converging (or ending), the slowest {words.plural(int(slow.sum()), 'run')} spent "
+        f"most of the extra time in {state_name(findings, state)}: {words.number(in_slow, 3)} "
+        f"checkpoints on average, against {words.number(usual[state], 3)} in the other "
+        f"{(~slow).sum()} runs.",
+    )
+    full_names = full_run_names(findings)
+    names = [full_names[run.group, run.run] for run in rows(runs)]
+    slowest_first = np.flatnonzero(slow)[np.argsort(-delay[slow], kind="stable")]
+    most = {i: int((counts[i] - usual).argmax()) for i in slowest_first}
+    each = (f"{names[i]}: {counts[i, k]:,} in state {k}" for i, k in most.items())
+    yield Statement(
+        topic,
+        "Of each slow run, the state it stayed in longest compared with the others (checkpoints): "
+        f"{words.listing(each)}.",
+    )
+
+
+def _detours(findings: Findings) -> Iterator[Statement]:
+    topic = "Detour states"
+    definition = (
+        "The paper's definition (Hu et al. 2023): some runs converge without visiting the state, "
+        "and its coefficient in a regression of convergence time on the time spent in each state "
+        "is positive. Coefficients are only read where the regression as a whole is significant."
+    )
+    regression = findings.regression
+    if regression is None:
+        reason = str(findings.detours["reason"].iloc[0])
+        yield Statement(topic, f"No state can be called a detour. {words.name(reason, 400)}",
+                        definition)  # fmt: skip
+        return
+    flagged = findings.detours[findings.detours["flag"]]
+    for detour in rows(flagged):
+        yield Statement(
+            topic,
+            f"{_capital(state_name(findings, detour.state))} meets the definition of a detour "
+            f"state. {words.name(detour.reason, 400)}",
+            definition,
+        )
+    if flagged.empty:
+        yield Statement(topic, "No state meets the definition of a detour state.", definition)
+    yield Statement(
+        topic,
+        f"The regression on {regression.n_runs} runs: R² = {words.fraction(regression.r_squared)}"
+        f", {words.p_value(regression.p)}. {words.name(regression.warning, 1000)}",
+    )
+
+
+def _certainty(findings: Findings) -> Iterator[Statement]:
+    topic = "How sure this is"
+    selection = findings.selection
+    criteria = selection.criteria
+    if len(criteria) > 1:
+        yield Statement(
+            topic,
+            _choice_in_words(findings),
+            "BIC and AIC weigh how well a model fits against its number of parameters; lower is "
+            "better. On smooth trajectories both tend to ask for too many states: read the number "
+            "as a resolution, and the whole curve below.",
+        )
+    chosen = next(rows(criteria[criteria["n_states"] == selection.n_states]))
+    if not np.isnan(chosen.agreement):
+        index = f"(mean adjusted Rand index {chosen.agreement:.2f}; 1 is perfect)"
+        restarts = (
+            f"{words.plural(chosen.n_valid, 'valid restart')} with {selection.n_states} states"
+        )
+        yield Statement(
+            topic,
+            f"The {restarts} find nearly the same states {index}."
+            if chosen.agreement >= _GOOD_AGREEMENT
+            else f"The {restarts} do not agree on the states {index}: do not rely on where "
+            "exactly one state ends and the next begins.",
+        )
+    probability = findings.states["probability"]
+    unsure = float((probability < 0.9).mean())
+    yield Statement(
+        topic,
+        f"{words.percent(1 - unsure)} of the checkpoints belong to their state with a "
+        "probability of at least 0.9, given the model.",
+    )
+    for fork in forks(findings)[:1]:
+        n_fewest = min(fork.exits.values())
+        low, high = binomtest(n_fewest, fork.n_runs).proportion_ci(method="wilson")
+        yield Statement(
+            topic,
+            f"Shares of few runs are rough: the {n_fewest} of {fork.n_runs} that take the rarer "
+            f"way after state {fork.state} are compatible with {words.percent(low)} to "
+            f"{words.percent(high)} of all seeds (95 % interval).",
+        )
+    for notice in all_notices(findings):
+        if notice.kind == "limit":
+            subject, message = words.name(notice.subject), words.name(notice.message, 600)
+            yield Statement(topic, f"{_capital(subject)}: {message}")
+
+
+def _choice_in_words(findings: Findings) -> str:
+    selection = findings.selection
+    text = f"The number of states, {selection.n_states}, has the lowest "
+    text += CRITERIA[selection.criterion]
+    for name, title in CRITERIA.items():
+        values = selection.criteria[name]
+        if name == selection.criterion or values.isna().all():
+            continue
+        best = int(selection.criteria["n_states"].iloc[values.argmin()])
+        text += f"; {title} " + ("agrees" if best == selection.n_states else f"would choose {best}")
+    return f"{text}."
+
+
+def figure_summaries(findings: Findings) -> dict[str, str]:
+    """Return, by figure, what it shows in words, for readers who cannot see it."""
+    return {
+        "training_map": _map_in_words(findings),
+        "convergence": " ".join(s.text for s in _convergence(findings)),
+        "timeline": " ".join(s.text for s in _ways(findings)) or "There is one state.",
+        "state_means": _means_in_words(findings),
+    }
+
+
+def _map_in_words(findings: Findings) -> str:
+    edges = []
+    for edge in rows(findings.transitions):
+        moves = words.listing(
+            f"{words.name(f, 30)} {movement(m)}"
+            for f, m in top_movements(findings, edge.from_state, edge.to_state)
+        )
+        edges.append(
+            f"{edge.from_state} → {edge.to_state}: {edge.n_runs} of {edge.n_total} runs ({moves})"
+        )
+    if not edges:
+        return "One state and no transitions."
+    return f"Transitions and what moves most in them: {'; '.join(edges)}."
+
+
+def _means_in_words(findings: Findings) -> str:
+    means = findings.parameters.means
+    lines = []
+    for state, row in enumerate(means):
+        strongest = np.argsort(-np.abs(row), kind="stable")[:3]
+        parts = words.listing(
+            f"{words.name(findings.features[i], 30)} {row[i]:+.1f}" for i in strongest
+        )
+        lines.append(f"state {state}: {parts}")
+    return f"Furthest from the average, in standard deviations: {'; '.join(lines)}."
+
+
+def _ranges(numbers: pd.Series) -> list[str]:
+    """Return ``1 to 8`` for successive numbers, else each of them."""
+    tried = [int(k) for k in numbers]
+    if tried == list(range(tried[0], tried[-1] + 1)):
+        return [f"{tried[0]} to {tried[-1]}"]
+    return [str(k) for k in tried]
+
+
+def _they(runs: pd.DataFrame) -> str:
+    return "it" if len(runs) == 1 else "they"
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]

@@ -1,0 +1,203 @@
+"""The tables behind the report, for CSV files, ``report.json`` and the page alike."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from hmmdyn.report.facts import forks, median_convergence, paths
+from hmmdyn.report.statements import all_notices, statements
+from hmmdyn.results import Findings
+
+_CONVERGENCE = ["group", "run", "seed", "converged", "step", "last_step", "time"]
+_REGRESSION = ["state", "coefficient", "std_error", "ci_low", "ci_high", "p"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the report. ``name`` is the stem of its CSV file; ``note`` explains columns."""
+
+    name: str
+    title: str
+    note: str
+    frame: pd.DataFrame
+
+
+def tables(findings: Findings) -> dict[str, Table]:
+    """Return every table by name. One that does not apply to the findings has no rows."""
+    measure, regression = findings.convergence, findings.regression
+    means = pd.DataFrame(findings.parameters.means, columns=list(findings.features))
+    means.insert(0, "state", range(len(means)))
+    made = (
+        Table(
+            "state_summary",
+            "States",
+            "In order of time. Share of all checkpoints; first step: the median over the runs that "
+            "visit it; median time as a fraction of the run; dwell: mean checkpoints per stay; "
+            "mean outcomes over its checkpoints.",
+            findings.state_summary,
+        ),
+        Table(
+            "transitions",
+            "Transitions",
+            "Every change of state that some run makes: its probability per checkpoint in the "
+            "model, how often and by how many of all runs it is taken, and the mean convergence "
+            "step of those of them that converged, with its standard error.",
+            findings.transitions,
+        ),
+        Table(
+            "influences",
+            "What moves in each transition",
+            "Features by influence: the mean absolute derivative of the log posterior of the new "
+            "state with respect to the feature, where a run enters it. Movement: difference of "
+            "the two states' means in standard deviations.",
+            findings.influences,
+        ),
+        Table(
+            "state_means",
+            "Mean of every feature in every state",
+            "In standard deviations from the average (standardised as in the model).",
+            means,
+        ),
+        Table(
+            "convergence",
+            "Convergence of every run",
+            "The first step past the threshold, or the last step of a run that never got there; "
+            "time is the share of the run's checkpoints up to and including it.",
+            measure.table if measure else pd.DataFrame(columns=_CONVERGENCE),
+        ),
+        Table(
+            "occupancy",
+            "Bag of states",
+            "Fraction of each run's checkpoints spent in each state.",
+            findings.occupancy,
+        ),
+        Table(
+            "change_points",
+            "Change points",
+            "Every change of state of every run, between the previous step and the step, with the "
+            "probability, given the model and the whole run, that it happened just there.",
+            findings.change_points,
+        ),
+        Table(
+            "model_selection",
+            "Number of states",
+            "Log-likelihood of the best valid restart; criteria in nats, lower is better; "
+            "agreement: mean adjusted Rand index between restarts.",
+            findings.selection.criteria,
+        ),
+        Table(
+            "attempts",
+            "Every fit tried",
+            "A fit is valid if it converged, visited every state and stayed finite.",
+            findings.selection.attempts,
+        ),
+        Table(
+            "regression",
+            "Regression of convergence time on the bag of states",
+            "Least squares without intercept; coefficients as a fraction of the run, with 95 % "
+            "intervals.",
+            regression.coefficients if regression else pd.DataFrame(columns=_REGRESSION),
+        ),
+        Table(
+            "detours",
+            "Detour states by the paper's definition",
+            "Optional: some converged run never visits it. Flag: optional, with a positive "
+            "coefficient in a significant regression.",
+            findings.detours,
+        ),
+        Table(
+            "notices",
+            "What was left out, odd, or beyond these data",
+            "",
+            pd.DataFrame(
+                [asdict(notice) for notice in all_notices(findings)],
+                columns=["stage", "kind", "subject", "message"],
+            ),
+        ),
+    )
+    return {table.name: table for table in made}
+
+
+def to_json(findings: Findings) -> str:
+    """Return everything the report shows as JSON, numbers in full precision.
+
+    Tables are lists of records under ``tables``; ``null`` is a missing value, and infinities are
+    the strings ``Infinity`` and ``-Infinity``, because JSON has no numbers for them. The curves are
+    not repeated here: they are the columns of ``metrics.parquet`` and ``states.parquet``.
+    """
+    measure, regression = findings.convergence, findings.regression
+    selection = findings.selection
+    content = {
+        "format": "hmmdyn report",
+        "format_version": 1,
+        "source": findings.source,
+        "options": dict(findings.options),
+        "versions": dict(findings.versions),
+        "step_unit": findings.step_unit,
+        "metrics": findings.metrics,
+        "features": findings.features,
+        "outcomes": findings.outcomes,
+        "n_runs": len(findings.occupancy),
+        "n_checkpoints": len(findings.table),
+        "n_states": findings.parameters.n_states,
+        "statements": [asdict(statement) for statement in statements(findings)],
+        "forking": findings.forking,
+        "forks": [asdict(fork) for fork in forks(findings)],
+        "paths": [{"states": path, "n_runs": n} for path, n in paths(findings).items()],
+        "selection": {
+            "protocol": selection.protocol,
+            "criterion": selection.criterion,
+            "n_states": selection.n_states,
+            "covariance_type": selection.covariance_type,
+            "held_out": selection.held_out,
+        },
+        "dissimilarity": asdict(findings.dissimilarity),
+        "convergence": measure
+        and {
+            "outcome": measure.outcome,
+            "threshold": measure.threshold,
+            "direction": measure.direction,
+            "sustained": measure.sustained,
+            "how": measure.how,
+            "median_step": median_convergence(findings),
+        },
+        "regression": regression
+        and {
+            "r_squared": regression.r_squared,
+            "f_statistic": regression.f_statistic,
+            "p": regression.p,
+            "n_runs": regression.n_runs,
+            "n_censored": regression.n_censored,
+            "warning": regression.warning,
+        },
+        "tables": {
+            name: table.frame.to_dict(orient="records") for name, table in tables(findings).items()
+        },
+    }
+    return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
+
+
+def to_csv(table: Table) -> bytes:
+    """Return the table as CSV in UTF-8, numbers in full precision, missing values empty."""
+    text = table.frame.to_csv(index=False, lineterminator="\n")
+    return text.encode("utf-8", errors="backslashreplace")
+
+
+def _plain(value: object) -> object:
+    """Turn NumPy and pandas values into what JSON has."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if value is None or value is pd.NA:
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    return value if isinstance(value, str | int | float) else str(value)

@@ -1,0 +1,107 @@
+"""Colours, fonts and Plotly templates. Colour always means the state, everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+# Twelve colours in order of time: violet, blue, teal, green, gold, brown, red. They were found by
+# maximising the smallest distance between any two of them in OKLab, as seen with normal vision
+# and with protanopia, deuteranopia and tritanopia (Machado et al. 2009); it is 0.115, about five
+# times what an eye can just tell apart. Neighbours differ in lightness as well as in hue.
+STATE_COLOURS = (
+    "#9875ea", "#714dbf", "#b5a5ff", "#282894", "#0c8596", "#1bdbbd",
+    "#05b488", "#e8b602", "#ce8a04", "#9f6908", "#711602", "#a31d4c",
+)  # fmt: skip
+
+# Marks that are not states. Both greys and the red are legible on white and on near-black.
+MARK = "#7b8491"
+DETOUR = "#e0521b"
+
+# Purple – white – orange: diverging, and safe for colour-blind readers (ColorBrewer's PuOr).
+DIVERGING = (
+    (0.0, "#542788"), (0.25, "#998ec3"), (0.5, "#f7f7f7"), (0.75, "#f1a340"), (1.0, "#b35806"),
+)  # fmt: skip
+
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+
+
+def state_colours(n_states: int) -> tuple[str, ...]:
+    """Return one colour per state, spread evenly over the sequence; more than 12 are blended."""
+    place = np.linspace(0, len(STATE_COLOURS) - 1, n_states)
+    if n_states <= len(STATE_COLOURS):
+        return tuple(STATE_COLOURS[i] for i in np.round(place).astype(int))
+    channels = np.array([_rgb(c) for c in STATE_COLOURS])
+    known = np.arange(len(STATE_COLOURS))
+    blended = np.stack([np.interp(place, known, channel) for channel in channels.T], axis=1)
+    return tuple("#{:02x}{:02x}{:02x}".format(*rgb) for rgb in np.round(blended).astype(int))
+
+
+def text_on(colour: str) -> str:
+    """Return black or white, whichever has the higher contrast on ``colour`` (WCAG 2)."""
+    channels = np.array(_rgb(colour)) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ [0.2126, 0.7152, 0.0722])
+    return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
+
+
+def named_ticks(places: Iterable[float], names: Sequence[str]) -> dict[str, object]:
+    """Return ticks placed by number, since two long names may be shortened to the same text."""
+    return {"tickmode": "array", "tickvals": list(places), "ticktext": list(names)}
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _template(ink: str, faint: str, grid: str, paper: str) -> go.layout.Template:
+    axis = {
+        "gridcolor": grid,
+        "linecolor": faint,
+        "zeroline": False,
+        "ticks": "outside",
+        "tickcolor": grid,
+        "ticklen": 4,
+        "automargin": True,
+        "separatethousands": True,
+        "title": {"standoff": 10, "font": {"size": 13}},
+    }
+    return go.layout.Template(
+        layout={
+            "font": {"family": FONT, "size": 12.5, "color": ink},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "margin": {"l": 20, "r": 20, "t": 20, "b": 20},
+            "hovermode": "closest",
+            "hoverlabel": {
+                "align": "left",
+                "bgcolor": paper,
+                "bordercolor": faint,
+                "font": {"family": FONT, "size": 12.5, "color": ink},
+                "namelength": -1,
+            },
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 1.02,
+                "xanchor": "left",
+                "yanchor": "bottom",
+                "itemsizing": "constant",
+            },
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": faint, "activecolor": ink},
+            "xaxis": axis,
+            "yaxis": axis,
+            "annotationdefaults": {"font": {"color": ink, "size": 12}, "bgcolor": paper},
+            "updatemenudefaults": {
+                "bgcolor": paper,
+                "bordercolor": faint,
+                "font": {"color": ink, "size": 12.5},
+            },
+        }
+    )
+
+
+LIGHT = _template(ink="#1f2530", faint="#9aa2ad", grid="#e7e9ed", paper="#ffffff")
+DARK = _template(ink="#dfe3ea", faint="#6d7683", grid="#2b313b", paper="#1b1f26")

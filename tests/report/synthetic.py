@@ -1,0 +1,412 @@
+"""A synthetic set of findings with known answers, in every size and shape the page must bear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from hmmdyn.results import (
+    RUN_KEY,
+    Convergence,
+    Dissimilarity,
+    Findings,
+    HMMParameters,
+    Notice,
+    Regression,
+    Selection,
+)
+
+FEATURES = (
+    "l1", "l2", "l1_over_l2", "mean_w", "median_w", "var_w", "mean_b", "median_b", "var_b",
+    "trace", "spectral_norm", "trace_over_spectral", "mean_sv", "var_sv",
+)  # fmt: skip
+OUTCOMES = ("train_loss", "val_accuracy")
+THRESHOLD = 0.9
+
+HOSTILE_NAMES = (
+    "<script>alert(1)</script>",
+    "n" * 150 + "ä" * 150,
+    "🔥 run 🚀",
+    "<img src=x onerror=a()>",
+    "two\nlines\tand a tab",
+    "ריצה שבע",
+    "\u202edesrever",
+    "<a href='https://example.org'>%{x}</a>",
+    "</script><img src=x onerror=alert(2)>",
+    "{{ 7 * 7 }} & \"quotes\" 'too'",
+    "=HYPERLINK(1)",
+)
+
+
+def make_findings(
+    n_runs: int = 10,
+    n_checkpoints: int = 42,
+    n_states: int = 4,
+    n_features: int = 8,
+    *,
+    groups: Sequence[str] = ("adamw",),
+    run_names: Sequence[str] | None = None,
+    n_censored: int = 1,
+    stride: int = 100,
+    wandering: float = 0.0,
+    random_state: int = 0,
+) -> Findings:
+    """Runs walk 0, 1, … in order; every fourth takes the long way round through the detour state.
+
+    The detour state is the last but one (none with fewer than four states): the other runs go
+    past it. A run converges when it enters the last state; the last ``n_censored`` runs of each
+    group never do. With ``wandering`` a run skips each state in between with that probability.
+    """
+    rng = np.random.default_rng(random_state)
+    features = FEATURES[:n_features]
+    names = list(run_names or (f"seed{i}" for i in range(n_runs)))
+    runs = pd.DataFrame(
+        [(group, name, i) for group in groups for i, name in enumerate(names[:n_runs])],
+        columns=["group", "run", "seed"],
+    ).astype({"seed": "Int64"})
+    detour = n_states - 2 if n_states >= 4 else None
+    paths = [
+        _path(rng, i % n_runs, n_runs, n_states, n_checkpoints, detour, n_censored, wandering)
+        for i in range(len(runs))
+    ]
+    means = np.cumsum(rng.normal(0.6, 0.8, (n_states, n_features)), axis=0)
+    means -= means.mean(axis=0)
+    table = _table(rng, runs, paths, means, features, stride, n_states)
+    states = table[[*RUN_KEY, "seed", "step"]].assign(
+        state=np.concatenate(paths), probability=rng.uniform(0.8, 1, len(table))
+    )
+    convergence = _convergence(table)
+    changes = _change_points(states)
+    transmat = _transmat(paths, n_states)
+    occupancy = _occupancy(states, n_states)
+    regression = _regression(occupancy, convergence, n_states)
+    edges = _edges(changes, transmat, convergence, len(runs))
+    return Findings(
+        table=table,
+        metrics=features,
+        outcomes=OUTCOMES,
+        features=features,
+        step_unit="step",
+        parameters=HMMParameters(
+            startprob=np.eye(n_states)[0],
+            transmat=transmat,
+            means=means,
+            covariances=np.full_like(means, 0.3),
+            covariance_type="diag",
+        ),
+        states=states,
+        state_summary=_state_summary(states, table, n_states),
+        transitions=edges,
+        influences=_influences(edges, means, features),
+        change_points=changes,
+        occupancy=occupancy,
+        selection=_selection(rng, n_states),
+        dissimilarity=Dissimilarity(0.81, 0.12, 0.22, len(runs)),
+        forking=detour is not None and len(runs) > 1,
+        convergence=convergence,
+        regression=regression,
+        detours=_detours(occupancy, convergence, regression, detour, n_states),
+        notices=(
+            Notice("metrics", "left out", "metric mean_b", "It is 0 at every checkpoint."),
+            Notice("discovery", "left out", "seed4/last.safetensors", "An alias, not a step."),
+            Notice("discovery", "odd", "run seed2", "Steps 300 and 400 hold the same weights."),
+        ),
+        source="runs/parity",
+        options={"max-states": 8, "covariance": "diag", "restarts": 10, "drop-metric": ["a", "b"]},
+        versions={"hmmdyn": "0.1.0", "numpy": "2.4.6"},
+    )
+
+
+def without_outcomes(findings: Findings) -> Findings:
+    """The same runs with no loss or accuracy beside them."""
+    k = findings.parameters.n_states
+    return replace(
+        findings,
+        table=findings.table.drop(columns=list(findings.outcomes)),
+        outcomes=(),
+        convergence=None,
+        regression=None,
+        state_summary=findings.state_summary.drop(
+            columns=[f"mean_{o}" for o in findings.outcomes]
+        ).assign(phase=""),
+        transitions=findings.transitions.assign(
+            n_converged=0, convergence_mean=np.nan, convergence_se=np.nan
+        ),
+        detours=pd.DataFrame(
+            {
+                "state": range(k),
+                "optional": False,
+                "n_converged_without": 0,
+                "coefficient": np.nan,
+                "p": np.nan,
+                "flag": False,
+                "reason": "No regression could be computed, so nothing is flagged.",
+            }
+        ),
+    )
+
+
+def make_hostile_findings() -> Findings:
+    """Every name that a user or a file can choose is an attack or a nuisance."""
+    made = make_findings(
+        len(HOSTILE_NAMES), groups=("<b>bold</b>", "</script>"), run_names=HOSTILE_NAMES
+    )
+    renamed = {"l1": "<img src=x onerror=alert(3)>", "train_loss": "loss</script>"}
+    return replace(
+        made,
+        table=made.table.rename(columns=renamed),
+        metrics=tuple(renamed.get(m, m) for m in made.metrics),
+        features=tuple(renamed.get(m, m) for m in made.features),
+        outcomes=tuple(renamed.get(o, o) for o in made.outcomes),
+        influences=made.influences.replace({"feature": renamed}),
+        state_summary=made.state_summary.rename(
+            columns={f"mean_{a}": f"mean_{b}" for a, b in renamed.items()}
+        ),
+        notices=(Notice("reading", "odd", "<script>alert(4)</script>", "<b>not bold</b>"),),
+        source="runs/<script>alert(5)</script>",
+    )
+
+
+def _path(rng, i, n_runs, n_states, n_checkpoints, detour, n_censored, wandering):
+    """Decoded states of one run: contiguous stays, random lengths, in order of time."""
+    takes_detour = detour is not None and i % 4 == 3
+    order = [k for k in range(n_states) if k != detour or takes_detour]
+    ends = {0, n_states - 1}
+    order = [k for k in order if k in ends or not rng.random() < wandering]
+    # With one run there is no one to be slower than.
+    if n_runs > 1 and i >= n_runs - n_censored and n_states > 1:
+        order.remove(n_states - 1)
+    if len(order) > 3 and i % 5 == 2:
+        order[2:2] = order[:2]  # falls back once before it goes on
+    weights = rng.gamma(8.0, 1.0, len(order)) * np.where(np.array(order) == detour, 1.8, 1.0)
+    lengths = np.maximum(1, np.floor(weights / weights.sum() * n_checkpoints).astype(int))
+    lengths[-1] += n_checkpoints - lengths.sum()
+    return np.repeat(order, lengths)
+
+
+def _table(rng, runs, paths, means, features, stride, n_states):
+    parts = []
+    for (group, run, seed), path in zip(runs.itertuples(index=False), paths, strict=True):
+        n = len(path)
+        smooth = means[path]
+        for _ in range(2):  # a little inertia, as weights have
+            smooth = 0.5 * smooth + 0.5 * np.vstack([smooth[:1], smooth[:-1]])
+        values = smooth + rng.normal(0, 0.15, smooth.shape)
+        scale = 10.0 ** np.arange(len(features)) / 1e3
+        progress = np.clip(path / max(n_states - 1, 1), 0, 1)
+        accuracy = np.where(path == n_states - 1, 0.96, 0.5 + 0.3 * progress)
+        part = pd.DataFrame(values * scale + 3 * scale, columns=list(features))
+        part.insert(0, "step", np.arange(n) * stride)
+        part.insert(0, "seed", seed)
+        part.insert(0, "run", run)
+        part.insert(0, "group", group)
+        part["train_loss"] = np.exp(-4 * np.arange(n) / n) + rng.uniform(0, 0.02, n)
+        part["val_accuracy"] = np.clip(accuracy + rng.normal(0, 0.01, n), 0, 1)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True).astype({"seed": "Int64"})
+
+
+def _convergence(table):
+    rows = []
+    for (group, run), checkpoints in table.groupby(RUN_KEY, sort=False):
+        crossed = checkpoints.loc[checkpoints["val_accuracy"] >= THRESHOLD, "step"]
+        last = int(checkpoints["step"].iloc[-1])
+        step = int(crossed.iloc[0]) if len(crossed) else last
+        time = float((checkpoints["step"] <= step).mean())
+        seed = checkpoints["seed"].iloc[0]
+        rows.append((group, run, seed, bool(len(crossed)), step, last, time))
+    columns = [*RUN_KEY, "seed", "converged", "step", "last_step", "time"]
+    return Convergence(
+        outcome="val_accuracy",
+        threshold=THRESHOLD,
+        direction="above",
+        sustained=1,
+        how="A run has converged at the first checkpoint where val_accuracy is at least 0.9.",
+        table=pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"}),
+    )
+
+
+def _change_points(states):
+    previous = states.groupby(RUN_KEY, sort=False)[["step", "state"]].shift()
+    changed = previous["state"].notna() & (previous["state"] != states["state"])
+    return (
+        pd.DataFrame(
+            {
+                "group": states["group"],
+                "run": states["run"],
+                "seed": states["seed"],
+                "previous_step": previous["step"],
+                "step": states["step"],
+                "from_state": previous["state"],
+                "to_state": states["state"],
+                "probability": states["probability"],
+            }
+        )[changed]
+        .astype({"previous_step": int, "from_state": int})
+        .reset_index(drop=True)
+    )
+
+
+def _transmat(paths, n_states):
+    counts = np.full((n_states, n_states), 1e-3)
+    for path in paths:
+        np.add.at(counts, (path[:-1], path[1:]), 1)
+    return counts / counts.sum(axis=1, keepdims=True)
+
+
+def _occupancy(states, n_states):
+    bags = pd.crosstab([states["group"], states["run"]], states["state"], normalize="index")
+    bags = bags.reindex(columns=range(n_states), fill_value=0.0).add_prefix("state_")
+    runs = states[[*RUN_KEY, "seed"]].drop_duplicates(RUN_KEY).reset_index(drop=True)
+    return runs.merge(bags.reset_index(), on=RUN_KEY).rename_axis(columns=None)
+
+
+def _regression(occupancy, convergence, n_states):
+    X = occupancy.filter(like="state_").to_numpy()
+    y = convergence.table["time"].to_numpy()
+    if len(y) <= n_states:
+        return None
+    beta = np.linalg.lstsq(X, y, rcond=None)[0]
+    residual = ((y - X @ beta) ** 2).sum()
+    r_squared = 1 - residual / max(((y - y.mean()) ** 2).sum(), 1e-12)
+    return Regression(
+        coefficients=pd.DataFrame(
+            {
+                "state": range(n_states),
+                "coefficient": beta,
+                "std_error": 0.1,
+                "ci_low": beta - 0.2,
+                "ci_high": beta + 0.2,
+                "p": np.linspace(0.0004, 0.3, n_states),
+            }
+        ),
+        r_squared=float(r_squared),
+        f_statistic=31.4,
+        p=0.0004,
+        n_runs=len(y),
+        n_censored=int((~convergence.table["converged"]).sum()),
+        warning="R² is high by construction here: states lie before and after convergence.",
+    )
+
+
+def _detours(occupancy, convergence, regression, detour, n_states):
+    converged = convergence.table["converged"].to_numpy()
+    bags = occupancy.filter(like="state_").to_numpy()[converged]
+    without = (bags == 0).sum(axis=0)
+    flag = np.arange(n_states) == (-1 if detour is None or regression is None else detour)
+    fitted = pd.DataFrame({"coefficient": np.nan, "p": np.nan}, index=range(n_states))
+    if regression is not None:
+        fitted = regression.coefficients
+    return pd.DataFrame(
+        {
+            "state": range(n_states),
+            "optional": without > 0,
+            "n_converged_without": without,
+            "coefficient": fitted["coefficient"],
+            "p": fitted["p"],
+            "flag": flag,
+            "reason": "No regression could be computed, so nothing is flagged."
+            if regression is None
+            else np.where(flag, "Optional, and slowing.", "It is not optional."),
+        }
+    )
+
+
+def _state_summary(states, table, n_states):
+    stay = (states[["group", "run", "state"]] != states[["group", "run", "state"]].shift()).any(
+        axis=1
+    )
+    rows = []
+    for k in range(n_states):
+        inside = states[states["state"] == k]
+        entered = inside.groupby(RUN_KEY)["step"].min()
+        time = inside["step"] / max(states["step"].max(), 1)
+        rows.append(
+            {
+                "state": k,
+                "n_checkpoints": len(inside),
+                "share": len(inside) / len(states),
+                "n_runs": len(entered),
+                "median_time": time.median(),
+                "first_step": entered.median(),
+                "dwell": len(inside) / max(int((stay & (states["state"] == k)).sum()), 1),
+                **{f"mean_{o}": table.loc[inside.index, o].mean() for o in OUTCOMES},
+                "phase": "generalisation" if k == n_states - 1 and k else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _edges(changes, transmat, convergence, n_total):
+    steps = convergence.table[convergence.table["converged"]].set_index(RUN_KEY)["step"]
+    rows = []
+    for (j, k), taken in changes.groupby(["from_state", "to_state"]):
+        runs = pd.MultiIndex.from_frame(taken[RUN_KEY].drop_duplicates())
+        reached = steps[steps.index.isin(runs)]
+        rows.append(
+            {
+                "from_state": j,
+                "to_state": k,
+                "probability": transmat[j, k],
+                "n_taken": len(taken),
+                "n_runs": len(runs),
+                "n_total": n_total,
+                "n_converged": len(reached),
+                "convergence_mean": reached.mean(),
+                "convergence_se": reached.sem() if len(reached) > 1 else np.nan,
+            }
+        )
+    columns = [
+        "from_state", "to_state", "probability", "n_taken", "n_runs", "n_total", "n_converged",
+        "convergence_mean", "convergence_se",
+    ]  # fmt: skip
+    real = ["probability", "convergence_mean", "convergence_se"]
+    types = {c: float if c in real else int for c in columns}
+    return pd.DataFrame(rows, columns=columns).astype(types)
+
+
+def _influences(edges, means, features):
+    columns = ["from_state", "to_state", "rank", "feature", "influence", "movement"]
+    rows = []
+    for j, k in zip(edges["from_state"], edges["to_state"], strict=True):
+        movement = means[k] - means[j]
+        order = np.argsort(-np.abs(movement), kind="stable")
+        rows += [
+            (j, k, rank + 1, features[i], abs(movement[i]) / 0.3, movement[i])
+            for rank, i in enumerate(order)
+        ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _selection(rng, n_states):
+    tried = np.arange(1, max(8, n_states) + 1)
+    bic = 5200 + 90.0 * (tried - n_states) ** 2
+    criteria = pd.DataFrame(
+        {
+            "n_states": tried,
+            "log_likelihood": -bic / 2 + 30,
+            "n_parameters": tried * (tried + 16),
+            "bic": bic,
+            "aic": bic - 40.0 * tried,
+            "held_out_bic": np.nan,
+            "n_valid": np.where(tried == 1, 1, 9),
+            "agreement": np.where(tried == 1, np.nan, 0.97),
+        }
+    )
+    attempts = pd.DataFrame(
+        {
+            "n_states": np.repeat(tried, 10),
+            "restart": np.tile(np.arange(10), len(tried)),
+            "seed": rng.integers(0, 2**31, 10 * len(tried)),
+            "log_likelihood": np.repeat(-bic / 2 + 30, 10) - rng.uniform(0, 9, 10 * len(tried)),
+            "n_iterations": 25,
+            "valid": np.tile(np.arange(10) != 7, len(tried)),
+            "reason": np.tile(
+                np.where(np.arange(10) == 7, "a state is never visited", ""), len(tried)
+            ),
+        }
+    )
+    return Selection("bic", n_states, "diag", "bic", criteria, attempts)

@@ -1,0 +1,269 @@
+import base64
+import inspect
+from dataclasses import replace
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from hmmdyn.errors import NotEnoughDataError, UsageError
+from hmmdyn.report import figures, theme
+from hmmdyn.report.facts import runs_by_convergence
+from tests.report.synthetic import THRESHOLD, make_findings
+
+PUBLIC = [name for name in figures.__all__ if name != "Figures"]
+
+
+def decoded(array):
+    kinds = {"f4": "<f4", "f8": "<f8", "i4": "<i4"}
+    return np.frombuffer(base64.b64decode(array["bdata"]), kinds[array["dtype"]])
+
+
+def drawn_points(figure):
+    """All (x, y) that are not gaps, over the traces of a figure of curves."""
+    return {
+        (float(x), float(y))
+        for trace in figure.data
+        for x, y in zip(trace.x, trace.y, strict=True)
+        if not np.isnan(y)
+    }
+
+
+def test_the_facade_offers_every_figure_and_only_those(findings):
+    facade = figures.Figures(findings)
+    assert sorted(vars(facade)) == sorted(PUBLIC)
+    for name in PUBLIC:
+        assert isinstance(getattr(facade, name)(), go.Figure)
+        first = next(iter(inspect.signature(getattr(figures, name)).parameters))
+        assert first == "findings"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_state_has_its_colour_in_every_figure(findings, name):
+    colours = theme.state_colours(4)
+    for trace in getattr(figures, name)(findings).data:
+        if (trace.name or "").startswith("state ") and trace.name[-1].isdigit():
+            colour = trace.marker.color if isinstance(trace, go.Bar) else trace.line.color
+            assert colour == colours[int(trace.name.removeprefix("state "))]
+
+
+def test_figures_that_need_an_outcome_say_why_they_are_not_there(bare):
+    for name in ("convergence", "outcome_curves"):
+        with pytest.raises(NotEnoughDataError, match="No outcome"):
+            getattr(figures, name)(bare)
+    for name in set(PUBLIC) - {"convergence", "outcome_curves"}:
+        assert getattr(figures, name)(bare).data
+
+
+# --- timeline ---
+
+
+def test_the_strips_of_a_run_cover_it_without_gap_or_overlap(findings):
+    bars = [t for t in figures.timeline(findings).data if isinstance(t, go.Bar)]
+    pieces = sorted(
+        (float(y), float(b), float(b + w))
+        for t in bars
+        for y, b, w in zip(t.y, t.base, t.x, strict=True)
+    )
+    for row in range(10):
+        own = [(begin, end) for y, begin, end in pieces if y == row]
+        assert own[0][0] == 0
+        assert own[-1][1] == 4100
+        assert all(a[1] == b[0] for a, b in zip(own, own[1:], strict=False))
+
+
+def test_the_strip_shows_the_decoded_state_at_every_checkpoint(findings):
+    bars = [t for t in figures.timeline(findings).data if isinstance(t, go.Bar)]
+    rows = list(runs_by_convergence(findings)["run"])
+    for _, checkpoint in findings.states.iloc[::7].iterrows():
+        bar = bars[checkpoint["state"]]
+        on_it = (
+            (np.asarray(bar.y) == rows.index(checkpoint["run"]))
+            & (np.asarray(bar.base) <= checkpoint["step"])
+            & (checkpoint["step"] <= np.asarray(bar.base) + np.asarray(bar.x))
+        )
+        assert on_it.any()
+
+
+def test_the_fastest_run_is_on_top_and_marked_where_it_converged(findings):
+    figure = figures.timeline(findings)
+    low, high = figure.layout.yaxis.range
+    assert low > high  # rows count downwards
+    assert figure.layout.yaxis.ticktext[0] == "seed2"
+    assert figure.layout.yaxis.ticktext[-1] == "seed9"
+    marks = {t.name: t for t in figure.data if isinstance(t, go.Scatter)}
+    table = findings.convergence.table
+    assert list(marks["converged"].x) == sorted(table.loc[table["converged"], "step"])
+    assert list(marks["censored"].x) == [4100]
+    assert marks["censored"].marker.symbol != marks["converged"].marker.symbol
+
+
+def test_without_outcomes_the_timeline_has_no_marks(bare):
+    assert all(isinstance(t, go.Bar) for t in figures.timeline(bare).data)
+
+
+# --- convergence ---
+
+
+def test_a_dot_per_converged_run_and_a_triangle_per_censored_one(findings):
+    marks = {t.name: t for t in figures.convergence(findings).data if isinstance(t, go.Scatter)}
+    assert len(marks["converged"].x) == 9
+    assert len(marks["censored"].x) == 1
+    assert "not converged when it ended at step 4,100" in marks["censored"].hovertext[0]
+
+
+def test_groups_stand_apart_each_with_its_tally():
+    figure = figures.convergence(make_findings(groups=("sgd", "adamw")))
+    headings = [a.text for a in figure.layout.annotations]
+    assert headings == ["<b>sgd</b> 9 of 10 converged", "<b>adamw</b> 9 of 10 converged"]
+    rows = list(figure.layout.yaxis.tickvals)
+    assert rows == [*range(1, 11), *range(12, 22)]
+
+
+def test_a_run_whose_outcome_is_unknown_has_a_row_without_a_mark(findings):
+    measure = findings.convergence
+    known = replace(measure, table=measure.table[measure.table["run"] != "seed2"])
+    figure = figures.convergence(replace(findings, convergence=known))
+    assert len(figure.layout.yaxis.tickvals) == 10
+    assert sum(len(t.x) for t in figure.data if isinstance(t, go.Scatter)) == 9
+
+
+# --- curves ---
+
+
+def test_curves_hold_every_checkpoint_in_the_colour_of_its_state(findings):
+    figure = figures.outcome_curves(findings, "val_accuracy")
+    expected = {
+        (float(x), float(np.float32(y)))
+        for x, y in zip(findings.table["step"], findings.table["val_accuracy"], strict=True)
+    }
+    assert drawn_points(figure) == expected
+    for state, trace in enumerate(figure.data):
+        own = findings.table[findings.states["state"] == state]
+        marked = np.asarray(trace.marker.size) > 0
+        seen = {
+            (float(x), float(y), name)
+            for x, y, name, mark in zip(trace.x, trace.y, trace.text, marked, strict=True)
+            if mark and not np.isnan(y)
+        }
+        assert seen == {
+            (float(row.step), float(np.float32(row.val_accuracy)), row.run)
+            for row in own.itertuples()
+        }
+
+
+def test_pieces_of_different_runs_are_never_joined():
+    found = make_findings(3, 10, 1)
+    (trace,) = figures.metric_trajectories(found, "l1").data
+    pieces = "".join("|" if np.isnan(y) else "." for y in trace.y)
+    assert pieces == "..........|..........|.........."
+
+
+def test_a_piece_reaches_back_to_the_checkpoint_before_it():
+    found = make_findings(1, 12, 2, n_censored=0)
+    change = int((found.states["state"] == 1).idxmax())
+    late = figures.metric_trajectories(found, "l1").data[1]
+    assert list(late.x) == list(found.table["step"][change - 1 :])
+    assert list(late.marker.size)[:2] == [0, 4]  # its marker belongs to the state before
+
+
+def test_the_threshold_goes_with_its_outcome_only(findings):
+    figure = figures.outcome_curves(findings)
+    assert [s.y0 for s in figure.layout.shapes] == [THRESHOLD]
+    (menu,) = figure.layout.updatemenus
+    assert [b.label for b in menu.buttons] == ["val_accuracy", "train_loss"]
+    assert len(menu.buttons[0].args[1]["shapes"]) == 1
+    assert menu.buttons[1].args[1]["shapes"] == []
+    assert not figures.outcome_curves(findings, "train_loss").layout.shapes
+
+
+def test_the_menu_holds_the_other_columns_data(findings):
+    figure = figures.metric_trajectories(findings)
+    (menu,) = figure.layout.updatemenus
+    assert sorted(b.label for b in menu.buttons) == sorted(findings.features)
+    button = next(b for b in menu.buttons if b.label == "l1")
+    alone = figures.metric_trajectories(findings, "l1")
+    for trace, y in zip(alone.data, button.args[0]["y"], strict=True):
+        np.testing.assert_array_equal(decoded(y), trace.y)
+    assert button.args[1]["yaxis.title.text"] == "l1"
+
+
+def test_the_most_influential_metric_comes_first(findings):
+    top = findings.influences.query("rank == 1")["feature"].mode()
+    menu = figures.metric_trajectories(findings).layout.updatemenus[0]
+    assert menu.buttons[0].label in set(top)
+
+
+def test_an_outcome_logged_at_some_checkpoints_only_is_drawn_through_those(findings):
+    table = findings.table.copy()
+    table.loc[table["step"] % 200 == 100, "train_loss"] = np.nan
+    sparse = replace(findings, table=table)
+    figure = figures.outcome_curves(sparse, "train_loss")
+    assert {x for x, _ in drawn_points(figure)} == set(range(0, 4200, 200))
+    button = figures.outcome_curves(sparse).layout.updatemenus[0].buttons[1]
+    assert set(button.args[0]) == {"x", "y", "text", "marker.size"}
+    assert len(decoded(button.args[0]["x"][0])) == len(button.args[0]["text"][0])
+
+
+def test_steps_too_large_for_32_bits_stay_exact(findings):
+    table = findings.table.assign(step=findings.table["step"] + 300_000_000_001)
+    states = findings.states.assign(step=table["step"])
+    figure = figures.metric_trajectories(replace(findings, table=table, states=states), "l1")
+    assert figure.data[0].x[0] == 300_000_000_001
+
+
+def test_every_group_has_axes_of_its_own():
+    figure = figures.outcome_curves(make_findings(groups=("a", "b", "c")))
+    assert len(figure.data) == 3 * 4
+    assert {t.yaxis for t in figure.data} == {"y", "y2", "y3"}
+    assert [a.text for a in figure.layout.annotations] == ["a", "b", "c"]
+    assert len(figure.layout.shapes) == 3
+    assert sum(t.showlegend for t in figure.data) == 4
+
+
+def test_many_checkpoints_are_lines_without_markers():
+    assert {t.mode for t in figures.metric_trajectories(make_findings(2, 100)).data} == {"lines"}
+    assert {t.mode for t in figures.metric_trajectories(make_findings(2, 40)).data} == {
+        "lines+markers"
+    }
+
+
+@pytest.mark.parametrize("name", ["outcome_curves", "metric_trajectories"])
+def test_an_unknown_column_is_named_with_the_known_ones(findings, name):
+    with pytest.raises(UsageError, match=r"'nope'\. There are: "):
+        getattr(figures, name)(findings, "nope")
+
+
+# --- states and selection ---
+
+
+def test_state_means_are_the_models(findings):
+    (heat,) = figures.state_means(findings).data
+    np.testing.assert_array_equal(heat.z, findings.parameters.means)
+    assert heat.zmin == -heat.zmax  # no deviation is white
+    assert "−0.0" not in {cell for row in heat.text for cell in row}
+
+
+def test_the_deciding_criterion_is_heavy_and_the_choice_is_ringed(findings):
+    figure = figures.model_selection(findings)
+    traces = {t.name: t for t in figure.data}
+    assert set(traces) == {"BIC (decides)", "AIC", "chosen: K = 4", "agreement of restarts"}
+    assert traces["BIC (decides)"].line.width > traces["AIC"].line.width
+    assert list(traces["chosen: K = 4"].x) == [4]
+    np.testing.assert_array_equal(traces["BIC (decides)"].y, findings.selection.criteria["bic"])
+
+
+def test_the_papers_criterion_is_shown_where_runs_were_held_out(findings):
+    criteria = findings.selection.criteria
+    criteria = criteria.assign(held_out_bic=criteria["bic"] + 1)
+    selection = replace(findings.selection, criterion="held_out_bic", criteria=criteria)
+    figure = figures.model_selection(replace(findings, selection=selection))
+    assert "BIC on held-out runs (decides)" in {t.name for t in figure.data}
+    assert "BIC" in {t.name for t in figure.data}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_names_from_files_are_never_markup_in_a_figure(hostile, name):
+    written = getattr(figures, name)(hostile).to_json(engine="json")
+    for harmful in ("img", "script", "/script", "a href"):
+        assert f"\\u003c{harmful}" not in written
