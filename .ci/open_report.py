@@ -13,6 +13,8 @@ import argparse
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
@@ -40,19 +42,26 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def check(report: Path, screenshots: Path | None = None) -> list[str]:
-    """Return what is wrong with the page, one line each; an empty list if nothing is."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start a headless Chromium: the one CHROMIUM names, or the one on the PATH."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         try:
-            return [
-                f"at {width} px: {problem}"
-                for width in WIDTHS
-                for problem in _check_at(browser, report, width, screenshots)
-            ]
+            yield browser
         finally:
             browser.close()
+
+
+def check(report: Path, screenshots: Path | None = None) -> list[str]:
+    """Return what is wrong with the page, one line each; an empty list if nothing is."""
+    with chromium() as browser:
+        return [
+            f"at {width} px: {problem}"
+            for width in WIDTHS
+            for problem in _check_at(browser, report, width, screenshots)
+        ]
 
 
 def _check_at(browser: Browser, report: Path, width: int, screenshots: Path | None) -> list[str]:
@@ -78,7 +87,7 @@ def _check_at(browser: Browser, report: Path, width: int, screenshots: Path | No
         ),
     )
     page.goto(report.as_uri(), wait_until="load")
-    page.wait_for_timeout(500)  # a late request or warning has time to show itself
+    page.wait_for_timeout(300)  # a late request or warning has time to show itself
     plots = page.locator(".plot").count()
     if not plots:
         problems.append("there is no figure")

@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 from hmmdyn.report import theme, words
 from hmmdyn.report.facts import full_run_names
 from hmmdyn.report.run_rows import plot_labels
-from hmmdyn.results import RUN_KEY, Findings
+from hmmdyn.results import CHECKPOINT_KEY, RUN_KEY, Findings
 
 # Runs with more checkpoints than this are drawn as lines without a marker at each of them.
 _MARKED_CHECKPOINTS = 60
@@ -80,10 +80,9 @@ def _pieces(findings: Findings, column: str) -> _Pieces:
     it gets no marker); pieces follow one another with a gap (NaN) in between. Checkpoints without
     a value are left out.
     """
-    table = findings.table[[*RUN_KEY, "step"]].assign(
-        y=findings.table[column].to_numpy(), state=findings.states["state"].to_numpy(), size=4
-    )
-    table = table[table["y"].notna()].reset_index(drop=True)
+    states = findings.states[[*CHECKPOINT_KEY, "state"]]
+    table = findings.table[CHECKPOINT_KEY].assign(y=findings.table[column], size=4)
+    table = table[table["y"].notna()].merge(states, on=CHECKPOINT_KEY)
     table["label"] = plot_labels(full_run_names(findings), table)
     key = table[[*RUN_KEY, "state"]]
     starts = table.index[(key != key.shift()).any(axis=1)]

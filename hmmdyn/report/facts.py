@@ -19,6 +19,7 @@ from hmmdyn.results import RUN_KEY, Findings
 FORK_SHARE = 0.1
 # What decides on the number of states, by its column in ``Selection.criteria``.
 CRITERIA = {"bic": "BIC", "aic": "AIC", "held_out_bic": "BIC on held-out runs"}
+_N_MOVEMENTS = 3  # features named for a transition
 _SHORT = 24  # characters of a name that fit beside a figure
 
 
@@ -192,3 +193,16 @@ def median_convergence(findings: Findings) -> float:
         if surviving <= 0.5 + 1e-12:  # rounding must not push the median one step on
             return step
     return float("nan")
+
+
+def top_movements(findings: Findings, j: int, k: int) -> list[tuple[str, float]]:
+    """Return the most influential features of the edge j→k with their movements (sd)."""
+    table = findings.influences
+    edge: pd.DataFrame = table[(table["from_state"] == j) & (table["to_state"] == k)]
+    edge = edge.sort_values("rank").head(_N_MOVEMENTS)
+    return list(zip(edge["feature"], edge["movement"].astype(float), strict=True))
+
+
+def movement(deviations: float) -> str:
+    """Return ``↑ 1.9 sd``: up or down, in standard deviations."""
+    return f"{'↑' if deviations >= 0 else '↓'} {abs(deviations):.1f} sd"

@@ -7,18 +7,17 @@ import textwrap
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
+from hmmdyn.errors import UsageError
 from hmmdyn.report import theme, words
-from hmmdyn.report.facts import Fork, forks, rows, state_name
+from hmmdyn.report.facts import forks, movement, rows, state_name, top_movements
 from hmmdyn.report.map_layout import curve, lanes
 from hmmdyn.results import RUN_KEY, Findings, FloatArray
 
 _LANE_PIXELS = 150  # between lanes, and between states where time runs downwards
 _ROW_PIXELS = 98
 _NEAR_STATE = 0.17  # in states and lanes
-_N_MOVEMENTS = 3  # features named on an edge
 _N_OUTCOMES = 4  # outcomes named on a state
 
 _SYMBOLS = {"detour": "diamond", "fork": "square", "plain": "circle"}
@@ -40,14 +39,19 @@ def training_map(findings: Findings, *, orientation: str = "horizontal") -> go.F
     ----------
     orientation : str
         ``horizontal`` (time runs to the right) or ``vertical`` (downwards, for narrow screens).
+
+    Raises
+    ------
+    UsageError
+        There is no such orientation.
     """
     canvas = _Canvas(findings, orientation)
     figure = go.Figure()
-    exits = {(f.state, k): f for f in canvas.forks.values() for k in f.exits}
+    exits = {(fork.state, k) for fork in canvas.forks.values() for k in fork.exits}
     for edge in rows(findings.transitions):
-        fork = exits.get((edge.from_state, edge.to_state))
-        figure.add_traces([_edge(canvas, edge, fork), _edge_hover(canvas, edge)])
-        if fork is not None:
+        is_exit = (edge.from_state, edge.to_state) in exits
+        figure.add_traces([_edge(canvas, edge, dashed=is_exit), _edge_hover(canvas, edge)])
+        if is_exit:
             figure.add_annotation(_edge_label(canvas, edge))
     figure.add_trace(_nodes(canvas))
     for state in range(canvas.n_states):
@@ -61,7 +65,7 @@ class _Canvas:
 
     def __init__(self, findings: Findings, orientation: str) -> None:
         if orientation not in ("horizontal", "vertical"):
-            raise ValueError(
+            raise UsageError(
                 f"'orientation' must be 'horizontal' or 'vertical', got {orientation!r}."
             )
         self.findings = findings
@@ -120,7 +124,7 @@ class _Canvas:
         return {"xaxis": along, "yaxis": across, "height": int(_LANE_PIXELS * (high - low)) + 40}
 
 
-def _edge(canvas: _Canvas, edge: Any, fork: Fork | None) -> go.Scatter:
+def _edge(canvas: _Canvas, edge: Any, *, dashed: bool) -> go.Scatter:
     share = edge.n_runs / edge.n_total
     x, y = canvas.place(canvas.edge(edge.from_state, edge.to_state))
     width = 1.2 + 3.8 * share
@@ -135,7 +139,7 @@ def _edge(canvas: _Canvas, edge: Any, fork: Fork | None) -> go.Scatter:
         line={
             "width": width,
             "color": theme.MARK,
-            "dash": "solid" if fork is None else "7px,3px",
+            "dash": "7px,3px" if dashed else "solid",
             "backoff": 0,  # else Plotly draws every stretch by itself, and dashes break
         },
         # Only the last point shows its marker: an arrowhead that touches the state's rim.
@@ -283,19 +287,6 @@ def _edge_card(findings: Findings, edge: Any) -> str:
     movements = top_movements(findings, edge.from_state, edge.to_state)
     lines += [f"{words.label(f)} {movement(m)}" for f, m in movements]
     return "<br>".join(lines)
-
-
-def top_movements(findings: Findings, j: int, k: int) -> list[tuple[str, float]]:
-    """Return the most influential features of the edge j→k with their movements (sd)."""
-    table = findings.influences
-    edge: pd.DataFrame = table[(table["from_state"] == j) & (table["to_state"] == k)]
-    edge = edge.sort_values("rank").head(_N_MOVEMENTS)
-    return list(zip(edge["feature"], edge["movement"].astype(float), strict=True))
-
-
-def movement(deviations: float) -> str:
-    """Return ``↑ 1.9 sd``: up or down, in standard deviations."""
-    return f"{'↑' if deviations >= 0 else '↓'} {abs(deviations):.1f} sd"
 
 
 def _wrapped(sentence: str) -> list[str]:

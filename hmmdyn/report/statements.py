@@ -20,12 +20,13 @@ from hmmdyn.report.facts import (
     forks,
     full_run_names,
     median_convergence,
+    movement,
     paths,
     rows,
     runs_by_convergence,
     state_name,
+    top_movements,
 )
-from hmmdyn.report.map_figure import movement, top_movements
 from hmmdyn.results import RUN_KEY, Findings, Notice
 
 # Restarts agree well enough from here on (adjusted Rand index, 1 = the same states).
@@ -129,7 +130,8 @@ def _ways(findings: Findings) -> Iterator[Statement]:
     further = forks(findings)[_FORKS_NAMED:]
     if further:
         states = words.listing((str(fork.state) for fork in further), at_most=12)
-        yield Statement("Where runs fork", f"They fork again after state {states}.")
+        noun = "state" if len(further) == 1 else "states"
+        yield Statement("Where runs fork", f"They fork again after {noun} {states}.")
     if not findings.forking:
         yield Statement("Where runs fork", "The map is a line: nothing forks and nothing returns.")
     elif not forks(findings):
@@ -184,10 +186,10 @@ def _convergence(findings: Findings) -> Iterator[Statement]:
         )
     if known["group"].nunique() > 1:
         tallies = (
-            f"{words.name(group, 30)} {int(own['converged'].sum())} of {len(own)}"
+            f"{words.name(group, 30)}: {int(own['converged'].sum())} of {len(own)}"
             for group, own in known.groupby("group", sort=False)
         )
-        yield Statement(topic, f"By group, converged: {words.listing(tallies, at_most=10)}.")
+        yield Statement(topic, f"Converged by group: {words.listing(tallies, at_most=10)}.")
 
 
 def _slow_runs(findings: Findings) -> Iterator[Statement]:

@@ -115,7 +115,10 @@ def tables(findings: Findings) -> dict[str, Table]:
             "What was left out, odd, or beyond these data",
             "",
             pd.DataFrame(
-                [asdict(notice) for notice in all_notices(findings)],
+                [
+                    {key: _encodable(text) for key, text in asdict(notice).items()}
+                    for notice in all_notices(findings)
+                ],
                 columns=["stage", "kind", "subject", "message"],
             ),
         ),
@@ -184,8 +187,12 @@ def to_json(findings: Findings) -> str:
 
 def to_csv(table: Table) -> bytes:
     """Return the table as CSV in UTF-8, numbers in full precision, missing values empty."""
-    text = table.frame.to_csv(index=False, lineterminator="\n")
-    return text.encode("utf-8", errors="backslashreplace")
+    return table.frame.to_csv(index=False, lineterminator="\n").encode("utf-8")
+
+
+def _encodable(text: str) -> str:
+    """Write out the bytes of a file name that are not UTF-8, which no table can hold."""
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def _plain(value: object) -> object:

@@ -154,7 +154,8 @@ def make_hostile_findings() -> Findings:
     made = make_findings(
         len(HOSTILE_NAMES), groups=("<b>bold</b>", "</script>"), run_names=HOSTILE_NAMES
     )
-    renamed = {"l1": "<img src=x onerror=alert(3)>", "train_loss": "loss</script>"}
+    leading = made.influences["feature"].iloc[0]
+    renamed = {leading: "<img src=x onerror=alert(3)>", "train_loss": "loss</script>"}
     return replace(
         made,
         table=made.table.rename(columns=renamed),

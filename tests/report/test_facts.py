@@ -108,9 +108,7 @@ def test_the_median_is_the_kaplan_meier_median(seed):
     steps = rng.integers(1, 30, 11)
     converged = rng.random(11) < 0.7
     found = walk(*[[0] * 30] * 11, converged=converged, steps=steps)
-    survival = ecdf(
-        CensoredData(uncensored=steps[converged], right=steps[~converged])
-    ).sf
+    survival = ecdf(CensoredData(uncensored=steps[converged], right=steps[~converged])).sf
     below = survival.quantiles[survival.probabilities <= 0.5 + 1e-12]
     expected = below[0] if len(below) else np.nan
     np.testing.assert_equal(facts.median_convergence(found), expected)

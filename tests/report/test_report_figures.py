@@ -1,6 +1,7 @@
 import base64
 import inspect
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import plotly.graph_objects as go
@@ -69,7 +70,7 @@ def test_the_strips_of_a_run_cover_it_without_gap_or_overlap(findings):
         own = [(begin, end) for y, begin, end in pieces if y == row]
         assert own[0][0] == 0
         assert own[-1][1] == 4100
-        assert all(a[1] == b[0] for a, b in zip(own, own[1:], strict=False))
+        assert all(a[1] == b[0] for a, b in pairwise(own))
 
 
 def test_the_strip_shows_the_decoded_state_at_every_checkpoint(findings):

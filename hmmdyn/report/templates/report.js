@@ -39,7 +39,9 @@
   }
 
   drawAll();
-  narrow.addEventListener("change", drawAll);
+  narrow.addEventListener("change", () =>
+    plots.filter((plot) => plot.dataset.narrowSpec).forEach(draw),
+  );
   dark.addEventListener("change", drawAll);
   window.addEventListener("beforeprint", () => print(true));
   window.addEventListener("afterprint", () => print(false));

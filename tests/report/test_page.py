@@ -1,0 +1,306 @@
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmmdyn.errors import OutputError
+from hmmdyn.report.page import render, write_report
+from hmmdyn.report.statements import statements
+from hmmdyn.report.tables import tables, to_csv, to_json
+from hmmdyn.results import Notice
+from tests.report.synthetic import make_findings, without_outcomes
+
+
+class Page(HTMLParser):
+    """The elements of a page: tags with attributes, text by element, scripts apart."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.scripts, self.text = [], [], ""
+        self._script = None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self._script = (dict(attrs), "")
+
+    def handle_endtag(self, tag):
+        if tag == "script":
+            self.scripts.append(self._script)
+            self._script = None
+
+    def handle_data(self, data):
+        if self._script is not None:
+            self._script = (self._script[0], self._script[1] + data)
+        else:
+            self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(findings):
+    return Page(render(findings))
+
+
+@pytest.fixture(scope="module")
+def hostile_page(hostile):
+    return Page(render(hostile))
+
+
+def specs(page):
+    return {
+        attributes["id"]: json.loads(text)
+        for attributes, text in page.scripts
+        if "id" in attributes
+    }
+
+
+# --- one file that needs nothing else ---
+
+
+@pytest.mark.parametrize("which", ["page", "hostile_page"])
+def test_the_page_refers_to_nothing_outside_itself(which, request):
+    page = request.getfixturevalue(which)
+    for tag, attributes in page.tags:
+        for name in ("src", "srcset", "data", "action", "background", "poster"):
+            assert name not in attributes, (tag, attributes)
+        assert attributes.get("href", "#").startswith("#")
+        assert tag not in {"link", "iframe", "object", "embed", "base", "img", "form"}
+        assert not [name for name in attributes if name.startswith("on")]
+
+
+def test_the_pages_own_script_and_style_load_nothing(page):
+    own = page.scripts[-1][1]
+    style = page.text[: page.text.index("Skip to the findings")]
+    for text in (own, style):
+        assert not re.search(r"https?:|fetch\(|XMLHttpRequest|import\s*\(|@import|url\(", text)
+
+
+def test_only_the_pages_two_scripts_may_run_and_nothing_may_connect(page):
+    (policy,) = [
+        m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"
+    ]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    code = [text for attributes, text in page.scripts if "type" not in attributes]
+    hashes = {
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in code
+    }
+    assert len(code) == 2
+    assert rules["default-src"] == "'none'"
+    assert set(rules["script-src"].split()) == hashes
+    assert "connect-src" not in rules  # so that default-src holds
+
+
+def test_plotly_is_told_not_to_share_figures(page):
+    assert "showSendToCloud: false" in page.scripts[-1][1]
+
+
+def test_plotly_is_in_the_page_once(page):
+    assert sum("plotly.js v" in text for _, text in page.scripts) == 1
+
+
+def test_the_same_findings_give_the_same_bytes(findings):
+    assert render(findings) == render(make_findings())
+
+
+def test_forty_runs_of_three_hundred_checkpoints_stay_small():
+    assert len(render(make_findings(40, 300, 6, 14)).encode()) < 8e6
+
+
+# --- what it shows ---
+
+
+def test_every_sentence_is_on_the_page_in_order(findings, page):
+    text = " ".join(page.text.split())
+    places = [text.index(" ".join(s.text.split())) for s in statements(findings)]
+    assert places == sorted(places)
+
+
+def test_sections_come_in_reading_order(page):
+    ids = [a["id"] for a in page.all("section")]
+    assert ids == ["answer", "map", "seeds", "phases", "evidence", "left-out", "reproduce"]
+    assert [a["href"] for a in page.all("a")] == ["#answer", *(f"#{i}" for i in ids)]
+
+
+def test_every_figure_has_its_data_a_caption_and_a_height(page):
+    drawn = specs(page)
+    plots = [a for a in page.all("div") if a.get("class") == "plot"]
+    assert [p["data-spec"].removesuffix("-spec") for p in plots] == [
+        "training_map", "convergence", "timeline", "outcome_curves", "metric_trajectories",
+        "state_means", "model_selection",
+    ]  # fmt: skip
+    captions = {a["id"] for a in page.all("figcaption")}
+    for plot in plots:
+        spec = drawn[plot["data-spec"]]
+        assert spec["data"]
+        assert "template" not in spec["layout"]  # both themes stand in the page once
+        assert plot["aria-labelledby"] in captions
+        assert plot["style"] == f"min-height: {spec['layout']['height']}px"
+    assert set(drawn["themes"]) == {"light", "dark"}
+
+
+def test_the_map_has_a_version_for_narrow_screens(page):
+    drawn = specs(page)
+    wide, narrow = drawn["training_map-spec"], drawn["training_map-narrow-spec"]
+    assert [t["name"] for t in wide["data"]] == [t["name"] for t in narrow["data"]]
+    assert wide["data"][0]["x"] != narrow["data"][0]["x"]
+
+
+def test_figures_that_do_not_apply_leave_their_reason(bare):
+    page = Page(render(bare))
+    plots = [a["data-spec"] for a in page.all("div") if a.get("class") == "plot"]
+    assert "convergence-spec" not in plots
+    assert "outcome_curves-spec" not in plots
+    assert page.text.count("No outcome (loss, accuracy) was found beside the checkpoints") == 3
+
+
+def test_notices_are_grouped_by_kind(page):
+    text = " ".join(page.text.split())
+    assert "Left out of the analysis (2)" in text
+    assert "metric mean_b (metrics): It is 0 at every checkpoint." in text
+    assert "Odd, but not left out (1)" in text
+    assert "What these data cannot tell" not in text
+
+
+def test_nothing_left_out_is_said(findings):
+    assert "Nothing was left out." in Page(render(replace(findings, notices=()))).text
+
+
+def test_failed_attempts_are_counted_with_their_reasons(page):
+    text = " ".join(page.text.split())
+    assert "80 fits tried, 72 valid; not valid: 8 × a state is never visited." in text
+
+
+def test_the_command_line_gives_the_report_again(findings):
+    options = {"max-states": 8, "drop-metric": ["l 1", "l2"], "skip-bad": True, "outcome": None}
+    page = Page(render(replace(findings, options=options, source="my runs")))
+    text = " ".join(page.text.replace("\\", "").split())
+    assert (
+        "hmmdyn analyze 'my runs' --max-states 8 --drop-metric 'l 1' --drop-metric l2 --skip-bad"
+        in text
+    )
+    assert "--outcome " not in text
+
+
+def test_a_long_table_is_cut_and_says_where_the_rest_is(findings):
+    points = pd.concat([findings.change_points] * 20, ignore_index=True)
+    page = Page(render(replace(findings, change_points=points)))
+    text = " ".join(page.text.split())
+    assert f"Change points ({len(points)} rows)" in text
+    assert "The first 200 rows; all of them are in change_points.csv." in text
+
+
+def test_cells_are_written_for_people(page):
+    text = page.text
+    assert "0.9607" in text  # a mean outcome, four digits
+    assert "nan" not in text.lower().split()
+    assert "<NA>" not in text
+
+
+# --- names are text ---
+
+
+def test_hostile_names_are_inert(hostile_page):
+    for tag, attributes in hostile_page.tags:
+        assert tag not in {"img", "b"} or not attributes
+    assert "<script>alert(1)</script>" in hostile_page.text
+    assert "<b>not bold</b>" in hostile_page.text
+    assert len([a for a, _ in hostile_page.scripts if "type" not in a]) == 2
+    for _, text in hostile_page.scripts[:-2]:
+        assert "<" not in text
+        assert json.loads(text)
+
+
+def test_templates_in_names_are_not_evaluated(hostile_page):
+    assert "{{ 7 * 7 }}" in hostile_page.text
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize("made", [make_findings(), without_outcomes(make_findings(3))])
+def test_json_holds_every_table_in_full_precision(made):
+    content = json.loads(to_json(made), parse_constant=lambda name: pytest.fail(name))
+    for name, table in tables(made).items():
+        back = pd.DataFrame(content["tables"][name], columns=table.frame.columns)
+        assert len(back) == len(table.frame)
+        for column in back:
+            expected, got = table.frame[column], back[column]
+            if pd.api.types.is_float_dtype(expected):
+                np.testing.assert_array_equal(got.astype(float), expected.to_numpy())
+            else:
+                assert got.astype(object).tolist() == expected.astype(object).tolist()
+
+
+def test_json_holds_what_stands_outside_the_tables(findings):
+    content = json.loads(to_json(findings))
+    assert content["regression"]["r_squared"] == findings.regression.r_squared
+    assert content["regression"]["warning"] == findings.regression.warning
+    assert content["dissimilarity"]["emission"] == findings.dissimilarity.emission
+    assert content["convergence"]["median_step"] == 3000
+    assert content["forks"] == [{"state": 1, "exits": {"3": 7, "2": 2}, "n_runs": 9}]
+    assert content["paths"][0] == {"states": [0, 1, 3], "n_runs": 7}
+    assert [s["text"] for s in content["statements"]] == [s.text for s in statements(findings)]
+    assert content["options"]["drop-metric"] == ["a", "b"]
+
+
+def test_json_writes_infinities_as_words(findings):
+    odd = replace(findings, regression=replace(findings.regression, f_statistic=np.inf))
+    assert json.loads(to_json(odd))["regression"]["f_statistic"] == "Infinity"
+
+
+def test_csv_holds_every_row_whatever_the_names(findings, hostile):
+    for made in (findings, hostile):
+        for table in tables(made).values():
+            read = list(csv.reader(io.StringIO(to_csv(table).decode(), newline="")))
+            assert read[0] == list(table.frame.columns)
+            assert len(read) == len(table.frame) + 1
+
+
+def test_csv_holds_numbers_in_full_precision(findings):
+    table = tables(findings)["transitions"]
+    read = csv.DictReader(io.StringIO(to_csv(table).decode()))
+    for row, (_, expected) in zip(read, table.frame.iterrows(), strict=True):
+        for column, value in expected.items():
+            assert row[column] == "" if np.isnan(value) else float(row[column]) == value
+
+
+def test_a_file_name_that_is_not_unicode_does_not_stop_the_report(findings, tmp_path):
+    odd = "seed\udcff"  # how Python reads a file name with a byte that is not UTF-8
+    notice = Notice("discovery", "left out", odd, f"{odd} is not a checkpoint.")
+    write_report(replace(findings, notices=(notice,), source=odd), tmp_path)
+    assert "seed\\udcff" in (tmp_path / "notices.csv").read_text(encoding="utf-8")
+
+
+def test_the_report_folder(findings, tmp_path):
+    path = write_report(findings, tmp_path / "new" / "folder")
+    assert path == tmp_path / "new" / "folder" / "report.html"
+    names = {p.name for p in path.parent.iterdir()}
+    assert names == {"report.html", "report.json", *(f"{name}.csv" for name in tables(findings))}
+    first = {p.name: p.read_bytes() for p in path.parent.iterdir()}
+    write_report(findings, path.parent)
+    assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == first
+
+
+def test_tables_of_an_earlier_report_do_not_stay(findings, bare, tmp_path):
+    write_report(findings, tmp_path)
+    write_report(bare, tmp_path)
+    assert (tmp_path / "regression.csv").read_text().count("\n") == 1  # its header
+
+
+def test_a_folder_that_cannot_be_made_is_said(findings, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(OutputError, match="taken"):
+        write_report(findings, tmp_path / "taken")

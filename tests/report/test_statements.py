@@ -1,0 +1,231 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hmmdyn.report.statements import all_notices, figure_summaries, statements
+from hmmdyn.report.text import summary
+from hmmdyn.results import Notice
+from tests.report.synthetic import make_findings, without_outcomes
+
+
+def said(findings, topic):
+    return " ".join(s.text for s in statements(findings) if s.topic == topic).replace("\u00a0", " ")
+
+
+def test_what_was_analysed(findings):
+    assert said(findings, "What was analysed") == (
+        "10 runs, 42 checkpoints each (420 in all), steps 0 to 4,100. "
+        "8 metrics of the weights entered the model."
+    )
+
+
+def test_metrics_that_did_not_enter_the_model_are_counted(findings):
+    fewer = replace(findings, features=findings.features[:6])
+    assert "6 metrics of the weights entered the model; 2 did not" in said(
+        fewer, "What was analysed"
+    )
+
+
+def test_runs_of_different_length_and_groups_are_said():
+    found = make_findings(2, groups=("adamw", "sgd"))
+    found = replace(found, table=found.table.iloc[5:])
+    assert "4 runs in 2 groups (adamw and sgd), 37 to 42 checkpoints each (163 in all)" in said(
+        found, "What was analysed"
+    )
+
+
+def test_states_and_their_shares(findings):
+    text = said(findings, "States")
+    assert text.startswith("Training went through 4 states (the best of 1 to 8 by BIC).")
+    shares = findings.states["state"].value_counts(normalize=True)
+    for state in range(4):
+        assert f"{shares[state]:.0%}".replace("%", " %") + f" in state {state}" in text
+
+
+def test_forks_name_the_ways_and_their_runs(findings):
+    text = said(findings, "Where runs fork")
+    assert "7 of 10 runs enter the states in the order 0 → 1 → 3; there are 3 different" in text
+    assert (
+        "Runs fork after state 1: of the 9 runs that go on from there to a state new to them, "
+        "7 to state 3 and 2 to state 2." in text
+    )
+
+
+def test_of_many_forks_the_later_ones_are_only_named():
+    text = said(make_findings(40, 100, 12, wandering=0.2), "Where runs fork")
+    assert text.count("Runs fork after state") == 4
+    assert "They fork again after states 6, 7 and 9." in text
+
+
+def test_a_line_is_called_a_line():
+    text = said(make_findings(n_states=3, n_censored=0), "Where runs fork")
+    assert "All 10 runs enter the states in the same order, 0 → 1 → 2." in text
+    assert "The map is a line" in text
+
+
+def test_a_map_that_neither_forks_nor_is_a_line_is_not_called_either(findings):
+    straight = replace(make_findings(n_states=3), forking=True)
+    assert "There is no fork, but the map is not a line either" in said(straight, "Where runs fork")
+
+
+def test_one_run_cannot_show_forks():
+    assert said(make_findings(1, n_states=3), "Where runs fork") == (
+        "The run goes 0 → 1 → 2. One run cannot show forks."
+    )
+
+
+def test_convergence_names_fastest_slowest_median_and_censored(findings):
+    table = findings.convergence.table
+    steps = table.loc[table["converged"]].set_index("run")["step"]
+    text = said(findings, "Which runs converged when")
+    assert "9 of 10 runs converged" in text
+    assert f"the fastest ({steps.idxmin()}) at step {steps.min():,}" in text
+    assert f"at step {steps.max():,}; the median over all runs" in text
+    # Ten runs: the median is where the fifth converges.
+    assert f"censored ones included, is step {np.sort(steps)[4]:,}." in text
+    assert "1 run had not converged when it ended: seed9 (last step 4,100)." in text
+
+
+def test_slow_runs_are_told_with_the_state_they_spent_their_time_in(findings):
+    text = said(findings, "Which runs converged when")
+    before = findings.states.merge(findings.convergence.table, on=["group", "run"])
+    before = before[~before["converged"] | (before["step_x"] < before["step_y"])]
+    n = int(((before["run"] == "seed7") & (before["state"] == 2)).sum())
+    assert f"seed7: {n} in state 2" in text
+
+
+def test_no_runs_are_slow_where_all_are_alike():
+    found = make_findings(8, n_censored=0)
+    table = found.convergence.table.assign(step=1000)
+    alike = replace(found, convergence=replace(found.convergence, table=table))
+    assert "slowest" not in said(alike, "Which runs converged when").replace("the slowest (", "")
+
+
+def test_groups_are_compared_by_how_many_converged():
+    text = said(make_findings(5, groups=("a", "b")), "Which runs converged when")
+    assert "Converged by group: a: 4 of 5 and b: 4 of 5." in text
+    assert "a / seed4" in text
+
+
+def test_nothing_is_said_of_convergence_without_outcomes(bare):
+    text = said(bare, "Which runs converged when")
+    assert "nothing can be said about convergence" in text
+    assert "--outcomes" in text
+    assert "No regression could be computed" in said(bare, "Detour states")
+
+
+def test_the_detour_flag_comes_with_its_definition_and_the_warning(findings):
+    topic = [s for s in statements(findings) if s.topic == "Detour states"]
+    assert topic[0].text.startswith("State 2 meets the definition of a detour state.")
+    assert "some runs converge without visiting" in topic[0].explanation
+    assert findings.regression.warning in topic[-1].text
+    assert "p < 0.001" in topic[-1].text
+    assert f"R² = {findings.regression.r_squared:.3f}" in topic[-1].text
+
+
+def test_no_detour_is_said_too(findings):
+    none = replace(findings, detours=findings.detours.assign(flag=False))
+    assert "No state meets the definition of a detour state." in said(none, "Detour states")
+
+
+def test_criteria_that_disagree_are_said(findings):
+    criteria = findings.selection.criteria
+    criteria = criteria.assign(aic=-criteria["n_states"].astype(float))
+    other = replace(findings, selection=replace(findings.selection, criteria=criteria))
+    assert "has the lowest BIC; AIC would choose 8." in said(other, "How sure this is")
+    assert "has the lowest BIC; AIC agrees." in said(findings, "How sure this is")
+
+
+@pytest.mark.parametrize(
+    ("agreement", "words"), [(0.97, "find nearly the same states"), (0.5, "do not agree")]
+)
+def test_agreement_of_restarts(findings, agreement, words):
+    criteria = findings.selection.criteria.assign(agreement=agreement)
+    other = replace(findings, selection=replace(findings.selection, criteria=criteria))
+    text = said(other, "How sure this is")
+    assert f"{words} (mean adjusted Rand index {agreement:.2f}" in text.replace(
+        "agree on the states", "agree"
+    )
+
+
+def test_small_shares_carry_an_interval(findings):
+    # Wilson's interval for 2 of 9 (Brown, Cai, DasGupta 2001, eq. 4), by hand.
+    z, n, p = 1.959964, 9, 2 / 9
+    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low, high = ((p + z**2 / (2 * n) + s * half) / (1 + z**2 / n) for s in (-1, 1))
+    text = said(findings, "How sure this is")
+    assert (
+        f"the 2 of 9 that take the rarer way after state 1 are compatible with {low:.0%}".replace(
+            "%", " %"
+        )
+        in text
+    )
+    assert f"to {high:.0%} of all seeds".replace("%", " %") in text
+
+
+def test_limits_are_among_what_is_not_sure(findings):
+    limit = Notice("model", "limit", "number of states", "It may be more.")
+    assert "Number of states: It may be more." in said(
+        replace(findings, notices=(limit,)), "How sure this is"
+    )
+
+
+def test_notices_of_all_stages_are_collected_once(findings):
+    notice = Notice("model", "limit", "a", "b")
+    own = Notice("statements", "limit", "c", "d")
+    found = replace(
+        findings,
+        notices=(notice,),
+        selection=replace(findings.selection, notices=(notice,)),
+        convergence=replace(findings.convergence, notices=(own,)),
+    )
+    assert all_notices(found) == (notice, own)
+
+
+def test_the_map_in_words_names_every_transition(findings):
+    text = figure_summaries(findings)["training_map"]
+    for edge in findings.transitions.itertuples():
+        assert f"{edge.from_state} → {edge.to_state}: {edge.n_runs} of 10 runs" in text
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        make_findings(n_states=2),
+        make_findings(40, 60, 12, wandering=0.3),
+        without_outcomes(make_findings(1, n_states=1)),
+        make_findings(2, n_states=1),
+        make_findings(3, groups=("a", "b", "c")),
+    ],
+    ids=["K=2", "K=12", "bare", "K=1", "groups"],
+)
+def test_sentences_hold_for_every_shape_of_findings(made):
+    texts = [s.text for s in statements(made)]
+    assert all(text == text.strip() and text.endswith((".", "?")) for text in texts)
+    assert not [text for text in texts if "nan" in text.lower().split()]
+
+
+def test_the_terminal_says_the_same_sentences_as_the_page(findings):
+    flat = " ".join(summary(findings).split())
+    for statement in statements(findings):
+        assert statement.text.replace("\u00a0", " ") in flat
+
+
+def test_the_terminals_text_is_plain_and_fits(findings, hostile):
+    assert max(map(len, summary(findings).splitlines())) <= 80
+    assert max(map(len, summary(findings, width=60).splitlines())) <= 60
+    text = summary(hostile)
+    assert all(c == "\n" or c.isprintable() for c in text)
+    assert "\x1b" not in text
+
+
+def test_the_terminal_does_not_wait_for_plotly():
+    code = "import sys, hmmdyn.report.text; assert 'plotly' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_was_left_out_is_named_in_the_terminal(findings):
+    assert "seed4/last.safetensors: An alias, not a step." in summary(findings)
