@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from hmmdyn.hmm.kernels import viterbi
 from hmmdyn.results import FloatArray, HMMParameters, IntArray
 
 
@@ -83,25 +84,8 @@ def beliefs(parameters: HMMParameters, values: FloatArray, lengths: IntArray) ->
 
 def decode(parameters: HMMParameters, values: FloatArray, lengths: IntArray) -> IntArray:
     """Most likely state path of every run (Viterbi), shape (n,)."""
-    padded = _Padded.of(lengths)
-    start, transitions = _log_chain(parameters)
-    b = padded.spread(log_emission(parameters, values))
-    score = start + b[0]
-    came_from = np.zeros((*b.shape[:2], parameters.n_states), dtype=np.int64)
-    for t in range(1, len(b)):
-        reached = score[:, :, None] + transitions[None]
-        came_from[t] = reached.argmax(axis=1)
-        alive = (t < lengths)[:, None]
-        # A run that has ended carries its final score along unchanged.
-        score = np.where(alive, reached.max(axis=1) + b[t], score)
-    states = np.zeros(b.shape[:2], dtype=np.int64)
-    runs = np.arange(len(lengths))
-    current = score.argmax(axis=1)
-    for t in range(len(b) - 1, -1, -1):
-        states[t] = current
-        step_back = (t < lengths) & (t > 0)
-        current = np.where(step_back, came_from[t, runs, current], current)
-    return padded.gather(states[..., None])[:, 0]
+    log_b = np.ascontiguousarray(log_emission(parameters, values).T)
+    return viterbi(log_b, *_log_chain(parameters), np.cumsum(lengths))
 
 
 def transition_posterior(

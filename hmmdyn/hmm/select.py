@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
 from hmmdyn.hmm.align import reorder, time_order
-from hmmdyn.hmm.gaussian import Fit, fit, n_parameters
+from hmmdyn.hmm.em import Fit, fit
+from hmmdyn.hmm.gaussian import n_parameters
 from hmmdyn.hmm.inference import beliefs
 from hmmdyn.hmm.starts import start
 from hmmdyn.results import (
@@ -157,7 +159,7 @@ def select_n_states(
                 "restart": a.restart,
                 "seed": a.seed,
                 "log_likelihood": a.fit.log_likelihood,
-                "n_iterations": a.fit.n_iterations,
+                "n_iterations": len(a.fit.objective),
                 "valid": a.fit.valid,
                 "reason": a.fit.reason,
             }
@@ -220,32 +222,50 @@ def _run_fits(
     n_jobs: int,
     progress: Progress | None,
 ) -> list[_Attempt]:
-    """Fit every (K, restart) of the plan; results come in the plan's order."""
-    fits = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_attempt)(*data, k, r, covariance_type, random_state) for k, r in plan
-    )
-    attempts = []
-    for done, attempt in enumerate(fits, start=1):
-        attempts.append(attempt)
-        if progress:
-            progress(done, len(plan))
-    return attempts
+    """Fit every (K, restart) of the plan, all restarts of a K together; in the plan's order."""
+    counts = count(1)  # its next() is one step, so threads cannot count a fit twice
+
+    def finished(n_fits: int) -> None:
+        for _ in range(n_fits):
+            done = next(counts)
+            if progress:
+                progress(done, len(plan))
+
+    blocks = [[pair for pair in plan if pair[0] == k] for k in dict.fromkeys(k for k, _ in plan)]
+    # One thread per block: blocks run side by side (the compiled parts release Python's lock), and
+    # sums come out alike whatever n_jobs is.
+    with threadpool_limits(1):
+        fitted = Parallel(n_jobs=n_jobs, backend="threading")(
+            delayed(_fit_block)(block, data, covariance_type, random_state, finished)
+            for block in blocks
+        )
+    return [attempt for block in fitted for attempt in block]
 
 
-def _attempt(
-    values: FloatArray,
-    lengths: IntArray,
-    n_states: int,
-    restart: int,
+def _fit_block(
+    block: Sequence[tuple[int, int]],
+    data: tuple[FloatArray, IntArray],
     covariance_type: str,
     random_state: int,
-) -> _Attempt:
-    seed = int(np.random.SeedSequence([random_state, n_states, restart]).generate_state(1)[0])
-    kind = "kmeans" if restart % 2 == 0 else "segments"
-    # One thread per fit: fits run side by side, and sums come out alike whatever n_jobs is.
-    with threadpool_limits(1):
-        first = start(values, lengths, n_states, covariance_type, seed, kind)
-        return _Attempt(n_states, restart, seed, fit(values, lengths, first))
+    finished: Callable[[int], None],
+) -> list[_Attempt]:
+    """Fit the restarts of one K side by side."""
+    seeds = [
+        int(np.random.SeedSequence([random_state, *pair]).generate_state(1)[0]) for pair in block
+    ]
+    starts = [
+        start(*data, k, covariance_type, seed, "kmeans" if restart % 2 == 0 else "segments")
+        for (k, restart), seed in zip(block, seeds, strict=True)
+    ]
+    fits = fit(*data, starts, on_finished=finished)
+    return [
+        _Attempt(k, restart, seed, result)
+        for (k, restart), seed, result in zip(block, seeds, fits, strict=True)
+    ]
+
+
+def _seed(random_state: int, n_states: int, restart: int) -> int:
+    return int(np.random.SeedSequence([random_state, n_states, restart]).generate_state(1)[0])
 
 
 def _best_per_k(attempts: Sequence[_Attempt]) -> dict[int, _Attempt]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
-from hmmdyn.hmm import gaussian
+from hmmdyn.hmm import em
 from hmmdyn.hmm.align import reorder, time_order
 from hmmdyn.hmm.inference import beliefs
 from hmmdyn.hmm.select import select_n_states
@@ -126,7 +126,7 @@ def test_no_more_states_than_different_checkpoints():
 
 
 def test_no_valid_fit_counts_the_reasons(monkeypatch, three_states):
-    monkeypatch.setattr(gaussian, "MAX_ITERATIONS", 1)
+    monkeypatch.setattr(em, "MAX_ITERATIONS", 1)
     data, _ = three_states
     with pytest.raises(NoValidFitError, match="3 × not converged after 1 iterations"):
         select_n_states(data, [3], n_restarts=3)

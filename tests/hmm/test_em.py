@@ -1,0 +1,210 @@
+"""EM: recovery, closed forms, hmmlearn as a peer, and everything that can go wrong as a reason."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from hmmdyn.hmm import em
+from hmmdyn.hmm.em import Lifted
+from hmmdyn.hmm.gaussian import from_hmmlearn, n_parameters, to_hmmlearn
+from hmmdyn.hmm.inference import beliefs, log_emission
+from hmmdyn.hmm.starts import start
+from tests.simulate import random_parameters, sample
+
+COVARIANCE_TYPES = ["diag", "full"]
+
+
+def fit(values, lengths, first):
+    return em.fit(values, lengths, [first])[0]
+
+
+def sticky(n_states, n_features, covariance_type, seed):
+    parameters = random_parameters(n_states, n_features, covariance_type, seed)
+    transmat = 0.9 * np.eye(n_states) + 0.1 * parameters.transmat
+    return replace(parameters, transmat=transmat, means=3 * parameters.means)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_recovers_the_states_it_was_sampled_from(covariance_type):
+    truth = sticky(3, 3, covariance_type, seed=1)
+    lengths = np.array([100, 150, 80])
+    values, states = sample(truth, list(lengths), seed=2)
+    fitted = fit(values, lengths, start(values, lengths, 3, covariance_type, 0, "kmeans"))
+    assert fitted.valid, fitted.reason
+    assert adjusted_rand_score(states, fitted.states) > 0.95
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_one_state_is_the_closed_form(covariance_type):
+    values, _ = sample(random_parameters(1, 3, covariance_type, seed=3), [60], seed=4)
+    lengths = np.array([60])
+    fitted = fit(values, lengths, start(values, lengths, 1, covariance_type, 0, "kmeans"))
+    scatter = np.cov(values.T, ddof=0) + em.COVARIANCE_PRIOR / 60 * np.eye(3)
+    expected = np.diag(scatter) if covariance_type == "diag" else scatter
+    np.testing.assert_allclose(fitted.parameters.means[0], values.mean(axis=0), atol=1e-10)
+    np.testing.assert_allclose(fitted.parameters.covariances[0], expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_penalised_objective_never_falls(covariance_type):
+    values, _ = sample(sticky(4, 3, covariance_type, seed=5), [80, 80], seed=6)
+    lengths = np.array([80, 80])
+    starts = [start(values, lengths, 4, covariance_type, s, "segments") for s in range(6)]
+    for fitted in em.fit(values, lengths, starts):
+        objective = np.array(fitted.objective)
+        assert len(objective) > 5
+        assert (np.diff(objective) > -1e-9 * np.abs(objective[1:])).all()
+
+
+@pytest.mark.parametrize("lengths", [[90, 90], [100, 1, 40, 17]], ids=["equal", "unequal"])
+@pytest.mark.parametrize("n_states", [1, 2, 5, 8])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_twenty_iterations_are_hmmlearns(monkeypatch, covariance_type, n_states, lengths):
+    """From the same start: log-likelihoods to 1e-10 and parameters to 1e-8, relative."""
+    monkeypatch.setattr(em, "MAX_ITERATIONS", 20)
+    monkeypatch.setattr(em, "TOLERANCE", -np.inf)
+    monkeypatch.setattr(em, "PROBABILITY_FLOOR", 0.0)
+    values, _ = sample(sticky(4, 3, covariance_type, seed=16), lengths, seed=17)
+    first = start(values, np.array(lengths), n_states, covariance_type, 0, "kmeans")
+    ours = fit(values, np.array(lengths), first)
+    peer = to_hmmlearn(first)
+    prior = em.COVARIANCE_PRIOR
+    peer.covars_prior = prior if covariance_type == "diag" else prior * np.eye(3)
+    peer.set_params(covars_weight=1, init_params="")
+    peer.monitor_.n_iter, peer.monitor_.tol, peer.n_iter = 20, -np.inf, 20
+    peer.fit(values, lengths)
+    theirs = from_hmmlearn(peer)
+    assert ours.log_likelihood == pytest.approx(peer.score(values, lengths), rel=1e-10)
+    for name in ("startprob", "transmat", "means", "covariances"):
+        np.testing.assert_allclose(
+            getattr(ours.parameters, name), getattr(theirs, name), rtol=1e-8, atol=1e-12
+        )
+
+
+def test_models_side_by_side_do_not_disturb_each_other():
+    values, _ = sample(sticky(3, 3, "full", seed=18), [60, 70], seed=19)
+    lengths = np.array([60, 70])
+    starts = [start(values, lengths, k, "full", s, "kmeans") for k in (1, 3, 4) for s in (0, 1)]
+    together = em.fit(values, lengths, starts)
+    for first, result in zip(starts, together, strict=True):
+        alone = fit(values, lengths, first)
+        assert len(alone.objective) == len(result.objective)
+        assert result.log_likelihood == pytest.approx(alone.log_likelihood, rel=1e-12)
+        np.testing.assert_array_equal(alone.states, result.states)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_lifted_density_is_the_gaussian_one_even_for_narrow_states(covariance_type):
+    parameters = random_parameters(3, 4, covariance_type, seed=20)
+    narrow = replace(parameters, covariances=1e-6 * parameters.covariances)
+    values, _ = sample(narrow, [50], seed=21)
+    lifted = Lifted(values, covariance_type).log_density(narrow.means, narrow.covariances)
+    expected = log_emission(narrow, values).T
+    near = expected > expected.max() - 100  # elsewhere the density is as good as zero
+    np.testing.assert_allclose(lifted[near], expected[near], atol=1e-6)
+
+
+def test_a_state_that_cannot_be_reached_does_not_underflow_the_others():
+    """The best density is the unreachable state's, by a factor of e to the 5000."""
+    values = np.r_[np.zeros(10), np.full(10, 100.0)][:, None]
+    lengths = np.array([20])
+    first = start(values, lengths, 2, "diag", 0, "kmeans")
+    stuck = replace(
+        first,
+        startprob=np.array([1.0, 0.0]),
+        transmat=np.eye(2),
+        means=np.array([[0.0], [100.0]]),
+        covariances=np.ones((2, 1)),
+    )
+    expected = beliefs(stuck, values, lengths).log_likelihood.sum()
+    assert fit(values, lengths, stuck).objective[0] == pytest.approx(
+        expected - 0.5 * em.COVARIANCE_PRIOR * 2
+    )
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_conversion_to_hmmlearn_and_back(covariance_type):
+    parameters = random_parameters(3, 2, covariance_type, seed=22)
+    values, _ = sample(parameters, [40], seed=23)
+    model = to_hmmlearn(parameters)
+    ours = beliefs(parameters, values, np.array([40])).log_likelihood.sum()
+    assert model.score(values) == pytest.approx(ours)
+    again = from_hmmlearn(model)
+    for name in ("startprob", "transmat", "means", "covariances"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(parameters, name))
+    model.covariance_type = "tied"
+    with pytest.raises(ValueError, match="diag or full"):
+        from_hmmlearn(model)
+
+
+def test_exhausted_budget_is_not_convergence(monkeypatch):
+    monkeypatch.setattr(em, "MAX_ITERATIONS", 2)
+    values, _ = sample(sticky(4, 3, "diag", seed=7), [100], seed=8)
+    lengths = np.array([100])
+    fitted = fit(values, lengths, start(values, lengths, 4, "diag", 0, "segments"))
+    assert not fitted.valid
+    assert fitted.reason == "not converged after 2 iterations"
+    assert np.isfinite(fitted.log_likelihood)
+
+
+def test_a_starved_state_keeps_finite_parameters_and_is_named():
+    values, _ = sample(sticky(2, 2, "diag", seed=9), [60], seed=10)
+    lengths = np.array([60])
+    first = start(values, lengths, 3, "diag", 0, "kmeans")
+    means = first.means.copy()
+    means[2] = 1e4  # nothing is ever near it
+    fitted = fit(values, lengths, replace(first, means=means))
+    assert fitted.reason == "only 2 of 3 states are visited"
+    assert np.isfinite(fitted.parameters.means).all()
+    np.testing.assert_allclose(fitted.parameters.transmat.sum(axis=1), 1)
+
+
+def test_not_finite_is_a_reason_not_an_exception():
+    values, _ = sample(sticky(2, 2, "full", seed=11), [40], seed=12)
+    first = start(values, np.array([40]), 2, "full", 0, "kmeans")
+    fitted = fit(np.where(values == values[3], 1e200, values), np.array([40]), first)
+    assert fitted.parameters is None
+    assert fitted.reason.startswith("not finite")
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_duplicated_rows_do_not_make_a_singular_covariance(covariance_type):
+    values = np.repeat(np.array([[0.0, 1.0], [3.0, -1.0]]), 20, axis=0)
+    lengths = np.array([40])
+    fitted = fit(values, lengths, start(values, lengths, 2, covariance_type, 0, "kmeans"))
+    assert fitted.valid, fitted.reason
+    smallest = min(
+        np.linalg.eigvalsh(np.diag(c) if c.ndim == 1 else c).min()
+        for c in fitted.parameters.covariances
+    )
+    assert smallest == pytest.approx(em.COVARIANCE_PRIOR / 20)
+
+
+def test_full_prior_stays_off_the_off_diagonals():
+    # hmmlearn would add a scalar prior to every entry of a full covariance.
+    rng = np.random.default_rng(13)
+    values = rng.normal(size=(4000, 2))
+    lengths = np.array([4000])
+    fitted = fit(values, lengths, start(values, lengths, 1, "full", 0, "kmeans"))
+    off_diagonal = fitted.parameters.covariances[0][0, 1]
+    assert off_diagonal == pytest.approx(np.cov(values.T, ddof=0)[0, 1], abs=1e-12)
+
+
+def test_parameter_counts_follow_the_formula():
+    # (K-1) + K(K-1) + KD + KD (diag) or KD(D+1)/2 (full), METHOD section 4
+    assert n_parameters(1, 14, "diag") == 28
+    assert n_parameters(4, 14, "diag") == 3 + 12 + 56 + 56
+    assert n_parameters(4, 14, "full") == 3 + 12 + 56 + 4 * 105
+
+
+def test_starts_depend_on_their_seed_only():
+    values, _ = sample(sticky(3, 2, "diag", seed=14), [30, 40], seed=15)
+    lengths = np.array([30, 40])
+    for kind in ("kmeans", "segments"):
+        a, b, c = (start(values, lengths, 3, "diag", s, kind) for s in (0, 0, 1))
+        np.testing.assert_array_equal(a.means, b.means)
+        assert (kind == "kmeans") or not np.array_equal(a.means, c.means)
+        np.testing.assert_allclose(a.transmat.sum(axis=1), 1)
+        assert (a.transmat > 0).all()
