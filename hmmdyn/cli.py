@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,15 +19,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from hmmdyn import __version__, pipeline
+from hmmdyn.checkpoints.audit import audit as audit_checkpoints
 from hmmdyn.checkpoints.discover import summarise
 from hmmdyn.checkpoints.outcomes import find_outcomes
 from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.files import require_writable
-from hmmdyn.names import printable
+from hmmdyn.names import printable, some
 from hmmdyn.options import PRESETS, Options
 from hmmdyn.report.text import summary
 from hmmdyn.results import CheckpointIndex, Notice
-from hmmdyn.tables import write_table
+from hmmdyn.tables import read_table, write_table
+from hmmdyn.trajectories import Trajectories
 
 app = typer.Typer(
     name="hmmdyn",
@@ -39,9 +43,20 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 _STAGE_NAMES = {
+    "audit": "Comparing checkpoints",
     "metrics": "Measuring checkpoints",
     "states": "Fitting hidden states",
     "training": "Training",
+}
+_CRITERIA = {
+    "n_states": "K",
+    "log_likelihood": "log L",
+    "n_parameters": "params",
+    "bic": "BIC",
+    "aic": "AIC",
+    "held_out_bic": "held-out BIC",
+    "n_valid": "valid",
+    "agreement": "ARI",
 }
 _READING, _MODEL, _CONVERGENCE = "Reading", "Model", "Convergence"
 
@@ -86,6 +101,9 @@ Split = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", help="Processes to work with (all cores by default).", min=1),
+]
+Protocol = Annotated[
+    str | None, _option("--protocol", "Choose states by 'bic' (default) or as 'paper'.", _MODEL)
 ]
 Preset = Annotated[
     str | None,
@@ -151,22 +169,45 @@ def _version(
 def scan(
     runs: Runs,
     layout: Layout = None,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit",
+            help="Open the checkpoints too: find copies, odd architectures, weights that never "
+            "change, unreadable files.",
+        ),
+    ] = False,
+    jobs: Jobs = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Show what is in a folder: groups, runs, seeds, steps, formats, outcomes, oddities.
 
-    Nothing is measured. Example:  [bold]hmmdyn scan runs/[/bold]
+    Nothing is measured. Example:  [bold]hmmdyn scan runs/ --audit[/bold]
     """
     with _failing_clearly():
         index = pipeline.scan(runs, layout=layout)
         logged = find_outcomes(index)
         notices = index.notices + logged.notices
+        findings = None
+        if audit:
+            with _progress() as progress:
+                audited = audit_checkpoints(
+                    index,
+                    n_jobs=_jobs(jobs),
+                    progress=lambda done, total: progress("audit", done, total),
+                )
+            findings, notices = audited.findings, notices + audited.notices
         if as_json:
-            print(json.dumps(_index_as_json(index, logged.outcomes, notices), indent=1))
+            document = _index_as_json(index, logged.outcomes, notices)
+            if findings is not None:
+                document["findings"] = findings.to_dict("records")
+            print(json.dumps(document, indent=1))
             return
         _show_index(index, logged.outcomes)
         _show_runs(index)
         _show_notices(notices)
+        if findings is not None and findings.empty:
+            out.print("Audit: nothing odd was found.")
 
 
 @app.command()
@@ -219,6 +260,7 @@ def fit(
     table: Annotated[Path, typer.Argument(help="Metric table (.parquet, .csv, .tsv).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Training map to write (.json).")],
     preset: Preset = None,
+    protocol: Protocol = None,
     metric: Metric = None,
     drop_metric: DropMetric = None,
     exclude_run: ExcludeRun = None,
@@ -248,15 +290,24 @@ def fit(
             covariance=covariance,
             standardise=standardise,
             standardise_first=standardise_first,
+            protocol=protocol,
             restarts=restarts,
             seed=seed,
         )
+        if not pipeline.is_table(table):
+            raise UsageError(
+                f"'fit' takes a metric table, and {table} is none. Make one with "
+                f"`hmmdyn extract {table} -o metrics.parquet`, or use `hmmdyn analyze`."
+            )
         require_writable(output.parent)
         trajectories = pipeline.read_runs(table, options)
         with _progress() as progress:
             fitted = pipeline.fit(trajectories, options, jobs=_jobs(jobs), progress=progress)
         fitted.training_map.save(output)
-        _show_frame(fitted.selection.criteria, "Numbers of states tried")
+        _show_frame(
+            fitted.selection.criteria.rename(columns=_CRITERIA).dropna(axis=1, how="all"),
+            "Numbers of states tried",
+        )
         _show_notices(
             trajectories.notices + fitted.decoding.observations.notices + fitted.selection.notices
         )
@@ -279,6 +330,7 @@ def analyze(
     exclude: Exclude = None,
     split: Split = None,
     preset: Preset = None,
+    protocol: Protocol = None,
     metric: Metric = None,
     drop_metric: DropMetric = None,
     exclude_run: ExcludeRun = None,
@@ -322,6 +374,7 @@ def analyze(
             covariance=covariance,
             standardise=standardise,
             standardise_first=standardise_first,
+            protocol=protocol,
             restarts=restarts,
             seed=seed,
             outcome=outcome,
@@ -330,16 +383,25 @@ def analyze(
             sustained=sustained,
         )
         require_writable(output)
-        found: Path | CheckpointIndex = source
-        if not pipeline.is_table(source):
+        found: CheckpointIndex | Trajectories
+        if pipeline.is_table(source):
+            options.require_fit_for_table(str(source))
+            found = read_table(source, outcomes=options.outcome_columns)
+            _show_table(found)
+        else:
             found = pipeline.scan(source, layout=layout)
             _show_index(found, find_outcomes(found, outcomes).outcomes)
         with _progress() as progress:
             analysis = pipeline.analyze(
-                found, options, cache=_cache(output), jobs=_jobs(jobs), progress=progress
+                found,
+                options,
+                cache=_cache(output),
+                jobs=_jobs(jobs),
+                progress=progress,
+                source_name=str(source),
             )
         page = analysis.write(output)
-        out.print(_plain(summary(analysis)))
+        out.print(_plain(summary(analysis)), soft_wrap=True)
         out.print(f"\nThe report is at [bold]{_plain(page)}[/bold]", soft_wrap=True)
 
 
@@ -368,7 +430,7 @@ def reproduce(
                 progress=lambda done, total: progress("training", done, total),
             )
         out.print(
-            f"Trained {seeds} seeds into {_plain(output)}. Look at them with\n"
+            f"{seeds} seeds are complete in {_plain(output)}. Look at them with\n"
             f"  hmmdyn analyze {_plain(output)}",
             soft_wrap=True,
         )
@@ -376,6 +438,10 @@ def reproduce(
 
 def main() -> None:
     """Entry point of the ``hmmdyn`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show an arrow shows a question mark, not a traceback.
+            stream.reconfigure(errors="replace")
     app()
 
 
@@ -422,7 +488,7 @@ def _options(preset: str | None = None, **given: Any) -> Options:
     chosen = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in given.items()
-        if value not in (None, False, [])
+        if value is not None and value is not False and value != []
     }
     return Options().changed(**{**(PRESETS[preset] if preset else {}), **chosen})
 
@@ -483,9 +549,29 @@ def _show_index(index: CheckpointIndex, outcomes: Sequence[str]) -> None:
     out.print(f"Outcomes: {_plain(', '.join(outcomes)) or 'none found beside the checkpoints'}")
 
 
+def _show_table(trajectories: Trajectories) -> None:
+    """Say how a table of metrics was understood."""
+    runs = trajectories.runs
+    out.print(
+        f"Read {len(trajectories.table):,} checkpoints of {len(runs)} runs "
+        f"({_plain(some(runs['run']))}).\n"
+        f"Metrics: {_plain(some(trajectories.metrics, 20))}\n"
+        f"Outcomes: {_plain(some(trajectories.outcomes, 20)) or 'none'}",
+        soft_wrap=True,
+    )
+
+
 def _show_runs(index: CheckpointIndex) -> None:
-    frame = summarise(index).assign(size=lambda f: f["size"].map(_megabytes))
-    _show_frame(frame, "Runs")
+    runs = summarise(index)
+    shown = pd.DataFrame({"run": runs["run"], "seed": runs["seed"]})
+    if runs["group"].nunique() > 1:
+        shown.insert(0, "group", runs["group"])
+    shown["saved"] = runs["n_checkpoints"]
+    shown[f"{index.step_unit}s"] = [
+        _range(low, high) for low, high in zip(runs["first_step"], runs["last_step"], strict=True)
+    ]
+    shown["size"] = runs["size"].map(_megabytes)
+    _show_frame(shown, "Runs")
 
 
 def _show_frame(frame: pd.DataFrame, title: str) -> None:

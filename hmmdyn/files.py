@@ -28,10 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}.\n"
-            "Choose a place that can be written with -o DIR."
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -45,6 +42,17 @@ def require_writable(folder: Path) -> None:
     OutputError
         The folder cannot be made or written.
     """
-    with replacing(folder / ".writable") as temporary:
-        temporary.touch()
-    (folder / ".writable").unlink()
+    probe = folder / f".writable.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"Cannot write {path}: {error.strerror or error}.\n"
+        "Choose a place that can be written with -o DIR."
+    )

@@ -29,7 +29,10 @@ _HELD_OUT = re.compile(
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key that puts ``seed2`` before ``seed10``."""
     pieces = re.split(r"([0-9]+)", text)
-    return tuple((0, int(p), p) if i % 2 else (1, 0, p) for i, p in enumerate(pieces))
+    # Numbers are compared by length and digits: a name may hold more digits than int() takes.
+    return tuple(
+        (0, len(p.lstrip("0")), p.lstrip("0")) if i % 2 else (1, 0, p) for i, p in enumerate(pieces)
+    )
 
 
 def printable(text: str) -> str:

@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from hmmdyn.errors import UsageError
+from hmmdyn.results import COVARIANCE_TYPES, DIRECTIONS, PROTOCOLS, STANDARDISATIONS
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Hu 2023, section 2.1: BIC on one run in five held out, and each run standardised by the mean
     # and deviation of its first 1000 checkpoints.
     "paper": {"protocol": "paper", "standardise_first": 1000},
 }
+
+
+# How an option is called on the command line, where that is not simply its name.
+_FLAGS = {
+    "outcomes_file": "--outcomes",
+    "metrics": "--metric",
+    "drop_metrics": "--drop-metric",
+    "exclude_runs": "--exclude-run",
+    "outcome_columns": "--outcome-column",
+    "n_states": "--states",
+}
+_LEAST = {
+    "max_states": 1,
+    "n_states": 1,
+    "standardise_first": 2,
+    "restarts": 1,
+    "seed": 0,
+    "sustained": 1,
+}
+_ALLOWED = {
+    "covariance": COVARIANCE_TYPES,
+    "standardise": STANDARDISATIONS,
+    "protocol": PROTOCOLS,
+    "direction": DIRECTIONS,
+}
+# These tell how a folder is read, and mean nothing for a table of metrics.
+_FOR_FOLDERS = ("layout", "outcomes_file", "skip_bad", "include", "exclude", "split")
 
 
 @dataclass(frozen=True)
@@ -83,16 +112,19 @@ class Options:
     sustained: int = 1
 
     def __post_init__(self) -> None:
-        """Reject numbers out of range where they were given, before any work is done."""
-        minimum = {"max_states": 1, "n_states": 1, "restarts": 1, "seed": 0, "sustained": 1}
-        for name, least in minimum.items():
+        """Reject what can never work where it was given, before any work is done."""
+        for name, least in _LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise UsageError(f"{name!r} must be at least {least}, got {value}.")
-        if self.standardise_first is not None and self.standardise_first < 2:
-            raise UsageError(
-                f"'standardise_first' must be at least 2 checkpoints, got {self.standardise_first}."
-            )
+            if value is not None and not (isinstance(value, int) and value >= least):
+                raise UsageError(
+                    f"{name!r} must be a whole number of at least {least}, got {value!r}."
+                )
+        for name, allowed in _ALLOWED.items():
+            value = getattr(self, name)
+            if value not in allowed and not (name == "direction" and value is None):
+                raise UsageError(f"{name!r} must be one of {allowed}, got {value!r}.")
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise UsageError(f"'threshold' must be a finite number, got {self.threshold}.")
 
     @property
     def candidates(self) -> range:
@@ -115,6 +147,34 @@ class Options:
                 raise UsageError(f"There is no option {name!r}. There are: {', '.join(known)}.")
         return replace(self, **changes)
 
+    def require_fit_for_table(self, source: str) -> None:
+        """Reject options that only mean something for a folder of checkpoints.
+
+        Raises
+        ------
+        UsageError
+        """
+        given = [_flag(name) for name in self.set_by_user() if name in _FOR_FOLDERS]
+        if given:
+            raise UsageError(
+                f"{', '.join(given)} tells how a folder of checkpoints is read, and {source} is a "
+                "table of metrics. Outcomes of a table are columns of it (--outcome-column)."
+            )
+
+    def command_line(self) -> list[str]:
+        """Return the words that give these options to ``hmmdyn analyze``."""
+        words = []
+        for name, value in self.set_by_user().items():
+            if value is True:
+                words.append(_flag(name))
+                continue
+            for item in value if isinstance(value, tuple) else (value,):
+                if name == "split":
+                    pattern, axis, n_parts = item
+                    item = f"{pattern}={axis}:{n_parts}"
+                words += [_flag(name), str(item)]
+        return words
+
     def set_by_user(self) -> dict[str, Any]:
         """Return the options that differ from their defaults, as plain JSON values."""
         out = {}
@@ -123,3 +183,7 @@ class Options:
             if value != option.default:
                 out[option.name] = str(value) if isinstance(value, Path) else value
         return out
+
+
+def _flag(name: str) -> str:
+    return _FLAGS.get(name, "--" + name.replace("_", "-"))

@@ -24,7 +24,7 @@ from hmmdyn.dynamics.transitions import change_points, influences, is_forking, t
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.files import replacing
 from hmmdyn.hmm.training_map import FittedMap, TrainingMap, fit_training_map
-from hmmdyn.metrics.extract import extract
+from hmmdyn.metrics.extract import Extraction, extract
 from hmmdyn.options import Options
 from hmmdyn.results import (
     CHECKPOINT_KEY,
@@ -35,8 +35,8 @@ from hmmdyn.results import (
     Notice,
     Regression,
 )
-from hmmdyn.tables import TABLE_SUFFIXES, from_frame, read_table, write_table
-from hmmdyn.trajectories import KEY_COLUMNS, Trajectories
+from hmmdyn.tables import PROVENANCE_COLUMNS, TABLE_SUFFIXES, from_frame, read_table, write_table
+from hmmdyn.trajectories import KEY_COLUMNS, Trajectories, require_known
 
 # Called with (stage, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
@@ -44,12 +44,23 @@ Progress = Callable[[str, int, int], None]
 _PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "hmmlearn", "plotly")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Analysis(Findings):
     """Findings, with the model behind them: computed once, rendered in many ways."""
 
     trajectories: Trajectories
     training_map: TrainingMap
+
+    def __repr__(self) -> str:
+        return (
+            f"<Analysis of {self.source}: {len(self.occupancy)} runs, {len(self.table):,} "
+            f"checkpoints, {self.parameters.n_states} states>"
+        )
+
+    def __str__(self) -> str:
+        from hmmdyn.report.text import summary
+
+        return summary(self)
 
     @property
     def figure(self) -> Any:
@@ -73,8 +84,8 @@ class Analysis(Findings):
 
         folder = Path(folder)
         write_table(self.trajectories, folder / "metrics.parquet")
-        with replacing(folder / "states.parquet") as temporary:
-            self.states.to_parquet(temporary, index=False)
+        with replacing(folder / "states.parquet") as temporary, temporary.open("wb") as file:
+            self.states.to_parquet(file, index=False)
         self.training_map.save(folder / "training_map.json")
         return write_report(self, folder)
 
@@ -112,9 +123,11 @@ def read_runs(
     if isinstance(source, Trajectories):
         return source.without_runs(options.exclude_runs)
     if isinstance(source, pd.DataFrame):
+        options.require_fit_for_table("the DataFrame")
         table = from_frame(source, outcomes=options.outcome_columns)
         return table.without_runs(options.exclude_runs)
     if not isinstance(source, CheckpointIndex) and is_table(source):
+        options.require_fit_for_table(str(source))
         table = read_table(Path(source), outcomes=options.outcome_columns)
         return table.without_runs(options.exclude_runs)
     index = source if isinstance(source, CheckpointIndex) else scan(source, layout=options.layout)
@@ -139,18 +152,34 @@ def _measured(
         skip_bad=options.skip_bad,
         progress=partial(progress, "metrics") if progress else None,
     )
-    # A value logged beside the run wins over one stored in the checkpoint.
-    outcomes = joined.table.set_index(CHECKPOINT_KEY)
-    stored = extraction.table.set_index(CHECKPOINT_KEY)[list(extraction.stored_outcomes)]
-    outcomes = outcomes.combine_first(stored).loc[stored.index]
-    table = extraction.table.drop(columns=list(extraction.stored_outcomes))
+    outcomes, renamed = _join(joined.table, extraction)
+    measured = extraction.table.drop(columns=list(extraction.stored_outcomes))
     return Trajectories(
-        table.merge(outcomes.reset_index(), on=CHECKPOINT_KEY, how="left"),
+        measured.merge(outcomes, on=CHECKPOINT_KEY, how="left"),
         extraction.metrics,
-        tuple(outcomes.columns),
+        tuple(str(c) for c in outcomes if c not in CHECKPOINT_KEY),
         index.step_unit,
-        index.notices + logged.notices + joined.notices + extraction.notices,
+        (*index.notices, *logged.notices, *joined.notices, *extraction.notices, *renamed),
     )
+
+
+def _join(logged: pd.DataFrame, extraction: Extraction) -> tuple[pd.DataFrame, list[Notice]]:
+    """Outcomes of every checkpoint; one whose name is taken by a metric or key is renamed."""
+    stored = extraction.table.set_index(CHECKPOINT_KEY)[list(extraction.stored_outcomes)]
+    # A value logged beside the run wins over one stored in the checkpoint.
+    outcomes = logged.set_index(CHECKPOINT_KEY).combine_first(stored).loc[stored.index]
+    taken = {*KEY_COLUMNS, *PROVENANCE_COLUMNS, *extraction.metrics} & set(outcomes.columns)
+    notices = [
+        Notice(
+            "outcomes",
+            "odd",
+            f"outcome {name}",
+            f"Called logged_{name} here: {name} is the name of another column.",
+        )
+        for name in sorted(taken)
+    ]
+    renamed = outcomes.rename(columns={name: f"logged_{name}" for name in taken})
+    return renamed.reset_index(), notices
 
 
 def fit(
@@ -189,6 +218,7 @@ def analyze(
     cache: Path | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
+    source_name: str | None = None,
     **changes: Any,
 ) -> Analysis:
     """Analyse runs: the whole method, from a folder or a table to statements.
@@ -204,6 +234,9 @@ def analyze(
         Processes to work with; the result does not depend on it.
     progress : callable, optional
         Called with (stage, done, total).
+    source_name : str, optional
+        How the source is called in the report, where it is not a path; a command line can be given
+        for it.
     **changes
         Single options by name: ``analyze("runs/", covariance="full", threshold=0.9)``.
 
@@ -214,8 +247,10 @@ def analyze(
     """
     options = (options or Options()).changed(**changes)
     trajectories = read_runs(source, options, cache=cache, jobs=jobs, progress=progress)
+    if options.outcome is not None:  # before the model is fitted, which takes long
+        require_known([options.outcome], trajectories.outcomes, "outcome")
     fitted = fit(trajectories, options, jobs=jobs, progress=progress)
-    return _state_findings(trajectories, fitted, options, _name(source))
+    return _state_findings(trajectories, fitted, options, source_name or _name(source))
 
 
 def is_table(source: Path | str) -> bool:
@@ -227,7 +262,7 @@ def is_table(source: Path | str) -> bool:
 def _name(source: Any) -> str:
     if isinstance(source, CheckpointIndex):
         return str(source.root)
-    return str(source) if isinstance(source, (str, Path)) else "a table given from Python"
+    return str(source) if isinstance(source, (str, Path)) else ""
 
 
 def _state_findings(
@@ -254,6 +289,7 @@ def _state_findings(
         outcomes=chosen.outcomes,
         features=decoding.observations.features,
         step_unit=chosen.step_unit,
+        standardisation=decoding.observations.standardisation.kind,
         parameters=parameters,
         states=decoding.states,
         state_summary=summarise_states(decoding, table, chosen.outcomes, parameters.n_states),
@@ -263,10 +299,10 @@ def _state_findings(
         occupancy=occupancy,
         selection=fitted.selection,
         dissimilarity=dissimilarity(occupancy, parameters.means),
-        forking=is_forking(edges),
+        forking=is_forking(edges, decoding.states["state"].nunique()),
         convergence=convergence,
         regression=regression,
-        detours=detour_flags(occupancy, convergence, regression, chosen.step_unit),
+        detours=detour_flags(occupancy, convergence, regression, decoding.states, chosen.step_unit),
         notices=(
             *chosen.notices,
             *decoding.observations.notices,
@@ -276,8 +312,9 @@ def _state_findings(
             *why_no_regression,
             *_one_run(len(runs)),
         ),
-        source=source,
+        source=source or "a table given from Python",
         options=options.set_by_user(),
+        command=("hmmdyn", "analyze", source, *options.command_line()) if source else (),
         versions={"hmmdyn": __version__, "python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},
     )

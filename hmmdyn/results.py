@@ -21,6 +21,12 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.integer[Any]]
 
+# The words an option may take, wherever it is checked.
+PROTOCOLS = ("bic", "paper")
+COVARIANCE_TYPES = ("diag", "full")
+STANDARDISATIONS = ("run", "pooled")
+DIRECTIONS = ("above", "below")
+
 RUN_KEY = ["group", "run"]
 CHECKPOINT_KEY = ["group", "run", "step"]
 
@@ -207,9 +213,9 @@ class Convergence:
         In words, how outcome and threshold were chosen.
     table : DataFrame
         One row per run: ``group, run, seed, converged`` (bool), ``step`` (convergence step, or the
-        last step seen where the run is right-censored), ``last_step`` (of the run), ``time``
-        (share of the run's checkpoints up to and including ``step``, 0 … 1). Runs in which the
-        outcome is never known are not in the table but in the notices.
+        last evaluated step where the run is right-censored), ``last_step`` (of the run), ``time``
+        (share of the run's checkpoints before ``step``; of a censored run, up to it; 0 … 1). Runs
+        in which the outcome is never known are not in the table but in the notices.
     """
 
     outcome: str
@@ -272,6 +278,8 @@ class Findings:
         Metrics that entered the model, D of them.
     step_unit : str
         ``step`` or ``epoch``.
+    standardisation : str
+        ``run`` or ``pooled``: what the model's units are.
     parameters : HMMParameters
         The model, states in order of time.
     states : DataFrame
@@ -309,13 +317,17 @@ class Findings:
     detours : DataFrame
         One row per state: ``state, optional`` (some converged run never visits it),
         ``n_converged_without, coefficient, p`` (of the regression), ``flag`` (the paper's
-        detour definition holds), ``reason`` (in words). Without a regression ``flag`` is
-        False everywhere and the reason says why.
+        detour definition holds), ``contradicted`` (flagged, but its visitors are the faster
+        runs), ``reason`` (in words). Without a regression ``flag`` is False everywhere and the
+        reason says why.
     notices : tuple of Notice
     source : str
         What was analysed, as the user named it.
     options : Mapping
-        Every option that shaped the result, by its command-line name.
+        Every option that differs from its default, by its name in :class:`hmmdyn.Options`.
+    command : tuple of str
+        The words of the command line that gives these findings again; empty where the source was
+        given from Python.
     versions : Mapping
         Package name -> version.
     """
@@ -325,6 +337,7 @@ class Findings:
     outcomes: tuple[str, ...]
     features: tuple[str, ...]
     step_unit: str
+    standardisation: str
     parameters: HMMParameters
     states: pd.DataFrame
     state_summary: pd.DataFrame
@@ -341,4 +354,5 @@ class Findings:
     notices: tuple[Notice, ...]
     source: str
     options: Mapping[str, object] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -7,8 +7,10 @@ two are the same thing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ import pyarrow.parquet as pq
 from hmmdyn import __version__
 from hmmdyn.errors import TableError
 from hmmdyn.files import replacing
-from hmmdyn.names import is_outcome, natural_key, some
+from hmmdyn.names import is_outcome, natural_key, printable, some
 from hmmdyn.results import CHECKPOINT_KEY, RUN_KEY, Notice
 from hmmdyn.trajectories import KEY_COLUMNS, Trajectories, require_known
 
@@ -41,12 +43,20 @@ def read_table(path: Path, *, outcomes: Sequence[str] = ()) -> Trajectories:
     TableError
         The file cannot be read, a needed column is missing, or its values are of the wrong kind.
     """
-    frame, meta = _read_frame(path)
-    if meta is not None:
-        known = [*KEY_COLUMNS, *PROVENANCE_COLUMNS, *meta["metrics"], *meta["outcomes"]]
-        frame = frame[[c for c in known if c in frame.columns]]
-        outcomes = [*meta["outcomes"], *outcomes]
-    return from_frame(frame, outcomes=outcomes, source=str(path))
+    frame, own = _read_frame(path)
+    if own is None:
+        return from_frame(frame, outcomes=outcomes, source=str(path))
+    missing = sorted({*KEY_COLUMNS, *own["metrics"], *own["outcomes"]} - set(frame.columns))
+    if missing:
+        raise TableError(f"{path} lacks columns that its own metadata name: {some(missing)}.")
+    trajectories = from_frame(
+        frame.drop(columns=[c for c in PROVENANCE_COLUMNS if c in frame]),
+        outcomes=[*own["outcomes"], *outcomes],
+        source=str(path),
+    )
+    provenance = frame[[*CHECKPOINT_KEY, *(c for c in PROVENANCE_COLUMNS if c in frame)]]
+    table = trajectories.table.merge(provenance, on=CHECKPOINT_KEY, how="left")
+    return replace(trajectories, table=table, step_unit=own["step_unit"])
 
 
 def from_frame(
@@ -57,38 +67,35 @@ def from_frame(
     Raises
     ------
     TableError
-        A needed column is missing or holds values of the wrong kind, or rows claim the same
-        (group, run, step).
+        A needed column is missing or holds values of the wrong kind, two columns have one name,
+        or rows claim the same (group, run, step).
     """
     if frame.empty:
         raise TableError(f"{source} has no rows.")
     frame = frame.rename(columns=str)
-    step_column, step_unit = _step_column(frame, source)
+    columns = _columns_by_role(frame, source)
     keys = pd.DataFrame(index=frame.index)
-    keys["group"] = frame["group"].astype(str) if "group" in frame else "all"
-    keys["run"], keys["seed"] = _run_and_seed(frame, source)
-    keys["step"] = _whole_numbers(frame[step_column], step_column, source)
-    columns = [c for c in frame.columns if c not in {*KEY_COLUMNS, step_column}]
-    require_known(outcomes, columns, "column")
-    values, left_out = _numeric_columns(frame, columns)
-    named_outcomes = [c for c in values if c in set(outcomes) or is_outcome(c)]
-    metrics = [
-        c for c in values if c not in {*named_outcomes, *PROVENANCE_COLUMNS, *_STEP_NAMES, "epoch"}
-    ]
+    keys["group"] = _group(frame, columns, source)
+    keys["run"], keys["seed"] = _run_and_seed(frame, columns, source)
+    keys["step"] = _whole_numbers(frame[columns["step"]], columns["step"], source)
+    others = [c for c in frame.columns if c not in columns.values()]
+    require_known(outcomes, others, "column")
+    values, left_out = _numeric_columns(frame, others)
+    named_outcomes = tuple(c for c in values if c in set(outcomes) or is_outcome(c))
+    metrics = tuple(c for c in values if c not in named_outcomes)
     if not metrics:
         raise TableError(
             f"{source} has no metric column: beside {', '.join(KEY_COLUMNS)} and outcomes it "
-            f"needs at least one numeric column. It has: {some(columns, 12)}."
+            f"needs at least one numeric column. It has: {some(frame.columns, 12)}."
         )
-    provenance = frame[[c for c in PROVENANCE_COLUMNS if c in frame]]
-    table = pd.concat(
-        [keys, pd.DataFrame(values, index=frame.index)[[*metrics, *named_outcomes]], provenance],
-        axis=1,
-    )
-    table = _sorted(table)
+    numbers = pd.DataFrame(values, index=frame.index)[[*metrics, *named_outcomes]]
+    table = _sorted(pd.concat([keys, numbers], axis=1))
     _require_unique(table, source)
-    notices = [Notice("metrics", "left out", f"column {c}", "It is not numeric.") for c in left_out]
-    return Trajectories(table, tuple(metrics), tuple(named_outcomes), step_unit, tuple(notices))
+    notices = tuple(
+        Notice("metrics", "left out", f"column {printable(c)}", why) for c, why in left_out.items()
+    )
+    unit = "epoch" if columns["step"].lower() == "epoch" else "step"
+    return Trajectories(table, metrics, named_outcomes, unit, notices)
 
 
 def write_table(trajectories: Trajectories, path: Path) -> None:
@@ -109,8 +116,9 @@ def write_table(trajectories: Trajectories, path: Path) -> None:
     table = table.replace_schema_metadata(
         {**(table.schema.metadata or {}), _METADATA_KEY: json.dumps(meta).encode()}
     )
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+    # An open file, because Arrow takes no path that is not valid UTF-8.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(table, file)
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
@@ -120,16 +128,11 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
         key=lambda r: (natural_key(r[0]), natural_key(r[1])),
     )
     rank = {run: i for i, run in enumerate(runs)}
-    order = [rank[key] for key in zip(table["group"], table["run"], strict=True)]
-    return (
-        table.assign(_order=order)
-        .sort_values(["_order", "step"], kind="stable")
-        .drop(columns="_order")
-        .reset_index(drop=True)
-    )
+    order = np.array([rank[key] for key in zip(table["group"], table["run"], strict=True)])
+    return table.iloc[np.lexsort((table["step"].to_numpy(), order))].reset_index(drop=True)
 
 
-def _read_frame(path: Path) -> tuple[pd.DataFrame, dict | None]:
+def _read_frame(path: Path) -> tuple[pd.DataFrame, dict[str, Any] | None]:
     """Read a table file; hmmdyn's own Parquet carries metadata that tell its columns apart."""
     suffix = path.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
@@ -141,34 +144,78 @@ def _read_frame(path: Path) -> tuple[pd.DataFrame, dict | None]:
     try:
         if suffix == ".parquet":
             table = pq.read_table(path)
-            meta = (table.schema.metadata or {}).get(_METADATA_KEY)
-            return table.to_pandas(), None if meta is None else json.loads(meta)
-        return pd.read_csv(path, sep="\t" if suffix == ".tsv" else ","), None
+            return table.to_pandas(), _own_metadata(table.schema.metadata or {}, path)
+        separator = "\t" if suffix == ".tsv" else ","
+        # pandas would rename a second column of a name without a word.
+        names = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str).iloc[0]
+        _require_unique_columns(names.dropna().tolist(), str(path))
+        return pd.read_csv(path, sep=separator), None
     except (ValueError, OSError, pa.ArrowException) as error:
         # pandas' parser errors are ValueErrors; so are bad UTF-8 and bad JSON.
         raise TableError(f"{path} cannot be read as a table: {error}") from error
 
 
-def _step_column(frame: pd.DataFrame, source: str) -> tuple[str, str]:
-    by_name = {c.lower(): c for c in reversed(frame.columns)}
+def _own_metadata(metadata: Mapping[bytes, bytes], path: Path) -> dict[str, Any] | None:
+    if _METADATA_KEY not in metadata:
+        return None
+    own = json.loads(metadata[_METADATA_KEY])
+    well_formed = (
+        isinstance(own, dict)
+        and own.get("step_unit") in ("step", "epoch")
+        and all(
+            isinstance(own.get(kind), list) and all(isinstance(name, str) for name in own[kind])
+            for kind in ("metrics", "outcomes")
+        )
+    )
+    if not well_formed:
+        raise TableError(f"{path} says it is a table of hmmdyn's, but its metadata are damaged.")
+    return own
+
+
+def _columns_by_role(frame: pd.DataFrame, source: str) -> dict[str, str]:
+    """Find the column of each role, whatever its case; a second one of a role is no key."""
+    _require_unique_columns(list(frame.columns), source)
+    by_name: dict[str, str] = {}
+    for column in frame.columns:
+        by_name.setdefault(column.lower(), column)
+    roles = {role: by_name[role] for role in ("group", "run", "seed") if role in by_name}
     for name in (*_STEP_NAMES, "epoch"):
         if name in by_name:
-            return by_name[name], "epoch" if name == "epoch" else "step"
+            return roles | {"step": by_name[name]}
     raise TableError(
         f"{source} has no step column. Name the column of training steps 'step' (or 'epoch'). "
         f"Its columns are: {some(frame.columns, 12)}."
     )
 
 
-def _run_and_seed(frame: pd.DataFrame, source: str) -> tuple[pd.Series, pd.Series]:
-    if "seed" in frame:
-        seed = _whole_numbers(frame["seed"], "seed", source, missing_allowed=True)
-    else:
-        seed = pd.Series(pd.NA, index=frame.index, dtype="Int64")
-    if "run" in frame:
-        if frame["run"].isna().any():
+def _require_unique_columns(columns: Sequence[str], source: str) -> None:
+    twice = sorted({c for c in columns if columns.count(c) > 1})
+    if twice:
+        raise TableError(f"{source} has several columns called {some(twice)}. Rename them.")
+
+
+def _group(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.Series:
+    if "group" not in columns:
+        return pd.Series("all", index=frame.index)
+    group = frame[columns["group"]]
+    if group.isna().any():
+        raise TableError(f"{source} has rows without a group; every row needs one, or none.")
+    return group.astype(str)
+
+
+def _run_and_seed(
+    frame: pd.DataFrame, columns: Mapping[str, str], source: str
+) -> tuple[pd.Series, pd.Series]:
+    seed = pd.Series(pd.NA, index=frame.index, dtype="Int64")
+    if "seed" in columns:
+        seed = _whole_numbers(frame[columns["seed"]], "seed", source, missing_allowed=True)
+    if "run" in columns:
+        run = frame[columns["run"]]
+        if run.isna().any():
             raise TableError(f"{source} has rows without a run; every row needs one.")
-        return frame["run"].astype(str), seed
+        return run.astype(str), seed
+    if "seed" not in columns and not frame[columns["step"]].duplicated().any():
+        return pd.Series("run", index=frame.index), seed
     if seed.isna().any():
         raise TableError(
             f"{source} does not say which rows belong together: it needs a column 'run' or 'seed' "
@@ -195,16 +242,24 @@ def _whole_numbers(
 
 def _numeric_columns(
     frame: pd.DataFrame, columns: Iterable[str]
-) -> tuple[dict[str, pd.Series], list[str]]:
-    numeric, left_out = {}, []
+) -> tuple[dict[str, pd.Series], dict[str, str]]:
+    """Numeric columns as float64, and why each other column is left out."""
+    numeric, left_out = {}, {}
     for name in columns:
-        if name in PROVENANCE_COLUMNS:
-            continue
-        if pd.api.types.is_numeric_dtype(frame[name]):
-            numeric[name] = frame[name].astype("float64")
+        column = frame[name]
+        if name.lower() in (*_STEP_NAMES, "epoch", *KEY_COLUMNS):
+            left_out[name] = "It counts steps or names runs; another column does that already."
+        elif pd.api.types.is_complex_dtype(column) or not _holds_numbers(column):
+            left_out[name] = "It does not hold (real) numbers."
         else:
-            left_out.append(name)
+            numeric[name] = pd.to_numeric(column).astype("float64")
     return numeric, left_out
+
+
+def _holds_numbers(column: pd.Series) -> bool:
+    if pd.api.types.is_object_dtype(column):
+        return bool(pd.to_numeric(column, errors="coerce").notna().eq(column.notna()).all())
+    return pd.api.types.is_numeric_dtype(column)
 
 
 def _require_unique(table: pd.DataFrame, source: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from hmmdyn.errors import (
 from hmmdyn.names import runs_named, some
 from hmmdyn.results import (
     RUN_KEY,
+    STANDARDISATIONS,
     FloatArray,
     IntArray,
     Notice,
@@ -74,7 +76,9 @@ class Trajectories:
             No metric is left.
         """
         require_known([*metrics, *drop_metrics], self.metrics, "metric")
-        kept = tuple(m for m in (metrics or self.metrics) if m not in set(drop_metrics))
+        kept = tuple(
+            m for m in dict.fromkeys(metrics or self.metrics) if m not in set(drop_metrics)
+        )
         if not kept:
             raise NotEnoughDataError("No metric is left: every one of them was dropped by request.")
         dropped = [m for m in self.metrics if m not in kept]
@@ -128,8 +132,10 @@ class Trajectories:
         NotEnoughDataError
             Fewer than two checkpoints are left, or no metric varies.
         """
-        if standardise not in ("run", "pooled"):
-            raise UsageError(f"'standardise' must be 'run' or 'pooled', got {standardise!r}.")
+        if standardise not in STANDARDISATIONS:
+            raise UsageError(
+                f"'standardise' must be one of {STANDARDISATIONS}, got {standardise!r}."
+            )
         self._require_finite()
         table, notices = self._runs_that_can_be_standardised(standardise)
         features, constant = _varying(table, self.metrics)
@@ -172,23 +178,39 @@ class Trajectories:
         bad = ~np.isfinite(values)
         if not bad.any():
             return
-        lines, worst = [], self.metrics[int(bad.sum(axis=0).argmax())]
+        names = self._run_names()
+        lines = []
         for i in np.flatnonzero(bad.any(axis=0)):
-            rows = self.table[bad[:, i]]
-            where = [f"{r.run} at {self.step_unit} {r.step:,}" for r in rows.itertuples()]
+            rows = np.flatnonzero(bad[:, i])
+            where = [f"{names[r]} at {self.step_unit} {self.table['step'].iloc[r]:,}" for r in rows]
             lines.append(
                 f"  {self.metrics[i]!r} at {len(rows):,} of {len(self.table):,} checkpoints "
                 f"({some(where, 4)})"
             )
-        runs = self.table.loc[bad.any(axis=1), "run"].astype(str).unique()
+        metrics = [self.metrics[i] for i in np.flatnonzero(bad.any(axis=0))]
+        runs = dict.fromkeys(names[r] for r in np.flatnonzero(bad.any(axis=1)))
+        remedies = []
+        if len(metrics) < len(self.metrics):
+            drop = " ".join(f"--drop-metric {shlex.quote(m)}" for m in metrics)
+            remedies.append(f"  leave the metrics out:  {drop}")
+        if len(runs) < len(set(names)):
+            exclude = " ".join(f"--exclude-run {shlex.quote(run)}" for run in runs)
+            remedies.append(f"  leave the runs out:     {exclude}")
         raise MetricNotFiniteError(
             "Metrics that are not finite numbers:\n"
             + "\n".join(lines)
-            + "\nThe weights (or the table) hold NaN or infinity there, or the metric is 0/0."
-            + "\nNo run was dropped. Either\n"
-            + f"  leave the metric out:  --drop-metric {worst}\n"
-            + f"  or leave the run out:  --exclude-run {runs[0]}"
+            + "\nThe weights (or the table) hold NaN or infinity there, or the metric is 0/0. "
+            + "No run was dropped."
+            + ("\nEither of these goes on:\n" + "\n".join(remedies) if remedies else "")
         )
+
+    def _run_names(self) -> list[str]:
+        """Name of each row's run, with its group where several groups have a run of that name."""
+        groups_with = self.runs.groupby("run")["group"].size()
+        return [
+            run if groups_with[run] == 1 else f"{group}/{run}"
+            for group, run in zip(self.table["group"], self.table["run"], strict=True)
+        ]
 
     def _runs_that_can_be_standardised(self, kind: str) -> tuple[pd.DataFrame, list[Notice]]:
         """Rows of runs with at least two checkpoints (``run`` standardisation needs two)."""
@@ -231,13 +253,25 @@ def _varying(
     table: pd.DataFrame, metrics: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split metrics into those that vary within some run and those that never do."""
-    grouped = table.groupby(RUN_KEY, sort=False)[list(metrics)]
-    spread = (grouped.max() - grouped.min()).max()
-    constant = spread <= _CONSTANT_TOLERANCE * table[list(metrics)].abs().max()
+    columns = list(metrics)
+    varies = np.zeros(len(columns), dtype=bool)
+    for _, run in table.groupby(RUN_KEY, sort=False)[columns]:
+        varies |= ~_is_flat(run.to_numpy(dtype=np.float64))
     return (
-        tuple(m for m in metrics if not constant[m]),
-        tuple(m for m in metrics if constant[m]),
+        tuple(m for m, v in zip(metrics, varies, strict=True) if v),
+        tuple(m for m, v in zip(metrics, varies, strict=True) if not v),
     )
+
+
+def _is_flat(values: FloatArray) -> np.ndarray:
+    """Which columns, shape (D,), do not move beyond rounding noise."""
+    return np.ptp(values / _peak(values), axis=0) <= _CONSTANT_TOLERANCE
+
+
+def _peak(values: FloatArray) -> FloatArray:
+    """Largest magnitude of each column, 1 for zeros: divided by it, squares stay in range."""
+    peak = np.abs(values).max(axis=0)
+    return np.where(peak > 0, peak, 1.0)
 
 
 def _observe(
@@ -250,7 +284,9 @@ def _observe(
     lengths = table.groupby(RUN_KEY, sort=False).size().to_numpy(dtype=np.int64)
     runs = table[[*RUN_KEY, "seed"]].drop_duplicates(RUN_KEY).reset_index(drop=True)
     if standardisation.kind == "run":
-        values = _standardise_runs(values, lengths, standardisation.first)
+        each = np.split(values, np.cumsum(lengths)[:-1])
+        _require_scale(each, standardisation.first, features)
+        values = np.concatenate([_standardised(run, standardisation.first) for run in each])
         notices = notices + _flat_in_some_runs(values, lengths, runs, features)
     else:
         values = (values - standardisation.mean) / standardisation.deviation
@@ -258,14 +294,24 @@ def _observe(
     return Observations(values, lengths, runs, steps, features, standardisation, tuple(notices))
 
 
-def _standardise_runs(values: FloatArray, lengths: IntArray, first: int | None) -> FloatArray:
-    """Each run by its own mean and deviation; a metric flat in a run is 0 there."""
-    return np.concatenate(
-        [
-            (run - run[:first].mean(axis=0)) / _deviation(run[:first])
-            for run in np.split(values, np.cumsum(lengths)[:-1])
-        ]
-    )
+def _standardised(run: FloatArray, first: int | None) -> FloatArray:
+    """One run by its own mean and deviation; a metric flat in it is 0."""
+    scaled = run / _peak(run)
+    deviation = np.where(_is_flat(run), np.inf, scaled[:first].std(axis=0))
+    return (scaled - scaled[:first].mean(axis=0)) / deviation
+
+
+def _require_scale(runs: Sequence[FloatArray], first: int | None, features: Sequence[str]) -> None:
+    """Refuse a window at the start of the runs in which metrics that move later do not move."""
+    still = np.zeros(len(features), dtype=bool)
+    for run in runs:
+        still |= _is_flat(run[:first]) & ~_is_flat(run)
+    if still.any():
+        names = some(f for f, s in zip(features, still, strict=True) if s)
+        raise NotEnoughDataError(
+            f"Within the first {first} checkpoints of some run these metrics do not change, so "
+            f"they have no scale: {names}. Raise --standardise-first."
+        )
 
 
 def _pooled_standardisation(
@@ -273,20 +319,14 @@ def _pooled_standardisation(
 ) -> Standardisation:
     runs = table.groupby(RUN_KEY, sort=False)
     reference = (runs.head(first) if first else table)[list(features)].to_numpy(dtype=np.float64)
-    deviation = _deviation(reference)
-    if np.isinf(deviation).any():
+    if _is_flat(reference).any():
         raise NotEnoughDataError(
-            f"{int(np.isinf(deviation).sum())} metrics do not change within the first {first} "
+            f"{int(_is_flat(reference).sum())} metrics do not change within the first {first} "
             "checkpoints of any run, so they have no scale. Raise --standardise-first."
         )
-    return Standardisation("pooled", first, reference.mean(axis=0), deviation)
-
-
-def _deviation(reference: FloatArray) -> FloatArray:
-    """Return the population deviation, infinite where a column is flat (it standardises to 0)."""
-    deviation = reference.std(axis=0)
-    flat = deviation <= _CONSTANT_TOLERANCE * np.abs(reference).max(axis=0)
-    return np.where(flat, np.inf, deviation)
+    peak = _peak(reference)
+    mean, deviation = peak * (reference / peak).mean(axis=0), peak * (reference / peak).std(axis=0)
+    return Standardisation("pooled", first, mean, deviation)
 
 
 def _flat_in_some_runs(

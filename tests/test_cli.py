@@ -154,6 +154,66 @@ def test_stopped_extraction_goes_on_where_it_was(tmp_path):
     assert (tmp_path / "t.parquet").read_bytes() == (fresh / "t.parquet").read_bytes()
 
 
+def test_the_command_in_the_report_gives_the_same_options(runs, tmp_path, monkeypatch):
+    """Every option survives the way to the command line and back."""
+    from hmmdyn import Options, pipeline
+
+    options = Options(
+        layout="seed{seed}/step_{step}.safetensors",
+        outcomes_file=runs / "seed0" / "metrics.csv",
+        skip_bad=True,
+        include=("a b", "c"),
+        exclude=("d",),
+        split=(("attn=x", 1, 3),),
+        metrics=("l1", "l2"),
+        drop_metrics=("l1",),
+        exclude_runs=("seed0", "runs/seed1"),
+        outcome_columns=("z",),
+        max_states=3,
+        n_states=2,
+        covariance="full",
+        standardise="pooled",
+        standardise_first=5,
+        protocol="paper",
+        restarts=3,
+        seed=7,
+        outcome="eval_accuracy",
+        threshold=0.0,
+        direction="below",
+        sustained=2,
+    )
+    changed = {k for k in vars(options) if getattr(options, k) != getattr(Options(), k)}
+    assert changed == set(vars(options))  # a new option is not forgotten here
+    seen = []
+
+    def stop(found, given, **_):
+        seen.append(given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "analyze", stop)
+    run("analyze", runs, "-o", tmp_path, *options.command_line(), code=130)
+    assert seen == [options]
+
+
+def test_a_threshold_of_zero_is_a_threshold(runs, tmp_path):
+    run("analyze", runs, "-o", tmp_path, *QUICK, "--threshold", "0")
+    assert json.loads((tmp_path / "report.json").read_text())["convergence"]["threshold"] == 0
+
+
+def test_fit_takes_a_table(runs, tmp_path):
+    result = run("fit", runs, "-o", tmp_path / "m.json", code=2)
+    assert "hmmdyn extract" in result.stderr
+
+
+def test_a_table_can_leave_runs_out(runs, tmp_path):
+    run("extract", runs, "-o", tmp_path / "t.parquet", "-j", 1)
+    output = run(
+        "analyze", tmp_path / "t.parquet", "-o", tmp_path, *QUICK, "--exclude-run", "seed0"
+    ).output
+    assert "Read 48 checkpoints of 3 runs" in output
+    assert len(pd.read_parquet(tmp_path / "states.parquet")) == 32
+
+
 def test_reproduce_names_the_tasks(tmp_path):
     assert "There is: parity" in run("reproduce", "chess", "-o", tmp_path, code=2).stderr
 

@@ -54,7 +54,7 @@ def test_report_folder_holds_every_result(analysis, tmp_path):
     again = training_map.apply(table).states
     np.testing.assert_array_equal(again["state"], analysis.states["state"])
     document = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert document
+    assert document["source"] == analysis.source
 
 
 def test_same_input_same_bytes(runs, tmp_path):
@@ -73,7 +73,7 @@ def test_a_written_table_gives_the_same_map(analysis, tmp_path):
     assert again.outcomes == analysis.outcomes
 
 
-def test_no_metric_is_computed_twice(runs, tmp_path, monkeypatch):
+def test_no_metric_is_computed_twice(runs, tmp_path):
     cache = tmp_path / "cache.parquet"
     first = read_runs(runs, cache=cache)
     found = scan(runs)
@@ -151,10 +151,70 @@ def test_equal_checkpoints_are_refused(tmp_path):
 def test_unknown_options_are_named():
     with pytest.raises(UsageError, match="no option 'k'"):
         analyze(phased_table(), k=3)
-    with pytest.raises(UsageError, match="'max_states' must be at least 1"):
+    with pytest.raises(UsageError, match="'max_states' must be a whole number of at least 1"):
         analyze(phased_table(), max_states=0)
-    with pytest.raises(UsageError, match="'standardise_first' must be at least 2"):
+    with pytest.raises(
+        UsageError, match="'standardise_first' must be a whole number of at least 2"
+    ):
         analyze(phased_table(), standardise_first=1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"n_states": 2.5},
+        {"covariance": "round"},
+        {"direction": "up"},
+        {"threshold": float("nan")},
+        {"protocol": "aic"},
+    ],
+    ids=str,
+)
+def test_options_are_checked_where_they_are_given(wrong):
+    with pytest.raises(UsageError, match="must be"):
+        Options(**wrong)
+
+
+def test_options_for_folders_are_refused_with_a_table():
+    with pytest.raises(UsageError, match="--skip-bad tells how a folder"):
+        analyze(phased_table(), skip_bad=True)
+
+
+def test_an_unknown_outcome_is_refused_before_the_fit():
+    with pytest.raises(UsageError, match="no outcome 'f1'"):
+        analyze(phased_table(), outcome="f1", progress=lambda *_: pytest.fail("fitted"))
+
+
+def test_outcomes_may_bear_the_name_of_a_metric_or_key(tmp_path):
+    root = write_runs(tmp_path / "runs")
+    extra = tmp_path / "extra.csv"
+    rows = [(f"seed{i}", s, 0.1 * s, i) for i in range(3) for s in range(0, 160, 10)]
+    pd.DataFrame(rows, columns=["run", "step", "l1", "time"]).to_csv(extra, index=False)
+    result = analyze(root, outcomes_file=extra, **QUICK)
+    assert {"logged_l1", "time"} <= set(result.outcomes)
+    assert result.table["logged_l1"].tolist()[:3] == pytest.approx([0, 1, 2])
+    assert any("logged_l1" in n.message for n in result.notices)
+    result.write(tmp_path / "report")
+
+
+def test_columns_may_have_any_name(tmp_path):
+    names = {"m0": "state", "m1": "probability", "m2": "</script>", "eval_accuracy": "time"}
+    table = phased_table().rename(columns=names)
+    result = analyze(table, outcome_columns=("time",), outcome="time", **QUICK)
+    result.write(tmp_path)
+    assert result.convergence.outcome == "time"
+    assert (tmp_path / "report.html").exists()
+
+
+def test_paper_protocol_on_runs_shorter_than_the_states_tried():
+    table = phased_table(n_runs=2, n_checkpoints=7)
+    result = analyze(table, protocol="paper", max_states=8, restarts=2)
+    assert result.selection.criteria["n_states"].max() <= 7
+
+
+def test_short_text_and_representation(analysis):
+    assert repr(analysis).endswith("3 runs, 48 checkpoints, 3 states>")
+    assert "How sure this is" in str(analysis)
 
 
 def test_figures_from_the_library(analysis):

@@ -120,3 +120,76 @@ def test_pythia_table_is_read_as_it_is():
     assert table.lengths.tolist() == [154] * 5
     assert len(table.metrics) == 14
     assert table.observations().values.shape == (770, 14)
+
+
+def test_columns_have_one_role_whatever_their_case():
+    table = from_frame(
+        pd.DataFrame({"Run": ["a", "a"], "Step": [0, 1], "Epoch": [0, 1], "m": [1.0, 2.0]})
+    )
+    assert table.metrics == ("m",)
+    assert table.runs["run"].tolist() == ["a"]
+    assert [n.subject for n in table.notices] == ["column Epoch"]
+
+
+def test_a_single_run_needs_no_run_column():
+    table = from_frame(pd.DataFrame({"step": [3, 1], "m": [1.0, 2.0]}))
+    assert table.runs["run"].tolist() == ["run"]
+    assert table.table["m"].tolist() == [2.0, 1.0]
+
+
+def test_a_column_called_like_provenance_is_a_metric_of_ones_own():
+    table = from_frame(frame(size=[1.0, 2, 3, 4], state=[1.0, 2, 3, 5], _order=[4.0, 3, 2, 1]))
+    assert table.metrics == ("size", "state", "_order")
+
+
+def test_what_does_not_hold_real_numbers_is_left_out_and_named():
+    mixed = pd.Series([1, 2.5, "x", 4], dtype=object)
+    objects = pd.Series([1, 2.5, 3, 4], dtype=object)
+    table = from_frame(frame(m=[1.0, 2, 3, 4], mixed=mixed, objects=objects, z=[1j, 2, 3, 4]))
+    assert table.metrics == ("m", "objects")
+    assert [n.subject for n in table.notices] == ["column mixed", "column z"]
+
+
+def test_columns_of_one_name_are_refused(tmp_path):
+    twice = pd.DataFrame([[0, 0, 1.0, 2.0]], columns=["seed", "step", "m", "m"])
+    with pytest.raises(TableError, match="several columns called m"):
+        from_frame(twice)
+    (tmp_path / "t.csv").write_text("seed,step,m,m\n0,0,1,2\n0,1,2,3\n")
+    with pytest.raises(TableError, match="several columns called m"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_a_missing_group_is_refused():
+    with pytest.raises(TableError, match="without a group"):
+        from_frame(frame(m=[1.0, 2, 3, 4], group=["a", None, "b", "b"]))
+
+
+def test_the_unit_survives_the_file(tmp_path):
+    table = from_frame(frame(m=[1.0, 2, 3, 4]).rename(columns={"step": "epoch"}))
+    write_table(table, tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet").step_unit == "epoch"
+
+
+@pytest.mark.parametrize("damage", [{}, [], {"metrics": 5, "outcomes": [], "step_unit": "step"}])
+def test_damaged_metadata_are_refused(tmp_path, damage):
+    import json
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame(m=[1.0, 2, 3, 4]))
+    table = table.replace_schema_metadata({b"hmmdyn": json.dumps(damage).encode()})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(TableError, match="damaged"):
+        read_table(tmp_path / "t.parquet")
+    damage = {"metrics": ["gone"], "outcomes": [], "step_unit": "step"}
+    table = table.replace_schema_metadata({b"hmmdyn": json.dumps(damage).encode()})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(TableError, match=r"lacks columns .* gone"):
+        read_table(tmp_path / "t.parquet")
+
+
+def test_names_of_any_number_of_digits_can_be_ordered():
+    names = ["9" * 6000, "1" + "0" * 6000, "a2", "a10", "a02"]
+    assert sorted(names, key=natural_key)[:2] == names[:2]
+    assert sorted(["a10", "a9", "b1"], key=natural_key) == ["a9", "a10", "b1"]

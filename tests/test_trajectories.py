@@ -87,3 +87,35 @@ def test_selection_rejects_unknown_and_ambiguous_names():
         table.select(drop_metrics=["m"])
     with pytest.raises(NotEnoughDataError, match="No run is left"):
         table.without_runs(["a/x", "b/x"])
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-170, 1e-300])
+def test_the_scale_of_a_metric_does_not_matter(scale):
+    plain = from_frame(phased_table())
+    scaled = from_frame(phased_table().assign(m0=lambda f: f["m0"] * scale))
+    for kind in ("run", "pooled"):
+        np.testing.assert_allclose(
+            scaled.observations(kind).values, plain.observations(kind).values, rtol=1e-9, atol=1e-9
+        )
+
+
+def test_a_metric_that_varies_in_one_run_is_kept_whatever_its_size_in_others():
+    data = from_frame(frame(m=[1.0, 2, 3, 4], big=[1e15, 1e15, 1.0, 2.0])).observations()
+    assert data.features == ("m", "big")
+
+
+@pytest.mark.parametrize("kind", ["run", "pooled"])
+def test_a_window_without_movement_has_no_scale(kind):
+    still = pd.DataFrame({"seed": 0, "step": range(6), "m": [1.0, 1, 1, 2, 3, 4]})
+    with pytest.raises(NotEnoughDataError, match="Raise --standardise-first"):
+        from_frame(still).observations(kind, first=3)
+
+
+def test_not_finite_offers_only_remedies_that_work():
+    table = from_frame(frame(m=[1.0, np.nan, 3, 4], group=["a", "a", "b", "b"], run="x"))
+    with pytest.raises(MetricNotFiniteError) as error:
+        table.observations()
+    text = str(error.value)
+    assert "--drop-metric" not in text  # it is the only metric
+    assert "--exclude-run a/x" in text
+    assert table.without_runs(["a/x"]).observations().features == ("m",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,35 +10,51 @@ import pandas as pd
 
 from hmmdyn.errors import UsageError
 from hmmdyn.names import better_side, data_split, is_accuracy
-from hmmdyn.results import RUN_KEY, Convergence, Notice
+from hmmdyn.results import DIRECTIONS, RUN_KEY, Convergence, Notice
 
-DIRECTIONS = ("above", "below")
 # The automatic threshold lies this far along the way from the first value to the best one.
-_SHARE_OF_THE_WAY = 0.9
+SHARE_OF_THE_WAY = 0.9
 
 
-def choose_outcome(outcomes: Sequence[str]) -> str:
+def choose_outcome(table: pd.DataFrame, outcomes: Sequence[str]) -> str:
     """Pick the outcome that best stands for convergence.
 
-    Held-out data come before training data, accuracy before others, then the columns' order.
+    One that is known in more runs comes first, then held-out data before training data, accuracy
+    before others, then the columns' order.
     """
+    known = table[list(outcomes)].apply(np.isfinite)
+    n_runs = known.groupby([table[k] for k in RUN_KEY]).any().sum()
 
-    def rank(name: str) -> tuple[bool, bool, int]:
-        return (data_split(name) != "eval", not is_accuracy(name), outcomes.index(name))
+    def rank(name: str) -> tuple[int, bool, bool, int]:
+        return (
+            -int(n_runs[name]),
+            data_split(name) != "eval",
+            not is_accuracy(name),
+            outcomes.index(name),
+        )
 
     return min(outcomes, key=rank)
 
 
+def first_and_best(table: pd.DataFrame, outcome: str, direction: str) -> tuple[float, float]:
+    """Return the medians over the runs of the first and of the best finite value."""
+    finite = table[np.isfinite(table[outcome])]
+    values = finite.groupby(RUN_KEY, sort=False)[outcome]
+    best = values.max() if direction == "above" else values.min()
+    return float(values.first().median()), float(best.median())
+
+
 def automatic_threshold(table: pd.DataFrame, outcome: str, direction: str) -> float:
-    """Return a threshold slightly short of the best value seen, to three significant digits.
+    """Return a threshold slightly short of the best value seen, rounded to 1 % of the way or less.
 
     It lies nine tenths of the way from the median first value to the median best value of the
     runs: for an accuracy that starts at chance (0.5) and reaches 1, at 0.95.
     """
-    values = table.dropna(subset=[outcome]).groupby(RUN_KEY, sort=False)[outcome]
-    first = float(values.first().median())
-    best = float((values.max() if direction == "above" else values.min()).median())
-    return float(f"{first + _SHARE_OF_THE_WAY * (best - first):.3g}")
+    first, best = first_and_best(table, outcome, direction)
+    if first == best:
+        return best
+    decimals = 2 - math.floor(math.log10(abs(best - first)))
+    return round(first + SHARE_OF_THE_WAY * (best - first), decimals)
 
 
 def measure_convergence(
@@ -49,7 +66,9 @@ def measure_convergence(
     direction: str | None = None,
     sustained: int = 1,
 ) -> Convergence:
-    """Find each run's convergence step; a run that never crosses is censored at its last step.
+    """Find each run's convergence step; one that never crosses is censored where last evaluated.
+
+    Values that are not finite (a diverged loss) count as not evaluated, with a notice.
 
     Parameters
     ----------
@@ -69,17 +88,18 @@ def measure_convergence(
         The outcome is not in the table or an option is out of range.
     """
     _check(outcomes, outcome, direction, sustained)
-    chosen = outcome or choose_outcome(outcomes)
+    chosen = outcome or choose_outcome(table, outcomes)
     side = direction or better_side(chosen)
     limit = automatic_threshold(table, chosen, side) if threshold is None else threshold
     rows, unknown = [], []
     for (group, run), checkpoints in table.groupby(RUN_KEY, sort=False):
-        if checkpoints[chosen].isna().all():
+        evaluated = checkpoints[np.isfinite(checkpoints[chosen])]
+        if evaluated.empty:
             unknown.append(str(run))
             continue
-        step = _first_crossing(checkpoints, chosen, limit, side, sustained)
-        last = int(checkpoints["step"].iloc[-1])
-        reached = last if step is None else step
+        step = _first_crossing(evaluated, chosen, limit, side, sustained)
+        reached = int(evaluated["step"].iloc[-1]) if step is None else step
+        before = checkpoints["step"] <= reached if step is None else checkpoints["step"] < reached
         rows.append(
             {
                 "group": group,
@@ -87,8 +107,8 @@ def measure_convergence(
                 "seed": checkpoints["seed"].iloc[0],
                 "converged": step is not None,
                 "step": reached,
-                "last_step": last,
-                "time": float((checkpoints["step"] <= reached).mean()),
+                "last_step": int(checkpoints["step"].iloc[-1]),
+                "time": float(before.mean()),
             }
         )
     result = pd.DataFrame(rows).astype({"seed": "Int64"})
@@ -99,7 +119,11 @@ def measure_convergence(
         sustained=sustained,
         how=_in_words(chosen, limit, side, sustained, outcome is None, threshold is None),
         table=result,
-        notices=_notices(result, unknown, chosen, limit),
+        notices=(
+            *_not_finite(table, chosen),
+            *_notices(result, unknown, chosen, limit),
+            *_at_once(table, result, limit),
+        ),
     )
 
 
@@ -115,9 +139,8 @@ def _check(
 
 
 def _first_crossing(
-    checkpoints: pd.DataFrame, outcome: str, threshold: float, direction: str, sustained: int
+    evaluated: pd.DataFrame, outcome: str, threshold: float, direction: str, sustained: int
 ) -> int | None:
-    evaluated = checkpoints.dropna(subset=[outcome])
     values = evaluated[outcome].to_numpy()
     holds = values >= threshold if direction == "above" else values <= threshold
     if len(holds) < sustained:
@@ -139,7 +162,7 @@ def _in_words(
     text += f", for {sustained} evaluated checkpoints in a row." if sustained > 1 else "."
     if threshold_chosen:
         text += (
-            f" The threshold was chosen automatically, {_SHARE_OF_THE_WAY:.0%} of the way from the"
+            f" The threshold was chosen automatically, {SHARE_OF_THE_WAY:.0%} of the way from the"
             " runs' median first value to their median best one; set it with --threshold."
         )
     if outcome_chosen:
@@ -178,7 +201,29 @@ def _notices(
                 "limit",
                 f"outcome {outcome}",
                 f"{censored} of {len(table)} runs never reach the threshold {threshold:g}; they "
-                "are censored at their last step, not counted as converged.",
+                "are censored at their last evaluated step, not counted as converged.",
             )
         )
     return tuple(notices)
+
+
+def _not_finite(table: pd.DataFrame, outcome: str) -> tuple[Notice, ...]:
+    infinite = int(np.isinf(table[outcome]).sum())
+    if not infinite:
+        return ()
+    message = f"It is infinite at {infinite} checkpoints, which count as not evaluated."
+    return (Notice("statements", "odd", f"outcome {outcome}", message),)
+
+
+def _at_once(table: pd.DataFrame, result: pd.DataFrame, threshold: float) -> tuple[Notice, ...]:
+    """Say when the threshold is met from the start, which is rarely what is meant."""
+    first = table.groupby(RUN_KEY, sort=False)["step"].first()
+    starts = [first[key] for key in result[RUN_KEY].itertuples(index=False, name=None)]
+    at_once = int((result["converged"] & (result["step"] == starts)).sum())
+    if not at_once:
+        return ()
+    message = (
+        f"{at_once} of {len(result)} runs meet the threshold {threshold:g} at their first "
+        "checkpoint. Check --threshold and --direction."
+    )
+    return (Notice("statements", "odd", "convergence", message),)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hmmdyn.dynamics.convergence import automatic_threshold, choose_outcome
+from hmmdyn.dynamics.convergence import SHARE_OF_THE_WAY, choose_outcome, first_and_best
 from hmmdyn.hmm.align import relative_times
 from hmmdyn.hmm.training_map import Decoding
 from hmmdyn.names import better_side, data_split
-from hmmdyn.results import CHECKPOINT_KEY, RUN_KEY
+from hmmdyn.results import RUN_KEY
 
 
 def summarise_states(
@@ -19,7 +19,9 @@ def summarise_states(
 ) -> pd.DataFrame:
     """Summarise every state: one row each, columns as in :class:`hmmdyn.results.Findings`."""
     states = decoding.states.assign(time=relative_times(decoding.observations.lengths))
-    states = states.merge(table[[*CHECKPOINT_KEY, *outcomes]], on=CHECKPOINT_KEY, how="left")
+    # Rows of the table and of the decoding are the same checkpoints in the same order, so outcomes
+    # are taken by position: their names may be any, "state" too.
+    logged = table[list(outcomes)].reset_index(drop=True)
     visits = _visits(states)
     rows = []
     for k in range(n_states):
@@ -34,7 +36,7 @@ def summarise_states(
                 "median_time": inside["time"].median(),
                 "first_step": entered.median(),
                 "dwell": visits.loc[visits["state"] == k, "length"].mean(),
-                **{f"mean_{o}": inside[o].mean() for o in outcomes},
+                **{f"mean_{o}": logged.loc[inside.index, o].mean() for o in outcomes},
             }
         )
     summary = pd.DataFrame(rows)
@@ -49,22 +51,26 @@ def _visits(states: pd.DataFrame) -> pd.DataFrame:
 
 
 def _phases(summary: pd.DataFrame, table: pd.DataFrame, outcomes: Sequence[str]) -> list[str]:
-    """Label states ``memorisation`` and ``generalisation`` where training and held-out outcomes
-    of the same kind tell them apart (METHOD, section 9b); elsewhere the label is empty.
-    """  # noqa: D205
-    train = [o for o in outcomes if data_split(o) == "train"]
+    """Label states by how far training and held-out outcomes have come (METHOD, section 9b).
+
+    ``memorisation``: training is done while held-out data are not half way; ``generalisation``:
+    both are done; otherwise, and where one of the two is unknown, the label is empty.
+    """
     held_out = [o for o in outcomes if data_split(o) == "eval"]
+    # Beside an eval_loss, a plain loss is that of training.
+    train = [o for o in outcomes if data_split(o) == "train"] or [
+        o for o in outcomes if o not in held_out
+    ]
     if not train or not held_out:
         return [""] * len(summary)
-    fitted = _reached(summary, table, choose_outcome(train))
-    generalised = _reached(summary, table, choose_outcome(held_out))
-    label = np.where(generalised, "generalisation", np.where(fitted, "memorisation", ""))
-    return label.tolist()
+    fitted = _share_of_the_way(summary, table, choose_outcome(table, train))
+    generalised = _share_of_the_way(summary, table, choose_outcome(table, held_out))
+    memorised = (fitted >= SHARE_OF_THE_WAY) & (generalised < 0.5)
+    done = generalised >= SHARE_OF_THE_WAY
+    return np.where(done, "generalisation", np.where(memorised, "memorisation", "")).tolist()
 
 
-def _reached(summary: pd.DataFrame, table: pd.DataFrame, outcome: str) -> pd.Series:
-    """Whether the mean outcome in each state is past the automatic threshold."""
-    side = better_side(outcome)
-    threshold = automatic_threshold(table, outcome, side)
-    mean = summary[f"mean_{outcome}"]
-    return mean >= threshold if side == "above" else mean <= threshold
+def _share_of_the_way(summary: pd.DataFrame, table: pd.DataFrame, outcome: str) -> pd.Series:
+    """How far each state's mean outcome is from its first value (0) to its best one (1)."""
+    first, best = first_and_best(table, outcome, better_side(outcome))
+    return (summary[f"mean_{outcome}"] - first) / (best - first if best != first else np.nan)

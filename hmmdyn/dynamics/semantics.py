@@ -41,7 +41,7 @@ def regress_convergence(
 ) -> Regression:
     """Regress convergence time on bags of states by least squares without an intercept.
 
-    Time is the share of the run's checkpoints up to convergence. A censored run enters with its
+    Time is the share of the run's checkpoints before convergence. A censored run enters with its
     whole length, as in the paper; ``n_censored`` counts them. A state in which all runs spend the
     same share explains no difference between them: it gets no coefficient (NaN).
 
@@ -57,7 +57,7 @@ def regress_convergence(
     ------
     NotEnoughDataError
         The coefficients are not determined: too few runs, states that only occur in fixed
-        proportions, or all runs converging at the same time.
+        proportions, all runs converging at the same time, or a fit without any residual.
     """
     data = occupancy.merge(convergence.table, on=RUN_KEY)
     names = [c for c in occupancy if str(c).startswith("state_")]
@@ -67,6 +67,11 @@ def regress_convergence(
     _require_determined(X[:, varies], y)
     # No constant is added; statsmodels sees that the columns sum to one and centres R².
     result = sm.OLS(y, X[:, varies]).fit()
+    if result.ssr <= 1e-20 * result.centered_tss:
+        raise NotEnoughDataError(
+            "The shares of checkpoints determine the time of convergence exactly: R² is 1 by "
+            "construction, and its p-value and intervals mean nothing."
+        )
     interval = result.conf_int(alpha=_SIGNIFICANT)
     estimates = pd.DataFrame(
         {
@@ -95,25 +100,30 @@ def detour_flags(
     occupancy: pd.DataFrame,
     convergence: Convergence | None,
     regression: Regression | None,
+    states: pd.DataFrame,
     step_unit: str,
 ) -> pd.DataFrame:
     """Flag detour states by the paper's definition: optional, and slowing convergence.
 
     A state is flagged where (1) some converged run never visits it, (2) its coefficient is
     positive, and the regression as a whole is significant, without which the paper asks not to
-    read coefficients.
+    read coefficients. A state that lies after convergence is never flagged: it cannot delay it.
 
     Returns
     -------
     DataFrame
-        ``state, optional, n_converged_without, coefficient, p, flag, reason``.
+        ``state, optional, n_converged_without, coefficient, p, flag, contradicted, reason``.
+        ``contradicted``: flagged, but the converged runs that visit it converge earlier on
+        average than those that do not.
     """
     names = [c for c in occupancy if str(c).startswith("state_")]
     visited, steps = np.zeros((0, len(names)), dtype=bool), np.zeros(0)
+    before = pd.Series(dtype=float)
     if convergence is not None:
         converged = convergence.table[convergence.table["converged"]]
         joined = occupancy.merge(converged, on=RUN_KEY)
         visited, steps = (joined[names] > 0).to_numpy(), joined["step"].to_numpy(dtype=float)
+        before = _share_before_convergence(states, convergence)
     rows = []
     for k in range(len(names)):
         coefficient = p = np.nan
@@ -121,11 +131,19 @@ def detour_flags(
             coefficient = float(regression.coefficients["coefficient"].iloc[k])
             p = float(regression.coefficients["p"].iloc[k])
         n_without = int((~visited[:, k]).sum())
-        flag, reason = _verdict(n_without, coefficient, regression)
-        if flag:
-            reason += _visitors_against_others(
-                steps[visited[:, k]], steps[~visited[:, k]], step_unit
+        lies_after = bool(before.get(k, np.nan) <= 1 - _ONE_SIDED)
+        flag, reason = _verdict(n_without, coefficient, lies_after, regression)
+        contradicted = False
+        if flag and visited[:, k].any():
+            visitors, others = steps[visited[:, k]].mean(), steps[~visited[:, k]].mean()
+            contradicted = bool(visitors < others)
+            reason += (
+                f" Converged runs that visit it converge at {step_unit} {visitors:,.0f} on "
+                f"average, the others at {others:,.0f}"
             )
+            # Hold the flag against the plainest comparison there is: it can point the other way.
+            faster = ": visitors are the faster ones, which speaks against a detour."
+            reason += faster if contradicted else "."
         rows.append(
             {
                 "state": k,
@@ -134,6 +152,7 @@ def detour_flags(
                 "coefficient": coefficient,
                 "p": p,
                 "flag": flag,
+                "contradicted": contradicted,
                 "reason": reason,
             }
         )
@@ -164,33 +183,31 @@ def _require_determined(X: FloatArray, y: FloatArray) -> None:
         )
 
 
-def _verdict(n_without: int, coefficient: float, regression: Regression | None) -> tuple[bool, str]:
+def _verdict(
+    n_without: int, coefficient: float, lies_after: bool, regression: Regression | None
+) -> tuple[bool, str]:
     if regression is None:
         return False, "No regression could be computed, so nothing is flagged."
     if n_without == 0:
         return False, "Every converged run visits it: it is not optional."
-    optional = f"{n_without} converged runs never visit it"
+    without = (
+        "1 converged run never visits"
+        if n_without == 1
+        else f"{n_without} converged runs never visit"
+    )
+    optional = f"Optional ({without} it)"
+    if lies_after:
+        return False, f"{optional}, but it lies after convergence, which it cannot delay."
+    if np.isnan(coefficient):
+        return False, f"{optional}, but all runs spend the same share of their time in it."
     if not regression.p < _SIGNIFICANT:
         return False, (
-            f"Optional ({optional}), but the regression is not significant "
-            f"(p = {regression.p:.2g}): coefficients are not read."
+            f"{optional}, but the regression is not significant (p = {regression.p:.2g}): "
+            "coefficients are not read."
         )
-    if not coefficient > 0:
-        return False, f"Optional ({optional}), but its coefficient is not positive."
-    return True, f"Optional ({optional}), with a positive coefficient ({coefficient:.2f})."
-
-
-def _visitors_against_others(visitors: FloatArray, others: FloatArray, step_unit: str) -> str:
-    """Hold the flag against the plainest comparison there is: it can point the other way."""
-    if len(visitors) == 0:
-        return " No converged run visits it."
-    text = (
-        f" Converged runs that visit it converge at {step_unit} {visitors.mean():,.0f} on average, "
-        f"the others at {others.mean():,.0f}"
-    )
-    if visitors.mean() < others.mean():
-        return text + ": visitors are the faster ones, which speaks against a detour."
-    return text + "."
+    if coefficient <= 0:
+        return False, f"{optional}, but its coefficient is not positive ({coefficient:.2f})."
+    return True, f"{optional}, with a positive coefficient ({coefficient:.2f})."
 
 
 def _warning(
@@ -204,8 +221,8 @@ def _warning(
     if early and late:
         sentences.append(
             f"R² is high by construction here: {_names(early)} before convergence and "
-            f"{_names(late)} after it, so the share of checkpoints in them tells when a run "
-            "converged, whatever made it slow."
+            f"{_names(late)} after it (at least {_ONE_SIDED:.0%} of their checkpoints), so the "
+            "share of checkpoints in them tells when a run converged, whatever made it slow."
         )
     else:
         sentences.append(
@@ -213,17 +230,22 @@ def _warning(
             "that states explain convergence."
         )
     sentences.append(
-        "Slow runs also have longer to enter any state, so a harmless state can look like a detour."
+        "Slow runs also have longer to enter any state, and a positive time makes almost every "
+        "coefficient of a state before convergence positive, so a harmless state can look like a "
+        "detour."
     )
     if n_runs < 5 * n_states:
         sentences.append(
-            f"{n_runs} runs for {n_states} states are few: from noise alone R² is about "
-            f"{(n_states - 1) / (n_runs - 1):.2f}."
+            f"{n_runs} runs are few for {n_states} states whose share differs between runs: from "
+            f"noise alone R² is about {(n_states - 1) / (n_runs - 1):.2f}."
         )
     if n_censored:
-        sentences.append(
-            f"{n_censored} runs never converged and enter as if they had at their last step."
+        runs = (
+            "1 run never converged and enters"
+            if n_censored == 1
+            else (f"{n_censored} runs never converged and enter")
         )
+        sentences.append(f"{runs} with the whole length.")
     return " ".join(sentences)
 
 

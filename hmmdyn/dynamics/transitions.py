@@ -141,17 +141,17 @@ def belief_gradient(
     return pulls[states, np.arange(len(rows))] - expected
 
 
-def is_forking(edges: pd.DataFrame) -> bool:
+def is_forking(edges: pd.DataFrame, n_visited: int) -> bool:
     """Whether the map forks: true unless its pruned graph is a line (Hu 2023, section 2.2).
 
-    A line visits every state once: no state has two ways in or out, and there is no way back.
+    A line visits every one of the ``n_visited`` states once: no state has two ways in or out,
+    none stands alone, and there is no way back.
     """
     if edges.empty:
-        return False
+        return n_visited > 1
     ways_out = edges["from_state"].value_counts()
     ways_in = edges["to_state"].value_counts()
-    n_states = len(set(edges["from_state"]) | set(edges["to_state"]))
-    is_line = ways_out.max() == 1 and ways_in.max() == 1 and len(edges) == n_states - 1
+    is_line = ways_out.max() == 1 and ways_in.max() == 1 and len(edges) == n_visited - 1
     return not is_line
 
 

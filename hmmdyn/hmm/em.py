@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hmmdyn.hmm.inference import decode
 from hmmdyn.hmm.kernels import forward_backward
@@ -114,13 +116,13 @@ class Lifted:
         not positive definite.
         """
         if self.covariance_type == "diag":
-            precision = 1 / covariances
-            log_determinant = np.log(covariances).sum(axis=1)
+            precision: NDArray[Any] = 1 / covariances
+            log_determinant: NDArray[Any] = np.log(covariances).sum(axis=1)
             linear = precision * means
             quadratic = -0.5 * precision
         else:
-            sign, logs = np.linalg.slogdet(covariances)
-            log_determinant = np.where(sign > 0, logs, np.nan)
+            sign, magnitude = np.linalg.slogdet(covariances)
+            log_determinant = np.where(sign > 0, magnitude, np.nan)
             precision = np.linalg.inv(covariances)
             linear = (precision @ means[:, :, None])[:, :, 0]
             rows, columns = self._pairs

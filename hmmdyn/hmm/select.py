@@ -19,6 +19,8 @@ from hmmdyn.hmm.gaussian import n_parameters
 from hmmdyn.hmm.inference import beliefs
 from hmmdyn.hmm.starts import start
 from hmmdyn.results import (
+    COVARIANCE_TYPES,
+    PROTOCOLS,
     FloatArray,
     HMMParameters,
     IntArray,
@@ -29,8 +31,6 @@ from hmmdyn.results import (
 
 Progress = Callable[[int, int], None]
 
-PROTOCOLS = ("bic", "paper")
-COVARIANCE_TYPES = ("diag", "full")
 # The paper keeps one run in five for choosing K (Hu 2023, section 2.1).
 HELD_OUT_SHARE = 0.2
 
@@ -99,7 +99,11 @@ def select_n_states(
     .. [1] Pohle et al. (2017), arXiv:1701.08673.
     """
     _check_options(candidates, covariance_type, protocol, n_restarts)
-    distinct = len(np.unique(observations.values, axis=0))
+    held_out = _held_out_runs(observations, random_state) if protocol == "paper" else None
+    training = observations.values, observations.lengths
+    if held_out is not None:
+        training = _runs(observations, ~held_out)
+    distinct = len(np.unique(training[0], axis=0))
     kept = sorted({k for k in candidates if k <= distinct})
     if not kept:
         raise NotEnoughDataError(
@@ -117,10 +121,6 @@ def select_n_states(
                 "were tried.",
             )
         )
-    held_out = _held_out_runs(observations, random_state) if protocol == "paper" else None
-    training = observations.values, observations.lengths
-    if held_out is not None:
-        training = _runs(observations, ~held_out)
     plan = [(k, r) for k in kept for r in range(n_restarts if k > 1 else 1)]
     attempts = _run_fits(plan, training, covariance_type, random_state, n_jobs, progress)
     best = _best_per_k(attempts)

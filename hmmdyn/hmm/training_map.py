@@ -101,7 +101,7 @@ class TrainingMap:
         )
         return Decoding(states, seen, observations)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the map as JSON, atomically.
 
         Raises
@@ -128,11 +128,11 @@ class TrainingMap:
             },
             "options": dict(self.options),
         }
-        with replacing(path) as temporary:
+        with replacing(Path(path)) as temporary:
             temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", "utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> TrainingMap:
+    def load(cls, path: Path | str) -> TrainingMap:
         """Read a map written by :meth:`save`; nothing in the file is executed.
 
         Raises
@@ -141,7 +141,7 @@ class TrainingMap:
             The file is missing, is not a training map, or its numbers do not make a model.
         """
         try:
-            document = json.loads(path.read_text("utf-8"))
+            document = json.loads(Path(path).read_text("utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise TrainingMapError(f"{path} cannot be read as a training map: {error}") from error
         if not isinstance(document, dict) or document.get("format") != _FORMAT:

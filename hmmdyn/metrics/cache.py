@@ -117,8 +117,9 @@ class MeasurementCache:
             return
         start = time.monotonic()
         rows = [self._rows[key] for key in sorted(self._rows)]
-        with replacing(self._path) as temporary:
-            pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), temporary, compression="zstd")
+        # An open file, because Arrow takes no path that is not valid UTF-8.
+        with replacing(self._path) as temporary, temporary.open("wb") as file:
+            pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), file, compression="zstd")
         self._unsaved = False
         now = time.monotonic()
         self._next_flush = now + max(_FLUSH_SECONDS, (now - start) / _MOST_TIME_WRITING)

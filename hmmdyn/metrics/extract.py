@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ def extract(
     names = tuple(metric.name for metric in chosen)
     probed = _probes(index.checkpoints)
     with MeasurementCache(cache, index.root, names, rules) as store:
-        work = _Work(store, names, rules, n_jobs, len(probed) + len(index.checkpoints), progress)
+        work = _Work(store, names, rules, n_jobs, len(index.checkpoints), progress)
         probes = work.run([_Task(file, None, fingerprint=True) for file in probed])
         require_same_architecture(probes)
         unchanging = find_unchanging(probes)
@@ -155,7 +156,7 @@ class _Work:
     n_jobs: int
     n_total: int
     progress: Callable[[int, int], None] | None
-    n_done: int = 0
+    done: set[CheckpointFile] = field(default_factory=set)
     computed: set[CheckpointFile] = field(default_factory=set)
     failures: dict[CheckpointFile, str] = field(default_factory=dict)
 
@@ -169,7 +170,7 @@ class _Work:
                 found[task.file] = kept
             elif task.file not in self.failures:
                 to_do.append(task)
-        self._advance(len(tasks) - len(to_do))
+        self._advance({task.file for task in tasks} - {task.file for task in to_do})
         if to_do:
             self.store.flush()  # a place that cannot be written shows before work is spent
         for file, result in self._results(to_do):
@@ -179,7 +180,7 @@ class _Work:
                 self.store.put(file, result)
             else:
                 self.failures[file] = result
-            self._advance(1)
+            self._advance({file})
         return {task.file: found[task.file] for task in tasks if task.file in found}
 
     def _results(
@@ -189,7 +190,9 @@ class _Work:
             yield from (_measure(task, self.metrics, self.rules) for task in tasks)
         else:
             parallel = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")
-            calls = (joblib.delayed(_measure)(task, self.metrics, self.rules) for task in tasks)
+            calls = (
+                joblib.delayed(_measure_in_worker)(task, self.metrics, self.rules) for task in tasks
+            )
             try:
                 yield from parallel(calls)
             except BrokenProcessPool as error:
@@ -198,10 +201,11 @@ class _Work:
                     "measured is kept; go on with fewer processes: --jobs 1"
                 ) from error
 
-    def _advance(self, n: int) -> None:
-        self.n_done += n
+    def _advance(self, files: set[CheckpointFile]) -> None:
+        """Count each checkpoint once, though probed ones may be measured twice."""
+        self.done |= files
         if self.progress is not None:
-            self.progress(self.n_done, self.n_total)
+            self.progress(len(self.done), self.n_total)
 
 
 def _measure(
@@ -218,6 +222,14 @@ def _measure(
         )
     except CheckpointError as error:
         return task.file, str(error)
+
+
+def _measure_in_worker(
+    task: _Task, metrics: tuple[str, ...], rules: ParameterRules
+) -> tuple[CheckpointFile, Measurement | str]:
+    """As `_measure`; Ctrl-C is for the parent, which stops its workers and says so."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return _measure(task, metrics, rules)
 
 
 def _probes(files: Sequence[CheckpointFile]) -> dict[CheckpointFile, None]:

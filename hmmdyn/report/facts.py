@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -136,27 +136,40 @@ def paths(findings: Findings) -> dict[tuple[int, ...], int]:
     A path is the states of a run in the order it first enters them: falling back to a state
     already seen does not make another path.
     """
-    firsts = findings.states.drop_duplicates([*RUN_KEY, "state"])
-    by_run = firsts.groupby(RUN_KEY, sort=False)["state"]
-    counts = Counter(tuple(int(k) for k in states) for _, states in by_run)
+    counts = Counter(_path_of_each_run(findings).values())
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _path_of_each_run(findings: Findings) -> dict[tuple[str, str], tuple[int, ...]]:
+    firsts = findings.states.drop_duplicates([*RUN_KEY, "state"])
+    return {
+        (str(group), str(run)): tuple(int(k) for k in states)
+        for (group, run), states in firsts.groupby(RUN_KEY, sort=False)["state"]
+    }
 
 
 def forks(findings: Findings) -> tuple[Fork, ...]:
     """Return the forks of the map, in order of time."""
-    found: dict[int, dict[int, int]] = {}
-    for path, n_runs in paths(findings).items():
-        for state, following in pairwise(path):
-            exits = found.setdefault(state, {})
-            exits[following] = exits.get(following, 0) + n_runs
+    walked = list(_path_of_each_run(findings).values())
     result = []
-    for state, exits in sorted(found.items()):
+    for state in range(findings.parameters.n_states):
+        exits = _exits(walked, state)
         n_runs = sum(exits.values())
         kept = {k: n for k, n in exits.items() if n >= FORK_SHARE * n_runs}
         if len(kept) > 1:
-            ordered = dict(sorted(kept.items(), key=lambda item: (-item[1], item[0])))
-            result.append(Fork(state, ordered, n_runs))
+            result.append(Fork(state, kept, n_runs))
     return tuple(result)
+
+
+def exits_of_group(findings: Findings, state: int, group: str) -> dict[int, int]:
+    """Return how many runs of a group go from a state to which state new to them, most first."""
+    of_group = [path for key, path in _path_of_each_run(findings).items() if key[0] == group]
+    return _exits(of_group, state)
+
+
+def _exits(walked: Iterable[tuple[int, ...]], state: int) -> dict[int, int]:
+    counts = Counter(after for path in walked for here, after in pairwise(path) if here == state)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def checkpoints_before_convergence(findings: Findings) -> pd.DataFrame:

@@ -125,7 +125,7 @@ def outcome_curves(findings: Findings, outcome: str | None = None) -> go.Figure:
         There is no such outcome.
     """
     if not findings.outcomes:
-        raise NotEnoughDataError("No outcome (loss, accuracy) was found beside the checkpoints.")
+        raise NotEnoughDataError("No outcome (loss, accuracy) is known.")
     _require_known(outcome, findings.outcomes, "outcome")
     names = [outcome] if outcome else list(findings.outcomes)
     measure = findings.convergence
@@ -193,7 +193,7 @@ def state_means(findings: Findings) -> go.Figure:
 def model_selection(findings: Findings) -> go.Figure:
     """Draw the criteria against the number of states K, and how well restarts agree.
 
-    Above: criteria in nats, lower is better; the one that decided is drawn heavy and the chosen K
+    Above: criteria, lower is better; the one that decided is drawn heavy and the chosen K
     is marked. Below: agreement of the decoded states between restarts (mean adjusted Rand index; 1
     means that every restart finds the same states).
     """
@@ -226,7 +226,7 @@ def model_selection(findings: Findings) -> go.Figure:
     )
     figure.add_trace(choice, row=1, col=1)
     figure.add_trace(agreement, row=2, col=1)
-    figure.update_yaxes(title_text="nats (lower is better)", exponentformat="none", row=1, col=1)
+    figure.update_yaxes(title_text="lower is better", exponentformat="none", row=1, col=1)
     figure.update_yaxes(title_text="agreement", range=[-0.05, 1.05], row=2, col=1)
     figure.update_xaxes(title_text="number of states, K", dtick=1, row=2, col=1)
     figure.update_layout(template=theme.LIGHT, height=440)
@@ -266,8 +266,7 @@ def _require_convergence(findings: Findings) -> None:
     measure = findings.convergence
     if measure is None:
         raise NotEnoughDataError(
-            "No outcome (loss, accuracy) was found beside the checkpoints, so it is not known "
-            "when runs converged."
+            "No outcome (loss, accuracy) is known, so it is not known when runs converged."
         )
     if measure.table.empty:
         raise NotEnoughDataError(

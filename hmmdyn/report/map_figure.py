@@ -20,8 +20,9 @@ _ROW_PIXELS = 98
 _NEAR_STATE = 0.17  # in states and lanes
 _N_OUTCOMES = 4  # outcomes named on a state
 
-_SYMBOLS = {"detour": "diamond", "fork": "square", "plain": "circle"}
-_RIMS = {"detour": theme.DETOUR, "fork": theme.MARK, "plain": "#ffffff"}
+# A detour flag that the plain comparison of runs contradicts is not painted as one.
+_SYMBOLS = {"detour": "diamond", "doubtful": "diamond", "fork": "square", "plain": "circle"}
+_RIMS = {"detour": theme.DETOUR, "doubtful": theme.MARK, "fork": theme.MARK, "plain": "#ffffff"}
 # How far Plotly's symbols reach from their centre, as a share of their size.
 _REACH = {"diamond": 0.65, "square": 0.5, "circle": 0.5}
 
@@ -73,7 +74,9 @@ class _Canvas:
         self.n_states = findings.parameters.n_states
         self.colours = theme.state_colours(self.n_states)
         self.forks = {fork.state: fork for fork in forks(findings)}
-        self.detours = set(findings.detours.loc[findings.detours["flag"], "state"])
+        flagged = findings.detours[findings.detours["flag"]]
+        self.detours = set(flagged.loc[~flagged["contradicted"], "state"])
+        self.doubtful = set(flagged.loc[flagged["contradicted"], "state"])
         first = findings.states.drop_duplicates(RUN_KEY)["state"].mode().iloc[0]
         self.lane = lanes(self.n_states, findings.transitions, int(first))
         share = findings.state_summary["share"].to_numpy()
@@ -86,9 +89,11 @@ class _Canvas:
         )
 
     def kind(self, state: int) -> str:
-        """``detour``, ``fork`` or ``plain``; a detour that is also a fork is a detour first."""
+        """``detour``, ``doubtful``, ``fork`` or ``plain``; the first of these that holds."""
         if state in self.detours:
             return "detour"
+        if state in self.doubtful:
+            return "doubtful"
         return "fork" if state in self.forks else "plain"
 
     def place(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -208,6 +213,8 @@ def _node_label(canvas: _Canvas, state: int) -> go.layout.Annotation:
     lines = []
     if state in canvas.detours:
         lines.append(f'<b><span style="color:{theme.DETOUR}">detour</span></b>')
+    if state in canvas.doubtful:
+        lines.append("flagged, doubtful")
     if state in canvas.forks:
         lines.append("<b>fork</b>")
     if summary["phase"]:

@@ -96,6 +96,7 @@ def render(findings: Findings) -> str:
         notices=[(title, [n for n in notices if n.kind == kind]) for kind, title in _KINDS.items()],
         attempts=_attempts_in_words(findings),
         command=_command(findings),
+        standardised_per_run=findings.standardisation == "run",
         themes=_script_json({"light": _plain(theme.LIGHT), "dark": _plain(theme.DARK)}),
         css=Markup(_asset("report.css")),
         policy=_policy(plotly_js, own_js),
@@ -219,14 +220,14 @@ def _attempts_in_words(findings: Findings) -> str:
 
 
 def _command(findings: Findings) -> str:
-    """Return the command line that gives this report again."""
-    parts = [f"hmmdyn analyze {shlex.quote(findings.source)}"]
-    for name, value in findings.options.items():
-        if value is None or value is False:
-            continue
-        for item in value if isinstance(value, list | tuple) else [value]:
-            parts.append(f"--{name}" if item is True else f"--{name} {shlex.quote(str(item))}")
-    return " \\\n    ".join(parts)
+    """Return the command line that gives this report again, a line per option."""
+    if not findings.command:
+        return f"# {words.name(findings.source)}: analyze(table, **options)"
+    line = ""
+    for word in findings.command:
+        breaks = word.startswith("--")
+        line += (" \\\n    " if breaks else " " if line else "") + shlex.quote(word)
+    return line
 
 
 def _policy(*scripts: str) -> str:

@@ -16,7 +16,9 @@ from scipy.stats import binomtest
 from hmmdyn.report import words
 from hmmdyn.report.facts import (
     CRITERIA,
+    Fork,
     checkpoints_before_convergence,
+    exits_of_group,
     forks,
     full_run_names,
     median_convergence,
@@ -69,13 +71,22 @@ def _data(findings: Findings) -> Iterator[Statement]:
     left_out = len(findings.metrics) - len(findings.features)
     yield Statement(
         "What was analysed",
-        f"{words.plural(len(per_run), 'run')}{groups}, {each} checkpoints each "
-        f"({len(table):,} in all), {findings.step_unit}s {steps}. "
-        f"{words.plural(len(findings.features), 'metric')} of the weights entered the model"
+        f"{words.plural(len(per_run), 'run')}{groups}, {each} checkpoints"
+        + (f" each ({len(table):,} in all)" if len(per_run) > 1 else "")
+        + f", {findings.step_unit}s {steps}. "
+        f"{words.plural(len(findings.features), 'metric')} entered the model"
         + (f"; {left_out} did not (see below)." if left_out else "."),
         "A run is one training trajectory; runs of a group differ only in their seed. A metric is "
         "a number computed from the weights of a checkpoint.",
     )
+    if findings.standardisation == "run" and len(per_run) > 1:
+        yield Statement(
+            "What was analysed",
+            "Every metric was standardised within its run, as in the paper: states say where in "
+            "its own course a run is. Runs at different levels can share a state, and runs that "
+            "start alike but end apart can be given different ones. Hold what follows against "
+            "--standardise pooled, which puts all runs on one scale.",
+        )
 
 
 def _states(findings: Findings) -> Iterator[Statement]:
@@ -94,9 +105,15 @@ def _states(findings: Findings) -> Iterator[Statement]:
         if len(selection.criteria) > 1
         else ""
     )
+    at_limit = n_states > 1 and n_states == selection.criteria["n_states"].max()
+    caveat = (
+        " That is the largest number tried: read it as a resolution, not as a count of phases."
+        if at_limit and len(selection.criteria) > 1
+        else ""
+    )
     yield Statement(
         "States",
-        f"{found}{how}. Of all checkpoints, {shares}.",
+        f"{found}{how}.{caveat} Of all checkpoints, {shares}.",
         "A state is a phase in which the metrics of the weights behave alike, found by a hidden "
         "Markov model without looking at loss or accuracy. States are numbered by when they occur.",
     )
@@ -115,9 +132,11 @@ def _ways(findings: Findings) -> Iterator[Statement]:
     if len(taken) == 1:
         text = f"All {n_runs} runs enter the states in the same order, {walk}."
     else:
+        n_tied = sum(n == n_common for n in taken.values())
         text = (
-            f"{n_common} of {n_runs} runs enter the states in the order {walk}; "
-            f"there are {len(taken)} different orders in all."
+            f"Runs enter the states in {len(taken)} different orders; "
+            + (f"{n_tied} of them are equally common, one being" if n_tied > 1 else "most often in")
+            + f" {walk} ({n_common} of {n_runs} runs)."
         )
     yield Statement("Where runs fork", text)
     for fork in forks(findings)[:_FORKS_NAMED]:
@@ -125,7 +144,7 @@ def _ways(findings: Findings) -> Iterator[Statement]:
         yield Statement(
             "Where runs fork",
             f"Runs fork after {state_name(findings, fork.state)}: of the {fork.n_runs} runs that "
-            f"go on from there to a state new to them, {ways}.",
+            f"go on from there to a state new to them, {ways}.{_by_group(findings, fork)}",
         )
     further = forks(findings)[_FORKS_NAMED:]
     if further:
@@ -137,9 +156,33 @@ def _ways(findings: Findings) -> Iterator[Statement]:
     elif not forks(findings):
         yield Statement(
             "Where runs fork",
-            "There is no fork, but the map is not a line either: some runs fall back to earlier "
-            "states, or a few take a way of their own.",
+            f"The map is not a line, though no state is a fork: {_why_no_line(findings)}.",
         )
+
+
+def _by_group(findings: Findings, fork: Fork) -> str:
+    """Say who takes which way, where a fork may be one between recipes rather than seeds."""
+    groups = findings.table["group"].unique()
+    if len(groups) == 1:
+        return ""
+    parts = []
+    for group in groups:
+        taken = {k: n for k, n in exits_of_group(findings, fork.state, group).items() if n}
+        ways = words.listing(f"{n} to state {k}" for k, n in taken.items())
+        parts.append(f"{words.name(group, 30)}: {ways or 'none goes on'}")
+    return f" By group: {'; '.join(parts)}."
+
+
+def _why_no_line(findings: Findings) -> str:
+    path = findings.states.drop_duplicates([*RUN_KEY, "state"])
+    starts = path.drop_duplicates(RUN_KEY)["state"].nunique()
+    edges = findings.transitions
+    reasons = []
+    if starts > 1:
+        reasons.append(f"runs start in {starts} different states")
+    if (edges["to_state"] < edges["from_state"]).any():
+        reasons.append("some transitions lead back to an earlier state")
+    return " and ".join(reasons) or "a few runs take a way of their own"
 
 
 def _convergence(findings: Findings) -> Iterator[Statement]:
@@ -148,8 +191,8 @@ def _convergence(findings: Findings) -> Iterator[Statement]:
     if measure is None or measure.table.empty:
         yield Statement(
             topic,
-            "No outcome (loss, accuracy) was found beside the checkpoints, so nothing can be said "
-            "about convergence. Name a file of outcomes with --outcomes FILE.",
+            "No outcome (loss, accuracy) is known, so nothing can be said about convergence. "
+            "Beside a folder of checkpoints --outcomes FILE adds one; in a table it is a column.",
         )
         return
     unit = findings.step_unit
@@ -168,8 +211,7 @@ def _convergence(findings: Findings) -> Iterator[Statement]:
         text += f", at {unit} {words.count(converged['step'].iloc[0])}"
     median = median_convergence(findings)
     if len(known) > 2 and not np.isnan(median):
-        middle = f"{unit} {words.count(median)}"
-        text += f"; the median over all runs, censored ones included, is {middle}"
+        text += f"; by {unit} {words.count(median)} half of all runs had"
     yield Statement(topic, f"{text}. {words.name(measure.how, 600)}")
     censored = known[known["status"] == "censored"]
     if len(censored):
@@ -207,14 +249,16 @@ def _slow_runs(findings: Findings) -> Iterator[Statement]:
     usual = counts[~slow].mean(axis=0)
     state = int((counts[slow].mean(axis=0) - usual).argmax())
     in_slow = counts[slow, state].mean()
-    if in_slow <= usual[state]:
-        return
+    extra = counts[slow].sum(axis=1).mean() - usual.sum()
+    if in_slow <= usual[state] or findings.table["group"].nunique() > 1:
+        return  # slow recipes are not slow seeds
     yield Statement(
         topic,
-        f"Before converging (or ending), the slowest {words.plural(int(slow.sum()), 'run')} spent "
-        f"most of the extra time in {state_name(findings, state)}: {words.number(in_slow, 3)} "
+        f"Before converging (or ending), the slowest {words.plural(int(slow.sum()), 'run')} stayed "
+        f"longer above all in {state_name(findings, state)}: {words.number(in_slow, 3)} "
         f"checkpoints on average, against {words.number(usual[state], 3)} in the other "
-        f"{(~slow).sum()} runs.",
+        f"{(~slow).sum()} runs. That is {words.number(in_slow - usual[state], 3)} of the "
+        f"{words.number(extra, 3)} checkpoints by which they were slower.",
     )
     full_names = full_run_names(findings)
     names = [full_names[run.group, run.run] for run in rows(runs)]
@@ -290,7 +334,7 @@ def _certainty(findings: Findings) -> Iterator[Statement]:
         f"{words.percent(1 - unsure)} of the checkpoints belong to their state with a "
         "probability of at least 0.9, given the model.",
     )
-    for fork in forks(findings)[:1]:
+    for fork in forks(findings)[: 1 if findings.table["group"].nunique() == 1 else 0]:
         n_fewest = min(fork.exits.values())
         low, high = binomtest(n_fewest, fork.n_runs).proportion_ci(method="wilson")
         yield Statement(

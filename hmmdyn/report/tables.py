@@ -31,7 +31,7 @@ def tables(findings: Findings) -> dict[str, Table]:
     """Return every table by name. One that does not apply to the findings has no rows."""
     measure, regression = findings.convergence, findings.regression
     means = pd.DataFrame(findings.parameters.means, columns=list(findings.features))
-    means.insert(0, "state", range(len(means)))
+    means.insert(0, "hidden_state" if "state" in means else "state", range(len(means)))
     made = (
         Table(
             "state_summary",
@@ -86,7 +86,8 @@ def tables(findings: Findings) -> dict[str, Table]:
         Table(
             "model_selection",
             "Number of states",
-            "Log-likelihood of the best valid restart; criteria in nats, lower is better; "
+            "Log-likelihood of the best valid restart; criteria (−2 log L and a penalty), lower is "
+            "better; "
             "agreement: mean adjusted Rand index between restarts.",
             findings.selection.criteria,
         ),
@@ -140,6 +141,7 @@ def to_json(findings: Findings) -> str:
         "format_version": 1,
         "source": findings.source,
         "options": dict(findings.options),
+        "command": findings.command,
         "versions": dict(findings.versions),
         "step_unit": findings.step_unit,
         "metrics": findings.metrics,

@@ -56,16 +56,18 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as whole per cent; ``<1 %`` where rounding would hide it."""
+    """Return a share as whole per cent; ``<1 %`` and ``>99 %`` where rounding would hide it."""
     if math.isnan(share):
         return MISSING
-    shown = "<1" if 0 < share < 0.01 else f"{100 * share:.0f}"
+    shown = "<1" if 0 < share < 0.01 else ">99" if 0.99 < share < 1 else f"{100 * share:.0f}"
     return f"{shown}\u00a0%"  # a space that does not break the line
 
 
 def fraction(value: float) -> str:
     """Return a number between 0 and 1 to three decimals, so that 0.9998 does not read as 1."""
-    return MISSING if math.isnan(value) else f"{value:.3f}"
+    if math.isnan(value):
+        return MISSING
+    return "0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
 
 
 def p_value(p: float) -> str:

@@ -32,7 +32,7 @@ def test_first_crossing_counts_and_the_threshold_itself_is_enough():
     result = measure(table(a=[0.1, 0.9, 0.5, 1.0], b=[0.1, 0.2, 0.3, 0.95]), threshold=0.9)
     assert result.table["step"].tolist() == [10, 30]
     assert result.table["converged"].all()
-    assert result.table["time"].tolist() == [0.5, 1.0]
+    assert result.table["time"].tolist() == [0.25, 0.75]
     assert result.direction == "above"
 
 
@@ -65,6 +65,20 @@ def test_checkpoints_without_evaluation_are_passed_over():
     assert measure(data, threshold=0.9, sustained=2).table["step"].tolist() == [20]
 
 
+def test_infinite_values_count_as_not_evaluated():
+    result = measure(table(a=[np.inf, 0.2, 0.95, 1.0], b=[0.1, 0.2, 0.3, -np.inf]))
+    assert np.isfinite(result.threshold)
+    assert any("infinite at 2 checkpoints" in n.message for n in result.notices)
+    late = measure(table(a=[0.1, 0.2, np.inf]), threshold=0.9)
+    assert not late.table["converged"].any()
+    assert late.table["step"].tolist() == [10]  # censored where it was last evaluated
+
+
+def test_a_threshold_met_from_the_start_is_said():
+    result = measure(table(a=[0.1, 0.95], b=[0.95, 0.96]), threshold=0.9)
+    assert any("1 of 2 runs meet" in n.message for n in result.notices)
+
+
 def test_a_run_without_the_outcome_is_left_out_and_named():
     result = measure(table(a=[0.1, 0.95], b=[NAN, NAN]), threshold=0.9)
     assert result.table["run"].tolist() == ["a"]
@@ -79,6 +93,10 @@ def test_nobody_converges_is_said():
 def test_automatic_threshold_is_nine_tenths_of_the_way():
     data = table(a=[0.5, 0.7, 1.0], b=[0.5, 0.4, 1.0])
     assert automatic_threshold(data, "eval_accuracy", "above") == pytest.approx(0.95)
+    narrow = table(a=[1234.4, 1231, 1230.2], b=[1234.4, 1232, 1230.2])
+    assert automatic_threshold(narrow, "eval_accuracy", "below") == pytest.approx(1230.62)
+    flat = table(a=[0.5, 0.5])
+    assert automatic_threshold(flat, "eval_accuracy", "above") == 0.5
     falling = data.assign(eval_accuracy=-data["eval_accuracy"])
     assert automatic_threshold(falling, "eval_accuracy", "below") == pytest.approx(-0.95)
     result = measure(data)
@@ -88,9 +106,18 @@ def test_automatic_threshold_is_nine_tenths_of_the_way():
 
 
 def test_held_out_accuracy_is_preferred():
-    assert choose_outcome(["train_loss", "eval_loss", "train_acc", "val_acc"]) == "val_acc"
-    assert choose_outcome(["train_accuracy", "test_loss"]) == "test_loss"
-    assert choose_outcome(["loss", "accuracy"]) == "accuracy"
+    data = table(a=[0.1, 0.2], b=[0.1, 0.2])
+    known = data["eval_accuracy"]
+
+    def chosen(*outcomes):
+        return choose_outcome(data.assign(**dict.fromkeys(outcomes, known)), outcomes)
+
+    assert chosen("train_loss", "eval_loss", "train_acc", "val_acc") == "val_acc"
+    assert chosen("train_accuracy", "test_loss") == "test_loss"
+    assert chosen("loss", "accuracy") == "accuracy"
+    # What is known in every run comes before what one run happens to have.
+    rare = data.assign(loss=known, val_acc=known.where(data["run"] == "a"))
+    assert choose_outcome(rare, ("loss", "val_acc")) == "loss"
 
 
 @pytest.mark.parametrize(

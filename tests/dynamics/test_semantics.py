@@ -6,7 +6,12 @@ import pytest
 from scipy.stats import f as f_distribution
 
 from hmmdyn.dynamics.convergence import measure_convergence
-from hmmdyn.dynamics.semantics import bag_of_states, detour_flags, regress_convergence
+from hmmdyn.dynamics.semantics import (
+    _share_before_convergence,
+    bag_of_states,
+    detour_flags,
+    regress_convergence,
+)
 from hmmdyn.errors import NotEnoughDataError
 
 
@@ -83,7 +88,7 @@ def test_published_r2_and_p_fit_these_degrees_of_freedom():
 def test_optional_slow_state_is_flagged_with_the_warning(world):
     data, bags, convergence = world
     regression = regress_convergence(bags, convergence, data)
-    flags = detour_flags(bags, convergence, regression, "step")
+    flags = detour_flags(bags, convergence, regression, data, "step")
     assert flags["flag"].tolist() == [False, True, False, False]
     assert flags.loc[1, "n_converged_without"] == 8
     assert "not optional" in flags.loc[0, "reason"]
@@ -91,7 +96,8 @@ def test_optional_slow_state_is_flagged_with_the_warning(world):
     expected = f"visit it converge at step {mean[1]:,.0f} on average, the others at {mean[0]:,.0f}."
     assert flags.loc[1, "reason"].endswith(expected)
     assert "high by construction" in regression.warning
-    assert "16 runs for 4 states are few" in regression.warning
+    assert "16 runs are few for 4 states" in regression.warning
+    assert "about 0.20" in regression.warning  # (4 - 1) / (16 - 1)
     assert "longer to enter any state" in regression.warning
 
 
@@ -99,10 +105,39 @@ def test_a_flag_that_the_plain_comparison_contradicts_says_so(world):
     data, bags, convergence = world
     regression = regress_convergence(bags, convergence, data)
     odd = convergence.table["seed"] % 2 == 1
-    faster = convergence.table.assign(step=convergence.table["step"].where(~odd, 1))
-    flags = detour_flags(bags, replace(convergence, table=faster), regression, "step")
+    slower = convergence.table.assign(step=convergence.table["step"] + 25 * ~odd)
+    flags = detour_flags(bags, replace(convergence, table=slower), regression, data, "step")
     assert flags.loc[1, "flag"]
+    assert flags["contradicted"].tolist() == [False, True, False, False]
     assert "speaks against a detour" in flags.loc[1, "reason"]
+
+
+def test_a_state_after_convergence_is_never_flagged():
+    """Optional, and visited by the slow runs only, but entered once they have converged."""
+    rng = np.random.default_rng(4)
+    paths, accuracies = [], []
+    for i in range(14):
+        n = int(rng.integers(5, 20))
+        late = 3 if i % 2 else 2
+        paths.append(np.r_[np.zeros(n), np.ones(6), np.full(40 - n - 6, late)].astype(int))
+        accuracies.append((np.arange(40) >= n + rng.integers(4, 7)) * 1.0)
+    data = runs_of(paths, accuracies)
+    convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
+    bags = bag_of_states(data, 4)
+    flags = detour_flags(
+        bags, convergence, regress_convergence(bags, convergence, data), data, "step"
+    )
+    assert flags["optional"].tolist() == [False, False, True, True]
+    assert not flags["flag"].any()
+    assert flags.loc[2, "reason"].endswith("it lies after convergence, which it cannot delay.")
+
+
+def test_a_fit_without_residual_is_refused():
+    paths = [np.repeat([0, 1], [n, 30 - n]) for n in (5, 9, 14, 20, 11)]
+    data = runs_of(paths, [p.astype(float) for p in paths])
+    convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
+    with pytest.raises(NotEnoughDataError, match="exactly"):
+        regress_convergence(bag_of_states(data, 2), convergence, data)
 
 
 def test_a_change_point_alone_gives_high_r2_and_the_warning_says_why():
@@ -110,7 +145,9 @@ def test_a_change_point_alone_gives_high_r2_and_the_warning_says_why():
     rng = np.random.default_rng(1)
     lengths = rng.integers(10, 90, size=40)
     paths = [np.repeat([0, 1], [n, 100 - n]) for n in lengths]
-    data = runs_of(paths, [p.astype(float) for p in paths])
+    lags = rng.integers(0, 2, size=40)
+    accuracies = [(np.arange(100) >= n + lag) * 1.0 for n, lag in zip(lengths, lags, strict=True)]
+    data = runs_of(paths, accuracies)
     convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
     regression = regress_convergence(bag_of_states(data, 2), convergence, data)
     assert regression.r_squared > 0.99
@@ -125,7 +162,7 @@ def test_noise_is_not_flagged_because_the_regression_is_not_significant():
     convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
     bags = bag_of_states(data, 3)
     regression = regress_convergence(bags, convergence, data)
-    flags = detour_flags(bags, convergence, regression, "step")
+    flags = detour_flags(bags, convergence, regression, data, "step")
     assert regression.p > 0.05
     assert not flags["flag"].any()
     assert flags["reason"].str.contains("not significant").any()
@@ -172,12 +209,19 @@ def test_censored_runs_are_counted_in_the_warning():
     convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
     regression = regress_convergence(bag_of_states(data, 4), convergence, data)
     assert regression.n_censored == 1
-    assert "1 runs never converged" in regression.warning
+    assert "1 run never converged" in regression.warning
 
 
 def test_without_a_regression_nothing_is_flagged(world):
-    _, bags, convergence = world
+    data, bags, convergence = world
     for known in (convergence, None):
-        flags = detour_flags(bags, known, None, "step")
+        flags = detour_flags(bags, known, None, data, "step")
         assert not flags["flag"].any()
         assert flags["reason"].str.contains("No regression").all()
+
+
+def test_the_checkpoint_of_convergence_itself_is_not_before_it():
+    data = runs_of([np.repeat([0, 1], 5)] * 3, [(np.arange(10) >= 5) * 1.0] * 3)
+    convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
+    share = _share_before_convergence(data, convergence)
+    assert share.to_dict() == {0: 1.0, 1: 0.0}

@@ -124,7 +124,7 @@ def test_no_change_makes_empty_tables_with_their_columns(decoded):
     assert edges.empty
     assert "convergence_se" in edges
     assert influences(still, parameters).empty
-    assert not is_forking(edges)
+    assert not is_forking(edges, 1)
 
 
 @pytest.mark.parametrize(
@@ -142,4 +142,11 @@ def test_no_change_makes_empty_tables_with_their_columns(decoded):
 )
 def test_a_map_forks_unless_it_is_a_line(pairs, forks):
     edges = pd.DataFrame(pairs, columns=["from_state", "to_state"])
-    assert is_forking(edges) is forks
+    assert is_forking(edges, len(edges.stack().unique())) is forks
+
+
+def test_a_state_that_no_run_leaves_or_enters_is_no_line():
+    edges = pd.DataFrame([(0, 1)], columns=["from_state", "to_state"])
+    assert is_forking(edges, 3)
+    assert is_forking(edges.iloc[:0], 2)
+    assert not is_forking(edges.iloc[:0], 1)

@@ -208,3 +208,31 @@ def test_starts_depend_on_their_seed_only():
         assert (kind == "kmeans") or not np.array_equal(a.means, c.means)
         np.testing.assert_allclose(a.transmat.sum(axis=1), 1)
         assert (a.transmat > 0).all()
+
+
+def test_probabilities_never_seen_stay_possible():
+    """Runs that only go forward: going back must stay improbable, not impossible."""
+    values = np.tile(np.repeat([0.0, 5.0], 20), 3)[:, None]
+    values = values + np.random.default_rng(24).normal(scale=0.1, size=values.shape)
+    lengths = np.array([40, 40, 40])
+    fitted = fit(values, lengths, start(values, lengths, 2, "diag", 0, "kmeans")).parameters
+    assert fitted.transmat.min() == pytest.approx(em.PROBABILITY_FLOOR)
+    assert fitted.startprob.min() == pytest.approx(em.PROBABILITY_FLOOR)
+
+
+def test_a_state_at_the_very_end_of_runs_keeps_a_transition_row():
+    values = np.tile(np.r_[np.zeros(19), 8.0], 2)[:, None]
+    values = values + np.random.default_rng(25).normal(scale=0.1, size=values.shape)
+    lengths = np.array([20, 20])
+    fitted = fit(values, lengths, start(values, lengths, 2, "diag", 0, "kmeans"))
+    assert fitted.valid, fitted.reason
+    np.testing.assert_allclose(fitted.parameters.transmat.sum(axis=1), 1)
+
+
+def test_a_falling_objective_is_the_reason():
+    values, _ = sample(sticky(2, 2, "diag", seed=26), [30], seed=27)
+    lengths = np.array([30])
+    model = em._Model(start(values, lengths, 2, "diag", 0, "kmeans"))
+    model.objective = [-10.0, -9.0, -9.5]
+    judged = em._judged(model, values, lengths, Lifted(values, "diag"), np.array([30]))
+    assert judged.reason == "the objective fell during EM"

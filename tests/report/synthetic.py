@@ -90,6 +90,7 @@ def make_findings(
         outcomes=OUTCOMES,
         features=features,
         step_unit="step",
+        standardisation="run",
         parameters=HMMParameters(
             startprob=np.eye(n_states)[0],
             transmat=transmat,
@@ -115,7 +116,8 @@ def make_findings(
             Notice("discovery", "odd", "run seed2", "Steps 300 and 400 hold the same weights."),
         ),
         source="runs/parity",
-        options={"max-states": 8, "covariance": "diag", "restarts": 10, "drop-metric": ["a", "b"]},
+        options={"max_states": 8, "drop_metrics": ("a", "b")},
+        command=("hmmdyn", "analyze", "my runs", "--max-states", "8", "--drop-metric", "l 1"),
         versions={"hmmdyn": "0.1.0", "numpy": "2.4.6"},
     )
 
@@ -143,6 +145,7 @@ def without_outcomes(findings: Findings) -> Findings:
                 "coefficient": np.nan,
                 "p": np.nan,
                 "flag": False,
+                "contradicted": False,
                 "reason": "No regression could be computed, so nothing is flagged.",
             }
         ),
@@ -309,6 +312,7 @@ def _detours(occupancy, convergence, regression, detour, n_states):
             "coefficient": fitted["coefficient"],
             "p": fitted["p"],
             "flag": flag,
+            "contradicted": False,
             "reason": "No regression could be computed, so nothing is flagged."
             if regression is None
             else np.where(flag, "Optional, and slowing.", "It is not optional."),

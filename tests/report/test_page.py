@@ -163,7 +163,7 @@ def test_figures_that_do_not_apply_leave_their_reason(bare):
     plots = [a["data-spec"] for a in page.all("div") if a.get("class") == "plot"]
     assert "convergence-spec" not in plots
     assert "outcome_curves-spec" not in plots
-    assert page.text.count("No outcome (loss, accuracy) was found beside the checkpoints") == 3
+    assert page.text.count("No outcome (loss, accuracy) is known") == 3
 
 
 def test_notices_are_grouped_by_kind(page):
@@ -184,14 +184,10 @@ def test_failed_attempts_are_counted_with_their_reasons(page):
 
 
 def test_the_command_line_gives_the_report_again(findings):
-    options = {"max-states": 8, "drop-metric": ["l 1", "l2"], "skip-bad": True, "outcome": None}
-    page = Page(render(replace(findings, options=options, source="my runs")))
-    text = " ".join(page.text.replace("\\", "").split())
-    assert (
-        "hmmdyn analyze 'my runs' --max-states 8 --drop-metric 'l 1' --drop-metric l2 --skip-bad"
-        in text
-    )
-    assert "--outcome " not in text
+    text = " ".join(Page(render(findings)).text.replace("\\", "").split())
+    assert "hmmdyn analyze 'my runs' --max-states 8 --drop-metric 'l 1'" in text
+    from_python = Page(render(replace(findings, command=(), source="a table")))
+    assert "# a table: analyze(table, **options)" in from_python.text
 
 
 def test_a_long_table_is_cut_and_says_where_the_rest_is(findings):
@@ -253,7 +249,8 @@ def test_json_holds_what_stands_outside_the_tables(findings):
     assert content["forks"] == [{"state": 1, "exits": {"3": 7, "2": 2}, "n_runs": 9}]
     assert content["paths"][0] == {"states": [0, 1, 3], "n_runs": 7}
     assert [s["text"] for s in content["statements"]] == [s.text for s in statements(findings)]
-    assert content["options"]["drop-metric"] == ["a", "b"]
+    assert content["options"]["drop_metrics"] == ["a", "b"]
+    assert content["command"][:3] == ["hmmdyn", "analyze", "my runs"]
 
 
 def test_json_writes_infinities_as_words(findings):

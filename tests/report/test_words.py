@@ -56,7 +56,7 @@ def test_numbers(value, shown):
 
 @pytest.mark.parametrize(
     ("share", "shown"),
-    [(0, "0"), (0.004, "<1"), (0.07, "7"), (0.996, "100"), (1, "100")],
+    [(0, "0"), (0.004, "<1"), (0.07, "7"), (0.996, ">99"), (1, "100")],
 )
 def test_percent(share, shown):
     assert words.percent(share) == f"{shown}\u00a0%"
@@ -69,7 +69,8 @@ def test_p_values_say_no_more_than_they_know():
 
 
 def test_a_fraction_close_to_one_does_not_read_as_one_without_decimals():
-    assert words.fraction(0.99981) == "1.000"
+    assert words.fraction(0.99981) == "0.999"
+    assert words.fraction(1.0) == "1.000"
     assert words.fraction(0.5) == "0.500"
 
 

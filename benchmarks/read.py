@@ -1,0 +1,132 @@
+"""Reading weights: hmmdyn beside ``torch.load(mmap=True, weights_only=True)``, as ratios.
+
+Both read every tensor once into memory of their own, in one process, in turns, on the same files:
+one large file and many small ones, as ``torch.save`` writes them. Peak memory is measured in fresh
+processes. Run from the repository: ``python benchmarks/read.py [--gigabytes 1] [--folder DIR]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hmmdyn import open_checkpoint
+
+ROUNDS = 5
+SMALL_FILES = 200
+
+
+def read_with_hmmdyn(path: Path) -> None:
+    with open_checkpoint(path) as checkpoint:
+        for tensor in checkpoint.values():
+            tensor.read()
+
+
+def read_with_torch(path: Path) -> None:
+    import torch
+
+    for tensor in torch.load(path, mmap=True, weights_only=True).values():
+        tensor.float() if tensor.dtype == torch.bfloat16 else tensor.clone()
+
+
+def write_large(path: Path, gigabytes: float) -> int:
+    """A file of square float32 matrices and one bfloat16 matrix; returns the largest's bytes."""
+    import torch
+
+    count = max(1, round(gigabytes * 1e9 / (4 * 2048**2)))
+    saved = {f"layers.{i}.weight": torch.randn(2048, 2048) for i in range(count)}
+    torch.save({**saved, "head.weight": torch.randn(4096, 2048).bfloat16()}, path)
+    return 4 * 4096 * 2048
+
+
+def write_small(folder: Path) -> list[Path]:
+    """Checkpoints of a small network: 12 tensors, about 0.4 MB."""
+    import torch
+
+    layers = [layer for _ in range(6) for layer in (torch.nn.Linear(128, 128), torch.nn.ReLU())]
+    state = torch.nn.Sequential(*layers).state_dict()
+    paths = [folder / f"step_{i}.pt" for i in range(SMALL_FILES)]
+    for path in paths:
+        torch.save(state, path)
+    return paths
+
+
+def forget(paths: list[Path]) -> None:
+    """Ask the system to drop the files from its cache, so that they are read from disk."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+
+
+def seconds(read: Callable[[Path], None], paths: list[Path], cold: bool) -> float:
+    if cold:
+        forget(paths)
+    start = time.perf_counter()
+    for path in paths:
+        read(path)
+    return time.perf_counter() - start
+
+
+def compare(title: str, paths: list[Path], cold: bool) -> None:
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        ours.append(seconds(read_with_hmmdyn, paths, cold))
+        theirs.append(seconds(read_with_torch, paths, cold))
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    print(
+        f"{title:32} {statistics.median(ours):7.3f} s  {statistics.median(theirs):7.3f} s  "
+        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    )
+
+
+def peak_megabytes(code: str) -> float:
+    """Peak memory of a fresh process that runs this."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--peak", code], capture_output=True, check=True
+    )
+    return float(done.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gigabytes", type=float, default=1.0)
+    parser.add_argument("--folder", type=Path, help="where to write the files (default: temporary)")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peak is not None:
+        if options.peak:
+            read_with_hmmdyn(Path(options.peak))
+        else:
+            import hmmdyn.checkpoints.read  # noqa: F401 - what reading nothing takes
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        large = folder / "large.pt"
+        largest = write_large(large, options.gigabytes)
+        small = write_small(folder)
+        print(f"{'':32}    hmmdyn     torch  hmmdyn / torch, median of {ROUNDS} rounds")
+        size = large.stat().st_size / 1e9
+        compare(f"one file of {size:.2f} GB, warm", [large], cold=False)
+        compare(f"one file of {size:.2f} GB, cold", [large], cold=True)
+        compare(f"{SMALL_FILES} small files, warm", small, cold=False)
+        compare(f"{SMALL_FILES} small files, cold", small, cold=True)
+        idle, peak = peak_megabytes(""), peak_megabytes(str(large))
+        print(
+            f"peak memory of hmmdyn: {peak - idle:.0f} MB above the {idle:.0f} MB of its imports "
+            f"(largest tensor {largest / 2**20:.0f} MB)"
+        )
+
+
+if __name__ == "__main__":
+    main()
