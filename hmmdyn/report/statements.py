@@ -257,8 +257,7 @@ def _slow_runs(findings: Findings) -> Iterator[Statement]:
         f"Before converging (or ending), the slowest {words.plural(int(slow.sum()), 'run')} stayed "
         f"longer above all in {state_name(findings, state)}: {words.number(in_slow, 3)} "
         f"checkpoints on average, against {words.number(usual[state], 3)} in the other "
-        f"{(~slow).sum()} runs. That is {words.number(in_slow - usual[state], 3)} of the "
-        f"{words.number(extra, 3)} checkpoints by which they were slower.",
+        f"{(~slow).sum()} runs. In all they took {words.number(extra, 3)} checkpoints longer.",
     )
     full_names = full_run_names(findings)
     names = [full_names[run.group, run.run] for run in rows(runs)]
