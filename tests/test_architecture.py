@@ -35,7 +35,7 @@ ALLOWED = {
 HOMES = {
     "plotly": ("report/",),
     "hmmlearn": ("hmm/gaussian.py",),
-    "torch": ("checkpoints/torch_file.py", "tasks/"),
+    "torch": ("tasks/",),
     "typer": ("cli.py",),
     "rich": ("cli.py",),
     "jinja2": ("report/",),

@@ -6,12 +6,10 @@ paths claim against each other, and refuses whatever is not certain. No checkpoi
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,82 +17,35 @@ from typing import NamedTuple
 import pandas as pd
 
 from hmmdyn.checkpoints import layouts
+from hmmdyn.checkpoints.candidates import (
+    FILE_FORMATS,
+    Candidate,
+    beside_the_model,
+    find_candidates,
+)
 from hmmdyn.checkpoints.layouts import Layout, Reading
+from hmmdyn.checkpoints.schedules import by_run, odd_schedules
+from hmmdyn.checkpoints.walking import walk
 from hmmdyn.errors import DuplicateCheckpointError, LayoutError, NoCheckpointsError
 from hmmdyn.names import natural_key, printable, runs_named, some
 from hmmdyn.results import CheckpointFile, CheckpointIndex, Notice
 
 _STAGE = "discovery"
 
-_FORMATS = {
-    ".safetensors": "safetensors",
-    ".npz": "npz",
-    ".pt": "pytorch",
-    ".pth": "pytorch",
-    ".pth.tar": "pytorch",
-    ".bin": "pytorch",
-    ".ckpt": "pytorch",
-}
-_CHECKPOINT = re.compile(
-    rf"(?P<stem>.+?)(?P<suffix>{'|'.join(re.escape(s) for s in _FORMATS)})", re.IGNORECASE
-)
-# Files of one checkpoint in several, as Hugging Face writes them.
-_SHARD = re.compile(
-    r"(?P<stem>.+)-[0-9]{5,}-of-[0-9]{5,}(?P<suffix>\.(?:safetensors|bin))"
-    r"|(?P<index_stem>.+)(?P<index_suffix>\.(?:safetensors|bin))\.index(?:\.[^.]+)?\.json"
-)
-# Of one checkpoint saved in several formats, the first of these is read.
-_FORMAT_PREFERENCE = (
-    "safetensors",
-    "safetensors (sharded)",
-    "npz",
-    "pytorch",
-    "pytorch (sharded)",
-)
-_WHOLE_FOLDER_STEMS = frozenset({"model", "pytorch_model"})
-_SKIPPED_FOLDERS = frozenset({"__pycache__", "hmmdyn-report"})
-
 # Why a path may be left out, when there are checkpoints enough beside it.
 _HARMLESS = (layouts.NO_STEP, layouts.ONLY_ALIAS, layouts.TEMPORARY)
 
+# Why one of several files of a checkpoint is left out.
+_ALIAS = "an alias of a checkpoint that is there."
+_PART = "parts of a checkpoint that is there as a whole."
+_SECOND_FORMAT = "the same checkpoint is there in a format that is preferred."
+
+_EXAMPLE = "{group}/seed{seed}/step_{step}.pt"
 _REMEDY = (
     "Say how the paths are to be read, for example\n"
-    '  --layout "{group}/seed{seed}/step_{step}.pt"\n'
+    f'  --layout "{_EXAMPLE}"\n'
     "where {group}, {run}, {seed}, {step} and {epoch} stand for what they name and * for anything."
 )
-
-
-class Folder(NamedTuple):
-    """A folder met on the walk: its names from the root down, and all it holds but folders."""
-
-    parts: tuple[str, ...]
-    files: list[os.DirEntry[str]]
-
-
-class Candidate(NamedTuple):
-    """A file, or a folder of shards (``file`` is empty), that may be a checkpoint."""
-
-    folder: tuple[str, ...]
-    file: str
-    stem: str
-    format: str
-    size: int
-    mtime_ns: int
-
-    @property
-    def path(self) -> str:
-        """Path relative to the root."""
-        return "/".join((*self.folder, self.file) if self.file else self.folder)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The names that may say which checkpoint this is."""
-        return (*self.folder, self.stem) if self.file else self.folder
-
-    @property
-    def fills_folder(self) -> bool:
-        """Whether its name says that the folder is the checkpoint (``model.safetensors``)."""
-        return not self.file or self.stem in _WHOLE_FOLDER_STEMS
 
 
 class Claim(NamedTuple):
@@ -125,7 +76,8 @@ def discover(root: Path, layout: str | None = None) -> CheckpointIndex:
     NoCheckpointsError
         The folder is missing, unreadable, empty, or holds no checkpoints.
     LayoutError
-        Paths that cannot be understood for certain, or a layout that fits none of them.
+        Paths that cannot be understood for certain, a layout that fits none of them, or checkpoints
+        spread over one file per rank.
     DuplicateCheckpointError
         Two files claim the same group, run and step.
     UsageError
@@ -135,9 +87,7 @@ def discover(root: Path, layout: str | None = None) -> CheckpointIndex:
     rule = None if layout is None else Layout(layout)
     name = _check_folder(root)
     unreadable: dict[str, str] = {}
-    candidates = []
-    for folder in walk(root, unreadable):
-        candidates += _candidates_in(folder, unreadable)
+    candidates = find_candidates(root, unreadable)
     if not candidates:
         raise NoCheckpointsError(_nothing_found(root, unreadable))
     notices = [
@@ -152,7 +102,10 @@ def discover(root: Path, layout: str | None = None) -> CheckpointIndex:
     settled = _settle(claims, unit, notices)
     _check_runs(root, settled.values())
     checkpoints = _sorted_files(root, settled)
-    notices += _oddities(checkpoints, unit)
+    notices += [
+        Notice(_STAGE, "odd", f"group {finding.group}", finding.message)
+        for finding in odd_schedules(checkpoints, unit)
+    ]
     return CheckpointIndex(root, checkpoints, unit, tuple(notices))
 
 
@@ -196,95 +149,12 @@ def summarise(index: CheckpointIndex) -> pd.DataFrame:
             "format": ", ".join(sorted({file.format for file in files})),
             "size": sum(file.size for file in files),
         }
-        for (group, run), files in _by_run(index.checkpoints).items()
+        for (group, run), files in by_run(index.checkpoints).items()
     ]
     return pd.DataFrame(rows).astype({"seed": "Int64"})
 
 
-# ------------------------------------------------------------------------------------- walking
-
-
-def walk(root: Path, unreadable: dict[str, str]) -> Iterator[Folder]:
-    """Walk the folders under a root, each real folder once, in a fixed order.
-
-    Links to folders come last, so that a folder is met under its own name first; links that lead
-    back, or up to a folder that holds the root, end there. Hidden names, caches and hmmdyn's own
-    reports are skipped.
-
-    Parameters
-    ----------
-    root : Path
-        An existing folder.
-    unreadable : dict
-        Filled with the relative path of each folder or link that is not read, and the reason.
-    """
-    visited: set[tuple[int, int]] = set()
-    for ancestor in root.resolve().parents:
-        with suppress(OSError):
-            visited.add(_identity(str(ancestor)))
-    folders: list[tuple[str, ...]] = [()]
-    links: list[tuple[str, ...]] = []
-    while folders or links:
-        parts = folders.pop() if folders else links.pop(0)
-        path = os.path.join(root, *parts)  # noqa: PTH118 - text is twice as fast as Path here
-        try:
-            identity = _identity(path)
-            if identity in visited:
-                unreadable["/".join(parts)] = "a link to a folder read under another name"
-                continue
-            visited.add(identity)
-            with os.scandir(path) as scan:
-                entries = sorted(scan, key=lambda entry: entry.name)
-        except OSError as error:
-            unreadable["/".join(parts)] = f"the folder cannot be read ({error.strerror})"
-            continue
-        files = []
-        subfolders = []
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name in _SKIPPED_FOLDERS:
-                continue
-            kind = _kind(entry)
-            if kind == "file":
-                files.append(entry)
-            elif kind == "folder":
-                subfolders.append((*parts, entry.name))
-            elif kind == "link to a folder":
-                links.append((*parts, entry.name))
-            else:
-                unreadable["/".join((*parts, entry.name))] = kind
-        folders += reversed(subfolders)
-        yield Folder(parts, files)
-
-
-def regular_file(
-    entry: os.DirEntry[str], parts: Sequence[str], unreadable: dict[str, str]
-) -> os.stat_result | None:
-    """Return the status of a regular file; None, with the reason noted, for anything else."""
-    try:
-        status = entry.stat()
-    except OSError as error:
-        reason = f"it cannot be read ({error.strerror})"
-    else:
-        if stat.S_ISREG(status.st_mode):
-            return status
-        reason = "it is not a regular file"
-    unreadable["/".join((*parts, entry.name))] = reason
-    return None
-
-
-def _identity(path: str) -> tuple[int, int]:
-    status = os.stat(path)  # noqa: PTH116 - as above
-    return status.st_dev, status.st_ino
-
-
-def _kind(entry: os.DirEntry[str]) -> str:
-    if not entry.is_symlink():
-        return "folder" if entry.is_dir() else "file"
-    try:
-        mode = entry.stat().st_mode
-    except OSError:
-        return "a link that leads nowhere"
-    return "link to a folder" if stat.S_ISDIR(mode) else "file"
+# ------------------------------------------------------------------------------------ nothing found
 
 
 def _check_folder(root: Path) -> str:
@@ -318,59 +188,12 @@ def _nothing_found(root: Path, unreadable: Mapping[str, str]) -> str:
         kinds = some(f"{suffix or 'no suffix'} ({number})" for suffix, number in by_number)
         message = (
             f"{shown} holds no checkpoints. Files found, by suffix: {kinds}. Checkpoints are "
-            f"{', '.join(_FORMATS)} files; optimizer, scheduler and random-number state is not one."
+            f"{', '.join(FILE_FORMATS)} files, and folders of Orbax and torch.distributed; "
+            "optimizer, scheduler and random-number state is not one."
         )
     if unreadable:
         message += " Not read: " + some(f"{path} ({why})" for path, why in unreadable.items()) + "."
     return message
-
-
-def _candidates_in(folder: Folder, unreadable: dict[str, str]) -> list[Candidate]:
-    """Return what may be a checkpoint among the files of one folder, shards put together."""
-    whole: list[tuple[os.DirEntry[str], str, str]] = []
-    shards: dict[str, dict[str, list[os.DirEntry[str]]]] = {}
-    for entry in folder.files:
-        shard = _SHARD.fullmatch(entry.name)
-        if shard:
-            stem = shard["stem"] or shard["index_stem"]
-            suffix = shard["suffix"] or shard["index_suffix"]
-            shards.setdefault(suffix, {}).setdefault(stem, []).append(entry)
-            continue
-        match = _CHECKPOINT.fullmatch(entry.name)
-        if match and not layouts.is_companion(match["stem"]):
-            whole.append((entry, match["stem"], _FORMATS[match["suffix"].lower()]))
-    found = []
-    for suffix, sets in shards.items():
-        if len(sets) == 1:
-            (entries,) = sets.values()
-            sharded = f"{_FORMATS[suffix]} (sharded)"
-            found.append(_candidate(folder, "", "", sharded, entries, unreadable))
-        else:  # several checkpoints share the folder: no one of them is the folder
-            whole += [
-                (entry, stem, _FORMATS[suffix])
-                for stem, entries in sets.items()
-                for entry in entries
-                if entry.name.endswith(suffix)
-            ]
-    for entry, stem, name in whole:
-        found.append(_candidate(folder, entry.name, stem, name, [entry], unreadable))
-    return [candidate for candidate in found if candidate is not None]
-
-
-def _candidate(
-    folder: Folder,
-    file: str,
-    stem: str,
-    format_name: str,
-    entries: Iterable[os.DirEntry[str]],
-    unreadable: dict[str, str],
-) -> Candidate | None:
-    status = [regular_file(entry, folder.parts, unreadable) for entry in entries]
-    known = [s for s in status if s is not None]
-    if not known:
-        return None
-    size, mtime = sum(s.st_size for s in known), max(s.st_mtime_ns for s in known)
-    return Candidate(folder.parts, file, stem, format_name, size, mtime)
 
 
 # --------------------------------------------------------------------------------------- claims
@@ -380,10 +203,19 @@ def _read_names(
     root: Path, name: str, candidates: Iterable[Candidate], notices: list[Notice]
 ) -> list[Claim]:
     """Understand every path by its names, or say which cannot be."""
-    claims = [Claim(file, layouts.read_path(file.parts, name)) for file in candidates]
+    candidates = list(candidates)
+    beside = beside_the_model(candidates)
+    if beside:
+        reason = "beside the model, in the folder of a checkpoint."
+        notices.append(_paths_left_out([file.path for file in beside], reason))
+    claims = [
+        Claim(file, layouts.read_path(file.parts, name, file.format))
+        for file in candidates
+        if file not in beside
+    ]
     if _started_twice(claims):
         claims = [
-            Claim(file, layouts.read_path(file.parts, name, keep_occasions=True))
+            Claim(file, layouts.read_path(file.parts, name, file.format, keep_occasions=True))
             for file, _ in claims
         ]
     twice = _started_twice(claims)
@@ -434,8 +266,11 @@ def _read_by_rule(
     """Understand paths by the user's layout: that of the file, or of the folder it is in."""
     claims = []
     others = []
+    beside = beside_the_model(candidates)
     for file in candidates:
-        reading = rule.read(file.path, name) or rule.read("/".join(file.folder), name)
+        reading = rule.read(file.path, name)
+        if reading is None and file not in beside:
+            reading = rule.read("/".join(file.folder), name)
         if reading is None:
             others.append(file.path)
         else:
@@ -457,10 +292,45 @@ def _not_understood(root: Path, claims: Sequence[Claim], n_found: int) -> str:
         f"  {printable(claim.file.path)}: {claim.reading.problem}" for claim in claims[:5]
     )
     more = "\n  …" if len(claims) > 5 else ""
+    overwritten = ""
+    if len({claim.file.folder for claim in claims}) == n_found and all(
+        claim.reading.problem == layouts.NO_STEP for claim in claims
+    ):
+        overwritten = (
+            "There is one file per folder: if training overwrites it, only the last state is left, "
+            "and a training map needs\nmany. Save each under a name of its own, such as "
+            "ckpt_{step}.pt.\n"
+        )
+    remedy = _REMEDY.replace(_EXAMPLE, _suggested_layout(claims[0].file.path) or _EXAMPLE)
     return (
         f"{len(claims)} of the {n_found} checkpoint files under {printable(str(root))} do not say "
-        f"for certain which run and step they are:\n{lines}{more}\n{_REMEDY}"
+        f"for certain which run and step they are:\n{lines}{more}\n{overwritten}{remedy}"
     )
+
+
+def _suggested_layout(path: str) -> str | None:
+    """Guess what may be meant: the last number is the step, the folders above run and group.
+
+    ``a/seed3/model_0009999.pth`` gives ``{group}/seed{seed}/model_{step}.pth``; None where there is
+    no number, or nothing that is sure to fit.
+    """
+    fields = ["{group}", "{run}", "{step}"]
+    names = []
+    for name in reversed(path.split("/")):
+        stem, dot, suffix = name.partition(".")
+        numbered = re.fullmatch(r"(.*?)[0-9]+([^0-9]*)", stem)
+        if layouts.parse(name).has("seed") and "{run}" in fields:
+            fields.remove("{run}")
+            name = re.sub(r"(seed[-_= ]?)[0-9]+", r"\1{seed}", name, flags=re.IGNORECASE)
+        elif numbered and "{step}" in fields:
+            fields.remove("{step}")
+            name = f"{numbered[1]}{{step}}{numbered[2]}{dot}{suffix}"
+        elif "{step}" not in fields and fields and not layouts.is_neutral(name):
+            name = fields.pop()
+        names.append(name)
+    pattern = "/".join(reversed(names))
+    fits = "{step}" not in fields and not set(path) & set("{}*") and Layout(pattern).read(path, "")
+    return pattern if fits else None
 
 
 def _step_unit(root: Path, claims: Sequence[Claim]) -> str:
@@ -489,42 +359,79 @@ def _settle(
     ------
     DuplicateCheckpointError
         Two other files claim the same group, run and step.
+    LayoutError
+        There are only parts of a checkpoint.
     """
     rivals: dict[tuple[str, str, int], list[Claim]] = defaultdict(list)
-    aliases = []
+    left_out: dict[str, list[str]] = defaultdict(list)
     for claim in claims:
         time = _time(claim, unit)
         if time is None:
-            aliases.append(claim.file.path)
+            left_out[_ALIAS].append(claim.file.path)
         else:
             rivals[(*_run_key(claim), time)].append(claim)
     settled = {}
-    second_formats = []
-    duplicates = []
+    duplicates: list[str] = []
+    only_parts: list[str] = []
     for (group, run, time), claimants in rivals.items():
-        firm = [claim for claim in claimants if not claim.reading.alias] or claimants
-        aliases += [claim.file.path for claim in claimants if claim not in firm]
-        if len(firm) > 1 and _one_folder_in_two_formats(firm):
-            firm.sort(key=lambda claim: _FORMAT_PREFERENCE.index(claim.file.format))
-            second_formats += [claim.file.path for claim in firm[1:]]
-            firm = firm[:1]
-        if len(firm) > 1:
-            paths = " and ".join(printable(claim.file.path) for claim in firm)
-            duplicates.append(f"  {unit} {time} of run {run}, group {group}: {paths}")
-        settled[group, run, time] = firm[0]
+        firm = _without_those_that_give_way(claimants, left_out)
+        if len(firm) == 1:
+            settled[group, run, time] = firm[0]
+            continue
+        paths = " and ".join(printable(claim.file.path) for claim in firm or claimants)
+        (duplicates if firm else only_parts).append(
+            f"  {unit} {time} of run {run}, group {group}: {paths}"
+        )
+    if only_parts:
+        raise LayoutError(_spread_over_ranks(only_parts))
     if duplicates:
-        more = f"\n  … ({len(duplicates)} in all)" if len(duplicates) > 5 else ""
-        listed = "\n".join(duplicates[:5])
         raise DuplicateCheckpointError(
-            f"more than one file claims to be the same checkpoint:\n{listed}{more}\n"
+            f"more than one file claims to be the same checkpoint:\n{_listed(duplicates)}\n"
             f"Remove or move one of each, or tell them apart. {_REMEDY}"
         )
-    if aliases:
-        notices.append(_paths_left_out(aliases, "an alias of a checkpoint that is there."))
-    if second_formats:
-        reason = "the same checkpoint is there in a format that is preferred."
-        notices.append(_paths_left_out(second_formats, reason))
+    notices += [_paths_left_out(paths, reason) for reason, paths in left_out.items() if paths]
     return settled
+
+
+def _without_those_that_give_way(
+    claimants: Sequence[Claim], left_out: dict[str, list[str]]
+) -> list[Claim]:
+    """Leave out what repeats another claimant of one checkpoint; parts alone give way to nothing.
+
+    Parameters
+    ----------
+    claimants : sequence of Claim
+    left_out : dict
+        Reason -> paths, added to.
+    """
+    firm = [claim for claim in claimants if not claim.reading.alias] or list(claimants)
+    left_out[_ALIAS] += [claim.file.path for claim in claimants if claim not in firm]
+    parts = [claim for claim in firm if claim.reading.is_part]
+    if len(parts) > 1 or any(claim.reading.is_slice for claim in parts):
+        firm = [claim for claim in firm if claim not in parts]
+        left_out[_PART] += [claim.file.path for claim in parts]
+    if len(firm) > 1 and _one_folder_in_two_formats(firm):
+        firm.sort(key=lambda claim: claim.file.preference)
+        left_out[_SECOND_FORMAT] += [claim.file.path for claim in firm[1:]]
+        firm = firm[:1]
+    return firm
+
+
+def _listed(checkpoints: Sequence[str]) -> str:
+    more = f"\n  … ({len(checkpoints)} in all)" if len(checkpoints) > 5 else ""
+    return "\n".join(checkpoints[:5]) + more
+
+
+def _spread_over_ranks(checkpoints: Sequence[str]) -> str:
+    return (
+        "these checkpoints are spread over several files, as training on several devices writes "
+        f"them, and hmmdyn does not put such files together:\n"
+        f"{_listed(checkpoints)}\n"
+        "Merge each into one file with the tool of the library that wrote it (DeepSpeed: "
+        "zero_to_fp32.py; Megatron: its checkpoint converter).\n"
+        "If they are copies of the whole model instead, choose one of them, for example\n"
+        '  --layout "{run}/step_{step}/rank0.pt"'
+    )
 
 
 def _one_folder_in_two_formats(claims: Sequence[Claim]) -> bool:
@@ -541,10 +448,9 @@ def _check_runs(root: Path, claims: Iterable[Claim]) -> None:
     first: dict[tuple[str, str], Claim] = {}
     for claim in claims:
         other = first.setdefault(_run_key(claim), claim)
-        if (claim.reading.decoration, claim.reading.seed) != (
-            other.reading.decoration,
-            other.reading.seed,
-        ):
+        alias = claim.reading.alias or other.reading.alias  # its name says more: best_acc_epoch_3
+        alike = alias or claim.reading.decoration == other.reading.decoration
+        if not alike or claim.reading.seed != other.reading.seed:
             raise LayoutError(
                 f"{printable(other.file.path)} and {printable(claim.file.path)} under "
                 f"{printable(str(root))} would both be run {claim.reading.run} of group "
@@ -592,53 +498,3 @@ def _paths_left_out(paths: Sequence[str], reason: str) -> Notice:
     number = "1 path" if len(paths) == 1 else f"{len(paths)} paths"
     message = f"{number} left out ({some(sorted(paths, key=natural_key))}): {reason}"
     return Notice(_STAGE, "left out", "paths", message)
-
-
-# ------------------------------------------------------------------------------------- oddities
-
-
-def _by_run(
-    checkpoints: Iterable[CheckpointFile],
-) -> dict[tuple[str, str], list[CheckpointFile]]:
-    runs: dict[tuple[str, str], list[CheckpointFile]] = {}
-    for file in checkpoints:
-        runs.setdefault((file.group, file.run), []).append(file)
-    return runs
-
-
-def _oddities(checkpoints: Iterable[CheckpointFile], unit: str) -> Iterator[Notice]:
-    """Say which runs are short, end early, or miss steps that most of their group have."""
-    groups: dict[str, dict[str, list[int]]] = {}
-    for (group, run), files in _by_run(checkpoints).items():
-        groups.setdefault(group, {})[run] = [file.step for file in files]
-    for group, runs in groups.items():
-        single = [run for run, steps in runs.items() if len(steps) == 1]
-        if single:
-            yield _odd(
-                group, f"Runs with a single checkpoint, which show no change: {some(single)}."
-            )
-        end = max(steps[-1] for steps in runs.values())
-        early = [f"{run} at {steps[-1]}" for run, steps in runs.items() if steps[-1] < end]
-        if early:
-            yield _odd(group, f"Runs that end before {unit} {end}: {some(early)}.")
-        gaps = [f"{run} ({some(map(str, g), 3)})" for run, g in _gaps(runs).items()]
-        if gaps:
-            yield _odd(
-                group, f"Runs that miss {unit}s most others of the group have: {some(gaps)}."
-            )
-
-
-def _gaps(runs: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
-    """Return, per run, the steps before its end that most of the other runs have and it has not."""
-    runs_with = Counter(step for steps in runs.values() for step in steps)
-    common = sorted(step for step, n in runs_with.items() if n > (len(runs) - 1) / 2)
-    missing = {
-        run: [step for step in common if step < steps[-1] and step not in own]
-        for run, steps in runs.items()
-        for own in [set(steps)]
-    }
-    return {run: steps for run, steps in missing.items() if steps}
-
-
-def _odd(group: str, message: str) -> Notice:
-    return Notice(_STAGE, "odd", f"group {group}", message)

@@ -3,7 +3,8 @@
 A path is cut into names (its folders and the stem of its file), a name into tokens by the one table
 ``ROLES``, and the tokens are given meaning by where they stand:
 
-- the deepest name with a step or epoch tells the *time* of the checkpoint;
+- the deepest name with a step or epoch tells the *time* of the checkpoint, together with the names
+  right above it that are nothing but times (``epoch_4/step_200``);
 - a seed names the run, and the text around it the group; without a seed the deepest folder above
   the time names the run and the folders above that the group;
 - names that hold checkpoints everywhere (``checkpoints``, ``lightning_logs``, …) say nothing.
@@ -34,13 +35,16 @@ _UNIX_TIME = r"1[5-9][0-9]{8}(?<!000)(?![0-9])"
 _CLOCK = r"(?:[01][0-9]|2[0-3])[-_:.]?[0-5][0-9](?:[-_:.]?[0-5][0-9])?(?![0-9])"
 
 _NUMBER = r"(?:[1-9][0-9]{0,2}(?:_[0-9]{3})+|[0-9]+\.[0-9]+(?=[kKmM])|[0-9]+)[kKmM]?"
-_TIME = rf"(?!{_DATE}|{_UNIX_TIME}){_NUMBER}"
+_NO_DATE = rf"(?!{_DATE}|{_UNIX_TIME})"
+_TIME = _NO_DATE + _NUMBER
 _WORD = r"(?<![a-z])"  # a word starts here
 _ALONE = r"(?<![a-z0-9])"  # a word or number starts here
 _END = r"(?![a-z0-9]|\.[0-9])"  # a word or number ends here
 # ``max_step1000`` and the like belong to the recipe.
 _OF_RUN = _WORD + "".join(rf"(?<!{word}[-_])" for word in ("max", "total", "num", "warmup", "lr"))
 _GAP = r"[-_= ]?"
+_QUANTITY = rf"{_GAP}[0-9]+(?:\.[0-9]+)?"
+_RANK = r"rank[-_]?[0-9]+(?:_[0-9]+)*"
 
 ROLES = {
     "date": rf"{_ALONE}(?:{_DATE}(?:[-_ t]{{1,2}}{_CLOCK})?|{_UNIX_TIME}"
@@ -48,13 +52,22 @@ ROLES = {
     "version": rf"{_ALONE}version[-_]?[0-9]+{_END}",
     "copy": rf"{_ALONE}v[0-9]+$",  # Lightning's -v1: the name was taken
     "outcome": rf"{_WORD}(?:[a-z]+[-_]){{0,2}}(?:loss|acc|accuracy|error|ppl|perplexity|f1|score"
-    rf"|reward|auc|bleu)[-_= ]?[0-9]+(?:\.[0-9]+)?{_END}",
+    rf"|reward|auc|bleu){_QUANTITY}{_END}",
+    "amount": rf"{_WORD}consumed[-_]samples{_QUANTITY}{_END}",  # NeMo's; it goes with the step
+    # A file of a checkpoint that is spread over several: by layers, or over the ranks of devices.
+    "slice": rf"{_WORD}zero_pp_{_RANK}(?:_mp_{_RANK})?(?=_model_states)"
+    r"|layer_[0-9]+-model_[0-9]+(?=-model_states)",
+    "part": rf"{_WORD}(?:mp|tp|pp|dp|ep|cp|fsdp|world_size_[0-9]+)_{_RANK}{_END}",
+    # Only at the end of a name: a rank may also be one of the recipe (LoRA's).
+    "rank": rf"{_WORD}(?:{_RANK}|shard[-_]?[0-9]+)$|(?<=consolidated\.)[0-9]{{2}}$",
     "seed": rf"{_WORD}(?:(?:rng|random)[-_]?)?seed{_GAP}[0-9]+{_END}",
-    "step": rf"{_OF_RUN}(?:global[-_]?)?(?:step|iteration|iter){_GAP}{_TIME}{_END}"
-    rf"|{_ALONE}{_TIME}[-_ ]?(?:steps|iterations|iters){_END}",
+    "step": rf"{_OF_RUN}(?:global[-_]?)?(?:step|iteration|iter){_GAP}{_TIME}"
+    rf"(?:-tokens[0-9]+[kmbt])?{_END}"  # OLMo's step1000-tokens5B
+    rf"|{_ALONE}{_TIME}[-_ ]?(?:steps|iterations|iters){_END}"
+    rf"|(?<=[0-9]-)ba{_TIME}{_END}",  # Composer's batches: ep1-ba500
     "epoch": rf"{_OF_RUN}(?:epoch|ep){_GAP}{_TIME}{_END}|{_ALONE}{_TIME}[-_ ]?epochs{_END}",
     # A plain count of saves: a step where the name tells no better.
-    "save": rf"{_WORD}(?:checkpoint|ckpt){_GAP}{_TIME}{_END}",
+    "save": rf"{_WORD}(?:checkpoint|ckpt){_GAP}{_NO_DATE}[0-9]+[kKmM]?{_END}",
     "alias": rf"{_ALONE}(?:last|latest|best|final){_END}",
     "temporary": rf"{_ALONE}tmp{_END}",
 }
@@ -63,7 +76,16 @@ _ALL_ROLES = tuple(ROLES)
 _TIME_ROLES = ("step", "epoch", "save")
 _OCCASIONS = ("date", "version")
 _BARE_NUMBER = re.compile(r"[0-9]+")
-_BARE_STEP = re.compile(rf"(?!{_DATE}|{_UNIX_TIME})[0-9]{{1,18}}")
+_BARE_STEP = re.compile(rf"{_NO_DATE}[0-9]{{1,18}}")
+
+# What a number alone means in the names that the writers of a format give their checkpoints.
+_NUMBERING = {
+    "orbax": re.compile(r"(?P<step>[0-9]+)"),
+    **dict.fromkeys(
+        ("keras", "hdf5"),
+        re.compile(r"(?:model|weights|cp)[-._](?P<epoch>[0-9]{2,})(?:-[0-9]+\.[0-9]+)?"),
+    ),
+}
 
 # Names that say what a folder or file holds, not which recipe or run it belongs to.
 _NEUTRAL = re.compile(
@@ -76,8 +98,8 @@ _SEPARATORS = "-_=., "
 
 # What training saves next to the weights, once step and seed are cut from the file's name.
 _COMPANION = re.compile(
-    r"(?:(?:lr[-_]?)?scheduler|optimizer|optim|rng|random|scaler|training[-_]args|trainer[-_]state"
-    r"|.*optim[-_]states)(?:[-_. ](?:states?|dict|rank|[0-9]+))*",
+    r"(?:(?:lr[-_]?)?scheduler|optimizer|(?:distrib[-_])?optim|opt[-_]state|rng|random|scaler"
+    r"|training[-_]args|trainer[-_]state|.*optim[-_]states)(?:[-_. ](?:states?|dict|rank|[0-9]+))*",
     re.IGNORECASE,
 )
 
@@ -97,7 +119,8 @@ class Reading(NamedTuple):
 
     ``alias``: also called last, best, …. ``decoration``: what is left of the names at and below the
     time. ``occasions``: folders that tell when something was started (dates, ``version_0``), not
-    what. ``problem``: why the path is not understood; empty where it is.
+    what. ``is_part``: it may be one of several files of a checkpoint, and ``is_slice``: it is one
+    even where no other is there. ``problem``: why the path is not understood; empty where it is.
     """
 
     group: str
@@ -108,6 +131,8 @@ class Reading(NamedTuple):
     alias: bool = False
     decoration: tuple[str, ...] = ()
     occasions: tuple[str, ...] = ()
+    is_part: bool = False
+    is_slice: bool = False
     problem: str = ""
 
 
@@ -131,6 +156,11 @@ class Name(NamedTuple):
     def tells_time(self) -> bool:
         """Whether the name claims a step or epoch."""
         return any(self.numbers.get(role) for role in _TIME_ROLES)
+
+    @property
+    def is_time(self) -> bool:
+        """Whether the name is nothing but a time."""
+        return self.tells_time and not self.has("seed") and not _without(self.text, _ALL_ROLES)
 
     @property
     def is_alias(self) -> bool:
@@ -174,12 +204,19 @@ def _without(text: str, roles: tuple[str, ...]) -> str:
     return "" if _NEUTRAL.fullmatch(rest) else rest
 
 
+def is_neutral(text: str) -> bool:
+    """Tell whether a name says only what a folder holds (``checkpoints``), or nothing at all."""
+    return not _without(text, ())
+
+
 def is_companion(stem: str) -> bool:
     """Tell whether a file is optimizer, scheduler, RNG or scaler state rather than a checkpoint."""
     return _COMPANION.fullmatch(_without(stem, ("seed", *_TIME_ROLES))) is not None
 
 
-def read_path(parts: Sequence[str], root: str, *, keep_occasions: bool = False) -> Reading:
+def read_path(
+    parts: Sequence[str], root: str, format_name: str = "", *, keep_occasions: bool = False
+) -> Reading:
     """Understand a checkpoint's path from its names alone.
 
     Parameters
@@ -188,6 +225,9 @@ def read_path(parts: Sequence[str], root: str, *, keep_occasions: bool = False) 
         Folders from the root down, then the file's stem (without suffix).
     root : str
         Name of the root folder: it names the group, and the run, where nothing below it does.
+    format_name : str
+        Format of the checkpoint, as in `CheckpointFile`: some number their checkpoints in a way of
+        their own.
     keep_occasions : bool
         Let dates and versions name runs and groups. To be used where a reading without them makes
         two folders the same run.
@@ -197,10 +237,10 @@ def read_path(parts: Sequence[str], root: str, *, keep_occasions: bool = False) 
     Reading
         With ``problem`` set where the path is not certain. Group and run are always filled.
     """
-    names = [parse(part) for part in parts]
-    time_at = _time_position(names)
-    at = max(len(names) - 1, 0) if time_at is None else time_at
-    identity = _identify(names, at, keep_occasions)
+    names = [parse(part) for part in _spelled_out(parts, format_name)]
+    times = _time_positions(names)
+    first = times[0] if times else max(len(names) - 1, 0)
+    identity = _identify(names, first, keep_occasions)
     if not identity.run:
         of_root = _identify([parse(root)], 1, False)
         identity = identity if of_root.problem else of_root
@@ -209,20 +249,39 @@ def read_path(parts: Sequence[str], root: str, *, keep_occasions: bool = False) 
     )
     if reading.problem:
         return reading
-    if time_at is None:
+    if not times:
         return reading._replace(problem=_why_no_time(names))
-    return _with_time(reading, names, at)
+    return _with_time(reading, names, times)
 
 
-def _time_position(names: Sequence[Name]) -> int | None:
-    """Return the position of the deepest name that tells a time, None if none does."""
+def _spelled_out(parts: Sequence[str], format_name: str) -> list[str]:
+    """Say what a number alone is, where the format's own numbering tells: ``100`` is ``step_100``.
+
+    It is looked for in the last name, and in the folder of an item (``100/default``).
+    """
+    spelled = list(parts)
+    for at in range(len(parts) - 1, max(len(parts) - 3, -1), -1):
+        match = _NUMBERING[format_name].fullmatch(parts[at]) if format_name in _NUMBERING else None
+        if match:
+            spelled[at] = f"{match.lastgroup}_{match[1]}"
+            break
+    return spelled
+
+
+def _time_positions(names: Sequence[Name]) -> range:
+    """Return the positions, one after the other, of the names that tell the time together."""
     timed = [i for i, name in enumerate(names) if name.tells_time]
     seeded = [i for i, name in enumerate(names) if name.has("seed")]
     # Below a seed's folder, and only there, a bare number can be nothing but the step.
     below_seed = seeded and max([*seeded, *timed]) == seeded[-1] < len(names) - 1
     if below_seed and _BARE_STEP.fullmatch(names[-1].text):
-        return len(names) - 1
-    return timed[-1] if timed else None
+        return range(len(names) - 1, len(names))
+    if not timed:
+        return range(0)
+    first = last = timed[-1]
+    while first > 0 and names[first - 1].is_time:
+        first -= 1
+    return range(first, last + 1)
 
 
 def _identify(names: Sequence[Name], at: int, keep_occasions: bool) -> Reading:
@@ -234,15 +293,15 @@ def _identify(names: Sequence[Name], at: int, keep_occasions: bool) -> Reading:
     for i, name in enumerate(names):
         if (i >= at and not name.has("seed")) or name.is_alias:
             continue
-        text = _without(name.text, ())
-        if text and not _without(name.text, _OCCASIONS):
+        text = _without(name.text, ("part",))
+        if text and not _without(text, _OCCASIONS):
             occasions.append(text)
             # What was started twice for one seed may be one run resumed: that is never certain.
             text = text if keep_occasions and i < first_seed else ""
         elif name.has("seed"):
             if i < at:
                 occasions += [token.text for token in name.tokens if token.role == "date"]
-            text = _without(name.text, ("seed", "date") if i < at else _ALL_ROLES)
+            text = _without(name.text, ("seed", "date", "part") if i < at else _ALL_ROLES)
         if text:
             parts.append(text)
     if not seeds:
@@ -262,24 +321,35 @@ def _identify(names: Sequence[Name], at: int, keep_occasions: bool) -> Reading:
     )
 
 
-def _with_time(reading: Reading, names: Sequence[Name], at: int) -> Reading:
-    """Add what the name at position ``at`` says about the time."""
-    name = names[at]
-    steps, epochs = (name.numbers.get(role, frozenset()) for role in ("step", "epoch"))
+def _with_time(reading: Reading, names: Sequence[Name], times: range) -> Reading:
+    """Add what the names at the positions ``times`` say about the time, and those below them."""
+    timed, below = [names[i] for i in times], names[times[-1] + 1 :]
+    steps, epochs, saves = (
+        frozenset().union(*(name.numbers.get(role, ()) for name in timed))
+        for role in ("step", "epoch", "save")
+    )
     if len(steps) > 1 or len(epochs) > 1:
-        return reading._replace(problem="two different steps in its name")
+        return reading._replace(problem="two different steps in its path")
     if not steps and not epochs:
-        steps = name.numbers.get("save") or frozenset([int(name.text)])
-    if any(n.has("temporary") for n in names[at:]):
+        steps = saves or frozenset([int(timed[-1].text)])
+        if len(steps) > 1 or any(
+            _BARE_NUMBER.fullmatch(_without(name.text, _ALL_ROLES)) for name in timed if saves
+        ):
+            return reading._replace(problem="two numbers, either of which may be the step")
+    if any(name.has("temporary") for name in (*timed, *below)):
         return reading._replace(problem=TEMPORARY)
-    if any(n.is_alias for n in names[at + 1 :]):
+    if any(name.is_alias for name in below):
         return reading._replace(problem=ONLY_ALIAS)
-    rests = (_without(n.text, _ALL_ROLES) for n in names[at:] if not n.has("seed"))
+    rests = (_without(name.text, _ALL_ROLES) for name in (*timed, *below) if not name.has("seed"))
     return reading._replace(
         step=next(iter(steps), None),
         epoch=next(iter(epochs), None),
-        alias=name.has("alias") or any(n.is_alias for n in names[:at]),
+        alias=any(name.has("alias") for name in timed)
+        or any(name.is_alias for name in names[: times[0]]),
         decoration=tuple(rest for rest in rests if rest and not _BARE_NUMBER.fullmatch(rest)),
+        is_part=any(name.has("part") or name.has("slice") for name in names)
+        or any(name.has("rank") for name in (*timed, *below)),
+        is_slice=any(name.has("slice") for name in names),
     )
 
 

@@ -1,8 +1,8 @@
 """Loss and accuracy curves logged beside the checkpoints, and their join to the checkpoints.
 
-Logs are tables (CSV, TSV, JSON lines) with a step or epoch column, and Hugging Face's
-``trainer_state.json``. A log belongs to the run whose folder holds it; a log of several runs says
-whose each row is in a ``run`` or ``seed`` column.
+Logs are tables (CSV, TSV, JSON lines) with a step or epoch column, TensorBoard's event files, and
+Hugging Face's ``trainer_state.json``. A log belongs to the run whose folder holds it; a log of
+several runs says whose each row is in a ``run`` or ``seed`` column.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from hmmdyn.checkpoints import layouts
 from hmmdyn.checkpoints.discover import walk
+from hmmdyn.checkpoints.event_file import is_event_file, read_events
 from hmmdyn.errors import OutcomeError
 from hmmdyn.names import is_outcome, natural_key, printable, some
 from hmmdyn.results import (
@@ -124,9 +125,10 @@ def find_outcomes(index: CheckpointIndex, extra: Path | None = None) -> OutcomeT
     """Read the losses and accuracies logged beside the checkpoints.
 
     Any CSV, TSV or JSON-lines file under the index's root with a column in the index's step unit
-    counts as a log, and the latest ``trainer_state.json`` of a run (earlier ones only for the steps
-    that it does not cover). Column names are normalised: lower case, ``eval/loss`` becomes
-    ``eval_loss``. Where a step is logged twice, as a resumed run does, the last value counts.
+    counts as a log, any event file of TensorBoard, and the latest ``trainer_state.json`` of a run
+    (earlier ones only for the steps that it does not cover). Column names are normalised: lower
+    case, ``eval/loss`` becomes ``eval_loss``. Where a step is logged twice, as a resumed run does,
+    the last value counts.
 
     Parameters
     ----------
@@ -312,7 +314,12 @@ def _given_log(root: Path, path: Path) -> _Log:
         below = path.relative_to(root.resolve())
     except ValueError:
         below = Path(path.name)
-    return _Log(path, below.with_suffix("").parts, shown)
+    return _Log(path, (*below.parts[:-1], _stem(below)), shown)
+
+
+def _stem(path: Path) -> str:
+    # TensorBoard puts a time, the machine and a number into the names of its files.
+    return "events" if is_event_file(path.name) else path.stem
 
 
 def _logs_under(root: Path) -> tuple[list[_Log], list[_Log]]:
@@ -322,10 +329,11 @@ def _logs_under(root: Path) -> tuple[list[_Log], list[_Log]]:
     for folder in walk(root, {}):  # what cannot be read was told by discovery
         for entry in folder.files:
             is_state = entry.name == _TRAINER_STATE
-            if is_state or entry.name.lower().endswith(_TABLE_SUFFIXES):
+            is_table = entry.name.lower().endswith(_TABLE_SUFFIXES) or is_event_file(entry.name)
+            if is_state or is_table:
                 path = Path(entry.path)
                 shown = printable("/".join((*folder.parts, entry.name)))
-                log = _Log(path, (*folder.parts, path.stem), shown)
+                log = _Log(path, (*folder.parts, _stem(path)), shown)
                 (states if is_state else tables).append(log)
     return sorted(tables, key=_natural), sorted(states, key=_natural)
 
@@ -513,6 +521,8 @@ def normalise_column(column: str) -> str:
 
 
 def _reader_of(path: Path) -> Callable[[Path], tuple[pd.DataFrame, int]]:
+    if is_event_file(path.name):
+        return lambda events: (read_events(events), 0)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise OutcomeError(f"its suffix is none of {', '.join(_READERS)}")

@@ -94,6 +94,7 @@ _NORMALISATION = re.compile(
     re.IGNORECASE,
 )
 _RUNNING_STATISTICS = re.compile(r"running_(mean|var)")
+_KERNEL = re.compile(r"(\w+_)?kernel")
 _BIAS = re.compile(r"(.+_)?bias(\d+|_.*)?|b|b\d+|b_\w+")  # case matters: lora_B is a weight
 
 
@@ -135,7 +136,7 @@ def as_matrices(name: str, values: NDArray[Any], rules: ParameterRules) -> list[
         if re.search(pattern, name):
             parts = _split(name, values, axis, n_parts)
             break
-    if _path(name)[-1] == "kernel":
+    if _KERNEL.fullmatch(_path(name)[-1]):
         parts = [np.moveaxis(part, -1, 0) if part.ndim > 2 else part for part in parts]
     return [
         part.reshape(part.shape[0] if part.ndim > 1 else 1, -1).astype(np.float64) for part in parts

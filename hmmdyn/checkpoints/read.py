@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,11 +18,18 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
+from hmmdyn.checkpoints.byte_ranges import FileBytes
+from hmmdyn.checkpoints.flax_file import is_flax, open_flax
+from hmmdyn.checkpoints.keras_file import is_hdf5, is_keras_zip, open_hdf5, open_keras_zip
+from hmmdyn.checkpoints.npy_file import is_npy, open_npy
 from hmmdyn.checkpoints.npz_file import is_npz, open_npz
+from hmmdyn.checkpoints.orbax_folder import is_orbax, open_orbax
 from hmmdyn.checkpoints.safetensors_file import is_safetensors, open_safetensors
 from hmmdyn.checkpoints.state_dict import outcome_scalars, without_wrappers
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
+from hmmdyn.checkpoints.torch_distributed import is_distributed, open_distributed
 from hmmdyn.checkpoints.torch_file import is_legacy_torch, is_torch_zip, open_torch
+from hmmdyn.checkpoints.zip_entries import entry_names
 from hmmdyn.errors import CheckpointError
 from hmmdyn.names import printable, some
 
@@ -47,7 +53,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
     ----------
     path : Path
     format : str
-        ``safetensors``, ``npz``, ``pytorch``, each also ``… (sharded)``.
+        ``safetensors``, ``pytorch``, each also ``… (sharded)``; ``npz``, ``npy``, ``keras``,
+        ``hdf5``, ``flax``, ``orbax``.
     aliases : Mapping of str to str
         Tied tensors: each further name -> the first name of the same numbers.
     scalars : Mapping of str to float
@@ -95,10 +102,11 @@ class Checkpoint(Mapping[str, LazyTensor]):
 def open_checkpoint(path: str | Path) -> Checkpoint:
     """Open a checkpoint: a file, a shard index, or a folder that holds one of them.
 
-    Reads safetensors and NumPy archives, and PyTorch files where PyTorch is installed. In a
-    folder, ``model.safetensors``, ``pytorch_model.bin`` or their index is taken, else the only
-    file that is a checkpoint. Containers (``state_dict``, ``model``, …) and wrappers
-    (``module.``, ``_orig_mod.``) are looked through.
+    Reads PyTorch, safetensors, NumPy and Flax files, and with the extras ``keras`` and ``orbax``
+    also Keras files and Orbax folders. In another folder, ``model.safetensors``,
+    ``pytorch_model.bin`` or their index is taken, else the only file that is a checkpoint.
+    Containers (``state_dict``, ``model``, …) and wrappers (``module.``, ``_orig_mod.``) are looked
+    through.
 
     Parameters
     ----------
@@ -120,9 +128,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     ...     weight = checkpoint["fc1.weight"].read()
     """
     path = Path(path)
-    file = _file_in(path) if path.is_dir() else path
-    contents = _open_shards(file) if _is_json(_start(file)) else _open_file(file)
-    return Checkpoint(path, contents)
+    return Checkpoint(path, _open_folder(path) if path.is_dir() else _open_path(path))
 
 
 @contextmanager
@@ -136,6 +142,17 @@ def _naming(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"{printable(str(path))} cannot be read: {error.strerror or error}."
         ) from error
+
+
+def _open_folder(folder: Path) -> Contents:
+    readers = ((is_orbax, open_orbax), (is_distributed, open_distributed))
+    with _naming(folder):
+        reader = next((reader for is_whole, reader in readers if is_whole(folder)), None)
+    return _open_path(_file_in(folder)) if reader is None else _open_as(reader, folder)
+
+
+def _open_path(file: Path) -> Contents:
+    return _open_shards(file) if _is_json(_start(file)) else _open_file(file)
 
 
 def _file_in(folder: Path) -> Path:
@@ -172,19 +189,29 @@ def _is_recognised(file: Path) -> bool:
 
 def _open_file(file: Path) -> Contents:
     """Open a single file with the reader of its format."""
-    reader = _reader(file)
-    with _naming(file):
-        contents = reader(file)
+    return _open_as(_reader(file), file)
+
+
+def _open_as(reader: Callable[[Path], Contents], path: Path) -> Contents:
+    """Open a file, or a folder that is read as a whole, and name it in what goes wrong."""
+    with _naming(path):
+        contents = reader(path)
     tensors = {
-        name: replace(tensor, read=partial(_read, file, tensor))
+        name: replace(tensor, read=partial(_read, path, tensor))
         for name, tensor in contents.tensors.items()
     }
     return replace(contents, tensors=tensors)
 
 
-def _read(file: Path, tensor: LazyTensor) -> NDArray[Any]:
-    with _naming(file):
-        return tensor.read()
+def _read(path: Path, tensor: LazyTensor) -> NDArray[Any]:
+    with _naming(path):
+        try:
+            return tensor.read()
+        except MemoryError as error:
+            raise CheckpointError(
+                f"a tensor of shape {tensor.shape} does not fit into memory. Use a machine with "
+                "more memory, or leave the tensor out."
+            ) from error
 
 
 def _start(file: Path) -> bytes:
@@ -208,6 +235,12 @@ def _reader(file: Path) -> Callable[[Path], Contents]:
         return open_safetensors
     if is_legacy_torch(start):
         return open_torch
+    if is_hdf5(start):
+        return open_hdf5
+    if is_npy(start):
+        return open_npy
+    if is_flax(start):
+        return open_flax
     with _naming(file):
         if start.startswith(b"PK\x03\x04"):
             return _zip_reader(file)
@@ -215,19 +248,20 @@ def _reader(file: Path) -> Callable[[Path], Contents]:
 
 
 def _zip_reader(file: Path) -> Callable[[Path], Contents]:
+    opened = FileBytes(file)
     try:
-        with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise CheckpointError(
-            "it is truncated or damaged: its zip directory cannot be read. "
-            "Was training stopped while it was saved?"
-        ) from error
+        names = entry_names(opened)
+    finally:
+        opened.close()
     if is_torch_zip(names):
         return open_torch
+    if is_keras_zip(names):
+        return open_keras_zip
     if is_npz(names):
         return open_npz
-    raise CheckpointError("it is a zip file, but neither a PyTorch checkpoint nor a NumPy archive.")
+    raise CheckpointError(
+        "it is a zip file, but neither a PyTorch checkpoint, a Keras model nor a NumPy archive."
+    )
 
 
 def _why_unknown(start: bytes) -> str:
@@ -243,10 +277,17 @@ def _why_unknown(start: bytes) -> str:
         )
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "it is a web page, probably an error page saved in place of the file. Fetch it anew."
-    if start.startswith(b"\x89HDF"):
-        return "it is an HDF5 file, which hmmdyn does not read. Convert it to safetensors or npz."
-    if start.startswith(b"\x93NUMPY"):
-        return "it is a single NumPy array. Save all weights together: numpy.savez(path, **weights)"
+    if b"joblib" in start[:256] or b"sklearn" in start[:256]:
+        return (
+            "it is a pickle of joblib or scikit-learn: fitted objects, whose fields mean something "
+            "only to the version of the library that wrote them, and loading it can run any code. "
+            "Save the arrays themselves as safetensors or npz."
+        )
+    if start[257:262] == b"ustar":
+        return (
+            "it is a tar archive (as PyTorch wrote before version 0.2, too). Unpack it and use the "
+            "files inside, or save the weights anew."
+        )
     if start.startswith(b"\x80"):
         return (
             "it is a Python pickle, and loading one can run any code, so hmmdyn does not. "
@@ -254,7 +295,7 @@ def _why_unknown(start: bytes) -> str:
         )
     return (
         f"its format is unknown (it starts with {start[:12]!r}). "
-        "hmmdyn reads safetensors, npz and PyTorch files."
+        "hmmdyn reads PyTorch, safetensors, NumPy, Keras and Flax files, and Orbax folders."
     )
 
 

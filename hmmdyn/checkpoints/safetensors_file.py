@@ -26,6 +26,8 @@ from hmmdyn.checkpoints.tensor import WIDENED, Contents, LazyTensor, widen
 from hmmdyn.errors import CheckpointError
 
 _LONGEST_HEADER = 100_000_000  # bytes, the format's own limit
+_MOST_AXES = 64  # NumPy's limit
+_MOST_ELEMENTS = 1 << 60  # with more, NumPy takes not even an empty array
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -115,6 +117,10 @@ def _tensor(name: str, entry: Any, file: BinaryIO, data_start: int) -> LazyTenso
     if end - begin != math.prod(shape) * dtype.itemsize:
         raise CheckpointError(
             f"tensor {name!r} of shape {shape} does not fill its {end - begin:,} bytes."
+        )
+    if len(shape) > _MOST_AXES or math.prod(max(n, 1) for n in shape) > _MOST_ELEMENTS:
+        raise CheckpointError(
+            f"tensor {name!r} has more axes ({len(shape):,}) or larger ones than NumPy allows."
         )
     return LazyTensor(
         shape, dtype.name, partial(_read_tensor, file, data_start + begin, name, shape, dtype)

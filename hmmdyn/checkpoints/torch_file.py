@@ -1,26 +1,42 @@
-"""PyTorch checkpoints, read by PyTorch itself where it is installed.
+"""PyTorch checkpoints, read without PyTorch: nothing in them is imported, called or run.
 
-Only ``torch.load(weights_only=True)`` is used, so that no code in a file runs.
+Since version 1.6 ``torch.save`` writes a zip file: a pickle that describes the objects, and one
+entry for every storage. Before, it wrote five pickles in a row and the storages behind them. Of
+the pickles only the symbols are read (`hmmdyn.checkpoints.pickle_symbols`); the numbers stay on
+disk until asked for.
+
+References
+----------
+https://docs.pytorch.org/docs/stable/notes/serialization.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
+from hmmdyn.checkpoints.byte_ranges import ByteRange, FileBytes, MemoryBytes, Part, read_bytes
+from hmmdyn.checkpoints.pickle_symbols import Budget, Pairs, Persistent, Record, read_symbols
 from hmmdyn.checkpoints.state_dict import flatten
-from hmmdyn.checkpoints.tensor import WIDENED, Contents, LazyTensor
+from hmmdyn.checkpoints.strided import STORED_TYPES
+from hmmdyn.checkpoints.tensor import Contents, LazyTensor
+from hmmdyn.checkpoints.torch_objects import (
+    Interpreter,
+    Storage,
+    StorageName,
+    storage_name,
+    to_tree,
+)
+from hmmdyn.checkpoints.zip_entries import ZipEntry, read_directory, stored_part
 from hmmdyn.errors import CheckpointError
-
-if TYPE_CHECKING:
-    import torch
 
 # A pickle of protocol 2 whose first object is PyTorch's magic number: torch.save before 1.6.
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_LEGACY_PROTOCOL = 1001
+_LONGEST_PICKLE = 1 << 28  # bytes, in the zip format
+_MOST_FILES_IN_FILES = 3
+
+_ANEW = "Copy or save the file anew."
 
 
 def is_torch_zip(names: list[str]) -> bool:
@@ -34,73 +50,272 @@ def is_legacy_torch(start: bytes) -> bool:
 
 
 def open_torch(path: Path) -> Contents:
-    """Load a PyTorch file into memory and find the model in it.
+    """Read what a PyTorch file says of its tensors; their numbers stay on disk.
+
+    State dictionaries are read wherever they are nested, and so are whole modules and other
+    objects: as their attributes, without their classes.
 
     Raises
     ------
     CheckpointError
-        PyTorch is not installed, the file is damaged, or it holds more than tensors, numbers and
-        text in plain containers, which weights-only loading refuses.
+        The file is damaged, contradicts itself, or holds no dictionary of tensors.
     """
+    file = FileBytes(path)
     try:
-        import torch
-    except ImportError as error:
-        raise CheckpointError(
-            "it is a PyTorch file, and PyTorch is not installed. Install it "
-            "(pip install 'hmmdyn[torch]') or convert the file to safetensors."
-        ) from error
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises nearly anything on a damaged file
-        if str(error).startswith("Weights only load failed"):
+        root, interpreter = read_torch(file, Budget())
+        found = flatten(_tree_of_tensors(root, interpreter))
+        if not found.tensors:
             raise CheckpointError(
-                "PyTorch refuses it as unsafe: it holds Python objects beside tensors, or is "
-                "damaged. Save the state dictionary alone: torch.save(model.state_dict(), …)"
-            ) from error
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"PyTorch cannot read it: {reason}") from error
-    if not isinstance(loaded, Mapping):
+                "it holds no tensors. Give the file with the model: "
+                "torch.save(model.state_dict(), …)"
+            )
+        tensors = {n: t for n, t in found.tensors.items() if t.dtype in STORED_TYPES}
+        left_out = {n: t.dtype for n, t in found.tensors.items() if n not in tensors}
+    except BaseException:
+        file.close()
+        raise
+    return Contents("pytorch", tensors, found.scalars, found.left_out | left_out, file.close)
+
+
+def read_torch(file: ByteRange, budget: Budget, depth: int = 0) -> tuple[object, Interpreter]:
+    """Read the symbols of a PyTorch file of either format, and who knows what they stand for.
+
+    Parameters
+    ----------
+    file : ByteRange
+    budget : Budget
+    depth : int
+        How many files this one lies in.
+    """
+    if depth > _MOST_FILES_IN_FILES:
         raise CheckpointError(
-            f"it holds a {type(loaded).__name__}, not a dictionary of tensors. "
-            "Save the state dictionary: torch.save(model.state_dict(), …)"
+            f"it holds files in files, more than {_MOST_FILES_IN_FILES} deep, which PyTorch never "
+            "writes: do not trust it."
         )
-    found = flatten(_with_lazy_tensors(loaded))
-    return Contents("pytorch", found.tensors, found.scalars, found.left_out)
+    start = read_bytes(file, 0, min(file.size, len(_LEGACY_START)), "its start")
+    if is_legacy_torch(start):
+        return _read_legacy(file, budget, depth)
+    return _read_zip(file, budget, depth)
 
 
-def _with_lazy_tensors(value: Any) -> Any:
-    """Copy nested containers, replacing each ``torch.Tensor`` by a `LazyTensor`."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return _lazy(value)
-    if isinstance(value, Mapping):
-        return {key: _with_lazy_tensors(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_lazy_tensors(inner) for inner in value]
-    return value
-
-
-def _lazy(tensor: torch.Tensor) -> LazyTensor:
-    shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
-    return LazyTensor(shape, dtype, partial(_read, tensor), _identity(tensor))
+def _tree_of_tensors(root: object, interpreter: Interpreter) -> dict[object, object]:
+    if isinstance(root, Pairs) or (isinstance(root, Record) and interpreter.value(root) is None):
+        return to_tree(root, interpreter.value)
+    kind = type(root).__name__
+    if isinstance(root, Record):
+        kind = "Tensor" if isinstance(interpreter.value(root), LazyTensor) else "number"
+    raise CheckpointError(
+        f"it holds a {kind}, not a dictionary of tensors. "
+        "Save the state dictionary: torch.save(model.state_dict(), …)"
+    )
 
 
-def _identity(tensor: torch.Tensor) -> tuple[object, ...] | None:
-    """Where the numbers lie in memory; equal for tied tensors."""
-    if str(tensor.layout) != "torch.strided" or tensor.numel() == 0:
-        return None
-    start = tensor.untyped_storage().data_ptr()
-    return (start, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+def _nested_storage(data: bytes, budget: Budget, depth: int) -> Storage:
+    """Read the storage that was saved as a PyTorch file of its own, inside a pickle."""
+    root, interpreter = read_torch(MemoryBytes(data), budget, depth)
+    return interpreter.storage(root)
 
 
-def _read(tensor: torch.Tensor) -> NDArray[Any]:
-    values = tensor.detach()
-    name = str(tensor.dtype).removeprefix("torch.")
-    try:
-        return (values.float() if name in WIDENED else values).numpy()
-    except (RuntimeError, TypeError) as error:
+# -------------------------------------------------------------------------------- zip, since 1.6
+
+
+def _read_zip(file: ByteRange, budget: Budget, depth: int) -> tuple[object, Interpreter]:
+    entries = read_directory(file)
+    pickles = [name for name in entries if name.rpartition("/")[2] == "data.pkl"]
+    if len(pickles) != 1:
         raise CheckpointError(
-            f"it holds a tensor of kind {tensor.dtype}, {tensor.layout}, which cannot be read "
-            "as plain numbers."
-        ) from error
+            f"it holds {len(pickles)} pickles called data.pkl, and PyTorch writes one. {_ANEW}"
+        )
+    (name,) = pickles
+    data = _read_entry(file, entries[name])
+    stream = io.BytesIO(data)
+    root = read_symbols(stream, repr(name), budget).root
+    if stream.tell() < len(data):
+        raise CheckpointError(
+            f"{len(data) - stream.tell():,} bytes follow the end of the pickle {name!r}: the file "
+            f"is damaged or forged. {_ANEW}"
+        )
+    storages = _ZipStorages(file, entries, name.removesuffix("data.pkl"))
+    return root, Interpreter(
+        repr(name), storages.find, lambda data: _nested_storage(data, budget, depth + 1)
+    )
+
+
+def _read_entry(file: ByteRange, entry: ZipEntry) -> bytes:
+    if entry.size > _LONGEST_PICKLE:
+        raise CheckpointError(
+            f"its entry {entry.name!r} has {entry.size:,} bytes beside the tensors (limit: "
+            f"{_LONGEST_PICKLE:,}). Save the weights alone: torch.save(model.state_dict(), …)"
+        )
+    part = stored_part(file, entry)
+    data = read_bytes(part, 0, part.size, part.what)
+    part.verify()
+    return data
+
+
+class _ZipStorages:
+    """The storages of a zip file, each an entry ``…/data/<key>``."""
+
+    def __init__(self, file: ByteRange, entries: dict[str, ZipEntry], prefix: str) -> None:
+        self._file = file
+        self._entries = entries
+        self._prefix = prefix
+        self._parts: dict[str, Part] = {}
+        order = entries.get(f"{prefix}byteorder")
+        name = b"little" if order is None else _read_entry(file, order)
+        if name not in (b"little", b"big"):
+            raise CheckpointError(
+                f"its byte order is given as {name[:20]!r}, not as little or big. {_ANEW}"
+            )
+        self._big_endian = name == b"big"
+
+    def find(self, reference: Persistent) -> Storage:
+        """Find the entry with the numbers of a storage."""
+        wanted = storage_name(reference)
+        if wanted.key not in self._parts:
+            entry = self._entries.get(f"{self._prefix}data/{wanted.key}")
+            if entry is None:
+                raise _missing(wanted)
+            self._parts[wanted.key] = stored_part(self._file, entry)
+        part = self._parts[wanted.key]
+        _require_size(wanted, part.size)
+        return Storage(part, wanted.dtype, self._big_endian, wanted.key)
+
+
+def _missing(wanted: StorageName) -> CheckpointError:
+    return CheckpointError(
+        f"it is damaged: the storage {wanted.key[:80]!r} of a tensor is missing. {_ANEW}"
+    )
+
+
+def _require_size(wanted: StorageName, size: int) -> None:
+    if wanted.size != size:
+        raise CheckpointError(
+            f"it is damaged or forged: storage {wanted.key[:80]!r} should take {wanted.size:,} "
+            f"bytes and takes {size:,}. {_ANEW}"
+        )
+
+
+# ----------------------------------------------------------------------------- before version 1.6
+
+
+def _read_legacy(file: ByteRange, budget: Budget, depth: int) -> tuple[object, Interpreter]:
+    stream = _Stream(file)
+    where = "in its head"
+    _magic, protocol, _system = (read_symbols(stream, where, budget).root for _ in range(3))
+    if protocol != _LEGACY_PROTOCOL:
+        raise CheckpointError(
+            "it is of a version of PyTorch's old format that no release has written. " + _ANEW
+        )
+    where = "of its objects"
+    symbols = read_symbols(stream, where, budget)
+    keys = read_symbols(stream, "of its storages' names", budget).root
+    names: dict[str, StorageName] = {}
+    for reference in symbols.references:
+        if not _is_module_source(reference):
+            name = storage_name(reference)
+            known = names.setdefault(name.key, name)
+            if (known.dtype, known.size) != (name.dtype, name.size):
+                raise CheckpointError(
+                    f"it is damaged or forged: storage {name.key[:80]!r} is described in two ways. "
+                    + _ANEW
+                )
+    storages = _LegacyStorages(file, _locate(file, stream.tell(), keys, names))
+    return symbols.root, Interpreter(
+        f"the pickle {where}", storages.find, lambda data: _nested_storage(data, budget, depth + 1)
+    )
+
+
+def _is_module_source(reference: Persistent) -> bool:
+    """Whether this is the class of a pickled module, kept with its source text."""
+    identifier = reference.identifier
+    return isinstance(identifier, tuple) and identifier[:1] == ("module",)
+
+
+def _locate(
+    file: ByteRange, start: int, keys: object, names: dict[str, StorageName]
+) -> dict[str, Part]:
+    """Walk the storages behind the pickles: for each a count of elements, then the elements."""
+    parts: dict[str, Part] = {}
+    for key in keys if isinstance(keys, list) else [keys]:
+        if not isinstance(key, str) or key not in names or key in parts:
+            raise CheckpointError(
+                f"it is damaged or forged: the list of its storages does not fit them. {_ANEW}"
+            )
+        wanted = names[key]
+        itemsize = STORED_TYPES[wanted.dtype].itemsize if wanted.dtype else 1
+        count = int.from_bytes(read_bytes(file, start, 8, f"storage {key[:80]!r}"), "little")
+        _require_size(wanted, count * itemsize)
+        parts[key] = Part(file, start + 8, wanted.size, f"storage {key[:80]!r}")
+        start += 8 + wanted.size
+    if start != file.size:
+        raise CheckpointError(f"{file.size - start:,} bytes follow its last storage. {_ANEW}")
+    return parts
+
+
+class _LegacyStorages:
+    """The storages behind the pickles; always little-endian, whatever wrote them."""
+
+    def __init__(self, file: ByteRange, parts: dict[str, Part]) -> None:
+        self._file = file
+        self._parts = parts
+
+    def find(self, reference: Persistent) -> Storage:
+        """Find a storage, or the stretch of one that an old "view" of it is."""
+        wanted = storage_name(reference)
+        if wanted.key not in self._parts:
+            raise _missing(wanted)
+        part = self._parts[wanted.key]
+        match wanted.more:
+            case () | (None,):
+                return Storage(part, wanted.dtype, False, wanted.key)
+            case ((_, int(offset), int(count)),) if wanted.dtype:
+                itemsize = STORED_TYPES[wanted.dtype].itemsize
+                view = Part(part, offset * itemsize, count * itemsize, f"a view of {part.what}")
+                return Storage(view, wanted.dtype, False, (wanted.key, offset))
+        raise CheckpointError(
+            f"it is damaged or forged: {part.what} is viewed in a way unknown to PyTorch. {_ANEW}"
+        )
+
+
+class _Stream:
+    """Bytes as `pickletools.genops` reads them, in blocks, and never more than there are."""
+
+    _BLOCK = 1 << 16
+    _LONGEST_LINE = 1 << 20
+
+    def __init__(self, source: ByteRange) -> None:
+        self._source = source
+        self._block = b""
+        self._block_start = 0
+        self._at = 0  # in the block
+
+    def tell(self) -> int:
+        """Position in the whole."""
+        return self._block_start + self._at
+
+    def read(self, count: int) -> bytes:
+        """Return exactly ``count`` bytes."""
+        if count > len(self._block) - self._at:
+            self._load(max(count, self._BLOCK), at_least=count)
+        self._at += count
+        return self._block[self._at - count : self._at]
+
+    def readline(self) -> bytes:
+        """Return the bytes up to and with the next line feed."""
+        end = self._block.find(b"\n", self._at)
+        if end < 0:
+            self._load(self._LONGEST_LINE, at_least=1)
+            end = self._block.find(b"\n")
+        return self.read(end + 1 - self._at) if end >= 0 else b""
+
+    def _load(self, count: int, at_least: int) -> None:
+        here = self.tell()
+        left = self._source.size - here
+        if at_least > min(left, _LONGEST_PICKLE):
+            raise CheckpointError(
+                f"it is truncated or damaged: its pickle claims {at_least:,} bytes at byte "
+                f"{here:,}, and {left:,} are left. {_ANEW}"
+            )
+        self._block = read_bytes(self._source, here, min(count, left), "its pickle")
+        self._block_start, self._at = here, 0

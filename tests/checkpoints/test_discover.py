@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmmdyn.checkpoints.discover import discover, regular_file, summarise, walk
+from hmmdyn.checkpoints.discover import discover, summarise
+from hmmdyn.checkpoints.walking import regular_file, walk
 from hmmdyn.errors import (
     DuplicateCheckpointError,
     LayoutError,
@@ -196,13 +197,20 @@ def test_the_current_folder_has_a_name(root, monkeypatch):
 
 
 def test_every_suffix(root):
-    suffixes = ("safetensors", "npz", "pt", "pth", "pth.tar", "bin", "ckpt", "PT")
-    fill(root, *(f"seed0/step_{i}.{suffix}" for i, suffix in enumerate(suffixes)))
-    assert [file.format for file in discover(root).checkpoints] == [
-        "safetensors",
-        "npz",
-        *["pytorch"] * 6,
-    ]
+    formats = {
+        "safetensors": ("safetensors",),
+        "npz": ("npz",),
+        "npy": ("npy",),
+        "pytorch": ("pt", "pth", "pth.tar", "bin", "ckpt", "PT"),
+        "keras": ("keras",),
+        "hdf5": ("h5", "hdf5", "weights.h5"),
+        "flax": ("msgpack",),
+    }
+    suffixes = [(name, suffix) for name, group in formats.items() for suffix in group]
+    fill(root, *(f"seed0/step_{i}.{suffix}" for i, (_, suffix) in enumerate(suffixes)))
+    index = discover(root)
+    assert [file.format for file in index.checkpoints] == [name for name, _ in suffixes]
+    assert [file.step for file in index.checkpoints] == list(range(len(suffixes)))
 
 
 # ------------------------------------------------------------------------------- step or epoch
@@ -518,12 +526,16 @@ names_drawn = st.sampled_from(
         *("seed0", "seed1", "seed_1", "wd0.1", "runs", "checkpoints", "version_0", "version_1"),
         *("2024-01-01", "12-00-00", "0", "1", "best", "step_1", "step_2k", "epoch_3", "last"),
         *("a_step_1", "seed0-step_3", "checkpoint-500", "tmp-step_1", "epoch=1-step=2", "v2"),
+        *("model", "mp_rank_00", "mp_rank_01", "step_1_rank_0", "checkpoint_1_2", "epoch_4"),
     ]
 )
 paths_drawn = st.lists(names_drawn, min_size=1, max_size=4).map("/".join)
 
 
-@given(st.lists(paths_drawn, min_size=1, max_size=6, unique=True), st.sampled_from(["pt", "npz"]))
+@given(
+    st.lists(paths_drawn, min_size=1, max_size=6, unique=True),
+    st.sampled_from(["pt", "npz", "keras"]),
+)
 def test_every_file_is_indexed_or_told(tmp_path_factory, paths, suffix):
     root = tmp_path_factory.mktemp("drawn")
     files = [f"{path}.{suffix}" for path in paths]

@@ -78,6 +78,13 @@ UNDERSTOOD = {
     "gpt_v2_seed0/step_1": ("gpt_v2", "seed0", 0, 1, None),
     "64x64/seed0/step_1": ("64x64", "seed0", 0, 1, None),
     "seed0/best/epoch_3": ("mnist", "seed0", 0, None, 3),
+    "seed0/epoch_4/step_200": ("mnist", "seed0", 0, 200, 4),
+    "seed0/checkpoint-500/global_step500/x": ("mnist", "seed0", 0, 500, None),
+    "step_9/tuned/seed0/step_1": ("step_9/tuned", "seed0", 0, 1, None),
+    "seed0/ep1-ba500-rank0": ("mnist", "seed0", 0, 500, 1),
+    "stage1-step1000-tokens5B": ("mnist", "mnist", None, 1000, None),
+    "seed0/step=10-consumed_samples=256000.0-last": ("mnist", "seed0", 0, 10, None),
+    "mp_rank_00/seed0/step_1": ("mnist", "seed0", 0, 1, None),
     "seed0/step_1500000000": ("mnist", "seed0", 0, 1_500_000_000, None),
 }
 
@@ -118,7 +125,10 @@ NOT_UNDERSTOOD = {
     "seed0/step_100/last": ONLY_ALIAS,
     "seed0/tmp-checkpoint-500/model": TEMPORARY,
     "seed0/step_5.tmp": TEMPORARY,
-    "seed0/step_1_step_2": "two different steps in its name",
+    "seed0/step_1/step_2": "two different steps in its path",
+    "seed0/checkpoint_12_500": "two numbers, either of which may be the step",
+    "seed0/checkpoint_1/ckpt_2": "two numbers, either of which may be the step",
+    "seed0/step_1_step_2": "two different steps in its path",
     "data_seed1_init_seed2/step_1": "two different seeds in its path",
     "seed0/1000/model": "a bare number beside the seed may be a step, a run or part of the recipe",
     "0/seed3/step_1": "a bare number beside the seed may be a step, a run or part of the recipe",
@@ -158,6 +168,49 @@ def test_occasions_name_runs_only_when_asked():
     assert read_path(path, "mnist").run == "runA"
     kept = read_path(path, "mnist", keep_occasions=True)
     assert (kept.group, kept.run) == ("runA", "version_3")
+
+
+@pytest.mark.parametrize(
+    ("path", "format_name", "step", "epoch"),
+    [
+        ("100", "orbax", 100, None),
+        ("100/default", "orbax", 100, None),
+        ("seed1/100/default", "orbax", 100, None),
+        ("100", "pytorch", None, None),
+        ("20240101", "orbax", None, None),
+        ("100/default/deeper", "orbax", None, None),
+        ("model.05", "keras", None, 5),
+        ("weights.01-0.25", "hdf5", None, 1),
+        ("weights.01-0.25", "pytorch", None, None),  # a rank, a part, an ensemble's member?
+        ("model.5", "keras", None, None),
+        ("resnet_05", "keras", None, None),
+    ],
+)
+def test_the_numbering_of_a_format(path, format_name, step, epoch):
+    reading = read_path(path.split("/"), "mnist", format_name)
+    assert (reading.step, reading.epoch) == (step, epoch)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_part", "is_slice"),
+    [
+        ("iter_0000500/mp_rank_00/model_optim_rng", True, False),
+        ("iter_0000500/mp_rank_00_001/model_optim_rng", True, False),
+        ("mp_rank_00/step_500", True, False),
+        ("step_500/rank0", True, False),
+        ("step_500-shard1", True, False),
+        ("step_500/consolidated.01", True, False),
+        ("step_500/actor/model_world_size_8_rank_3", True, False),
+        ("step_500/zero_pp_rank_0_mp_rank_00_model_states", True, True),
+        ("step_500/layer_02-model_00-model_states", True, True),
+        ("lora_rank4/step_500", False, False),
+        ("lora_rank4_step_500", False, False),
+        ("step_500", False, False),
+    ],
+)
+def test_parts_of_a_checkpoint(path, is_part, is_slice):
+    reading = read_path(path.split("/"), "mnist")
+    assert (reading.step, reading.is_part, reading.is_slice) == (500, is_part, is_slice)
 
 
 def test_names_that_would_break_a_terminal_are_escaped():

@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import struct
-import sys
 import zipfile
 
 import ml_dtypes
@@ -320,10 +319,11 @@ class Payload:
         return open, (str(self.path), "w")
 
 
-def test_pytorch_file_with_code_is_refused_and_does_not_run(tmp_path):
+def test_pytorch_file_with_code_is_read_and_the_code_does_not_run(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({"w": torch.ones(2), "x": Payload(tmp_path / "ran")}, tmp_path / "a.pt")
-    assert "refuses it as unsafe" in refusal(tmp_path / "a.pt")
+    with open_checkpoint(tmp_path / "a.pt") as checkpoint:
+        assert list(checkpoint) == ["w"]
     assert not (tmp_path / "ran").exists()
 
 
@@ -340,13 +340,6 @@ def test_pytorch_file_cut_short(tmp_path, legacy):
     torch.save({"w": torch.ones(100)}, path, _use_new_zipfile_serialization=not legacy)
     os.truncate(path, path.stat().st_size - 40)
     refusal(path)
-
-
-def test_pytorch_file_without_pytorch(tmp_path, monkeypatch):
-    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps({}))
-    monkeypatch.setitem(sys.modules, "torch", None)
-    assert "pip install 'hmmdyn[torch]'" in refusal(tmp_path / "a.pt")
 
 
 # What is refused
@@ -413,7 +406,7 @@ def npy_header(text):
         (b"\n<!DOCTYPE html><html></html>", "web page"),
         (b"<html>404</html>", "web page"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
-        (b"\x93NUMPY" + bytes(100), "single NumPy array"),
+        (b"\x93NUMPY" + bytes(100), "no NumPy header"),
         (pickle.dumps({"w": 1}), "Python pickle"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "format is unknown"),
         (b"step,loss\n1,2\n", "format is unknown"),
@@ -421,7 +414,7 @@ def npy_header(text):
         (b'{"weight_map": {}}', "names no tensors"),
         (b'{"weight_map": [1]}', "names no tensors"),
         (b'{"a":' * 100_000, "not the index"),
-        (npz_bytes(w=np.ones(50))[:-30], "truncated or damaged"),
+        (npz_bytes(w=np.ones(50))[:-30], "truncated: the record at the end"),
         (npz_bytes(w=np.array([{}])), "Python objects"),
         (zip_bytes(w=b"nonsense"), "damaged"),
         (
@@ -460,13 +453,13 @@ def test_npz_with_two_arrays_of_one_name(tmp_path):
         archive.writestr("w.npy", array.getvalue())
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("w.npy", array.getvalue())
-    assert "two arrays of one name" in refusal(path)
+    assert "two of its zip entries share a name" in refusal(path)
 
 
 def test_a_zip_file_of_something_else(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    assert "neither a PyTorch checkpoint nor" in refusal(tmp_path / "a.pt")
+    assert "neither a PyTorch checkpoint" in refusal(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""Arrays that are stored as they are: all their numbers, one after another."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import prod
+
+from hmmdyn.checkpoints.byte_ranges import ByteRange
+from hmmdyn.checkpoints.strided import STORED_TYPES, Strided, read_strided
+from hmmdyn.checkpoints.tensor import LazyTensor
+from hmmdyn.errors import CheckpointError
+
+_MOST_AXES = 64  # NumPy's limit
+_LARGEST = 1 << 60  # elements; with more, NumPy takes not even an empty array
+
+
+def dense_tensor(
+    name: str,
+    dtype: str,
+    shape: tuple[int, ...],
+    content: ByteRange,
+    *,
+    fortran_order: bool = False,
+    big_endian: bool = False,
+) -> LazyTensor:
+    """Return the tensor that fills ``content``; the first axis is outermost, or the last one.
+
+    Raises
+    ------
+    CheckpointError
+        The type is unknown, or an array of this shape does not fill the bytes.
+    """
+    if dtype not in STORED_TYPES:
+        raise CheckpointError(
+            f"its array {name!r} is stored as {dtype}, which hmmdyn does not read. "
+            "Save the weights as float32, float16 or bfloat16."
+        )
+    if (
+        not all(type(n) is int and n >= 0 for n in shape)
+        or len(shape) > _MOST_AXES
+        or prod(max(n, 1) for n in shape) > _LARGEST
+        or prod(shape) * STORED_TYPES[dtype].itemsize != content.size
+    ):
+        raise CheckpointError(
+            f"it is truncated or damaged: its array {name!r} of shape {shape} and type {dtype} "
+            f"does not fill its {content.size:,} bytes."
+        )
+    inner = [shape[:i] if fortran_order else shape[i + 1 :] for i in range(len(shape))]
+    strided = Strided(dtype, shape, tuple(map(prod, inner)), 0, big_endian)
+    return LazyTensor(shape, dtype, partial(read_strided, strided, content))

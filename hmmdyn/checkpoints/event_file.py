@@ -1,0 +1,110 @@
+"""The scalars in TensorBoard's event files, as a table."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hmmdyn.errors import OutcomeError
+from hmmdyn.names import data_split, printable
+
+# Folders in which TensorBoard keeps what is measured on one part of the data, under the same tag
+# as on another.
+_SPLITS = {"train", "training", "val", "valid", "validation", "eval", "evaluation", "test", "dev"}
+
+
+def is_event_file(name: str) -> bool:
+    """Whether TensorBoard takes a file of this name for one of its own."""
+    return "tfevents" in name
+
+
+def read_events(path: Path) -> pd.DataFrame:
+    """Read the scalars of an event file: a column ``step`` (or ``epoch``) and one for each tag.
+
+    A tag that is logged at a step again has a further row for it, below the first. An event that
+    is cut short at the end of the file, as in a run that still goes on, is not read.
+
+    Raises
+    ------
+    OutcomeError
+        TensorBoard is not installed, or the file is damaged or holds no scalars.
+    """
+    try:
+        from google.protobuf.message import DecodeError
+        from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+    except ImportError:
+        raise OutcomeError(
+            "it is an event file of TensorBoard, whose package is not installed (install it with: "
+            "pip install 'hmmdyn[tensorboard]')"
+        ) from None
+    n_events = _count_events(path)
+    rows: list[tuple[str, int, str, float]] = []
+    try:
+        for event in LegacyEventFileLoader(str(path)).Load():
+            n_events -= 1
+            for value in event.summary.value:
+                number = _scalar(value)
+                time = _time(value.tag)
+                if number is not None and value.tag != time:
+                    rows.append((time, event.step, value.tag, number))
+    except (DecodeError, ValueError, TypeError, LookupError) as error:
+        raise OutcomeError(f"it is damaged ({printable(str(error)[:200])})") from None
+    if n_events > 0:  # the loader stops at a checksum that does not fit, and says nothing
+        raise OutcomeError("it is damaged (the checksum of an event does not fit)")
+    if not rows:
+        raise OutcomeError("it holds no scalars")
+    return _table(rows, path.parent.name)
+
+
+def _count_events(path: Path) -> int:
+    """Count the whole events; refuse one that claims to be longer than the file.
+
+    An event is its length (8 bytes) and the checksum of that (4), the data, and their checksum (4).
+    The last one is cut short while it is written.
+    """
+    size = path.stat().st_size
+    n_events = 0
+    with path.open("rb") as file:
+        while len(header := file.read(12)) == 12:
+            (length,) = struct.unpack_from("<Q", header)
+            if length > size:
+                raise OutcomeError(f"it is damaged (an event claims {length:,} bytes)")
+            end = file.seek(length + 4, os.SEEK_CUR)
+            n_events += end <= size
+    return n_events
+
+
+def _scalar(value: Any) -> float | None:
+    """Return the number in a summary; None where it holds something else (a text, an image, …)."""
+    kind = value.WhichOneof("value")
+    if kind == "simple_value":
+        return float(value.simple_value)
+    if kind != "tensor" or value.tensor.tensor_shape.dim or value.tensor.tensor_shape.unknown_rank:
+        return None
+    from tensorboard.util.tensor_util import make_ndarray
+
+    array = make_ndarray(value.tensor)
+    return float(array.item()) if array.dtype.kind in "iuf" else None
+
+
+def _time(tag: str) -> str:
+    """Return what the steps of a tag count: Keras counts epochs for what it calls ``epoch_…``."""
+    return "epoch" if tag.startswith("epoch_") else "step"
+
+
+def _table(rows: list[tuple[str, int, str, float]], folder: str) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["time", "at", "tag", "value"])
+    if folder.lower() in _SPLITS:
+        frame["tag"] = [tag if data_split(tag) else f"{folder}/{tag}" for tag in frame["tag"]]
+    frame["again"] = frame.groupby(["time", "at", "tag"]).cumcount()
+    tables = [
+        of_one.pivot(index=["again", "at"], columns="tag", values="value")
+        .rename_axis(index=["again", str(time)], columns=None)
+        .reset_index(str(time))
+        for time, of_one in frame.groupby("time")
+    ]
+    return pd.concat(tables, ignore_index=True)
