@@ -12,6 +12,7 @@ Numbers, text and bytes stand for themselves, lists and sets are ``list``, tuple
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -132,7 +133,10 @@ def read_symbols(stream: Readable, where: str, budget: Budget) -> Symbols:
     CheckpointError
         The pickle is damaged, or larger than any checkpoint's.
     """
-    return _Reader(where, budget).run(stream)
+    with warnings.catch_warnings():
+        # Of escapes in old text literals that Python would write differently today.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return _Reader(where, budget).run(stream)
 
 
 class _MalformedError(Exception):

@@ -277,7 +277,7 @@ def _why_unknown(start: bytes) -> str:
         )
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "it is a web page, probably an error page saved in place of the file. Fetch it anew."
-    if b"joblib" in start[:256] or b"sklearn" in start[:256]:
+    if start.startswith(b"\x80") and re.search(b"joblib|sklearn", start):
         return (
             "it is a pickle of joblib or scikit-learn: fitted objects, whose fields mean something "
             "only to the version of the library that wrote them, and loading it can run any code. "

@@ -16,6 +16,7 @@ import io
 from pathlib import Path
 
 from hmmdyn.checkpoints.byte_ranges import ByteRange, FileBytes, MemoryBytes, Part, read_bytes
+from hmmdyn.checkpoints.object_tree import to_tree
 from hmmdyn.checkpoints.pickle_symbols import Budget, Pairs, Persistent, Record, read_symbols
 from hmmdyn.checkpoints.state_dict import flatten
 from hmmdyn.checkpoints.strided import STORED_TYPES
@@ -25,7 +26,6 @@ from hmmdyn.checkpoints.torch_objects import (
     Storage,
     StorageName,
     storage_name,
-    to_tree,
 )
 from hmmdyn.checkpoints.zip_entries import ZipEntry, read_directory, stored_part
 from hmmdyn.errors import CheckpointError
@@ -179,7 +179,7 @@ class _ZipStorages:
             self._parts[wanted.key] = stored_part(self._file, entry)
         part = self._parts[wanted.key]
         _require_size(wanted, part.size)
-        return Storage(part, wanted.dtype, self._big_endian, wanted.key)
+        return Storage(part, wanted.dtype, self._big_endian)
 
 
 def _missing(wanted: StorageName) -> CheckpointError:
@@ -220,7 +220,7 @@ def _read_legacy(file: ByteRange, budget: Budget, depth: int) -> tuple[object, I
                     f"it is damaged or forged: storage {name.key[:80]!r} is described in two ways. "
                     + _ANEW
                 )
-    storages = _LegacyStorages(file, _locate(file, stream.tell(), keys, names))
+    storages = _LegacyStorages(_locate(file, stream.tell(), keys, names))
     return symbols.root, Interpreter(
         f"the pickle {where}", storages.find, lambda data: _nested_storage(data, budget, depth + 1)
     )
@@ -256,8 +256,7 @@ def _locate(
 class _LegacyStorages:
     """The storages behind the pickles; always little-endian, whatever wrote them."""
 
-    def __init__(self, file: ByteRange, parts: dict[str, Part]) -> None:
-        self._file = file
+    def __init__(self, parts: dict[str, Part]) -> None:
         self._parts = parts
 
     def find(self, reference: Persistent) -> Storage:
@@ -268,11 +267,11 @@ class _LegacyStorages:
         part = self._parts[wanted.key]
         match wanted.more:
             case () | (None,):
-                return Storage(part, wanted.dtype, False, wanted.key)
+                return Storage(part, wanted.dtype, big_endian=False)
             case ((_, int(offset), int(count)),) if wanted.dtype:
                 itemsize = STORED_TYPES[wanted.dtype].itemsize
                 view = Part(part, offset * itemsize, count * itemsize, f"a view of {part.what}")
-                return Storage(view, wanted.dtype, False, (wanted.key, offset))
+                return Storage(view, wanted.dtype, big_endian=False)
         raise CheckpointError(
             f"it is damaged or forged: {part.what} is viewed in a way unknown to PyTorch. {_ANEW}"
         )

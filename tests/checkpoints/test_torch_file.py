@@ -9,8 +9,10 @@ import os
 import pickle
 import zipfile
 
+import joblib
 import numpy as np
 import pytest
+import sklearn.linear_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -429,6 +431,25 @@ def test_hugging_face_shards(tmp_path):
             assert_same(checkpoint, dict(parts))
 
 
+def test_tensors_of_two_shards_are_not_tied(tmp_path):
+    # Every shard numbers its storages from 0.
+    weight_map = {}
+    for i, name in enumerate("ab"):
+        weight_map[name] = f"pytorch_model-0000{i + 1}-of-00002.bin"
+        save({name: torch.full((2, 2), float(i))}, tmp_path / weight_map[name])
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    with open_checkpoint(index) as checkpoint:
+        assert checkpoint.aliases == {}
+
+
+@pytest.mark.parametrize("saved", [{"w": np.ones(3)}, sklearn.linear_model.Ridge()], ids=type)
+def test_pickles_of_joblib_and_scikit_learn_are_refused(tmp_path, saved):
+    joblib.dump(saved, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="joblib or scikit-learn: fitted objects"):
+        open_checkpoint(tmp_path / "a.pt")
+
+
 class Bag(dict):
     pass
 
@@ -515,6 +536,21 @@ def test_a_tensor_pickled_without_torch_save(tmp_path):
             archive.writestr("a/version", "3\n")
         with open_checkpoint(tmp_path / "a.pt") as checkpoint:
             assert_same(checkpoint, saved)
+
+
+def test_entries_named_by_a_number_and_by_the_same_text(tmp_path):
+    saved = {"1": torch.ones(2), 1: torch.zeros(2)}
+    with open_checkpoint(save(saved, tmp_path / "a.pt")) as checkpoint:
+        assert_same(checkpoint, {"1": saved["1"], "1 (int)": saved[1]})
+
+
+def test_an_ordered_dictionary_of_python_2(tmp_path):
+    class Old:
+        def __reduce__(self):
+            return collections.OrderedDict, ([["a", torch.ones(2)], ["b", torch.zeros(3)]],)
+
+    with open_checkpoint(save({"x": Old()}, tmp_path / "a.pt", legacy=True)) as checkpoint:
+        assert_same(checkpoint, {"x.a": torch.ones(2), "x.b": torch.zeros(3)})
 
 
 def test_an_object_that_contains_itself(tmp_path):

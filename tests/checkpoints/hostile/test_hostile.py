@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -123,6 +124,46 @@ def test_the_watch_itself(tmp_path, watched):
         )
         assert done.returncode == 1
         assert "event" in json.loads(done.stdout)
+
+
+GOOD = {
+    "zip": forge.state(w=forge.tensor(), x=forge.call("os.system", forge.text("touch ran"))),
+    "legacy": forge.legacy(forge.dictionary(w=forge.tensor())),
+    "npz": forge.npz(w=forge.npy(SCALAR.replace("()", "(3,)"), bytes(12))),
+    "safetensors": forge.safetensors(
+        {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, bytes(8)
+    ),
+}
+
+
+def mutated(data, random):
+    """The bytes with a few of them changed, dropped, put in or repeated."""
+    data = bytearray(data)
+    for _ in range(random.choice((1, 1, 2, 4, 8))):
+        at = random.randrange(len(data))
+        kind = random.randrange(4)
+        if kind == 0:
+            data[at] = random.randrange(256)
+        elif kind == 1:
+            del data[at : at + random.randrange(1, 9)]
+        elif kind == 2:
+            data[at:at] = random.randbytes(random.randrange(1, 5))
+        else:
+            data[at:at] = data[: random.randrange(1, 30)]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", [*GOOD, "pickle in a good zip"])
+def test_damage_of_any_kind_is_refused_or_harmless(tmp_path, kind):
+    random = Random(0)
+    path = tmp_path / "a.pt"
+    for _ in range(400):
+        if kind in GOOD:
+            path.write_bytes(mutated(GOOD[kind], random))
+        else:
+            body = forge.pickled(forge.dictionary(w=forge.tensor()))
+            path.write_bytes(forge.torch_zip(mutated(body, random)))
+        assert "escaped" not in (outcome := opener.outcome(path)), outcome
 
 
 # ------------------------------------------------------------------ files that change while read
