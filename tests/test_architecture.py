@@ -33,6 +33,7 @@ ALLOWED = {
     "cli": GROUND | TABLES | {"options", "pipeline", "checkpoints", "report", "tasks"},
 }
 HOMES = {
+    "isal": ("checkpoints/formats/checksums.py",),
     "plotly": ("report/",),
     "hmmlearn": ("hmm/gaussian.py",),
     "torch": ("tasks/",),
@@ -40,8 +41,8 @@ HOMES = {
     "rich": ("cli.py",),
     "jinja2": ("report/",),
     "statsmodels": ("dynamics/",),
-    "h5py": ("checkpoints/keras_file.py",),
-    "tensorstore": ("checkpoints/orbax_folder.py",),
+    "h5py": ("checkpoints/formats/keras_file.py",),
+    "tensorstore": ("checkpoints/formats/orbax_folder.py",),
     "tensorboard": ("checkpoints/event_file.py",),
 }
 # Extras, imported only once they are needed.

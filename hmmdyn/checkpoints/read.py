@@ -18,18 +18,18 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.byte_ranges import FileBytes
-from hmmdyn.checkpoints.flax_file import is_flax, open_flax
-from hmmdyn.checkpoints.keras_file import is_hdf5, is_keras_zip, open_hdf5, open_keras_zip
-from hmmdyn.checkpoints.npy_file import is_npy, open_npy
-from hmmdyn.checkpoints.npz_file import is_npz, open_npz
-from hmmdyn.checkpoints.orbax_folder import is_orbax, open_orbax
-from hmmdyn.checkpoints.safetensors_file import is_safetensors, open_safetensors
+from hmmdyn.checkpoints.formats.byte_ranges import FileBytes
+from hmmdyn.checkpoints.formats.flax_file import is_flax, open_flax
+from hmmdyn.checkpoints.formats.keras_file import is_hdf5, is_keras_zip, open_hdf5, open_keras_zip
+from hmmdyn.checkpoints.formats.npy_file import is_npy, open_npy
+from hmmdyn.checkpoints.formats.npz_file import is_npz, open_npz
+from hmmdyn.checkpoints.formats.orbax_folder import is_orbax, open_orbax
+from hmmdyn.checkpoints.formats.safetensors_file import is_safetensors, open_safetensors
+from hmmdyn.checkpoints.formats.torch_distributed import is_distributed, open_distributed
+from hmmdyn.checkpoints.formats.torch_file import is_legacy_torch, is_torch_zip, open_torch
+from hmmdyn.checkpoints.formats.zip_entries import entry_names
 from hmmdyn.checkpoints.state_dict import outcome_scalars, without_wrappers
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
-from hmmdyn.checkpoints.torch_distributed import is_distributed, open_distributed
-from hmmdyn.checkpoints.torch_file import is_legacy_torch, is_torch_zip, open_torch
-from hmmdyn.checkpoints.zip_entries import entry_names
 from hmmdyn.errors import CheckpointError
 from hmmdyn.names import printable, some
 

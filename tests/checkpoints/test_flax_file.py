@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmmdyn.checkpoints import flax_file
-from hmmdyn.checkpoints.byte_ranges import FileBytes, MemoryBytes
-from hmmdyn.checkpoints.flax_file import is_flax, read_tree
+from hmmdyn.checkpoints.formats import flax_file
+from hmmdyn.checkpoints.formats.byte_ranges import FileBytes, MemoryBytes
+from hmmdyn.checkpoints.formats.flax_file import is_flax, read_tree
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, select_parameters
 from hmmdyn.checkpoints.read import open_checkpoint
 from hmmdyn.checkpoints.tensor import LazyTensor

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from hmmdyn.checkpoints.keras_names import names_of, snake_case
+from hmmdyn.checkpoints.formats.keras_names import names_of, snake_case
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, as_matrices, select_parameters
 from hmmdyn.checkpoints.read import open_checkpoint
 from tests.checkpoints.reading import (

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
-import zlib
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
+from hmmdyn.checkpoints.formats.checksums import crc32
 from hmmdyn.errors import CheckpointError
 
 CHUNK = 1 << 20  # bytes read at once where a buffer of our own is needed
@@ -198,7 +198,7 @@ class CheckedPart(Part):
             self._add(piece)
 
     def _add(self, piece: memoryview) -> None:
-        self._sum = zlib.crc32(piece, self._sum)
+        self._sum = crc32(piece, self._sum)
         self._summed += len(piece)
         if self._summed == self.size and self._sum != self._expected:
             self._sum = self._summed = 0  # what is read again is checked again

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.byte_ranges import ByteRange, MemoryBytes
-from hmmdyn.checkpoints.pickle_symbols import NO_STATE, Global, Pairs, Persistent, Record
-from hmmdyn.checkpoints.strided import STORED_TYPES, Strided, read_strided
+from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, MemoryBytes
+from hmmdyn.checkpoints.formats.pickle_symbols import NO_STATE, Global, Pairs, Persistent, Record
+from hmmdyn.checkpoints.formats.strided import STORED_TYPES, Strided, read_strided
 from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.errors import CheckpointError
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from hmmdyn.checkpoints.pickle_symbols import Pairs, Record
+from hmmdyn.checkpoints.formats.pickle_symbols import Pairs, Record
+from hmmdyn.checkpoints.formats.torch_objects import attributes
 from hmmdyn.checkpoints.tensor import LazyTensor
-from hmmdyn.checkpoints.torch_objects import attributes
 from hmmdyn.errors import CheckpointError
 
 _MODULE_PARTS = ("_parameters", "_buffers", "_modules")
@@ -33,7 +33,7 @@ def to_tree(root: object, value: Callable[[Record], object]) -> dict[object, obj
     Parameters
     ----------
     root : object
-        A container or record, as from `hmmdyn.checkpoints.pickle_symbols.read_symbols`.
+        A container or record, as from `hmmdyn.checkpoints.formats.pickle_symbols.read_symbols`.
     value : callable
         Returns the tensor or number that a record stands for, or None.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from math import prod
 
-from hmmdyn.checkpoints.byte_ranges import ByteRange
-from hmmdyn.checkpoints.strided import STORED_TYPES, Strided, read_strided
+from hmmdyn.checkpoints.formats.byte_ranges import ByteRange
+from hmmdyn.checkpoints.formats.strided import STORED_TYPES, Strided, read_strided
 from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.errors import CheckpointError
 

@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.byte_ranges import FileBytes, Part, read_bytes
-from hmmdyn.checkpoints.pickle_symbols import Budget, Pairs, Record, read_symbols
+from hmmdyn.checkpoints.formats.byte_ranges import FileBytes, Part, read_bytes
+from hmmdyn.checkpoints.formats.pickle_symbols import Budget, Pairs, Record, read_symbols
+from hmmdyn.checkpoints.formats.strided import STORED_TYPES, read_dtype
+from hmmdyn.checkpoints.formats.torch_file import read_torch
+from hmmdyn.checkpoints.formats.torch_objects import attributes, integers, torch_dtype
 from hmmdyn.checkpoints.state_dict import flatten
-from hmmdyn.checkpoints.strided import STORED_TYPES, read_dtype
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
-from hmmdyn.checkpoints.torch_file import read_torch
-from hmmdyn.checkpoints.torch_objects import attributes, integers, torch_dtype
 from hmmdyn.errors import CheckpointError
 from hmmdyn.names import is_outcome, printable
 

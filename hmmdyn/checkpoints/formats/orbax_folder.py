@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.byte_ranges import FileBytes, read_bytes
-from hmmdyn.checkpoints.extras import missing_package, require_plausible
-from hmmdyn.checkpoints.flax_file import is_flax, model_tree, read_tree
+from hmmdyn.checkpoints.formats.byte_ranges import FileBytes, read_bytes
+from hmmdyn.checkpoints.formats.extras import missing_package, require_plausible
+from hmmdyn.checkpoints.formats.flax_file import is_flax, model_tree, read_tree
 from hmmdyn.checkpoints.state_dict import flatten, outcome_scalars
 from hmmdyn.checkpoints.tensor import WIDENED, Contents, LazyTensor, widen
 from hmmdyn.errors import CheckpointError

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.byte_ranges import CHUNK, ByteRange
+from hmmdyn.checkpoints.formats.byte_ranges import CHUNK, ByteRange
 from hmmdyn.checkpoints.tensor import WIDENED
 from hmmdyn.errors import CheckpointError
 

@@ -2,8 +2,7 @@
 
 Since version 1.6 ``torch.save`` writes a zip file: a pickle that describes the objects, and one
 entry for every storage. Before, it wrote five pickles in a row and the storages behind them. Of
-the pickles only the symbols are read (`hmmdyn.checkpoints.pickle_symbols`); the numbers stay on
-disk until asked for.
+the pickles only the symbols are read (`pickle_symbols`); the numbers stay on disk until asked for.
 
 References
 ----------
@@ -15,19 +14,31 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from hmmdyn.checkpoints.byte_ranges import ByteRange, FileBytes, MemoryBytes, Part, read_bytes
-from hmmdyn.checkpoints.object_tree import to_tree
-from hmmdyn.checkpoints.pickle_symbols import Budget, Pairs, Persistent, Record, read_symbols
-from hmmdyn.checkpoints.state_dict import flatten
-from hmmdyn.checkpoints.strided import STORED_TYPES
-from hmmdyn.checkpoints.tensor import Contents, LazyTensor
-from hmmdyn.checkpoints.torch_objects import (
+from hmmdyn.checkpoints.formats.byte_ranges import (
+    ByteRange,
+    FileBytes,
+    MemoryBytes,
+    Part,
+    read_bytes,
+)
+from hmmdyn.checkpoints.formats.object_tree import to_tree
+from hmmdyn.checkpoints.formats.pickle_symbols import (
+    Budget,
+    Pairs,
+    Persistent,
+    Record,
+    read_symbols,
+)
+from hmmdyn.checkpoints.formats.strided import STORED_TYPES
+from hmmdyn.checkpoints.formats.torch_objects import (
     Interpreter,
     Storage,
     StorageName,
     storage_name,
 )
-from hmmdyn.checkpoints.zip_entries import ZipEntry, read_directory, stored_part
+from hmmdyn.checkpoints.formats.zip_entries import ZipEntry, read_directory, stored_part
+from hmmdyn.checkpoints.state_dict import flatten
+from hmmdyn.checkpoints.tensor import Contents, LazyTensor
 from hmmdyn.errors import CheckpointError
 
 # A pickle of protocol 2 whose first object is PyTorch's magic number: torch.save before 1.6.

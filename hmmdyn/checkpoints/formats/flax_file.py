@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.byte_ranges import ByteRange, FileBytes, Part, read_bytes
-from hmmdyn.checkpoints.dense import dense_tensor
+from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, FileBytes, Part, read_bytes
+from hmmdyn.checkpoints.formats.dense import dense_tensor
 from hmmdyn.checkpoints.state_dict import flatten
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
 from hmmdyn.errors import CheckpointError

@@ -30,17 +30,17 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.byte_ranges import ByteRange, FileBytes, read_bytes
-from hmmdyn.checkpoints.extras import missing_package, require_plausible
-from hmmdyn.checkpoints.keras_names import Location, names_of, snake_case
-from hmmdyn.checkpoints.tensor import WIDENED, Contents, LazyTensor, widen
-from hmmdyn.checkpoints.zip_entries import (
+from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, FileBytes, read_bytes
+from hmmdyn.checkpoints.formats.extras import missing_package, require_plausible
+from hmmdyn.checkpoints.formats.keras_names import Location, names_of, snake_case
+from hmmdyn.checkpoints.formats.zip_entries import (
     STORED,
     ZipEntry,
     entry_bytes,
     read_directory,
     stored_part,
 )
+from hmmdyn.checkpoints.tensor import WIDENED, Contents, LazyTensor, widen
 from hmmdyn.errors import CheckpointError
 from hmmdyn.names import natural_key, printable
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hmmdyn.checkpoints.byte_ranges import ByteRange, read_bytes
+from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, read_bytes
 from hmmdyn.errors import CheckpointError
 
 MAGIC = b"\x93NUMPY"

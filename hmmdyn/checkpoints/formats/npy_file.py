@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hmmdyn.checkpoints.byte_ranges import FileBytes, Part
-from hmmdyn.checkpoints.dense import dense_tensor
-from hmmdyn.checkpoints.npy_header import MAGIC, read_npy_header
+from hmmdyn.checkpoints.formats.byte_ranges import FileBytes, Part
+from hmmdyn.checkpoints.formats.dense import dense_tensor
+from hmmdyn.checkpoints.formats.npy_header import MAGIC, read_npy_header
 from hmmdyn.checkpoints.tensor import Contents
 from hmmdyn.errors import CheckpointError
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hmmdyn.checkpoints.byte_ranges import FileBytes, Part
-from hmmdyn.checkpoints.dense import dense_tensor
-from hmmdyn.checkpoints.npy_header import read_npy_header
-from hmmdyn.checkpoints.strided import STORED_TYPES
+from hmmdyn.checkpoints.formats.byte_ranges import FileBytes, Part
+from hmmdyn.checkpoints.formats.dense import dense_tensor
+from hmmdyn.checkpoints.formats.npy_header import read_npy_header
+from hmmdyn.checkpoints.formats.strided import STORED_TYPES
+from hmmdyn.checkpoints.formats.zip_entries import entry_bytes, read_directory
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
-from hmmdyn.checkpoints.zip_entries import entry_bytes, read_directory
 from hmmdyn.errors import CheckpointError
 
 

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hmmdyn.checkpoints.byte_ranges import (
+from hmmdyn.checkpoints.formats.byte_ranges import (
     CHUNK,
     ByteRange,
     CheckedPart,
@@ -25,6 +25,7 @@ from hmmdyn.checkpoints.byte_ranges import (
     ReadAhead,
     read_bytes,
 )
+from hmmdyn.checkpoints.formats.checksums import crc32
 from hmmdyn.errors import CheckpointError
 
 STORED = 0
@@ -428,7 +429,7 @@ class InflatedPart:
             self._waiting = self._inflater.unconsumed_tail
             if piece:
                 self._at += len(piece)
-                self._sum = zlib.crc32(piece, self._sum)
+                self._sum = crc32(piece, self._sum)
                 return piece
             if self._inflater.eof:
                 raise self._damaged("it ends too soon")
