@@ -61,8 +61,9 @@ class CheckpointFile:
 
     ``step`` is in the index's ``step_unit``. ``size`` in bytes and ``mtime_ns`` (modification
     time, nanoseconds since the epoch) cover all the files of the checkpoint (sum and maximum).
-    ``format`` is a short human name: ``safetensors``, ``safetensors (sharded)``, ``npz``,
-    ``pytorch``, ``pytorch (sharded)``.
+    ``format`` is a short human name, guessed from the file's name: ``safetensors``, ``pytorch``,
+    ``npz``, ``npy``, ``keras``, ``hdf5``, ``flax``, ``orbax``, or one of the first two with
+    ``(sharded)`` or ``(distributed)`` behind it. The reader goes by content.
     """
 
     group: str
