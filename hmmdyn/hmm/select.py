@@ -250,9 +250,7 @@ def _fit_block(
     finished: Callable[[int], None],
 ) -> list[_Attempt]:
     """Fit the restarts of one K side by side."""
-    seeds = [
-        int(np.random.SeedSequence([random_state, *pair]).generate_state(1)[0]) for pair in block
-    ]
+    seeds = [_seed(random_state, *pair) for pair in block]
     starts = [
         start(*data, k, covariance_type, seed, "kmeans" if restart % 2 == 0 else "segments")
         for (k, restart), seed in zip(block, seeds, strict=True)

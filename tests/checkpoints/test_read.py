@@ -16,6 +16,7 @@ from hmmdyn.checkpoints.read import open_checkpoint
 from hmmdyn.checkpoints.state_dict import flatten
 from hmmdyn.checkpoints.tensor import WIDENED, LazyTensor
 from hmmdyn.errors import CheckpointError
+from tests.checkpoints.reading import read_everything
 
 WEIGHTS = {
     "fc1.weight": np.arange(12, dtype=np.float32).reshape(4, 3) / 7,
@@ -51,12 +52,6 @@ def assert_holds(checkpoint, expected):
         widened = values.astype(np.float32) if values.dtype == np.float16 else values
         assert read.dtype == widened.dtype
         np.testing.assert_array_equal(read, widened)
-
-
-def read_everything(path):
-    with open_checkpoint(path) as checkpoint:
-        for tensor in checkpoint.values():
-            tensor.read()
 
 
 def refusal(path):

@@ -11,6 +11,7 @@ import pytest
 from hmmdyn.checkpoints.read import open_checkpoint
 from hmmdyn.errors import CheckpointError
 from tests.checkpoints.hostile import forge
+from tests.checkpoints.reading import read_everything
 
 torch = pytest.importorskip("torch")
 dcp = pytest.importorskip("torch.distributed.checkpoint")
@@ -98,12 +99,6 @@ def test_two_processes(tmp_path):
             values = checkpoint[name].read()
             assert checkpoint[name].dtype == str(tensor.dtype).removeprefix("torch.")
             np.testing.assert_array_equal(values, tensor.numpy())
-
-
-def read_everything(path):
-    with open_checkpoint(path) as checkpoint:
-        for tensor in checkpoint.values():
-            tensor.read()
 
 
 def refusal(path):
