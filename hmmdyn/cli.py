@@ -55,8 +55,6 @@ _CRITERIA = {
     "bic": "BIC",
     "aic": "AIC",
     "held_out_bic": "held-out BIC",
-    "n_valid": "valid",
-    "agreement": "ARI",
 }
 _READING, _MODEL, _CONVERGENCE = "Reading", "Model", "Convergence"
 

@@ -161,6 +161,20 @@ class HMMParameters:
 
 
 @dataclass(frozen=True)
+class Stability:
+    """Whether other seeds of the search give the same map.
+
+    ``agreement``: mean adjusted Rand index between the map's decoded states and those of
+    ``n_repeats`` searches of their own (1: the same map each time). ``states``: one row per state,
+    ``state, n_found`` (repeats in which a state holds nearly the same checkpoints).
+    """
+
+    n_repeats: int
+    agreement: float
+    states: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Selection:
     """How the number of states was chosen.
 
@@ -176,17 +190,18 @@ class Selection:
         The column of ``criteria`` that decided: ``bic`` or ``held_out_bic``.
     criteria : DataFrame
         One row per K: ``n_states, log_likelihood`` (nats, best valid restart), ``n_parameters,
-        bic, aic, held_out_bic`` (NaN unless the protocol holds runs out), ``n_valid`` restarts,
-        ``agreement`` (mean adjusted Rand index between the decoded states of the best valid
-        restart and each other valid one, NaN with fewer than two). NaN where no fit was valid.
+        bic, aic, held_out_bic`` (NaN unless the protocol holds runs out). NaN where no fit was
+        valid.
     attempts : DataFrame
-        One row per fit: ``n_states, restart, seed, log_likelihood, n_iterations, valid, reason``
-        (empty where valid).
+        One row per start: ``n_states, start`` (its kind), ``seed, log_likelihood, n_iterations,
+        valid, reason`` (empty where valid; ``left behind`` where the race went on without it).
     held_out : tuple of str
         Names (``group/run``) of the runs held out; empty under ``bic``.
     models : Mapping
         The best valid fit per K, states in order of time; fitted to all runs under ``bic``, and
         under ``paper`` to the runs not held out, except the chosen K, which is fitted to all.
+    stability : Stability or None
+        Of the chosen model.
     """
 
     protocol: str
@@ -197,6 +212,7 @@ class Selection:
     attempts: pd.DataFrame
     held_out: tuple[str, ...] = ()
     models: Mapping[int, HMMParameters] = field(default_factory=dict)
+    stability: Stability | None = None
     notices: tuple[Notice, ...] = ()
 
 

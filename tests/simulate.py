@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from hmmdyn.results import HMMParameters, Observations, Standardisation
+
+# Real metrics of five seeds of Pythia 70M; tests that need them are skipped where they are absent.
+PYTHIA = Path(__file__).parents[2] / "shared" / "data" / "pythia70m_metrics.tsv"
 
 
 def random_parameters(

@@ -12,10 +12,9 @@ from hmmdyn import Options, TrainingMap, analyze, read_runs, scan
 from hmmdyn.errors import MetricNotFiniteError, NotEnoughDataError, UsageError
 from hmmdyn.metrics import extract as extraction
 from tests.make_runs import write_runs
-from tests.simulate import phased_table
+from tests.simulate import PYTHIA, phased_table
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
-PYTHIA = Path(__file__).parents[2] / "shared" / "data" / "pythia70m_metrics.tsv"
 QUICK = {"max_states": 3, "restarts": 2}
 
 

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +5,7 @@ import pytest
 from hmmdyn.errors import TableError
 from hmmdyn.names import natural_key
 from hmmdyn.tables import from_frame, read_table, write_table
-
-PYTHIA = Path(__file__).parents[2] / "shared" / "data" / "pythia70m_metrics.tsv"
+from tests.simulate import PYTHIA
 
 
 def frame(**columns):

@@ -1,8 +1,13 @@
-"""Naming states: labels are arbitrary in a hidden Markov model, so they are put in time order."""
+"""Naming states: labels are arbitrary in a hidden Markov model.
+
+States are put in order of time, and matched between fits by their means.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 
 from hmmdyn.results import FloatArray, HMMParameters, IntArray
 
@@ -39,3 +44,25 @@ def reorder(parameters: HMMParameters, order: IntArray) -> HMMParameters:
         covariances=parameters.covariances[order],
         covariance_type=parameters.covariance_type,
     )
+
+
+def match(reference: FloatArray, means: FloatArray) -> IntArray:
+    """Match the states of another fit to those of a reference, by their means.
+
+    The assignment with the least sum of Euclidean distances (Kuhn 1955). Either fit may have more
+    states.
+
+    Parameters
+    ----------
+    reference, means : ndarray, shapes (K, D) and (L, D)
+        In the same standardised units.
+
+    Returns
+    -------
+    ndarray, shape (L,)
+        Reference state of each state of the other fit, -1 where it has none.
+    """
+    rows, columns = linear_sum_assignment(cdist(means, reference))
+    matched = np.full(len(means), -1)
+    matched[rows] = columns
+    return matched

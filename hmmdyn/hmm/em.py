@@ -1,30 +1,30 @@
 """EM for many Gaussian hidden Markov models at once: all runs and all restarts together.
 
-A Gaussian log-density is linear in φ(z) = (1, z, products of z). With Φ the matrix of lifted
-observations, the log-densities of every state of every model are one matrix product, and so are
-the sufficient statistics γΦ. What remains per model is forward–backward, which is compiled.
+A Gaussian log-density is linear in φ(z) = (1, z, products of z), see ``lifted.py``. What remains
+per model is forward–backward, which is compiled, and the closed forms of the M-step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hmmdyn.hmm.inference import decode
-from hmmdyn.hmm.kernels import forward_backward
+from hmmdyn.hmm.kernels import TimeMajor, forward_backward
+from hmmdyn.hmm.lifted import Lifted
 from hmmdyn.results import FloatArray, HMMParameters, IntArray
 
 # Added to every state's scatter before it is divided by the state's weight: Σ = (Q + ψI) / n.
 # On standardised data it keeps a state of a few nearly equal checkpoints from a singular Σ.
 COVARIANCE_PRIOR = 0.01
 MAX_ITERATIONS = 500
-# EM stops when the objective rises by less than this, in nats per checkpoint.
+# EM stops when the objective has less than this left to rise, in nats per checkpoint.
 TOLERANCE = 1e-6
+# Rises below this share of the objective are rounding.
+_ROUNDING = 1e-12
 # Probabilities are kept above this after the fit, so that a run which takes a transition never
 # seen in the fitted ones is improbable (-23 nats) rather than impossible (-inf).
 PROBABILITY_FLOOR = 1e-10
@@ -54,100 +54,7 @@ class Fit:
         return not self.reason
 
 
-def fit(
-    values: FloatArray,
-    lengths: IntArray,
-    starts: Sequence[HMMParameters],
-    *,
-    on_finished: Callable[[int], None] = lambda n: None,
-) -> list[Fit]:
-    """Fit models by penalised EM (Baum–Welch) to all runs jointly, each from its start.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n, D)
-        Standardised observations, runs contiguous.
-    lengths : ndarray, shape (R,)
-        Checkpoints per run.
-    starts : sequence of HMMParameters
-        All of one covariance type; K may differ.
-    on_finished : callable
-        Called with the number of models that have just been finished.
-
-    Notes
-    -----
-    The objective is log L - ψ/2 Σ_k tr(Σ_k⁻¹), with ψ = ``COVARIANCE_PRIOR``; EM never lowers it,
-    and a fit in which it fell is not valid.
-    """
-    with np.errstate(all="ignore"):  # what is not finite ends its model, and is named as the reason
-        lifted = Lifted(values, starts[0].covariance_type)
-        ends = np.cumsum(lengths)
-        models = [_Model(start) for start in starts]
-        batch = _Batch(models)
-        for _ in range(MAX_ITERATIONS):
-            before = len(batch.models)
-            batch.iterate(lifted, ends)
-            batch = batch.without_finished(tolerance=TOLERANCE * len(values))
-            on_finished(before - len(batch.models))
-            if not batch.models:
-                break
-        on_finished(len(batch.models))
-        batch.write_back()
-        return [_judged(model, values, lengths, lifted, ends) for model in models]
-
-
-class Lifted:
-    """Observations lifted to φ(z), shape (n, P): 1, z, then z² (diag) or vech(z zᵀ) (full)."""
-
-    def __init__(self, values: FloatArray, covariance_type: str) -> None:
-        n, d = values.shape
-        self.covariance_type = covariance_type
-        self.n_features = d
-        self._pairs = np.triu_indices(d) if covariance_type == "full" else (np.arange(d),) * 2
-        self.phi = np.empty((n, 1 + d + len(self._pairs[0])))
-        self.phi[:, 0] = 1
-        self.phi[:, 1 : 1 + d] = values
-        np.multiply(values[:, self._pairs[0]], values[:, self._pairs[1]], out=self.phi[:, 1 + d :])
-
-    def log_density(self, means: FloatArray, covariances: FloatArray) -> FloatArray:
-        """Gaussian log-densities under S states, shape (S, n), nats.
-
-        ``means`` (S, D); ``covariances`` (S, D) or (S, D, D). NaN for a state whose covariance is
-        not positive definite.
-        """
-        if self.covariance_type == "diag":
-            precision: NDArray[Any] = 1 / covariances
-            log_determinant: NDArray[Any] = np.log(covariances).sum(axis=1)
-            linear = precision * means
-            quadratic = -0.5 * precision
-        else:
-            sign, magnitude = np.linalg.slogdet(covariances)
-            log_determinant = np.where(sign > 0, magnitude, np.nan)
-            precision = np.linalg.inv(covariances)
-            linear = (precision @ means[:, :, None])[:, :, 0]
-            rows, columns = self._pairs
-            quadratic = np.where(rows == columns, -0.5, -1.0) * precision[:, rows, columns]
-        normaliser = self.n_features * np.log(2 * np.pi) + log_determinant
-        constant = -0.5 * (normaliser + (linear * means).sum(axis=1))
-        return np.concatenate([constant[:, None], linear, quadratic], axis=1) @ self.phi.T
-
-    def moments(self, posterior: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Weighted counts (S,), sums (S, D) and sums of products (S, D) or (S, D, D).
-
-        ``posterior`` has shape (S, n).
-        """
-        d = self.n_features
-        statistics = posterior @ self.phi
-        products = statistics[:, 1 + d :]
-        if self.covariance_type == "full":
-            square = np.empty((len(statistics), d, d))
-            square[:, self._pairs[0], self._pairs[1]] = products
-            square[:, self._pairs[1], self._pairs[0]] = products
-            products = square
-        return statistics[:, 0], statistics[:, 1 : 1 + d], products
-
-
-class _Model:
+class Model:
     """One model on its way: where EM has brought it, and how."""
 
     def __init__(self, start: HMMParameters) -> None:
@@ -155,20 +62,167 @@ class _Model:
         self.objective: list[float] = []
 
     @property
-    def rise(self) -> float:
-        """By how much the last iteration but one raised the objective."""
-        return self.objective[-1] - self.objective[-2] if len(self.objective) > 1 else np.inf
+    def reached(self) -> float:
+        """The objective, -inf where it is not known or not finite."""
+        known = bool(self.objective) and np.isfinite(self.objective[-1])
+        return self.objective[-1] if known else -np.inf
+
+    @property
+    def left_to_rise(self) -> float:
+        """How much the objective will still rise if its rises go on shrinking as they do.
+
+        Aitken's extrapolation (for EM: Böhning et al. 1994). That the last rise was small does not
+        tell: EM crosses plateaus. Infinite while rises grow; NaN where the objective is.
+        """
+        if len(self.objective) < 3:
+            return np.inf if np.isfinite(self.objective).all() else np.nan
+        before, last = np.diff(self.objective[-3:])
+        if last < _ROUNDING * abs(self.objective[-1]):
+            return 0.0
+        return float(last**2 / (before - last)) if last < before else np.inf
 
     @property
     def fell(self) -> bool:
+        """Whether the objective ever fell by more than rounding."""
         objective = np.array(self.objective)
         return bool((np.diff(objective) < -1e-7 * np.abs(objective[1:])).any())
+
+
+class EM:
+    """Expectation maximisation (Baum–Welch) on given runs.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, D)
+        Standardised observations, runs contiguous; NaN where a metric is missing, over which is
+        marginalised.
+    lengths : ndarray, shape (R,)
+        Checkpoints per run.
+    covariance_type : str
+        ``diag`` or ``full``, of every model.
+    compat : bool
+        Use hmmlearn's formulas at its default settings: its prior is added to *every* entry of a
+        full covariance, and what is monitored is the log-likelihood without the prior's penalty.
+
+    Notes
+    -----
+    The objective is log L - ψ/2 Σ_k tr(Σ_k⁻¹), with ψ = ``COVARIANCE_PRIOR``; EM never lowers it,
+    and a fit in which it fell is not valid.
+    """
+
+    def __init__(
+        self,
+        values: FloatArray,
+        lengths: IntArray,
+        covariance_type: str,
+        *,
+        compat: bool = False,
+    ) -> None:
+        self._values = values
+        self._lengths = lengths
+        self._order = TimeMajor(lengths)
+        with np.errstate(all="ignore"):  # as in advance
+            self._lifted = Lifted(values[self._order.rows], covariance_type)
+        self._tolerance = TOLERANCE * len(values)
+        self._compat = compat
+        n_features = values.shape[1]
+        everywhere = compat or covariance_type == "diag"
+        shape = (n_features,) * (1 if covariance_type == "diag" else 2)
+        self._scatter_prior: FloatArray = COVARIANCE_PRIOR * (
+            np.ones(shape) if everywhere else np.eye(n_features)
+        )
+
+    def advance(
+        self, models: Sequence[Model], n_iterations: int, *, until_converged: bool = True
+    ) -> None:
+        """Do up to so many iterations on each model; one that has converged stays as it is."""
+        # What is not finite ends its model, and is named as the reason.
+        with np.errstate(all="ignore"):
+            batch = _Batch([m for m in models if not until_converged or self._goes_on(m)])
+            for _ in range(n_iterations):
+                if not batch.models:
+                    return
+                self._iterate(batch)
+                if until_converged:
+                    batch = batch.only([self._goes_on(model) for model in batch.models])
+            batch.write_back()
+
+    def decode(self, model: Model) -> IntArray:
+        """Most likely states of all checkpoints under the model as it is, shape (n,)."""
+        return decode(model.parameters, self._values, self._lengths)
+
+    def judge(self, model: Model) -> Fit:
+        """Compute the likelihood and path a model ends with, and say whether it is valid."""
+        objective = tuple(model.objective)
+        if not np.isfinite(objective).all():
+            return Fit(
+                None, None, np.nan, objective, "not finite: the data or a covariance overflow"
+            )
+        parameters = model.parameters if self._compat else _floored(model.parameters)
+        states = decode(parameters, self._values, self._lengths)
+        visited = len(np.unique(states))
+        reason = ""
+        if model.fell:
+            reason = "the objective fell during EM"
+        elif self._goes_on(model):
+            reason = f"not converged after {len(objective)} iterations"
+        elif visited < parameters.n_states:
+            reason = f"only {visited} of {parameters.n_states} states are visited"
+        return Fit(parameters, states, self._log_likelihood(parameters), objective, reason)
+
+    def _goes_on(self, model: Model) -> bool:
+        return bool(model.left_to_rise >= self._tolerance)  # NaN does not go on
+
+    def _log_likelihood(self, parameters: HMMParameters) -> float:
+        log_likelihood, _, _ = forward_backward(
+            self._lifted.log_density(parameters.means, parameters.covariances),
+            parameters.startprob,
+            parameters.transmat,
+            self._order.begins,
+        )
+        return log_likelihood
+
+    def _iterate(self, batch: _Batch) -> None:
+        """Do one iteration of EM on every model."""
+        penalty = 0.5 * COVARIANCE_PRIOR * _precision_trace(batch.covariances)
+        if self._compat:
+            penalty = np.zeros_like(penalty)
+        posterior = self._lifted.log_density(batch.means, batch.covariances)
+        for m, (model, states) in enumerate(zip(batch.models, batch.states, strict=True)):
+            startprob, transmat = batch.startprob[m], batch.transmat[m]
+            log_likelihood, transitions, first = forward_backward(
+                posterior[states], startprob, transmat, self._order.begins
+            )
+            model.objective.append(float(log_likelihood - penalty[states].sum()))
+            batch.startprob[m] = first / first.sum()
+            # A state only ever left by the end of a run has no transition to count.
+            leaving = transitions.sum(axis=1, keepdims=True)
+            batch.transmat[m] = np.where(leaving > 0, transitions / leaving, transmat)
+        count, total, products = self._lifted.moments(posterior, batch.means, batch.covariances)
+        batch.maximise(count, total, products, self._scatter_prior)
+
+
+def fit(
+    values: FloatArray,
+    lengths: IntArray,
+    starts: Sequence[HMMParameters],
+    *,
+    compat: bool = False,
+) -> list[Fit]:
+    """Fit models by penalised EM to all runs jointly, each from its start to its end.
+
+    ``starts`` are all of one covariance type; their K may differ. See :class:`EM`.
+    """
+    em = EM(values, lengths, starts[0].covariance_type, compat=compat)
+    models = [Model(start) for start in starts]
+    em.advance(models, MAX_ITERATIONS)
+    return [em.judge(model) for model in models]
 
 
 class _Batch:
     """Models side by side: the states of all of them are the rows of one array."""
 
-    def __init__(self, models: Sequence[_Model]) -> None:
+    def __init__(self, models: Sequence[Model]) -> None:
         self.models = list(models)
         parameters = [model.parameters for model in models]
         self.startprob = [p.startprob for p in parameters]
@@ -179,43 +233,27 @@ class _Batch:
             self.means = np.concatenate([p.means for p in parameters])
             self.covariances = np.concatenate([p.covariances for p in parameters])
 
-    def iterate(self, lifted: Lifted, ends: IntArray) -> None:
-        """Do one iteration of EM on every model."""
-        penalty = 0.5 * COVARIANCE_PRIOR * _precision_trace(self.covariances)
-        posterior = lifted.log_density(self.means, self.covariances)
-        for m, (model, states) in enumerate(zip(self.models, self.states, strict=True)):
-            transitions, first = np.zeros_like(self.transmat[m]), np.zeros_like(self.startprob[m])
-            log_likelihood = forward_backward(
-                posterior[states], self.startprob[m], self.transmat[m], ends, transitions, first
-            )
-            model.objective.append(float(log_likelihood - penalty[states].sum()))
-            self.startprob[m] = first / first.sum()
-            # A state only ever left by the end of a run has no transition to count.
-            leaving = transitions.sum(axis=1, keepdims=True)
-            self.transmat[m] = np.where(leaving > 0, transitions / leaving, self.transmat[m])
-        self._maximise(*lifted.moments(posterior))
-
-    def _maximise(self, count: FloatArray, total: FloatArray, products: FloatArray) -> None:
-        """Set means and covariances, Σ = (Q + ψI) / n; a starved state keeps its own."""
+    def maximise(
+        self, count: FloatArray, total: FloatArray, products: FloatArray, prior: FloatArray
+    ) -> None:
+        """Set means and covariances, Σ = (Q + ψ) / n; a starved state keeps its own."""
         fed = count > _STARVED
         n = np.where(fed, count, 1.0)[:, None]
         means = total / n
         if self.covariances.ndim == 2:
-            covariances = (products - n * means**2 + COVARIANCE_PRIOR) / n
+            covariances = (products - n * means**2 + prior) / n
         else:
             outer = means[:, :, None] * means[:, None, :]
-            prior = COVARIANCE_PRIOR * np.eye(means.shape[1])
             covariances = (products - n[..., None] * outer + prior) / n[..., None]
         self.means[fed] = means[fed]
         self.covariances[fed] = covariances[fed]
 
-    def without_finished(self, tolerance: float) -> _Batch:
-        """Return the models that go on; those that have converged or failed get their result."""
-        going = [bool(model.rise >= tolerance) for model in self.models]  # NaN does not go on
-        if all(going):
+    def only(self, chosen: Sequence[bool]) -> _Batch:
+        """Return the models that go on; the others are given what they have reached."""
+        if all(chosen):
             return self
         self.write_back()
-        return _Batch([model for model, goes_on in zip(self.models, going, strict=True) if goes_on])
+        return _Batch([model for model, go in zip(self.models, chosen, strict=True) if go])
 
     def write_back(self) -> None:
         """Give every model the parameters it has reached."""
@@ -236,41 +274,16 @@ def _precision_trace(covariances: FloatArray) -> FloatArray:
     return np.trace(np.linalg.inv(covariances), axis1=1, axis2=2)
 
 
-def _judged(
-    model: _Model, values: FloatArray, lengths: IntArray, lifted: Lifted, ends: IntArray
-) -> Fit:
-    """Compute the likelihood and path a model ends with, and say whether it is valid."""
-    objective = tuple(model.objective)
-    if not np.isfinite(objective).all():
-        return Fit(None, None, np.nan, objective, "not finite: the data or a covariance overflow")
-    reached = model.parameters
-    parameters = HMMParameters(
-        _floored(reached.startprob),
-        _floored(reached.transmat),
-        reached.means,
-        reached.covariances,
-        reached.covariance_type,
+def _floored(parameters: HMMParameters) -> HMMParameters:
+    return HMMParameters(
+        _floor(parameters.startprob),
+        _floor(parameters.transmat),
+        parameters.means,
+        parameters.covariances,
+        parameters.covariance_type,
     )
-    log_likelihood = forward_backward(
-        lifted.log_density(parameters.means, parameters.covariances),
-        parameters.startprob,
-        parameters.transmat,
-        ends,
-        np.zeros_like(parameters.transmat),
-        np.zeros_like(parameters.startprob),
-    )
-    states = decode(parameters, values, lengths)
-    visited = len(np.unique(states))
-    reason = ""
-    if model.fell:
-        reason = "the objective fell during EM"
-    elif not model.rise < TOLERANCE * len(values):
-        reason = f"not converged after {MAX_ITERATIONS} iterations"
-    elif visited < parameters.n_states:
-        reason = f"only {visited} of {parameters.n_states} states are visited"
-    return Fit(parameters, states, float(log_likelihood), objective, reason)
 
 
-def _floored(probabilities: FloatArray) -> FloatArray:
+def _floor(probabilities: FloatArray) -> FloatArray:
     floored = np.maximum(probabilities, PROBABILITY_FLOOR)
     return floored / floored.sum(axis=-1, keepdims=True)

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from hmmdyn.hmm.kernels import viterbi
+from hmmdyn.hmm.missing import marginal, patterns
 from hmmdyn.results import FloatArray, HMMParameters, IntArray
 
 
@@ -34,22 +35,31 @@ class Beliefs:
 
 
 def log_emission(parameters: HMMParameters, values: FloatArray) -> FloatArray:
-    """Gaussian log-density of each observation under each state, shape (n, K), nats."""
-    n_features = values.shape[1]
+    """Gaussian log-density of each observation under each state, shape (n, K), nats.
+
+    Of a row with missing metrics (NaN), the marginal density of those it has; of one without any,
+    zero: it tells nothing about the state.
+    """
     out = np.empty((len(values), parameters.n_states))
-    for k, (mean, covariance) in enumerate(
-        zip(parameters.means, parameters.covariances, strict=True)
-    ):
-        difference = values - mean
-        if parameters.covariance_type == "diag":
-            squared = (difference**2 / covariance).sum(axis=1)
-            log_determinant = np.log(covariance).sum()
-        else:
-            root = np.linalg.cholesky(covariance)
-            squared = (solve_triangular(root, difference.T, lower=True) ** 2).sum(axis=0)
-            log_determinant = 2 * np.log(np.diag(root)).sum()
-        out[:, k] = -0.5 * (n_features * np.log(2 * np.pi) + log_determinant + squared)
+    for rows, observed in patterns(values):
+        means, covariances = marginal(parameters.means, parameters.covariances, observed)
+        seen = values[np.ix_(rows, observed)]
+        for k, (mean, covariance) in enumerate(zip(means, covariances, strict=True)):
+            out[rows, k] = _log_density(seen, mean, covariance)
     return out
+
+
+def _log_density(values: FloatArray, mean: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Log-density of one Gaussian, shape (n,); ``covariance`` (D,) or (D, D)."""
+    difference = values - mean
+    if covariance.ndim == 1:
+        squared = (difference**2 / covariance).sum(axis=1)
+        log_determinant = np.log(covariance).sum()
+    else:
+        root = np.linalg.cholesky(covariance)
+        squared = (solve_triangular(root, difference.T, lower=True) ** 2).sum(axis=0)
+        log_determinant = 2 * np.log(np.diag(root)).sum()
+    return -0.5 * (values.shape[1] * np.log(2 * np.pi) + log_determinant + squared)
 
 
 def beliefs(parameters: HMMParameters, values: FloatArray, lengths: IntArray) -> Beliefs:

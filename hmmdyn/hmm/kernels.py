@@ -14,18 +14,17 @@ from hmmdyn.results import FloatArray, IntArray
 # Below these, a forward pass is rescaled by what is reachable, and a probability counts as zero.
 _TINY_TOTAL = 1e-250
 _UNREACHABLE = 1e-300
+# Sums over runs may be taken in any order, so that they are done several runs at a time.
+_compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
-@njit(cache=True, nogil=True)
 def forward_backward(
     log_emission: FloatArray,
     startprob: FloatArray,
     transmat: FloatArray,
-    ends: IntArray,
-    transitions: FloatArray,
-    first: FloatArray,
-) -> float:
-    """Replace log-densities by smoothed posteriors; return the log-likelihood of all runs, nats.
+    begins: IntArray,
+) -> tuple[float, FloatArray, FloatArray]:
+    """Replace log-densities by smoothed posteriors, for all runs side by side.
 
     Densities are scaled by the largest at each checkpoint, and forward probabilities to sum to
     one (Rabiner 1989, section V.A). Where the largest density belongs to a state that cannot be
@@ -34,76 +33,147 @@ def forward_backward(
     Parameters
     ----------
     log_emission : ndarray, shape (K, n)
+        Columns by time and within a time by run, longest run first: see :class:`TimeMajor`.
         Overwritten with p(s_t | z_1:T).
     startprob, transmat : ndarray, shapes (K,) and (K, K)
-    ends : ndarray, shape (R,)
-        Row after the last one of each run.
+    begins : ndarray, shape (T + 1,)
+        First column of every time, and n.
+
+    Returns
+    -------
+    log_likelihood : float
+        Of all runs, nats.
     transitions, first : ndarray, shapes (K, K) and (K,)
-        Expected transition counts and expected first states are added here.
+        Expected transition counts and expected first states.
     """
+    peak = log_emission.max(axis=0)
+    density = np.subtract(log_emission, peak)
+    np.exp(density, out=density)
+    scale = np.empty(len(peak))
+    log_likelihood = _forward(log_emission, density, peak, scale, startprob, transmat, begins)
+    transitions = _backward(log_emission, density, scale, transmat, begins)
+    return log_likelihood, transitions, log_emission[:, : begins[1]].sum(axis=1)
+
+
+@_compiled
+def _forward(
+    log_emission: FloatArray,
+    density: FloatArray,
+    peak: FloatArray,
+    scale: FloatArray,
+    startprob: FloatArray,
+    transmat: FloatArray,
+    begins: IntArray,
+) -> float:
+    """Replace log-densities by filtered posteriors; the inner loops run over the runs."""
     n_states = len(startprob)
-    longest, begin = 0, 0
-    for end in ends:
-        longest = max(longest, end - begin)
-        begin = end
-    forward = np.empty((longest, n_states))
-    density = np.empty((longest, n_states))
-    scale = np.empty(longest)
-    backward = np.empty(n_states)
-    ahead = np.empty(n_states)
+    reached = np.empty((n_states, begins[1]))
+    total = np.empty(begins[1])
     log_likelihood = 0.0
-    begin = 0
-    for end in ends:
-        length = end - begin
-        for t in range(length):
-            largest = -np.inf
-            for k in range(n_states):
-                largest = max(largest, log_emission[k, begin + t])
-            total = 0.0
-            for k in range(n_states):
-                reached = startprob[k]
-                if t > 0:
-                    reached = 0.0
-                    for j in range(n_states):
-                        reached += forward[t - 1, j] * transmat[j, k]
-                density[t, k] = np.exp(log_emission[k, begin + t] - largest)
-                ahead[k] = reached
-                forward[t, k] = reached * density[t, k]
-                total += forward[t, k]
-            if not total > _TINY_TOTAL:
-                largest = -np.inf
-                for k in range(n_states):
-                    if ahead[k] > _UNREACHABLE:
-                        largest = max(largest, np.log(ahead[k]) + log_emission[k, begin + t])
-                total = 0.0
-                for k in range(n_states):
-                    density[t, k] = 0.0
-                    if ahead[k] > _UNREACHABLE:
-                        density[t, k] = np.exp(log_emission[k, begin + t] - largest)
-                    forward[t, k] = ahead[k] * density[t, k]
-                    total += forward[t, k]
-            scale[t] = 1.0 / total
-            for k in range(n_states):
-                forward[t, k] *= scale[t]
-            log_likelihood += np.log(total) + largest
+    for t in range(len(begins) - 1):
+        a, m = begins[t], begins[t + 1] - begins[t]
         for k in range(n_states):
-            backward[k] = 1.0
-            log_emission[k, end - 1] = forward[length - 1, k]
-        for t in range(length - 2, -1, -1):
-            for k in range(n_states):
-                ahead[k] = density[t + 1, k] * backward[k] * scale[t + 1]
+            if t == 0:
+                reached[k] = startprob[k]
+                continue
+            into = reached[k]
+            into[:] = 0.0
             for j in range(n_states):
-                total = 0.0
-                for k in range(n_states):
-                    flow = transmat[j, k] * ahead[k]
-                    total += flow
-                    transitions[j, k] += forward[t, j] * flow
-                backward[j] = total
-                log_emission[j, begin + t] = forward[t, j] * total
+                p, before = transmat[j, k], log_emission[j, begins[t - 1] : begins[t - 1] + m]
+                for r in range(m):
+                    into[r] += before[r] * p
+        total[:m] = 0.0
         for k in range(n_states):
-            first[k] += log_emission[k, begin]
-        begin = end
+            into, here = reached[k], density[k, a : a + m]
+            for r in range(m):
+                total[r] += into[r] * here[r]
+        for r in range(m):
+            if not total[r] > _TINY_TOTAL:
+                total[r] = _rescale(log_emission, density, peak, reached[:, r], a + r)
+            log_likelihood += np.log(total[r]) + peak[a + r]
+            scale[a + r] = 1.0 / total[r]
+        factor = scale[a : a + m]
+        for k in range(n_states):
+            into, here, out = reached[k], density[k, a : a + m], log_emission[k, a : a + m]
+            for r in range(m):
+                out[r] = into[r] * here[r] * factor[r]
     return log_likelihood
+
+
+@_compiled
+def _rescale(
+    log_emission: FloatArray,
+    density: FloatArray,
+    peak: FloatArray,
+    reached: FloatArray,
+    column: int,
+) -> float:
+    """Scale one checkpoint's densities by what can be reached; return the new total."""
+    n_states = len(reached)
+    largest = -np.inf
+    for k in range(n_states):
+        if reached[k] > _UNREACHABLE:
+            largest = max(largest, np.log(reached[k]) + log_emission[k, column])
+    total = 0.0
+    for k in range(n_states):
+        density[k, column] = 0.0
+        if reached[k] > _UNREACHABLE:
+            density[k, column] = np.exp(log_emission[k, column] - largest)
+        total += reached[k] * density[k, column]
+    peak[column] = largest
+    return total
+
+
+@_compiled
+def _backward(
+    posterior: FloatArray,
+    density: FloatArray,
+    scale: FloatArray,
+    transmat: FloatArray,
+    begins: IntArray,
+) -> FloatArray:
+    """Replace filtered posteriors by smoothed ones; return the expected transition counts."""
+    n_states = len(transmat)
+    backward = np.ones((n_states, begins[1]))  # of a run that ends here: one
+    ahead = np.empty((n_states, begins[1]))
+    counts = np.zeros((n_states, n_states))
+    for t in range(len(begins) - 3, -1, -1):
+        a, b = begins[t], begins[t + 1]
+        m = begins[t + 2] - b
+        factor = scale[b : b + m]
+        for k in range(n_states):
+            here, behind, out = density[k, b : b + m], backward[k], ahead[k]
+            for r in range(m):
+                out[r] = here[r] * behind[r] * factor[r]
+        for j in range(n_states):
+            filtered, out = posterior[j, a : a + m], backward[j]
+            out[:m] = 0.0
+            for k in range(n_states):
+                p, flow, after = transmat[j, k], 0.0, ahead[k]
+                for r in range(m):
+                    out[r] += p * after[r]
+                    flow += filtered[r] * after[r]
+                counts[j, k] += p * flow
+            for r in range(m):
+                filtered[r] *= out[r]
+    return counts
+
+
+class TimeMajor:
+    """Runs side by side: rows ordered by time, and within a time by run, longest run first.
+
+    ``rows`` (n,) says which row of the pooled runs comes where; ``begins`` (T + 1,) is the first
+    row of every time, and n. The runs that go on at a time are the first ones of the time before.
+    """
+
+    def __init__(self, lengths: IntArray) -> None:
+        longest_first = np.argsort(-lengths, kind="stable")
+        starts = (np.cumsum(lengths) - lengths)[longest_first]
+        ends = lengths[longest_first]
+        times = np.arange(ends[0])
+        going = np.searchsorted(-ends, -times, side="left")
+        self.begins: IntArray = np.concatenate([[0], np.cumsum(going)])
+        self.rows: IntArray = np.concatenate([starts[:m] + t for t, m in enumerate(going)])
 
 
 @njit(cache=True, nogil=True)

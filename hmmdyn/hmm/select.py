@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import count
+from functools import partial
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from sklearn.metrics import adjusted_rand_score
-from threadpoolctl import threadpool_limits
 
 from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
 from hmmdyn.hmm.align import reorder, time_order
-from hmmdyn.hmm.em import Fit, fit
+from hmmdyn.hmm.em import Fit
 from hmmdyn.hmm.gaussian import n_parameters
 from hmmdyn.hmm.inference import beliefs
-from hmmdyn.hmm.starts import start
+from hmmdyn.hmm.stability import measure_stability
+from hmmdyn.hmm.sweep import LEFT_BEHIND, Attempt, sweep
 from hmmdyn.results import (
     COVARIANCE_TYPES,
     PROTOCOLS,
@@ -35,14 +32,6 @@ Progress = Callable[[int, int], None]
 HELD_OUT_SHARE = 0.2
 
 
-@dataclass(frozen=True)
-class _Attempt:
-    n_states: int
-    restart: int
-    seed: int
-    fit: Fit
-
-
 def select_n_states(
     observations: Observations,
     candidates: Sequence[int] = range(1, 9),
@@ -56,11 +45,11 @@ def select_n_states(
 ) -> Selection:
     """Choose the number of hidden states by the lowest BIC.
 
-    Each K is fitted by EM to all runs jointly from ``n_restarts`` starts (half from k-means, half
-    from random time segments); the highest valid log-likelihood represents K. Fits that exhaust
-    the iteration budget, leave a state unvisited or turn non-finite stay in ``attempts`` but
-    cannot win. With ``protocol="paper"`` one run in five is held out, the fits see the others
-    only, BIC is computed on the runs held out, and the chosen K is then fitted to all runs.
+    Each K is represented by the best valid model of a sweep (:func:`hmmdyn.hmm.sweep.sweep`) over
+    all runs jointly. Fits that exhaust the iteration budget, leave a state unvisited or turn
+    non-finite stay in ``attempts`` but cannot win. With ``protocol="paper"`` one run in five is
+    held out, the fits see the others only, BIC is computed on the runs held out, and the chosen K
+    is then fitted to all runs.
 
     Parameters
     ----------
@@ -74,7 +63,7 @@ def select_n_states(
         Seeds every start (and the choice of runs held out): same input, same result, whatever
         ``n_jobs`` is.
     progress : callable, optional
-        Called with (fits done, fits in all).
+        Called with (rounds of the sweep done, rounds in all).
 
     Returns
     -------
@@ -121,31 +110,29 @@ def select_n_states(
                 "were tried.",
             )
         )
-    plan = [(k, r) for k in kept for r in range(n_restarts if k > 1 else 1)]
-    attempts = _run_fits(plan, training, covariance_type, random_state, n_jobs, progress)
-    best = _best_per_k(attempts)
+    swept = partial(
+        sweep,
+        covariance_type=covariance_type,
+        n_restarts=n_restarts,
+        random_state=random_state,
+        n_jobs=n_jobs,
+    )
+    first = swept(*training, kept, progress=progress)
     criteria = pd.DataFrame(
-        _criteria(k, attempts, best.get(k), observations, held_out, covariance_type, training)
+        _criteria(k, first.winners.get(k), observations, held_out, covariance_type, training)
         for k in kept
     )
     criterion = "held_out_bic" if protocol == "paper" else "bic"
     if criteria[criterion].isna().all():
-        raise _no_valid_fit(attempts)
+        raise _no_valid_fit(first.attempts)
     chosen = int(criteria["n_states"].iloc[int(np.nanargmin(criteria[criterion]))])
-    models = {k: a.fit for k, a in best.items()}
+    models = {k: _in_time_order(fit, training[1]) for k, fit in first.winners.items()}
     if held_out is not None:
-        refits = _run_fits(
-            [(k, r) for k, r in plan if k == chosen],
-            (observations.values, observations.lengths),
-            covariance_type,
-            random_state,
-            n_jobs,
-            None,
-        )
-        final = _best_per_k(refits)
-        if chosen not in final:
-            raise _no_valid_fit(refits)
-        models[chosen] = final[chosen].fit
+        whole = observations.values, observations.lengths
+        last = swept(*whole, [k for k in (chosen - 1, chosen, chosen + 1) if k in kept])
+        if chosen not in last.winners:
+            raise _no_valid_fit(last.attempts)
+        models[chosen] = _in_time_order(last.winners[chosen], observations.lengths)
     notices += _notices(criteria, criterion, chosen, observations, covariance_type)
     return Selection(
         protocol=protocol,
@@ -153,23 +140,16 @@ def select_n_states(
         covariance_type=covariance_type,
         criterion=criterion,
         criteria=criteria,
-        attempts=pd.DataFrame(
-            {
-                "n_states": a.n_states,
-                "restart": a.restart,
-                "seed": a.seed,
-                "log_likelihood": a.fit.log_likelihood,
-                "n_iterations": len(a.fit.objective),
-                "valid": a.fit.valid,
-                "reason": a.fit.reason,
-            }
-            for a in attempts
-        ),
+        attempts=_attempts_table(first.attempts),
         held_out=_run_names(observations, held_out),
-        models={
-            k: _in_time_order(f, observations.lengths if k == chosen else training[1])
-            for k, f in models.items()
-        },
+        models=models,
+        stability=measure_stability(
+            models[chosen],
+            observations.values,
+            observations.lengths,
+            random_state=random_state,
+            n_jobs=n_jobs,
+        ),
         notices=tuple(notices),
     )
 
@@ -214,79 +194,30 @@ def _run_names(observations: Observations, mask: np.ndarray | None) -> tuple[str
     return tuple(f"{r.group}/{r.run}" for r in observations.runs[mask].itertuples())
 
 
-def _run_fits(
-    plan: Sequence[tuple[int, int]],
-    data: tuple[FloatArray, IntArray],
-    covariance_type: str,
-    random_state: int,
-    n_jobs: int,
-    progress: Progress | None,
-) -> list[_Attempt]:
-    """Fit every (K, restart) of the plan, all restarts of a K together; in the plan's order."""
-    counts = count(1)  # its next() is one step, so threads cannot count a fit twice
-
-    def finished(n_fits: int) -> None:
-        for _ in range(n_fits):
-            done = next(counts)
-            if progress:
-                progress(done, len(plan))
-
-    blocks = [[pair for pair in plan if pair[0] == k] for k in dict.fromkeys(k for k, _ in plan)]
-    # One thread per block: blocks run side by side (the compiled parts release Python's lock), and
-    # sums come out alike whatever n_jobs is.
-    with threadpool_limits(1):
-        fitted = Parallel(n_jobs=n_jobs, backend="threading")(
-            delayed(_fit_block)(block, data, covariance_type, random_state, finished)
-            for block in blocks
-        )
-    return [attempt for block in fitted for attempt in block]
-
-
-def _fit_block(
-    block: Sequence[tuple[int, int]],
-    data: tuple[FloatArray, IntArray],
-    covariance_type: str,
-    random_state: int,
-    finished: Callable[[int], None],
-) -> list[_Attempt]:
-    """Fit the restarts of one K side by side."""
-    seeds = [_seed(random_state, *pair) for pair in block]
-    starts = [
-        start(*data, k, covariance_type, seed, "kmeans" if restart % 2 == 0 else "segments")
-        for (k, restart), seed in zip(block, seeds, strict=True)
-    ]
-    fits = fit(*data, starts, on_finished=finished)
-    return [
-        _Attempt(k, restart, seed, result)
-        for (k, restart), seed, result in zip(block, seeds, fits, strict=True)
-    ]
-
-
-def _seed(random_state: int, n_states: int, restart: int) -> int:
-    return int(np.random.SeedSequence([random_state, n_states, restart]).generate_state(1)[0])
-
-
-def _best_per_k(attempts: Sequence[_Attempt]) -> dict[int, _Attempt]:
-    best: dict[int, _Attempt] = {}
-    for a in attempts:
-        if a.fit.valid and (
-            a.n_states not in best or a.fit.log_likelihood > best[a.n_states].fit.log_likelihood
-        ):
-            best[a.n_states] = a
-    return best
+def _attempts_table(attempts: Sequence[Attempt]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "n_states": a.n_states,
+            "start": a.start,
+            "seed": a.seed,
+            "log_likelihood": a.fit.log_likelihood,
+            "n_iterations": a.n_iterations,
+            "valid": a.fit.valid,
+            "reason": a.fit.reason,
+        }
+        for a in attempts
+    )
 
 
 def _criteria(
     n_states: int,
-    attempts: Sequence[_Attempt],
-    best: _Attempt | None,
+    best: Fit | None,
     observations: Observations,
     held_out: np.ndarray | None,
     covariance_type: str,
     training: tuple[FloatArray, IntArray],
 ) -> dict[str, float]:
     p = n_parameters(n_states, len(observations.features), covariance_type)
-    valid = [a for a in attempts if a.n_states == n_states and a.fit.valid]
     row: dict[str, float] = {
         "n_states": n_states,
         "log_likelihood": np.nan,
@@ -294,22 +225,15 @@ def _criteria(
         "bic": np.nan,
         "aic": np.nan,
         "held_out_bic": np.nan,
-        "n_valid": len(valid),
-        "agreement": np.nan,
     }
-    if best is None or best.fit.parameters is None:
+    if best is None or best.parameters is None:
         return row
-    row["log_likelihood"] = best.fit.log_likelihood
-    row["bic"] = _bic(best.fit.log_likelihood, p, len(training[0]))
-    row["aic"] = -2 * best.fit.log_likelihood + 2 * p
-    others = [a for a in valid if a is not best]
-    if others:
-        row["agreement"] = float(
-            np.mean([adjusted_rand_score(best.fit.states, a.fit.states) for a in others])
-        )
+    row["log_likelihood"] = best.log_likelihood
+    row["bic"] = _bic(best.log_likelihood, p, len(training[0]))
+    row["aic"] = -2 * best.log_likelihood + 2 * p
     if held_out is not None:
         values, lengths = _runs(observations, held_out)
-        log_likelihood = beliefs(best.fit.parameters, values, lengths).log_likelihood.sum()
+        log_likelihood = beliefs(best.parameters, values, lengths).log_likelihood.sum()
         row["held_out_bic"] = _bic(float(log_likelihood), p, len(values))
     return row
 
@@ -325,11 +249,13 @@ def _in_time_order(fitted: Fit, lengths: IntArray) -> HMMParameters:
     return reorder(fitted.parameters, order)
 
 
-def _no_valid_fit(attempts: Sequence[_Attempt]) -> NoValidFitError:
-    counts = pd.Series([a.fit.reason for a in attempts]).value_counts()
+def _no_valid_fit(attempts: Sequence[Attempt]) -> NoValidFitError:
+    # Who was left behind in a race could not have failed; only the judged ones tell.
+    judged = [a for a in attempts if a.fit is not LEFT_BEHIND]
+    counts = pd.Series([a.fit.reason for a in judged]).value_counts()
     reasons = "\n".join(f"  {n:,} × {reason}" for reason, n in counts.items())
     return NoValidFitError(
-        f"None of {len(attempts):,} fits is valid:\n{reasons}\n"
+        f"None of {len(judged):,} fits is valid:\n{reasons}\n"
         "Try fewer states (--max-states), more restarts (--restarts), or fewer metrics (--metric)."
     )
 

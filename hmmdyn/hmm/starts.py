@@ -1,16 +1,27 @@
-"""Where EM starts: a first guess of every checkpoint's state, turned into parameters."""
+"""Where EM starts: a first guess of every checkpoint's state, turned into parameters.
+
+No kind of start is best on all data, so a sweep mixes them. None starts from transitions drawn
+alone: those starve states.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from sklearn.cluster import KMeans
 
 from hmmdyn.results import FloatArray, HMMParameters, IntArray
 
+# In the order in which a sweep takes them, over and over.
+KINDS = ("k-means", "time segments", "random transitions", "random segments")
 # Pseudo-counts: how much of the pooled covariance and of uniform transitions a start keeps, so
 # that no state starts singular and no transition starts (and so stays) impossible.
 _COVARIANCE_PSEUDO_COUNT = 1.0
 _TRANSITION_PSEUDO_COUNT = 0.5
+# Clusters are sought in at most so many checkpoints, segments on a grid of so many times.
+_CLUSTERED = 5000
+_GRID = 100
 
 
 def start(
@@ -18,49 +29,107 @@ def start(
 ) -> HMMParameters:
     """Make a start for EM, wholly determined by its arguments.
 
-    ``kind`` is ``kmeans`` (clusters of the observations, ignoring time) or ``segments`` (every run
-    cut at the same random relative times: phases that follow each other).
+    ``kind`` is one of ``KINDS``: ``k-means`` (clusters of the observations, ignoring time);
+    ``random transitions`` (the same, with transitions drawn at random); ``time segments`` (every
+    run cut at the same relative times, where the pooled within-segment scatter is least for
+    randomly weighted metrics); ``random segments`` (cut at random relative times). A missing value
+    (NaN) counts as the metric's mean.
     """
     rng = np.random.default_rng(seed)
-    if kind == "kmeans":
-        labels = _kmeans_labels(values, n_states, int(rng.integers(2**31)))
+    values = filled(values)
+    if kind in ("k-means", "random transitions"):
+        labels = _clusters(values, n_states, rng)
+    elif kind == "time segments":
+        labels = _best_segments(values, lengths, n_states, rng)
     else:
-        labels = _segment_labels(lengths, n_states, rng)
-    return _from_labels(values, lengths, labels, n_states, covariance_type)
+        labels = _cut(lengths, np.sort(rng.random(n_states - 1)))
+    parameters = from_labels(values, lengths, labels, n_states, covariance_type)
+    if kind == "random transitions":
+        drawn = rng.dirichlet(np.ones(n_states), size=n_states)
+        return replace(parameters, transmat=0.5 * np.eye(n_states) + 0.5 * drawn)
+    return parameters
 
 
-def _kmeans_labels(values: FloatArray, n_states: int, seed: int) -> IntArray:
-    labels = KMeans(n_states, n_init=1, random_state=seed).fit_predict(values)
-    return labels.astype(np.int64)
+def filled(values: FloatArray) -> FloatArray:
+    """Return observations with each missing value replaced by its metric's mean."""
+    missing = np.isnan(values)
+    return np.where(missing, np.nanmean(values, axis=0), values) if missing.any() else values
 
 
-def _segment_labels(lengths: IntArray, n_states: int, rng: np.random.Generator) -> IntArray:
-    borders = np.sort(rng.random(n_states - 1))
-    return np.concatenate(
-        [np.searchsorted(borders, (np.arange(n) + 0.5) / n).astype(np.int64) for n in lengths]
-    )
+def _clusters(values: FloatArray, n_states: int, rng: np.random.Generator) -> IntArray:
+    seed = int(rng.integers(2**31))
+    some = values
+    if len(values) > _CLUSTERED:
+        some = values[np.sort(rng.choice(len(values), _CLUSTERED, replace=False))]
+    # Rows that differ differ in a random direction too, which is quicker to see.
+    n_clusters = min(n_states, len(np.unique(some @ rng.random(some.shape[1]))))
+    clusters = KMeans(n_clusters, n_init=1, random_state=seed).fit(some)
+    return clusters.predict(values).astype(np.int64)
 
 
-def _from_labels(
+def _cut(lengths: IntArray, borders: FloatArray) -> IntArray:
+    """Number the segments between relative times, for every checkpoint."""
+    return np.searchsorted(borders, _middles(lengths), side="right").astype(np.int64)
+
+
+def _middles(lengths: IntArray) -> FloatArray:
+    """Relative time of every checkpoint, as the middle of its share of the run."""
+    return np.concatenate([(np.arange(n) + 0.5) / n for n in lengths])
+
+
+def _best_segments(
+    values: FloatArray, lengths: IntArray, n_states: int, rng: np.random.Generator
+) -> IntArray:
+    """Cut relative time where the scatter within the segments is least (Bellman 1961)."""
+    n_bins = max(n_states, min(_GRID, int(lengths.max())))
+    bins = np.minimum((_middles(lengths) * n_bins).astype(np.int64), n_bins - 1)
+    weighted = values * np.sqrt(rng.uniform(0.5, 1.5, values.shape[1]))
+    count = np.concatenate([[0], np.cumsum(np.bincount(bins, minlength=n_bins))])
+    total = np.zeros((n_bins + 1, values.shape[1]))
+    np.add.at(total, bins + 1, weighted)
+    total = total.cumsum(axis=0)
+    square = np.bincount(bins, weights=(weighted**2).sum(axis=1), minlength=n_bins)
+    square = np.concatenate([[0], np.cumsum(square)])
+    # cost[i, j]: scatter of bins i … j-1 around their mean.
+    n = count[None, :] - count[:, None]
+    between = ((total[None, :] - total[:, None]) ** 2).sum(axis=2)
+    cost = square[None, :] - square[:, None] - between / np.maximum(n, 1)
+    cost[np.tril_indices(n_bins + 1)] = np.inf
+    best, came_from = cost[0], []
+    for _ in range(n_states - 1):
+        reached = best[:, None] + cost
+        came_from.append(reached.argmin(axis=0))
+        best = reached.min(axis=0)
+    borders = [n_bins]
+    for back in reversed(came_from):
+        borders.append(int(back[borders[-1]]))
+    return _cut(lengths, np.array(sorted(borders[1:])) / n_bins)
+
+
+def from_labels(
     values: FloatArray, lengths: IntArray, labels: IntArray, n_states: int, covariance_type: str
 ) -> HMMParameters:
+    """Estimate the parameters of states that are given for every checkpoint, with pseudo-counts.
+
+    ``values`` must be finite. A label that no checkpoint has gets the pooled mean and covariance.
+    """
     n_features = values.shape[1]
-    pooled = np.cov(values.T, ddof=0).reshape(n_features, n_features)
+    pooled = _scatter(values, values.mean(axis=0)) / len(values)
     means = np.zeros((n_states, n_features))
     covariances = np.zeros((n_states, n_features, n_features))
     for k in range(n_states):
         members = values[labels == k]
         means[k] = members.mean(axis=0) if len(members) else values.mean(axis=0)
-        scatter = (members - means[k]).T @ (members - means[k])
-        covariances[k] = (scatter + _COVARIANCE_PSEUDO_COUNT * pooled) / (
-            len(members) + _COVARIANCE_PSEUDO_COUNT
-        )
+        scatter = _scatter(members, means[k]) + _COVARIANCE_PSEUDO_COUNT * pooled
+        covariances[k] = scatter / (len(members) + _COVARIANCE_PSEUDO_COUNT)
     covariances += 1e-3 * np.eye(n_features)
     first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     starts = np.bincount(labels[first], minlength=n_states) + _TRANSITION_PSEUDO_COUNT
     counts = np.full((n_states, n_states), _TRANSITION_PSEUDO_COUNT)
-    inner = np.setdiff1d(np.arange(len(labels)), first)
-    np.add.at(counts, (labels[inner - 1], labels[inner]), 1)
+    inner = np.ones(len(labels), dtype=bool)
+    inner[first] = False
+    pairs = labels[:-1][inner[1:]] * n_states + labels[1:][inner[1:]]
+    counts += np.bincount(pairs, minlength=n_states**2).reshape(n_states, n_states)
     return HMMParameters(
         startprob=starts / starts.sum(),
         transmat=counts / counts.sum(axis=1, keepdims=True),
@@ -72,3 +141,8 @@ def _from_labels(
         ),
         covariance_type=covariance_type,
     )
+
+
+def _scatter(values: FloatArray, mean: FloatArray) -> FloatArray:
+    centred = values - mean
+    return centred.T @ centred

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.report import theme, words
@@ -191,19 +190,17 @@ def state_means(findings: Findings) -> go.Figure:
 
 
 def model_selection(findings: Findings) -> go.Figure:
-    """Draw the criteria against the number of states K, and how well restarts agree.
+    """Draw the criteria against the number of states K.
 
-    Above: criteria, lower is better; the one that decided is drawn heavy and the chosen K
-    is marked. Below: agreement of the decoded states between restarts (mean adjusted Rand index; 1
-    means that every restart finds the same states).
+    Lower is better; the one that decided is drawn heavy and the chosen K is marked.
     """
     selection = findings.selection
     criteria = selection.criteria
     chosen = criteria[criteria["n_states"] == selection.n_states]
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32])
+    figure = go.Figure()
     for name in CRITERIA:
         if criteria[name].notna().any():
-            figure.add_trace(_criterion(findings, name), row=1, col=1)
+            figure.add_trace(_criterion(findings, name))
     ring = {"symbol": "circle-open", "size": 20, "color": theme.DETOUR, "line": {"width": 3}}
     choice = go.Scatter(
         x=chosen["n_states"],
@@ -213,22 +210,9 @@ def model_selection(findings: Findings) -> go.Figure:
         marker=ring,
         hoverinfo="skip",
     )
-    agreement = go.Scatter(
-        x=criteria["n_states"],
-        y=criteria["agreement"],
-        name="agreement of restarts",
-        mode="lines+markers",
-        line={"color": theme.MARK, "width": 1.5},
-        marker={"symbol": "square", "size": 6},
-        text=[words.plural(int(n), "valid restart") for n in criteria["n_valid"]],
-        hovertemplate="K = %{x}: %{y:.2f}, %{text}<extra></extra>",
-        showlegend=False,
-    )
-    figure.add_trace(choice, row=1, col=1)
-    figure.add_trace(agreement, row=2, col=1)
-    figure.update_yaxes(title_text="lower is better", exponentformat="none", row=1, col=1)
-    figure.update_yaxes(title_text="agreement", range=[-0.05, 1.05], row=2, col=1)
-    figure.update_xaxes(title_text="number of states, K", dtick=1, row=2, col=1)
+    figure.add_trace(choice)
+    figure.update_yaxes(title_text="lower is better", exponentformat="none")
+    figure.update_xaxes(title_text="number of states, K", dtick=1)
     figure.update_layout(template=theme.LIGHT, height=440)
     return figure
 

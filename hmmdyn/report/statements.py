@@ -29,9 +29,9 @@ from hmmdyn.report.facts import (
     state_name,
     top_movements,
 )
-from hmmdyn.results import RUN_KEY, Findings, Notice
+from hmmdyn.results import RUN_KEY, Findings, Notice, Stability
 
-# Restarts agree well enough from here on (adjusted Rand index, 1 = the same states).
+# Searches agree well enough from here on (adjusted Rand index, 1 = the same states).
 _GOOD_AGREEMENT = 0.9
 _FORKS_NAMED = 4  # with their numbers; of more only the state is said
 
@@ -301,6 +301,21 @@ def _detours(findings: Findings) -> Iterator[Statement]:
     )
 
 
+def _stability(stability: Stability) -> Statement:
+    index = f"(mean adjusted Rand index {stability.agreement:.2f}; 1 is perfect)"
+    repeats = f"{words.plural(stability.n_repeats, 'search', 'searches')} with other seeds"
+    found = ", ".join(f"state {row.state} in {row.n_found}" for row in rows(stability.states))
+    return Statement(
+        "How sure this is",
+        f"{repeats} find nearly the same map {index}."
+        if stability.agreement >= _GOOD_AGREEMENT
+        else f"{repeats} do not find the same map {index}: do not rely on where exactly one state "
+        "ends and the next begins.",
+        f"Of {stability.n_repeats} searches, found again: {found}. A state is found again where "
+        "it holds nearly the same checkpoints (Jaccard index of at least 0.75).",
+    )
+
+
 def _certainty(findings: Findings) -> Iterator[Statement]:
     topic = "How sure this is"
     selection = findings.selection
@@ -313,19 +328,8 @@ def _certainty(findings: Findings) -> Iterator[Statement]:
             "better. On smooth trajectories both tend to ask for too many states: read the number "
             "as a resolution, and the whole curve below.",
         )
-    chosen = next(rows(criteria[criteria["n_states"] == selection.n_states]))
-    if not np.isnan(chosen.agreement):
-        index = f"(mean adjusted Rand index {chosen.agreement:.2f}; 1 is perfect)"
-        restarts = (
-            f"{words.plural(chosen.n_valid, 'valid restart')} with {selection.n_states} states"
-        )
-        yield Statement(
-            topic,
-            f"The {restarts} find nearly the same states {index}."
-            if chosen.agreement >= _GOOD_AGREEMENT
-            else f"The {restarts} do not agree on the states {index}: do not rely on where "
-            "exactly one state ends and the next begins.",
-        )
+    if selection.stability is not None:
+        yield _stability(selection.stability)
     probability = findings.states["probability"]
     unsure = float((probability < 0.9).mean())
     yield Statement(

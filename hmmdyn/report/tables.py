@@ -86,14 +86,14 @@ def tables(findings: Findings) -> dict[str, Table]:
         Table(
             "model_selection",
             "Number of states",
-            "Log-likelihood of the best valid restart; criteria (−2 log L and a penalty), lower is "
-            "better; "
-            "agreement: mean adjusted Rand index between restarts.",
+            "Log-likelihood of the best valid model; criteria (−2 log L and a penalty), lower is "
+            "better.",
             findings.selection.criteria,
         ),
         Table(
             "attempts",
             "Every fit tried",
+            "Starts, splits and merges raced each other; all but the best were left behind. "
             "A fit is valid if it converged, visited every state and stayed finite.",
             findings.selection.attempts,
         ),

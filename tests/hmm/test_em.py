@@ -7,10 +7,10 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from hmmdyn.hmm import em
-from hmmdyn.hmm.em import Lifted
 from hmmdyn.hmm.gaussian import from_hmmlearn, n_parameters, to_hmmlearn
 from hmmdyn.hmm.inference import beliefs, log_emission
-from hmmdyn.hmm.starts import start
+from hmmdyn.hmm.lifted import Lifted
+from hmmdyn.hmm.starts import KINDS, start
 from tests.simulate import random_parameters, sample
 
 COVARIANCE_TYPES = ["diag", "full"]
@@ -31,7 +31,7 @@ def test_recovers_the_states_it_was_sampled_from(covariance_type):
     truth = sticky(3, 3, covariance_type, seed=1)
     lengths = np.array([100, 150, 80])
     values, states = sample(truth, list(lengths), seed=2)
-    fitted = fit(values, lengths, start(values, lengths, 3, covariance_type, 0, "kmeans"))
+    fitted = fit(values, lengths, start(values, lengths, 3, covariance_type, 0, "k-means"))
     assert fitted.valid, fitted.reason
     assert adjusted_rand_score(states, fitted.states) > 0.95
 
@@ -40,7 +40,7 @@ def test_recovers_the_states_it_was_sampled_from(covariance_type):
 def test_one_state_is_the_closed_form(covariance_type):
     values, _ = sample(random_parameters(1, 3, covariance_type, seed=3), [60], seed=4)
     lengths = np.array([60])
-    fitted = fit(values, lengths, start(values, lengths, 1, covariance_type, 0, "kmeans"))
+    fitted = fit(values, lengths, start(values, lengths, 1, covariance_type, 0, "k-means"))
     scatter = np.cov(values.T, ddof=0) + em.COVARIANCE_PRIOR / 60 * np.eye(3)
     expected = np.diag(scatter) if covariance_type == "diag" else scatter
     np.testing.assert_allclose(fitted.parameters.means[0], values.mean(axis=0), atol=1e-10)
@@ -51,7 +51,7 @@ def test_one_state_is_the_closed_form(covariance_type):
 def test_penalised_objective_never_falls(covariance_type):
     values, _ = sample(sticky(4, 3, covariance_type, seed=5), [80, 80], seed=6)
     lengths = np.array([80, 80])
-    starts = [start(values, lengths, 4, covariance_type, s, "segments") for s in range(6)]
+    starts = [start(values, lengths, 4, covariance_type, s, "random segments") for s in range(6)]
     for fitted in em.fit(values, lengths, starts):
         objective = np.array(fitted.objective)
         assert len(objective) > 5
@@ -61,22 +61,21 @@ def test_penalised_objective_never_falls(covariance_type):
 @pytest.mark.parametrize("lengths", [[90, 90], [100, 1, 40, 17]], ids=["equal", "unequal"])
 @pytest.mark.parametrize("n_states", [1, 2, 5, 8])
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
-def test_twenty_iterations_are_hmmlearns(monkeypatch, covariance_type, n_states, lengths):
+def test_compat_iterations_are_hmmlearns(covariance_type, n_states, lengths):
     """From the same start: log-likelihoods to 1e-10 and parameters to 1e-8, relative."""
-    monkeypatch.setattr(em, "MAX_ITERATIONS", 20)
-    monkeypatch.setattr(em, "TOLERANCE", -np.inf)
-    monkeypatch.setattr(em, "PROBABILITY_FLOOR", 0.0)
     values, _ = sample(sticky(4, 3, covariance_type, seed=16), lengths, seed=17)
-    first = start(values, np.array(lengths), n_states, covariance_type, 0, "kmeans")
-    ours = fit(values, np.array(lengths), first)
+    first = start(values, np.array(lengths), n_states, covariance_type, 0, "k-means")
+    ours = em.Model(first)
+    engine = em.EM(values, np.array(lengths), covariance_type, compat=True)
+    engine.advance([ours], 20, until_converged=False)
     peer = to_hmmlearn(first)
-    prior = em.COVARIANCE_PRIOR
-    peer.covars_prior = prior if covariance_type == "diag" else prior * np.eye(3)
-    peer.set_params(covars_weight=1, init_params="")
+    peer.set_params(init_params="")
     peer.monitor_.n_iter, peer.monitor_.tol, peer.n_iter = 20, -np.inf, 20
     peer.fit(values, lengths)
     theirs = from_hmmlearn(peer)
-    assert ours.log_likelihood == pytest.approx(peer.score(values, lengths), rel=1e-10)
+    np.testing.assert_allclose(ours.objective, peer.monitor_.history, rtol=1e-10)
+    judged = engine.judge(ours)
+    assert judged.log_likelihood == pytest.approx(peer.score(values, lengths), rel=1e-10)
     for name in ("startprob", "transmat", "means", "covariances"):
         np.testing.assert_allclose(
             getattr(ours.parameters, name), getattr(theirs, name), rtol=1e-8, atol=1e-12
@@ -86,7 +85,7 @@ def test_twenty_iterations_are_hmmlearns(monkeypatch, covariance_type, n_states,
 def test_models_side_by_side_do_not_disturb_each_other():
     values, _ = sample(sticky(3, 3, "full", seed=18), [60, 70], seed=19)
     lengths = np.array([60, 70])
-    starts = [start(values, lengths, k, "full", s, "kmeans") for k in (1, 3, 4) for s in (0, 1)]
+    starts = [start(values, lengths, k, "full", s, "k-means") for k in (1, 3, 4) for s in (0, 1)]
     together = em.fit(values, lengths, starts)
     for first, result in zip(starts, together, strict=True):
         alone = fit(values, lengths, first)
@@ -110,7 +109,7 @@ def test_a_state_that_cannot_be_reached_does_not_underflow_the_others():
     """The best density is the unreachable state's, by a factor of e to the 5000."""
     values = np.r_[np.zeros(10), np.full(10, 100.0)][:, None]
     lengths = np.array([20])
-    first = start(values, lengths, 2, "diag", 0, "kmeans")
+    first = start(values, lengths, 2, "diag", 0, "k-means")
     stuck = replace(
         first,
         startprob=np.array([1.0, 0.0]),
@@ -143,7 +142,7 @@ def test_exhausted_budget_is_not_convergence(monkeypatch):
     monkeypatch.setattr(em, "MAX_ITERATIONS", 2)
     values, _ = sample(sticky(4, 3, "diag", seed=7), [100], seed=8)
     lengths = np.array([100])
-    fitted = fit(values, lengths, start(values, lengths, 4, "diag", 0, "segments"))
+    fitted = fit(values, lengths, start(values, lengths, 4, "diag", 0, "random segments"))
     assert not fitted.valid
     assert fitted.reason == "not converged after 2 iterations"
     assert np.isfinite(fitted.log_likelihood)
@@ -152,7 +151,7 @@ def test_exhausted_budget_is_not_convergence(monkeypatch):
 def test_a_starved_state_keeps_finite_parameters_and_is_named():
     values, _ = sample(sticky(2, 2, "diag", seed=9), [60], seed=10)
     lengths = np.array([60])
-    first = start(values, lengths, 3, "diag", 0, "kmeans")
+    first = start(values, lengths, 3, "diag", 0, "k-means")
     means = first.means.copy()
     means[2] = 1e4  # nothing is ever near it
     fitted = fit(values, lengths, replace(first, means=means))
@@ -163,7 +162,7 @@ def test_a_starved_state_keeps_finite_parameters_and_is_named():
 
 def test_not_finite_is_a_reason_not_an_exception():
     values, _ = sample(sticky(2, 2, "full", seed=11), [40], seed=12)
-    first = start(values, np.array([40]), 2, "full", 0, "kmeans")
+    first = start(values, np.array([40]), 2, "full", 0, "k-means")
     fitted = fit(np.where(values == values[3], 1e200, values), np.array([40]), first)
     assert fitted.parameters is None
     assert fitted.reason.startswith("not finite")
@@ -173,7 +172,7 @@ def test_not_finite_is_a_reason_not_an_exception():
 def test_duplicated_rows_do_not_make_a_singular_covariance(covariance_type):
     values = np.repeat(np.array([[0.0, 1.0], [3.0, -1.0]]), 20, axis=0)
     lengths = np.array([40])
-    fitted = fit(values, lengths, start(values, lengths, 2, covariance_type, 0, "kmeans"))
+    fitted = fit(values, lengths, start(values, lengths, 2, covariance_type, 0, "k-means"))
     assert fitted.valid, fitted.reason
     smallest = min(
         np.linalg.eigvalsh(np.diag(c) if c.ndim == 1 else c).min()
@@ -187,7 +186,7 @@ def test_full_prior_stays_off_the_off_diagonals():
     rng = np.random.default_rng(13)
     values = rng.normal(size=(4000, 2))
     lengths = np.array([4000])
-    fitted = fit(values, lengths, start(values, lengths, 1, "full", 0, "kmeans"))
+    fitted = fit(values, lengths, start(values, lengths, 1, "full", 0, "k-means"))
     off_diagonal = fitted.parameters.covariances[0][0, 1]
     assert off_diagonal == pytest.approx(np.cov(values.T, ddof=0)[0, 1], abs=1e-12)
 
@@ -202,10 +201,10 @@ def test_parameter_counts_follow_the_formula():
 def test_starts_depend_on_their_seed_only():
     values, _ = sample(sticky(3, 2, "diag", seed=14), [30, 40], seed=15)
     lengths = np.array([30, 40])
-    for kind in ("kmeans", "segments"):
+    for kind in KINDS:
         a, b, c = (start(values, lengths, 3, "diag", s, kind) for s in (0, 0, 1))
         np.testing.assert_array_equal(a.means, b.means)
-        assert (kind == "kmeans") or not np.array_equal(a.means, c.means)
+        assert "random" not in kind or not np.array_equal(a.transmat, c.transmat)
         np.testing.assert_allclose(a.transmat.sum(axis=1), 1)
         assert (a.transmat > 0).all()
 
@@ -215,7 +214,7 @@ def test_probabilities_never_seen_stay_possible():
     values = np.tile(np.repeat([0.0, 5.0], 20), 3)[:, None]
     values = values + np.random.default_rng(24).normal(scale=0.1, size=values.shape)
     lengths = np.array([40, 40, 40])
-    fitted = fit(values, lengths, start(values, lengths, 2, "diag", 0, "kmeans")).parameters
+    fitted = fit(values, lengths, start(values, lengths, 2, "diag", 0, "k-means")).parameters
     assert fitted.transmat.min() == pytest.approx(em.PROBABILITY_FLOOR)
     assert fitted.startprob.min() == pytest.approx(em.PROBABILITY_FLOOR)
 
@@ -224,7 +223,7 @@ def test_a_state_at_the_very_end_of_runs_keeps_a_transition_row():
     values = np.tile(np.r_[np.zeros(19), 8.0], 2)[:, None]
     values = values + np.random.default_rng(25).normal(scale=0.1, size=values.shape)
     lengths = np.array([20, 20])
-    fitted = fit(values, lengths, start(values, lengths, 2, "diag", 0, "kmeans"))
+    fitted = fit(values, lengths, start(values, lengths, 2, "diag", 0, "k-means"))
     assert fitted.valid, fitted.reason
     np.testing.assert_allclose(fitted.parameters.transmat.sum(axis=1), 1)
 
@@ -232,7 +231,39 @@ def test_a_state_at_the_very_end_of_runs_keeps_a_transition_row():
 def test_a_falling_objective_is_the_reason():
     values, _ = sample(sticky(2, 2, "diag", seed=26), [30], seed=27)
     lengths = np.array([30])
-    model = em._Model(start(values, lengths, 2, "diag", 0, "kmeans"))
+    model = em.Model(start(values, lengths, 2, "diag", 0, "k-means"))
     model.objective = [-10.0, -9.0, -9.5]
-    judged = em._judged(model, values, lengths, Lifted(values, "diag"), np.array([30]))
+    judged = em.EM(values, lengths, "diag").judge(model)
     assert judged.reason == "the objective fell during EM"
+
+
+def test_a_small_rise_is_not_convergence():
+    """EM crosses plateaus: what counts is where the shrinking rises end, not the last one."""
+    values, _ = sample(sticky(2, 2, "diag", seed=26), [30], seed=27)
+    model = em.Model(start(values, np.array([30]), 2, "diag", 0, "k-means"))
+    model.objective = [0.0, 1.0, 1.5]  # 1/2, then 1/4, 1/8, …
+    assert model.left_to_rise == pytest.approx(0.5)
+    model.objective = [0.0, 1e-9, 3e-9]  # tiny, but growing
+    assert model.left_to_rise == np.inf
+    model.objective = [-1.0, np.nan]
+    assert np.isnan(model.left_to_rise)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_a_nearly_singular_state_is_whitened(covariance_type):
+    """Collinear metrics: variances of 1 and of 1e-12 side by side, far from the origin.
+
+    The covariance's own rounding leaves 1e-4 or so; without whitening the error is above 1.
+    """
+    rng = np.random.default_rng(28)
+    parameters = random_parameters(2, 3, covariance_type, seed=29)
+    if covariance_type == "full":
+        turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        narrow = turn @ np.diag([1.0, 1.0, 1e-12]) @ turn.T
+    else:
+        narrow = np.array([1.0, 1.0, 1e-12])
+    covariances = np.stack([parameters.covariances[0], narrow])
+    parameters = replace(parameters, covariances=covariances, means=100 + parameters.means)
+    values, _ = sample(parameters, [40], seed=30)
+    lifted = Lifted(values, covariance_type).log_density(parameters.means, covariances)
+    np.testing.assert_allclose(lifted, log_emission(parameters, values).T, atol=1e-3)

@@ -17,6 +17,7 @@ from hmmdyn.results import (
     Notice,
     Regression,
     Selection,
+    Stability,
 )
 
 FEATURES = (
@@ -397,14 +398,12 @@ def _selection(rng, n_states):
             "bic": bic,
             "aic": bic - 40.0 * tried,
             "held_out_bic": np.nan,
-            "n_valid": np.where(tried == 1, 1, 9),
-            "agreement": np.where(tried == 1, np.nan, 0.97),
         }
     )
     attempts = pd.DataFrame(
         {
             "n_states": np.repeat(tried, 10),
-            "restart": np.tile(np.arange(10), len(tried)),
+            "start": "k-means",
             "seed": rng.integers(0, 2**31, 10 * len(tried)),
             "log_likelihood": np.repeat(-bic / 2 + 30, 10) - rng.uniform(0, 9, 10 * len(tried)),
             "n_iterations": 25,
@@ -414,4 +413,5 @@ def _selection(rng, n_states):
             ),
         }
     )
-    return Selection("bic", n_states, "diag", "bic", criteria, attempts)
+    stability = Stability(10, 0.97, pd.DataFrame({"state": np.arange(n_states), "n_found": 10}))
+    return Selection("bic", n_states, "diag", "bic", criteria, attempts, stability=stability)

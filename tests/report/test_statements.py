@@ -145,15 +145,13 @@ def test_criteria_that_disagree_are_said(findings):
 
 
 @pytest.mark.parametrize(
-    ("agreement", "words"), [(0.97, "find nearly the same states"), (0.5, "do not agree")]
+    ("agreement", "words"), [(0.97, "find nearly the same map"), (0.5, "do not find the same map")]
 )
-def test_agreement_of_restarts(findings, agreement, words):
-    criteria = findings.selection.criteria.assign(agreement=agreement)
-    other = replace(findings, selection=replace(findings.selection, criteria=criteria))
+def test_stability_of_the_map(findings, agreement, words):
+    stability = replace(findings.selection.stability, agreement=agreement)
+    other = replace(findings, selection=replace(findings.selection, stability=stability))
     text = said(other, "How sure this is")
-    assert f"{words} (mean adjusted Rand index {agreement:.2f}" in text.replace(
-        "agree on the states", "agree"
-    )
+    assert f"10 searches with other seeds {words} (mean adjusted Rand index {agreement:.2f}" in text
 
 
 def test_small_shares_carry_an_interval(findings):

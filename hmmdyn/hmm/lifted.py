@@ -1,0 +1,166 @@
+"""Gaussian log-densities and moments of many states at once, as matrix products.
+
+A Gaussian log-density is linear in φ(z) = (1, z, products of z). With Φ the matrix of lifted
+observations, the log-densities of all states are W Φᵀ, and their sufficient statistics γ Φ.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from hmmdyn.hmm.missing import marginal, patterns
+from hmmdyn.results import FloatArray, IntArray
+
+# With less variance than this in some direction, the terms of the lifted form cancel too far: the
+# densities of such a state come from whitened differences.
+_NEARLY_SINGULAR = 1e-8
+
+
+class Lifted:
+    """Observations lifted to φ(z) = 1, z, then z² (diag) or vech(z zᵀ) (full).
+
+    Missing values (NaN) are marginalised over: rows that lack the same metrics are lifted
+    together, in the metrics they have.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, D)
+    covariance_type : str
+    """
+
+    def __init__(self, values: FloatArray, covariance_type: str) -> None:
+        self.n, self.n_features = values.shape
+        self._complete = not np.isnan(values).any()
+        if self._complete:
+            every = np.arange(self.n_features)
+            self._parts = [_Part(slice(None), every, values, covariance_type)]
+            return
+        self._parts = [
+            _Part(rows, observed, values[np.ix_(rows, observed)], covariance_type)
+            for rows, observed in patterns(values)
+        ]
+
+    def log_density(self, means: FloatArray, covariances: FloatArray) -> FloatArray:
+        """Log-densities under S states, shape (S, n), nats.
+
+        ``means`` (S, D); ``covariances`` (S, D) or (S, D, D). NaN for a state whose covariance is
+        not positive definite.
+        """
+        if self._complete:
+            return self._parts[0].log_density(means, covariances)
+        out = np.empty((len(means), self.n))
+        for part in self._parts:
+            out[:, part.rows] = part.log_density(*marginal(means, covariances, part.observed))
+        return out
+
+    def moments(
+        self, posterior: FloatArray, means: FloatArray, covariances: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Weighted counts (S,), sums (S, D) and sums of products (S, D) or (S, D, D).
+
+        ``posterior`` has shape (S, n). What is missing is replaced by its expectation given what
+        was observed, under ``means`` and ``covariances`` (Little & Rubin, section 8.2).
+        """
+        if self._complete:
+            return self._parts[0].moments(posterior)
+        parts = [
+            part.completed_moments(posterior[:, part.rows], means, covariances)
+            for part in self._parts
+        ]
+        count, total, products = (sum(moments) for moments in zip(*parts, strict=True))
+        return count, total, products
+
+
+class _Part:
+    """Rows that have the same metrics ``observed``, lifted in these."""
+
+    def __init__(
+        self, rows: IntArray | slice, observed: IntArray, values: FloatArray, covariance_type: str
+    ) -> None:
+        self.rows, self.observed = rows, observed
+        self._values = values
+        self._full = covariance_type == "full"
+        n, d = values.shape
+        self._pairs = np.triu_indices(d) if self._full else (np.arange(d), np.arange(d))
+        self._phi = np.empty((n, 1 + d + len(self._pairs[0])))
+        self._phi[:, 0] = 1
+        self._phi[:, 1 : 1 + d] = values
+        np.multiply(values[:, self._pairs[0]], values[:, self._pairs[1]], out=self._phi[:, 1 + d :])
+
+    def log_density(self, means: FloatArray, covariances: FloatArray) -> FloatArray:
+        """Log-densities of these rows under marginal parameters, shape (S, rows)."""
+        if self._full:
+            sign, magnitude = np.linalg.slogdet(covariances)
+            log_determinant = np.where(sign > 0, magnitude, np.nan)
+            precision = np.linalg.inv(covariances)
+            linear = (precision @ means[:, :, None])[:, :, 0]
+            rows, columns = self._pairs
+            quadratic = np.where(rows == columns, -0.5, -1.0) * precision[:, rows, columns]
+            trace = np.trace(precision, axis1=1, axis2=2)
+        else:
+            log_determinant = np.log(covariances).sum(axis=1)
+            precision = 1 / covariances
+            linear = precision * means
+            quadratic = -0.5 * precision
+            trace = precision.sum(axis=1)
+        normaliser = means.shape[1] * np.log(2 * np.pi) + log_determinant
+        constant = -0.5 * (normaliser + (linear * means).sum(axis=1))
+        weights = np.concatenate([constant[:, None], linear, quadratic], axis=1)
+        density = weights @ self._phi.T
+        # The smallest variance lies between 1 and D times the reciprocal of the precision's trace.
+        for s in np.flatnonzero(trace > 1 / _NEARLY_SINGULAR):
+            density[s] = -0.5 * (normaliser[s] + self._whitened(means[s], covariances[s]))
+        return density
+
+    def _whitened(self, mean: FloatArray, covariance: FloatArray) -> FloatArray:
+        """Squared Mahalanobis distance of these rows to a state, without cancellation."""
+        difference = (self._values - mean).T
+        if not self._full:
+            return (difference**2 / covariance[:, None]).sum(axis=0)
+        try:
+            root = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:
+            return np.full(len(self._values), np.nan)
+        return (solve_triangular(root, difference, lower=True) ** 2).sum(axis=0)
+
+    def moments(self, posterior: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Weighted counts, sums and sums of products of the metrics these rows have."""
+        d = self._values.shape[1]
+        statistics = posterior @ self._phi
+        products = statistics[:, 1 + d :]
+        if self._full:
+            square = np.empty((len(statistics), d, d))
+            square[:, self._pairs[0], self._pairs[1]] = products
+            square[:, self._pairs[1], self._pairs[0]] = products
+            products = square
+        return statistics[:, 0], statistics[:, 1 : 1 + d], products
+
+    def completed_moments(
+        self, posterior: FloatArray, means: FloatArray, covariances: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Counts, sums and sums of products of all metrics, the missing ones in expectation.
+
+        Given what is observed, the whole z has mean μ + B (z_o - μ_o) and covariance C, where
+        B = Σ_·o Σ_oo⁻¹ and C = Σ - B Σ_o·.
+        """
+        o = self.observed
+        count, total, products = self.moments(posterior)
+        n = count[:, None]
+        shift = total - n * means[:, o]
+        if self._full:
+            across = covariances[:, :, o]
+            b = across @ np.linalg.inv(marginal(means, covariances, o)[1])
+            rest = covariances - b @ across.transpose(0, 2, 1)
+            outer = means[:, o, None] * total[:, None, :]
+            scatter = products - outer - outer.transpose(0, 2, 1)
+            scatter += n[..., None] * means[:, o, None] * means[:, None, o]
+            moved = (b @ shift[:, :, None])[:, :, 0]
+            cross = means[:, :, None] * moved[:, None, :]
+            squares = n[..., None] * (rest + means[:, :, None] * means[:, None, :])
+            squares += cross + cross.transpose(0, 2, 1) + b @ scatter @ b.transpose(0, 2, 1)
+            # Rounding must not make them asymmetric: EM would amplify that from step to step.
+            return count, n * means + moved, (squares + squares.transpose(0, 2, 1)) / 2
+        sums, squares = n * means, n * (covariances + means**2)
+        sums[:, o], squares[:, o] = total, products
+        return count, sums, squares

@@ -1,0 +1,76 @@
+"""Whether another seed would have given the same map."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.metrics import adjusted_rand_score
+from threadpoolctl import threadpool_limits
+
+from hmmdyn.hmm.align import match
+from hmmdyn.hmm.em import Fit
+from hmmdyn.hmm.inference import decode
+from hmmdyn.hmm.starts import KINDS
+from hmmdyn.hmm.sweep import sweep
+from hmmdyn.results import FloatArray, HMMParameters, IntArray, Stability
+
+# A state is found again where it holds nearly the same checkpoints: a Jaccard index of at least
+# this, the usual mark of a stable cluster (Hennig 2007, section 3).
+_FOUND = 0.75
+N_REPEATS = 10
+_SEED = 7
+
+
+def measure_stability(
+    parameters: HMMParameters,
+    values: FloatArray,
+    lengths: IntArray,
+    *,
+    n_repeats: int = N_REPEATS,
+    random_state: int,
+    n_jobs: int = 1,
+) -> Stability:
+    """Repeat the search for a model of this size with other seeds, and compare the maps.
+
+    Every repeat is a sweep of its own over K - 1, K and K + 1 states, from one start of each kind.
+    States are matched by their means; a repeat that finds no valid model counts as finding nothing.
+    """
+    states = decode(parameters, values, lengths)
+    seeds = np.random.SeedSequence([_SEED, random_state]).generate_state(n_repeats)
+    with threadpool_limits(1):
+        fits = Parallel(n_jobs=n_jobs, backend="threading")(
+            delayed(_repeat)(parameters, values, lengths, int(seed)) for seed in seeds
+        )
+    found = np.zeros(parameters.n_states, dtype=np.int64)
+    agreement = []
+    for fit in fits:
+        if fit is None or fit.parameters is None or fit.states is None:
+            agreement.append(0.0)
+            continue
+        agreement.append(float(adjusted_rand_score(states, fit.states)))
+        matched = match(parameters.means, fit.parameters.means)[fit.states]
+        for k in range(parameters.n_states):
+            either = (states == k) | (matched == k)
+            both = (states == k) & (matched == k)
+            found[k] += bool(both.sum() >= _FOUND * max(either.sum(), 1))
+    return Stability(
+        n_repeats=n_repeats,
+        agreement=float(np.mean(agreement)),
+        states=pd.DataFrame({"state": np.arange(parameters.n_states), "n_found": found}),
+    )
+
+
+def _repeat(
+    parameters: HMMParameters, values: FloatArray, lengths: IntArray, seed: int
+) -> Fit | None:
+    k = parameters.n_states
+    swept = sweep(
+        values,
+        lengths,
+        [n for n in (k - 1, k, k + 1) if n >= 1],
+        covariance_type=parameters.covariance_type,
+        n_restarts=len(KINDS),
+        random_state=seed,
+    )
+    return swept.winners.get(k)

@@ -1,0 +1,330 @@
+"""The sweep: the best model of every number of states, found by racing many starts.
+
+Starts of several kinds run side by side for a few iterations of EM, the better half goes on, and
+the last one left is polished. Then states of the winner with one state fewer are split, and those
+of the winner with one more are merged, until no winner gets better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations, cycle
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from hmmdyn.hmm.em import COVARIANCE_PRIOR, EM, MAX_ITERATIONS, Fit, Model
+from hmmdyn.hmm.starts import KINDS, filled, from_labels, start
+from hmmdyn.results import FloatArray, HMMParameters, IntArray
+
+Progress = Callable[[int, int], None]
+
+# Iterations after which the better half of the contenders goes on.
+LAPS = (6, 12, 12, 12)
+# The first laps are run on at most so many of the runs.
+_RACED_RUNS = 10
+_RACED_LAPS = 2
+# So many splits, and as many merges, of a neighbour's winner challenge each winner.
+_CHALLENGERS = 3
+_ROUNDS = 3
+_LARGE = 8
+# A challenger makes a difference to its neighbours where it is better by so much, in nats per
+# checkpoint; less can be the same optimum, reached a little further.
+MARGIN = 1e-4
+# What becomes of a start that the race goes on without.
+LEFT_BEHIND = Fit(None, None, np.nan, (), "left behind")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start and what became of it.
+
+    ``start`` is one of ``starts.KINDS`` or, for a challenger, ``split of K states`` or ``merge of
+    K states``. The reason of ``fit`` is ``left behind`` where the race went on without it.
+    """
+
+    n_states: int
+    start: str
+    seed: int
+    n_iterations: int
+    fit: Fit
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The best valid fit per number of states, and every attempt in the order it was made."""
+
+    winners: Mapping[int, Fit]
+    attempts: tuple[Attempt, ...]
+
+
+def sweep(
+    values: FloatArray,
+    lengths: IntArray,
+    candidates: Sequence[int],
+    *,
+    covariance_type: str,
+    n_restarts: int,
+    random_state: int,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> Sweep:
+    """Find the best model of each number of states.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, D)
+        Standardised observations, runs contiguous; NaN where a metric is missing.
+    lengths : ndarray, shape (R,)
+        Checkpoints per run.
+    candidates : sequence of int
+        Numbers of states.
+    n_restarts : int
+        Starts per number of states; one state has a closed form and needs a single one.
+    random_state : int
+        Seeds every start: same input, same result, whatever ``n_jobs`` is.
+    progress : callable, optional
+        Called with (rounds done, rounds in all).
+    """
+    race = _Race(values, lengths, covariance_type, random_state)
+    plan = {k: n_restarts if k > 1 else 1 for k in sorted(set(candidates))}
+    # One thread per block: blocks run side by side (the compiled parts release Python's lock), and
+    # sums come out alike whatever n_jobs is.
+    with threadpool_limits(1), Parallel(n_jobs=n_jobs, backend="threading") as parallel:
+
+        def contest(makers: Mapping[int, _Maker]) -> dict[int, list[_Contender]]:
+            blocks = _blocks(makers)
+            raced = parallel(delayed(race.run)([makers[k] for k in block]) for block in blocks)
+            return {
+                k: contenders
+                for block, groups in zip(blocks, raced, strict=True)
+                for k, contenders in zip(block, groups, strict=True)
+            }
+
+        contenders = contest({k: partial(race.starts, k, plan[k]) for k in plan})
+        changed = set(plan)
+        for done in range(1, _ROUNDS + 1):
+            leaders = {k: _leader(contenders[k]) for k in plan}
+            makers = {
+                k: partial(
+                    race.challengers, k, [leaders[n] for n in (k - 1, k + 1) if n in changed]
+                )
+                for k in plan
+                if k > 1 and {k - 1, k + 1} & changed
+            }
+            for k, challengers in contest(makers).items():
+                contenders[k] += challengers
+            better = MARGIN * len(values)
+            changed = {
+                k for k in plan if _leader(contenders[k]).reached > leaders[k].reached + better
+            }
+            if progress:
+                progress(done, _ROUNDS + 1)
+        polished = parallel(
+            delayed(race.polish)([contenders[k] for k in block]) for block in _blocks(plan)
+        )
+    if progress:
+        progress(_ROUNDS + 1, _ROUNDS + 1)
+    attempts = sorted((a for block in polished for a in block), key=lambda a: a.n_states)
+    valid = {k: [a.fit for a in attempts if a.n_states == k and a.fit.valid] for k in plan}
+    return Sweep({k: fits[0] for k, fits in valid.items() if fits}, tuple(attempts))
+
+
+def _blocks(numbers: Iterable[int]) -> list[list[int]]:
+    """Deal numbers of states to two blocks that take about equally long.
+
+    Models of one block share their matrix products, so fewer blocks are less work in all.
+    """
+    ordered = sorted(numbers, reverse=True)
+    blocks = [[k for i, k in enumerate(ordered) if i % 4 in which] for which in ((0, 3), (1, 2))]
+    return [block for block in blocks if block]
+
+
+def _leader(contenders: Sequence[_Contender]) -> _Contender:
+    return max(contenders, key=lambda contender: contender.reached)
+
+
+@dataclass(eq=False)
+class _Contender:
+    """A start on its way through the race; ``reached`` is its objective on all runs, if known."""
+
+    n_states: int
+    start: str
+    seed: int
+    model: Model
+    n_iterations: int = 0
+    em: EM | None = None
+    reached: float = -np.inf
+
+    def enter(self, em: EM) -> None:
+        """Go on, on the runs that ``em`` has: objectives on other runs do not compare."""
+        if em is not self.em:
+            self.n_iterations += len(self.model.objective)
+            self.model, self.em = Model(self.model.parameters), em
+
+
+_Maker = Callable[[], list[_Contender]]
+
+
+class _Race:
+    """Makes starts and runs them against each other."""
+
+    def __init__(
+        self, values: FloatArray, lengths: IntArray, covariance_type: str, random_state: int
+    ) -> None:
+        self._values, self._lengths = filled(values), lengths
+        self._covariance_type = covariance_type
+        self._random_state = random_state
+        self._em = EM(values, lengths, covariance_type)
+        self._laps = [(n, self._em) for n in LAPS]
+        if len(lengths) > _RACED_RUNS:
+            raced = np.zeros(len(lengths), dtype=bool)
+            rng = np.random.default_rng(random_state)
+            raced[rng.choice(len(lengths), _RACED_RUNS, replace=False)] = True
+            some = EM(values[np.repeat(raced, lengths)], lengths[raced], covariance_type)
+            self._laps[:_RACED_LAPS] = [(n, some) for n in LAPS[:_RACED_LAPS]]
+
+    def starts(self, n_states: int, n_restarts: int) -> list[_Contender]:
+        """Make the starts of one number of states, of all kinds in turn."""
+        seeds = [self._seed(n_states, restart) for restart in range(n_restarts)]
+        return [
+            _Contender(n_states, kind, seed, Model(self._start(n_states, seed, kind)))
+            for seed, kind in zip(seeds, cycle(KINDS))
+        ]
+
+    def _start(self, n_states: int, seed: int, kind: str) -> HMMParameters:
+        return start(self._values, self._lengths, n_states, self._covariance_type, seed, kind)
+
+    def _seed(self, n_states: int, restart: int) -> int:
+        entropy = [self._random_state, n_states, restart]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+    def challengers(self, n_states: int, neighbours: Sequence[_Contender]) -> list[_Contender]:
+        """Make the best splits of a smaller model and merges of a larger one."""
+        contenders = []
+        for neighbour in neighbours:
+            states = self._em.decode(neighbour.model)
+            smaller = neighbour.n_states < n_states
+            relabelled = (self._splits if smaller else self._merges)(states, neighbour.n_states)
+            kind = f"{'split' if smaller else 'merge'} of {neighbour.n_states} states"
+            for labels in relabelled:
+                first = from_labels(
+                    self._values, self._lengths, labels, n_states, self._covariance_type
+                )
+                contenders.append(_Contender(n_states, kind, neighbour.seed, Model(first)))
+        return contenders
+
+    def run(self, makers: Sequence[_Maker]) -> list[list[_Contender]]:
+        """Let groups of contenders race, halving each lap by lap until one is left."""
+        groups = [make() for make in makers]
+        going = groups
+        for lap, (n_iterations, em) in enumerate(self._laps):
+            self._advance(em, [c for group in going for c in group], n_iterations)
+            if lap + 1 < len(self._laps):
+                going = [_better_half(group) for group in going if group]
+        return groups
+
+    def _advance(self, em: EM, contenders: Sequence[_Contender], n_iterations: int) -> None:
+        for contender in contenders:
+            contender.enter(em)
+        em.advance([contender.model for contender in contenders], n_iterations)
+        if em is self._em:
+            for contender in contenders:
+                contender.reached = contender.model.reached
+
+    def polish(self, groups: Sequence[Sequence[_Contender]]) -> list[Attempt]:
+        """Bring the leader of each group to its end; while none is valid, also the next one."""
+        standings = [sorted(group, key=lambda c: -c.reached) for group in groups]
+        finalists = [c for group in standings for c in group[: _n_finalists(group[0].n_states)]]
+        self._advance(self._em, finalists, MAX_ITERATIONS)
+        attempts = []
+        for group in groups:
+            fits = {id(c): LEFT_BEHIND for c in group}
+            for contender in sorted(group, key=lambda c: -c.reached):
+                self._advance(self._em, [contender], MAX_ITERATIONS)
+                fits[id(contender)] = self._em.judge(contender.model)
+                if fits[id(contender)].valid:
+                    break
+            attempts += [
+                Attempt(
+                    c.n_states,
+                    c.start,
+                    c.seed,
+                    c.n_iterations + len(c.model.objective),
+                    fits[id(c)],
+                )
+                for c in group
+            ]
+        return attempts
+
+    def _splits(self, states: IntArray, n_states: int) -> list[IntArray]:
+        """Label the checkpoints anew with one state in two halves: the most telling splits."""
+        splits = []
+        for k in range(n_states):
+            members = np.flatnonzero(states == k)
+            for later in (self._later_half(members), self._upper_half(members)):
+                halves = members[~later], members[later]
+                if min(map(len, halves)) > 1:
+                    gain = self._cost(members) - sum(map(self._cost, halves))
+                    splits.append((gain, halves[1]))
+        best = sorted(splits, key=lambda split: -split[0])[:_CHALLENGERS]
+        return [_with_label(states, rows, n_states) for _, rows in best]
+
+    def _merges(self, states: IntArray, n_states: int) -> list[IntArray]:
+        """Label the checkpoints anew with two states as one: the least costly merges."""
+        members = [np.flatnonzero(states == k) for k in range(n_states)]
+        alone = [self._cost(rows) for rows in members]
+        merges = [
+            (self._cost(np.concatenate([members[j], members[k]])) - alone[j] - alone[k], j, k)
+            for j, k in combinations(range(n_states), 2)
+        ]
+        merged = []
+        for _, j, k in sorted(merges)[:_CHALLENGERS]:
+            labels = _with_label(states, members[k], j)
+            merged.append(labels - (labels > k))
+        return merged
+
+    def _later_half(self, members: IntArray) -> NDArray[np.bool_]:
+        """Which members lie in the later half of what their run has of them."""
+        run = np.repeat(np.arange(len(self._lengths)), self._lengths)[members]
+        rank = np.arange(len(members)) - np.searchsorted(run, run)
+        return 2 * rank >= np.bincount(run)[run]
+
+    def _upper_half(self, members: IntArray) -> NDArray[np.bool_]:
+        """Which members lie above the mean along their first principal axis."""
+        centred = self._values[members] - self._values[members].mean(axis=0)
+        axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+        return centred @ axis > 0
+
+    def _cost(self, members: IntArray) -> float:
+        """Twice the negative log-likelihood of one Gaussian, up to what all splits share."""
+        if not len(members):  # a state that no checkpoint is decoded to costs nothing
+            return 0.0
+        values = self._values[members]
+        n, n_features = values.shape
+        centred = values - values.mean(axis=0)
+        if self._covariance_type == "diag":
+            variances = ((centred**2).sum(axis=0) + COVARIANCE_PRIOR) / n
+            return float(n * np.log(variances).sum())
+        scatter = centred.T @ centred + COVARIANCE_PRIOR * np.eye(n_features)
+        return float(n * np.linalg.slogdet(scatter / n)[1])
+
+
+def _better_half(contenders: Sequence[_Contender]) -> list[_Contender]:
+    standing = sorted(contenders, key=lambda contender: -contender.model.reached)
+    return standing[: max((len(standing) + 1) // 2, _n_finalists(standing[0].n_states))]
+
+
+def _n_finalists(n_states: int) -> int:
+    """As many small models as are one large one's work."""
+    return max(1, _LARGE // n_states)
+
+
+def _with_label(states: IntArray, rows: IntArray, label: int) -> IntArray:
+    labels = states.copy()
+    labels[rows] = label
+    return labels

@@ -1,0 +1,169 @@
+"""The sweep: winners, reproducibility, and the moves that find better ones."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from hmmdyn.hmm import em
+from hmmdyn.hmm.align import match
+from hmmdyn.hmm.inference import beliefs, log_emission
+from hmmdyn.hmm.kernels import TimeMajor, forward_backward
+from hmmdyn.hmm.stability import measure_stability
+from hmmdyn.hmm.starts import start
+from hmmdyn.hmm.sweep import sweep
+from hmmdyn.tables import read_table
+from tests.simulate import PYTHIA, random_parameters, sample
+
+
+@pytest.fixture(scope="module")
+def phases():
+    """Twelve runs of unequal length that walk four states in order."""
+    parameters = random_parameters(4, 3, "diag", seed=1)
+    truth = replace(
+        parameters,
+        startprob=np.array([1.0, 0, 0, 0]),
+        transmat=0.93 * np.eye(4) + 0.07 * np.eye(4)[[1, 2, 3, 3]],
+        means=2 * parameters.means,
+    )
+    lengths = np.array([40, 55, 60, 33, 47, 50, 52, 61, 38, 44, 59, 41])
+    values, states = sample(truth, list(lengths), seed=2)
+    return values, lengths, states
+
+
+def test_winners_are_no_worse_than_every_start_polished_alone(phases):
+    """Up to the true four states; beyond, likelihoods have many maxima of nearly equal height."""
+    values, lengths, _ = phases
+    swept = sweep(
+        values, lengths, range(1, 6), covariance_type="diag", n_restarts=4, random_state=0
+    )
+    assert list(swept.winners) == [1, 2, 3, 4, 5]
+    for k, winner in swept.winners.items():
+        alone = [
+            start(values, lengths, k, "diag", seed, kind)
+            for seed, kind in enumerate(["k-means", "random segments"] * 3)
+        ]
+        best = max(fit.log_likelihood for fit in em.fit(values, lengths, alone) if fit.valid)
+        assert winner.log_likelihood > best - (1e-3 if k <= 4 else 5)
+
+
+def test_true_states_are_found(phases):
+    values, lengths, states = phases
+    swept = sweep(values, lengths, [3, 4, 5], covariance_type="full", n_restarts=4, random_state=0)
+    assert adjusted_rand_score(states, swept.winners[4].states) > 0.95
+
+
+def test_jobs_and_repeats_change_nothing(phases):
+    values, lengths, _ = phases
+    one, two = (
+        sweep(
+            values,
+            lengths,
+            [2, 3, 4],
+            covariance_type="full",
+            n_restarts=3,
+            random_state=5,
+            n_jobs=j,
+        )
+        for j in (1, 2)
+    )
+    for k in (2, 3, 4):
+        np.testing.assert_array_equal(
+            one.winners[k].parameters.means, two.winners[k].parameters.means
+        )
+    assert [(a.start, a.seed, a.n_iterations) for a in one.attempts] == [
+        (a.start, a.seed, a.n_iterations) for a in two.attempts
+    ]
+
+
+def test_a_split_finds_what_starts_miss(phases):
+    """One poor start per K: splits and merges of the neighbours make up for it."""
+    values, lengths, _ = phases
+    poor = sweep(values, lengths, range(1, 6), covariance_type="diag", n_restarts=1, random_state=3)
+    good = sweep(
+        values, lengths, range(1, 6), covariance_type="diag", n_restarts=12, random_state=4
+    )
+    for k in poor.winners:
+        assert poor.winners[k].log_likelihood > good.winners[k].log_likelihood - 1.0
+    assert any(a.fit.valid and a.start.startswith("split") for a in poor.attempts)
+
+
+def test_missing_values_are_swept_over(phases):
+    values, lengths, states = phases
+    holes = np.random.default_rng(0).random(values.shape) < 0.1
+    swept = sweep(
+        np.where(holes, np.nan, values),
+        lengths,
+        [3, 4],
+        covariance_type="diag",
+        n_restarts=4,
+        random_state=0,
+    )
+    assert adjusted_rand_score(states, swept.winners[4].states) > 0.9
+
+
+def test_runs_side_by_side_are_the_runs_one_by_one():
+    """The compiled recursions against the ones in log space, run by run, unequal lengths."""
+    parameters = random_parameters(3, 2, "full", seed=6)
+    lengths = np.array([5, 1, 9, 9, 2])
+    values, _ = sample(parameters, list(lengths), seed=7)
+    order = TimeMajor(lengths)
+    assert sorted(order.rows) == list(range(26))
+    posterior = np.ascontiguousarray(log_emission(parameters, values)[order.rows].T)
+    log_likelihood, transitions, first = forward_backward(
+        posterior, parameters.startprob, parameters.transmat, order.begins
+    )
+    seen = beliefs(parameters, values, lengths)
+    assert log_likelihood == pytest.approx(seen.log_likelihood.sum(), rel=1e-12)
+    np.testing.assert_allclose(posterior.T, seen.smoothed[order.rows], atol=1e-12)
+    starts = np.cumsum(lengths) - lengths
+    np.testing.assert_allclose(first, seen.smoothed[starts].sum(axis=0))
+    assert transitions.sum() == pytest.approx(lengths.sum() - len(lengths))
+
+
+def test_states_are_matched_by_their_means():
+    reference = np.array([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]])
+    moved = reference[[2, 0, 1]] + 0.1
+    assert match(reference, moved).tolist() == [2, 0, 1]
+    assert match(reference, moved[:2]).tolist() == [2, 0]
+    assert match(reference[:2], moved).tolist() == [-1, 0, 1]
+
+
+def test_stability_tells_a_map_that_is_there_from_noise(phases):
+    values, lengths, _ = phases
+    winner = sweep(values, lengths, [4], covariance_type="diag", n_restarts=4, random_state=0)
+    stable = measure_stability(
+        winner.winners[4].parameters, values, lengths, n_repeats=4, random_state=1
+    )
+    assert stable.agreement > 0.99
+    assert stable.states["n_found"].tolist() == [4, 4, 4, 4]
+    noise = np.random.default_rng(1).normal(size=(200, 3))
+    alone = sweep(noise, np.array([200]), [5], covariance_type="full", n_restarts=4, random_state=0)
+    unstable = measure_stability(
+        alone.winners[5].parameters, noise, np.array([200]), n_repeats=4, random_state=1
+    )
+    assert unstable.agreement < 0.9
+    assert unstable.states["n_found"].min() < 4
+
+
+@pytest.mark.skipif(not PYTHIA.exists(), reason="the Pythia table is not there")
+def test_every_seed_finds_the_same_map_of_pythia():
+    """Diagonal covariances: the maps of 20 seeds of the sweep agree with ARI >= 0.99."""
+    data = read_table(PYTHIA).observations()
+    sweeps = [
+        sweep(
+            data.values,
+            data.lengths,
+            range(1, 9),
+            covariance_type="diag",
+            n_restarts=5,
+            random_state=seed,
+        )
+        for seed in range(20)
+    ]
+    reasons = {a.fit.reason for swept in sweeps for a in swept.attempts}
+    assert reasons <= {"", "left behind"}
+    for k in (4, 6, 8):
+        states = [swept.winners[k].states for swept in sweeps]
+        assert min(adjusted_rand_score(states[0], other) for other in states[1:]) >= 0.99
