@@ -49,12 +49,16 @@ _STAGE_NAMES = {
     "training": "Training",
 }
 _CRITERIA = {
+    "covariance_type": "covariance",
     "n_states": "K",
     "log_likelihood": "log L",
     "n_parameters": "params",
     "bic": "BIC",
     "aic": "AIC",
+    "icl": "ICL",
     "held_out_bic": "held-out BIC",
+    "path": "path score",
+    "path_se": "± se",
 }
 _READING, _MODEL, _CONVERGENCE = "Reading", "Model", "Convergence"
 
@@ -136,6 +140,10 @@ StandardiseFirst = Annotated[
 ]
 Restarts = Annotated[
     int | None, _option("--restarts", "Starts per number of states (10).", _MODEL, min=1)
+]
+Quick = Annotated[
+    bool,
+    _option("--quick", "Do not weigh the number of states (held-out runs, repeats).", _MODEL),
 ]
 Seed = Annotated[int | None, _option("--seed", "Seed of every random choice (0).", _MODEL, min=0)]
 Outcome = Annotated[
@@ -269,6 +277,7 @@ def fit(
     standardise: Standardise = None,
     standardise_first: StandardiseFirst = None,
     restarts: Restarts = None,
+    quick: Quick = False,
     seed: Seed = None,
     jobs: Jobs = None,
 ) -> None:
@@ -290,6 +299,7 @@ def fit(
             standardise_first=standardise_first,
             protocol=protocol,
             restarts=restarts,
+            quick=quick,
             seed=seed,
         )
         if not pipeline.is_table(table):
@@ -302,13 +312,14 @@ def fit(
         with _progress() as progress:
             fitted = pipeline.fit(trajectories, options, jobs=_jobs(jobs), progress=progress)
         fitted.training_map.save(output)
-        _show_frame(
-            fitted.selection.criteria.rename(columns=_CRITERIA).dropna(axis=1, how="all"),
-            "Numbers of states tried",
-        )
+        criteria = fitted.selection.criteria.rename(columns=_CRITERIA)
+        shown = [name for name in _CRITERIA.values() if name in criteria]
+        _show_frame(criteria[shown].dropna(axis=1, how="all"), "Numbers of states tried")
         _show_notices(
             trajectories.notices + fitted.decoding.observations.notices + fitted.selection.notices
         )
+        if fitted.selection.recommendation is not None:
+            out.print(f"Held-out runs: {fitted.selection.recommendation.reason}")
         out.print(
             f"Chose {fitted.selection.n_states} states by {fitted.selection.criterion}; wrote the "
             f"training map to {_plain(output)}"
@@ -339,6 +350,7 @@ def analyze(
     standardise: Standardise = None,
     standardise_first: StandardiseFirst = None,
     restarts: Restarts = None,
+    quick: Quick = False,
     seed: Seed = None,
     outcome: Outcome = None,
     threshold: Threshold = None,
@@ -374,6 +386,7 @@ def analyze(
             standardise_first=standardise_first,
             protocol=protocol,
             restarts=restarts,
+            quick=quick,
             seed=seed,
             outcome=outcome,
             threshold=threshold,
@@ -401,6 +414,9 @@ def analyze(
         page = analysis.write(output)
         out.print(_plain(summary(analysis)), soft_wrap=True)
         out.print(f"\nThe report is at [bold]{_plain(page)}[/bold]", soft_wrap=True)
+        if analysis.other_map is not None:
+            other = page.parent / analysis.other_map.page
+            out.print(f"The recommended map is at [bold]{_plain(other)}[/bold]", soft_wrap=True)
 
 
 @app.command()

@@ -82,6 +82,9 @@ class Options:
         BIC on all runs, or the paper's BIC on runs held out.
     restarts : int
         EM starts per number of states.
+    quick : bool
+        Leave out what weighs the choice of a number of states (runs held out, the other covariance
+        type, repeated searches, diagnostics), which takes most of the time.
     seed : int
         Seeds every random choice: same input, same seed, same bytes.
     outcome, threshold, direction, sustained
@@ -105,6 +108,7 @@ class Options:
     standardise_first: int | None = None
     protocol: str = "bic"
     restarts: int = 10
+    quick: bool = False
     seed: int = 0
     outcome: str | None = None
     threshold: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +33,7 @@ from hmmdyn.results import (
     Convergence,
     Findings,
     Notice,
+    OtherMap,
     Regression,
 )
 from hmmdyn.tables import PROVENANCE_COLUMNS, TABLE_SUFFIXES, from_frame, read_table, write_table
@@ -46,10 +47,15 @@ _PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "hmmlearn", "plotly")
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Analysis(Findings):
-    """Findings, with the model behind them: computed once, rendered in many ways."""
+    """Findings, with the model behind them: computed once, rendered in many ways.
+
+    ``recommended`` is the same analysis with the number of states that runs held out recommend;
+    None where that is the chosen one, or none is recommended.
+    """
 
     trajectories: Trajectories
     training_map: TrainingMap
+    recommended: Analysis | None = None
 
     def __repr__(self) -> str:
         return (
@@ -73,7 +79,8 @@ class Analysis(Findings):
         """Write the report folder; returns the path of its ``report.html``.
 
         Beside the page: ``report.json`` (every number shown), a CSV per table,
-        ``metrics.parquet``, ``states.parquet`` and ``training_map.json``.
+        ``metrics.parquet``, ``states.parquet`` and ``training_map.json``. The recommended map,
+        where it is another, has the same in the folder ``recommended``.
 
         Raises
         ------
@@ -87,6 +94,8 @@ class Analysis(Findings):
         with replacing(folder / "states.parquet") as temporary, temporary.open("wb") as file:
             self.states.to_parquet(file, index=False)
         self.training_map.save(folder / "training_map.json")
+        if self.recommended is not None:
+            self.recommended.write(folder / "recommended")
         return write_report(self, folder)
 
 
@@ -205,6 +214,7 @@ def fit(
         covariance_type=options.covariance,
         protocol=options.protocol,
         n_restarts=options.restarts,
+        quick=options.quick,
         random_state=options.seed,
         n_jobs=jobs,
         progress=partial(progress, "states") if progress else None,
@@ -250,7 +260,21 @@ def analyze(
     if options.outcome is not None:  # before the model is fitted, which takes long
         require_known([options.outcome], trajectories.outcomes, "outcome")
     fitted = fit(trajectories, options, jobs=jobs, progress=progress)
-    return _state_findings(trajectories, fitted, options, source_name or _name(source))
+    name = source_name or _name(source)
+    analysis = _state_findings(trajectories, fitted, options, name)
+    if fitted.recommended is None:
+        return analysis
+    recommended = _state_findings(trajectories, fitted.recommended, options, name)
+    return replace(
+        analysis,
+        other_map=OtherMap(
+            recommended.parameters.n_states, "recommended", "recommended/report.html"
+        ),
+        recommended=replace(
+            recommended,
+            other_map=OtherMap(analysis.parameters.n_states, "chosen", "../report.html"),
+        ),
+    )
 
 
 def is_table(source: Path | str) -> bool:

@@ -22,10 +22,13 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.integer[Any]]
 
 # The words an option may take, wherever it is checked.
+# Reason of an attempt that a race went on without.
+LEFT_BEHIND = "left behind"
 PROTOCOLS = ("bic", "paper")
 COVARIANCE_TYPES = ("diag", "full")
 STANDARDISATIONS = ("run", "pooled")
 DIRECTIONS = ("above", "below")
+CLOCKS = ("checkpoint", "step", "log-step")
 
 RUN_KEY = ["group", "run"]
 CHECKPOINT_KEY = ["group", "run", "step"]
@@ -141,11 +144,42 @@ class Observations:
 
 
 @dataclass(frozen=True)
+class ModelOptions:
+    """What a model of training may assume beyond the plain hidden Markov model; all off by default.
+
+    Attributes
+    ----------
+    stickiness : float
+        Pseudo-checkpoints that every state is taken to have stayed, added to what was seen.
+    left_right : bool
+        No state is ever left for one that comes earlier.
+    clock : str
+        What the chain counts: ``checkpoint`` (every gap between checkpoints alike), or the time
+        between them, by ``step`` or by ``log-step`` (the logarithm of 1 + step).
+    autoregressive : bool
+        Within a state, metrics are drawn to its level from where they were a checkpoint before.
+    """
+
+    stickiness: float = 0.0
+    left_right: bool = False
+    clock: str = "checkpoint"
+    autoregressive: bool = False
+
+
+PLAIN_MODEL = ModelOptions()
+
+
+@dataclass(frozen=True)
 class HMMParameters:
     """A Gaussian hidden Markov model.
 
     ``startprob`` (K,), ``transmat`` (K, K) with rows summing to one, ``means`` (K, D),
     ``covariances`` (K, D) for ``diag`` or (K, D, D) for ``full``; all in standardised units.
+
+    A chain that knows the gaps between checkpoints has a ``generator`` (K, K) of transition rates
+    (rows summing to zero) per ``unit``, which is measured in ``clock``; its ``transmat`` is that of
+    a gap of one unit. Emissions that remember have an ``autoregression`` ρ (K, D): in state k,
+    z_t has mean μ_k + ρ_k (z_{t-1} - μ_k), and ``covariances`` are those around that mean.
     """
 
     startprob: FloatArray
@@ -153,11 +187,61 @@ class HMMParameters:
     means: FloatArray
     covariances: FloatArray
     covariance_type: str
+    generator: FloatArray | None = None
+    clock: str = "checkpoint"
+    unit: float = 1.0
+    autoregression: FloatArray | None = None
 
     @property
     def n_states(self) -> int:
         """Number of hidden states, K."""
         return len(self.startprob)
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The number of states that held-out runs recommend.
+
+    ``n_states`` is None where these runs do not determine it; ``low`` … ``high`` is the range they
+    allow. ``covariance_type`` predicts held-out runs best (``diag`` where ``full`` is not clearly
+    better). ``reason`` says why, as plain sentences.
+    """
+
+    n_states: int | None
+    covariance_type: str
+    low: int
+    high: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """How far the model's assumptions hold, and how far its states are more than drift.
+
+    Attributes
+    ----------
+    autocorrelation : float
+        Lag-1 autocorrelation of the standardised residuals within states, all metrics pooled: 0
+        where the model holds; NaN where no two successive checkpoints share a state.
+    autocorrelation_by_metric : ndarray, shape (D,)
+        The same, metric by metric.
+    surrogate_n_states : int or None
+        K that the same criterion gives on trajectories without phases
+        (:func:`hmmdyn.hmm.diagnostics.phase_free`); None where it gives none or was not asked.
+    single_run_states : tuple of int
+        States that one run alone visits; empty where there is only one run.
+    at_limit : bool
+        Whether K is the largest number tried.
+    notices : tuple of Notice
+        The same in words, where there is something to say.
+    """
+
+    autocorrelation: float
+    autocorrelation_by_metric: FloatArray
+    surrogate_n_states: int | None
+    single_run_states: tuple[int, ...]
+    at_limit: bool
+    notices: tuple[Notice, ...]
 
 
 @dataclass(frozen=True)
@@ -187,21 +271,32 @@ class Selection:
     covariance_type : str
         ``diag`` or ``full``.
     criterion : str
-        The column of ``criteria`` that decided: ``bic`` or ``held_out_bic``.
+        The column of ``criteria`` that decided: ``bic``, ``held_out_bic`` or, for the recommended
+        model, ``path``.
     criteria : DataFrame
-        One row per K: ``n_states, log_likelihood`` (nats, best valid restart), ``n_parameters,
-        bic, aic, held_out_bic`` (NaN unless the protocol holds runs out). NaN where no fit was
-        valid.
+        One row per covariance type and K: ``covariance_type, n_states, log_likelihood`` (nats, best
+        valid model), ``n_parameters, bic, aic, icl, held_out_bic`` (NaN unless the protocol holds
+        runs out). NaN where no fit was valid. Where the choice was weighed also ``held_out,
+        held_out_se, path, path_se`` (how well the map predicts runs it was not fitted to, nats;
+        higher is better) and ``n_scored``: see :class:`hmmdyn.hmm.held_out.HeldOut`.
     attempts : DataFrame
-        One row per start: ``n_states, start`` (its kind), ``seed, log_likelihood, n_iterations,
-        valid, reason`` (empty where valid; ``left behind`` where the race went on without it).
+        One row per start: ``covariance_type, n_states, start`` (its kind), ``seed, log_likelihood,
+        n_iterations, valid, reason`` (empty where valid; ``left behind`` where the race went on
+        without it).
     held_out : tuple of str
         Names (``group/run``) of the runs held out; empty under ``bic``.
     models : Mapping
         The best valid fit per K, states in order of time; fitted to all runs under ``bic``, and
         under ``paper`` to the runs not held out, except the chosen K, which is fitted to all.
+    recommendation : Recommendation or None
+        What runs held out recommend; None where this was not asked for.
+    recommended : Selection or None
+        The recommended model in place of the chosen one; None where they are the same or none is
+        recommended.
     stability : Stability or None
-        Of the chosen model.
+        Of the chosen model; None where this was not asked for.
+    diagnostics : Diagnostics or None
+        Of the chosen model; None where this was not asked for.
     """
 
     protocol: str
@@ -212,8 +307,16 @@ class Selection:
     attempts: pd.DataFrame
     held_out: tuple[str, ...] = ()
     models: Mapping[int, HMMParameters] = field(default_factory=dict)
+    recommendation: Recommendation | None = None
+    recommended: Selection | None = None
     stability: Stability | None = None
+    diagnostics: Diagnostics | None = None
     notices: tuple[Notice, ...] = ()
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """The rows of ``criteria`` of the covariance type chosen, one per K."""
+        return self.criteria[self.criteria["covariance_type"] == self.covariance_type]
 
 
 @dataclass(frozen=True)
@@ -281,6 +384,15 @@ class Dissimilarity:
 
 
 @dataclass(frozen=True)
+class OtherMap:
+    """A report of the same runs with another model: ``n_states``, ``what`` it is, and its page."""
+
+    n_states: int
+    what: str
+    page: str
+
+
+@dataclass(frozen=True)
 class Findings:
     """Everything hmmdyn found about a set of runs: what the report renders.
 
@@ -340,6 +452,8 @@ class Findings:
     notices : tuple of Notice
     source : str
         What was analysed, as the user named it.
+    other_map : OtherMap or None
+        Where the same runs are shown with another number of states.
     options : Mapping
         Every option that differs from its default, by its name in :class:`hmmdyn.Options`.
     command : tuple of str
@@ -370,6 +484,7 @@ class Findings:
     detours: pd.DataFrame
     notices: tuple[Notice, ...]
     source: str
+    other_map: OtherMap | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from hmmdyn.hmm.training_map import TrainingMap
 from hmmdyn.names import printable
 from tests.make_runs import write_runs
 
-QUICK = ["--max-states", "2", "--restarts", "2", "--jobs", "1"]
+QUICK = ["--max-states", "2", "--restarts", "2", "--jobs", "1", "--quick"]
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +176,7 @@ def test_the_command_in_the_report_gives_the_same_options(runs, tmp_path, monkey
         standardise_first=5,
         protocol="paper",
         restarts=3,
+        quick=True,
         seed=7,
         outcome="eval_accuracy",
         threshold=0.0,

@@ -6,16 +6,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
 import hmmdyn
 from hmmdyn import Options, TrainingMap, analyze, read_runs, scan
 from hmmdyn.errors import MetricNotFiniteError, NotEnoughDataError, UsageError
+from hmmdyn.hmm.simulated import simulate
 from hmmdyn.metrics import extract as extraction
 from tests.make_runs import write_runs
 from tests.simulate import PYTHIA, phased_table
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
-QUICK = {"max_states": 3, "restarts": 2}
+QUICK = {"max_states": 3, "restarts": 2, "quick": True}
 
 
 @pytest.fixture(scope="module")
@@ -207,8 +209,40 @@ def test_columns_may_have_any_name(tmp_path):
 
 def test_paper_protocol_on_runs_shorter_than_the_states_tried():
     table = phased_table(n_runs=2, n_checkpoints=7)
-    result = analyze(table, protocol="paper", max_states=8, restarts=2)
+    result = analyze(table, protocol="paper", max_states=8, restarts=2, quick=True)
     assert result.selection.criteria["n_states"].max() <= 7
+
+
+def test_the_recommended_map_stands_beside_the_chosen_one(tmp_path):
+    """Sharp phases in autocorrelated noise: BIC takes the most states, held-out runs the truth."""
+    made = simulate("phases", 3, n_runs=6, n_checkpoints=60, noise=0.2, random_state=3)
+    rows = np.repeat(np.arange(6), made.lengths)
+    table = pd.DataFrame(made.values, columns=[f"m{i}" for i in range(made.values.shape[1])])
+    table = table.assign(run=[f"seed{r}" for r in rows], step=np.tile(np.arange(60), 6))
+    result = analyze(table, max_states=6, restarts=4)
+    assert result.parameters.n_states == 6
+    advice = result.selection.recommendation
+    assert advice.n_states == 3, advice.reason
+    recommended = result.recommended
+    assert recommended.parameters.n_states == 3
+    assert adjusted_rand_score(made.phases, recommended.states["state"]) > 0.9
+    for selection in (result.selection, recommended.selection):
+        assert selection.stability.states["n_found"].max() <= 10
+        assert selection.diagnostics.autocorrelation > 0.3
+    page = result.write(tmp_path)
+    assert 'href="recommended/report.html"' in page.read_text("utf-8")
+    other = (tmp_path / "recommended" / "report.html").read_text("utf-8")
+    assert 'href="../report.html"' in other
+    assert "Runs held out recommend another number. 3 states:" in str(result)
+    assert TrainingMap.load(tmp_path / "recommended" / "training_map.json").parameters.n_states == 3
+
+
+def test_quick_weighs_nothing(analysis):
+    selection = analysis.selection
+    assert selection.recommendation is None
+    assert selection.stability is None
+    assert selection.diagnostics is None
+    assert set(selection.criteria["covariance_type"]) == {"diag"}
 
 
 def test_short_text_and_representation(analysis):
@@ -223,7 +257,7 @@ def test_figures_from_the_library(analysis):
 
 
 def test_parity_map_shows_memorisation_and_generalisation():
-    result = analyze(PARITY, jobs=2)
+    result = analyze(PARITY, jobs=2, quick=True)
     assert len(result.occupancy) == 10
     phases = result.state_summary["phase"].tolist()
     assert phases[0] == ""
@@ -236,7 +270,7 @@ def test_parity_map_shows_memorisation_and_generalisation():
 
 @pytest.mark.skipif(not PYTHIA.exists(), reason="the Pythia metrics are not at hand")
 def test_pythia_gives_a_map_of_five_runs():
-    result = analyze(PYTHIA, n_states=4, restarts=6, jobs=2)
+    result = analyze(PYTHIA, n_states=4, restarts=6, jobs=2, quick=True)
     assert len(result.occupancy) == 5
     assert (result.occupancy.filter(like="state_") > 0).all(axis=None)
     assert not result.forking  # five seeds walk four states in the same order

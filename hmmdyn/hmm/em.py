@@ -7,15 +7,17 @@ per model is forward–backward, which is compiled, and the closed forms of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
+from hmmdyn.hmm.autoregressive import predecessors
+from hmmdyn.hmm.chain import CheckpointChain, ContinuousChain, gaps
+from hmmdyn.hmm.emissions import AutoregressiveEmissions, EmissionParameters, Emissions
 from hmmdyn.hmm.inference import decode
 from hmmdyn.hmm.kernels import TimeMajor, forward_backward
-from hmmdyn.hmm.lifted import Lifted
-from hmmdyn.results import FloatArray, HMMParameters, IntArray
+from hmmdyn.results import PLAIN_MODEL, FloatArray, HMMParameters, IntArray, ModelOptions
 
 # Added to every state's scatter before it is divided by the state's weight: Σ = (Q + ψI) / n.
 # On standardised data it keeps a state of a few nearly equal checkpoints from a singular Σ.
@@ -25,11 +27,6 @@ MAX_ITERATIONS = 500
 TOLERANCE = 1e-6
 # Rises below this share of the objective are rounding.
 _ROUNDING = 1e-12
-# Probabilities are kept above this after the fit, so that a run which takes a transition never
-# seen in the fitted ones is improbable (-23 nats) rather than impossible (-inf).
-PROBABILITY_FLOOR = 1e-10
-# A state that holds less than this many checkpoints in expectation keeps its parameters.
-_STARVED = 1e-3
 
 
 @dataclass(frozen=True)
@@ -103,11 +100,18 @@ class EM:
     compat : bool
         Use hmmlearn's formulas at its default settings: its prior is added to *every* entry of a
         full covariance, and what is monitored is the log-likelihood without the prior's penalty.
+    options : ModelOptions
+        Of every model; their starts must be made with the same ones.
+    steps : ndarray, shape (n,), optional
+        Of the checkpoints; needed for a clock other than ``checkpoint``.
+    unit : float
+        Of that clock, the same as the starts'.
 
     Notes
     -----
-    The objective is log L - ψ/2 Σ_k tr(Σ_k⁻¹), with ψ = ``COVARIANCE_PRIOR``; EM never lowers it,
-    and a fit in which it fell is not valid.
+    The objective is log L - ψ/2 Σ_k tr(Σ_k⁻¹), with ψ = ``COVARIANCE_PRIOR``, and with stickiness
+    κ also κ Σ_k log(probability to stay in k for one unit). EM never lowers it, and a fit in which
+    it fell is not valid.
     """
 
     def __init__(
@@ -117,12 +121,26 @@ class EM:
         covariance_type: str,
         *,
         compat: bool = False,
+        options: ModelOptions = PLAIN_MODEL,
+        steps: IntArray | None = None,
+        unit: float = 1.0,
     ) -> None:
         self._values = values
         self._lengths = lengths
+        self._steps = steps
         self._order = TimeMajor(lengths)
-        with np.errstate(all="ignore"):  # as in advance
-            self._lifted = Lifted(values[self._order.rows], covariance_type)
+        rows = self._order.rows
+        self._chain: CheckpointChain | ContinuousChain = CheckpointChain(options)
+        if options.clock != "checkpoint":
+            apart = gaps(options.clock, unit, steps, lengths)
+            self._chain = ContinuousChain(options, apart[rows])
+        self._emissions: Emissions | AutoregressiveEmissions
+        if options.autoregressive:
+            before = predecessors(values, lengths)
+            self._emissions = AutoregressiveEmissions(values[rows], before[rows])
+        else:
+            with np.errstate(all="ignore"):  # as in advance
+                self._emissions = Emissions(values[rows], covariance_type)
         self._tolerance = TOLERANCE * len(values)
         self._compat = compat
         n_features = values.shape[1]
@@ -138,7 +156,8 @@ class EM:
         """Do up to so many iterations on each model; one that has converged stays as it is."""
         # What is not finite ends its model, and is named as the reason.
         with np.errstate(all="ignore"):
-            batch = _Batch([m for m in models if not until_converged or self._goes_on(m)])
+            going = [m for m in models if not until_converged or self._goes_on(m)]
+            batch = _Batch(going, self._chain)
             for _ in range(n_iterations):
                 if not batch.models:
                     return
@@ -149,7 +168,7 @@ class EM:
 
     def decode(self, model: Model) -> IntArray:
         """Most likely states of all checkpoints under the model as it is, shape (n,)."""
-        return decode(model.parameters, self._values, self._lengths)
+        return decode(model.parameters, self._values, self._lengths, self._steps)
 
     def judge(self, model: Model) -> Fit:
         """Compute the likelihood and path a model ends with, and say whether it is valid."""
@@ -158,8 +177,8 @@ class EM:
             return Fit(
                 None, None, np.nan, objective, "not finite: the data or a covariance overflow"
             )
-        parameters = model.parameters if self._compat else _floored(model.parameters)
-        states = decode(parameters, self._values, self._lengths)
+        parameters = model.parameters if self._compat else self._chain.floored(model.parameters)
+        states = decode(parameters, self._values, self._lengths, self._steps)
         visited = len(np.unique(states))
         reason = ""
         if model.fell:
@@ -175,31 +194,35 @@ class EM:
 
     def _log_likelihood(self, parameters: HMMParameters) -> float:
         log_likelihood, _, _ = forward_backward(
-            self._lifted.log_density(parameters.means, parameters.covariances),
+            self._emissions.log_density(EmissionParameters.of([parameters])),
             parameters.startprob,
-            parameters.transmat,
+            self._chain.matrices(self._chain.dynamics(parameters)),
             self._order.begins,
+            self._chain.which,
         )
         return log_likelihood
 
     def _iterate(self, batch: _Batch) -> None:
         """Do one iteration of EM on every model."""
-        penalty = 0.5 * COVARIANCE_PRIOR * _precision_trace(batch.covariances)
+        penalty = 0.5 * COVARIANCE_PRIOR * _precision_trace(batch.emitting.covariances)
         if self._compat:
             penalty = np.zeros_like(penalty)
-        posterior = self._lifted.log_density(batch.means, batch.covariances)
+        posterior = self._emissions.log_density(batch.emitting)
         for m, (model, states) in enumerate(zip(batch.models, batch.states, strict=True)):
-            startprob, transmat = batch.startprob[m], batch.transmat[m]
+            dynamics = batch.dynamics[m]
+            matrices = self._chain.matrices(dynamics)
             log_likelihood, transitions, first = forward_backward(
-                posterior[states], startprob, transmat, self._order.begins
+                posterior[states],
+                batch.startprob[m],
+                matrices,
+                self._order.begins,
+                self._chain.which,
             )
-            model.objective.append(float(log_likelihood - penalty[states].sum()))
+            log_prior = self._chain.log_prior(dynamics) - penalty[states].sum()
+            model.objective.append(float(log_likelihood + log_prior))
             batch.startprob[m] = first / first.sum()
-            # A state only ever left by the end of a run has no transition to count.
-            leaving = transitions.sum(axis=1, keepdims=True)
-            batch.transmat[m] = np.where(leaving > 0, transitions / leaving, transmat)
-        count, total, products = self._lifted.moments(posterior, batch.means, batch.covariances)
-        batch.maximise(count, total, products, self._scatter_prior)
+            batch.dynamics[m] = self._chain.maximise(dynamics, matrices, transitions)
+        self._emissions.maximise(posterior, batch.emitting, self._scatter_prior)
 
 
 def fit(
@@ -208,12 +231,22 @@ def fit(
     starts: Sequence[HMMParameters],
     *,
     compat: bool = False,
+    options: ModelOptions = PLAIN_MODEL,
+    steps: IntArray | None = None,
 ) -> list[Fit]:
     """Fit models by penalised EM to all runs jointly, each from its start to its end.
 
     ``starts`` are all of one covariance type; their K may differ. See :class:`EM`.
     """
-    em = EM(values, lengths, starts[0].covariance_type, compat=compat)
+    em = EM(
+        values,
+        lengths,
+        starts[0].covariance_type,
+        compat=compat,
+        options=options,
+        steps=steps,
+        unit=starts[0].unit,
+    )
     models = [Model(start) for start in starts]
     em.advance(models, MAX_ITERATIONS)
     return [em.judge(model) for model in models]
@@ -222,49 +255,34 @@ def fit(
 class _Batch:
     """Models side by side: the states of all of them are the rows of one array."""
 
-    def __init__(self, models: Sequence[Model]) -> None:
+    def __init__(self, models: Sequence[Model], chain: CheckpointChain | ContinuousChain) -> None:
         self.models = list(models)
+        self._chain = chain
         parameters = [model.parameters for model in models]
         self.startprob = [p.startprob for p in parameters]
-        self.transmat = [p.transmat for p in parameters]
+        self.dynamics = [chain.dynamics(p) for p in parameters]
         bounds = np.cumsum([0, *(p.n_states for p in parameters)])
         self.states = [slice(a, b) for a, b in pairwise(bounds)]
         if parameters:
-            self.means = np.concatenate([p.means for p in parameters])
-            self.covariances = np.concatenate([p.covariances for p in parameters])
-
-    def maximise(
-        self, count: FloatArray, total: FloatArray, products: FloatArray, prior: FloatArray
-    ) -> None:
-        """Set means and covariances, Σ = (Q + ψ) / n; a starved state keeps its own."""
-        fed = count > _STARVED
-        n = np.where(fed, count, 1.0)[:, None]
-        means = total / n
-        if self.covariances.ndim == 2:
-            covariances = (products - n * means**2 + prior) / n
-        else:
-            outer = means[:, :, None] * means[:, None, :]
-            covariances = (products - n[..., None] * outer + prior) / n[..., None]
-        self.means[fed] = means[fed]
-        self.covariances[fed] = covariances[fed]
+            self.emitting = EmissionParameters.of(parameters)
 
     def only(self, chosen: Sequence[bool]) -> _Batch:
         """Return the models that go on; the others are given what they have reached."""
         if all(chosen):
             return self
         self.write_back()
-        return _Batch([model for model, go in zip(self.models, chosen, strict=True) if go])
+        going = [model for model, go in zip(self.models, chosen, strict=True) if go]
+        return _Batch(going, self._chain)
 
     def write_back(self) -> None:
         """Give every model the parameters it has reached."""
         for m, (model, states) in enumerate(zip(self.models, self.states, strict=True)):
-            model.parameters = HMMParameters(
-                self.startprob[m],
-                self.transmat[m],
-                self.means[states].copy(),
-                self.covariances[states].copy(),
-                model.parameters.covariance_type,
+            reached = replace(
+                model.parameters,
+                startprob=self.startprob[m],
             )
+            reached = self.emitting.written(reached, states)
+            model.parameters = self._chain.written(reached, self.dynamics[m])
 
 
 def _precision_trace(covariances: FloatArray) -> FloatArray:
@@ -272,18 +290,3 @@ def _precision_trace(covariances: FloatArray) -> FloatArray:
     if covariances.ndim == 2:
         return (1 / covariances).sum(axis=1)
     return np.trace(np.linalg.inv(covariances), axis1=1, axis2=2)
-
-
-def _floored(parameters: HMMParameters) -> HMMParameters:
-    return HMMParameters(
-        _floor(parameters.startprob),
-        _floor(parameters.transmat),
-        parameters.means,
-        parameters.covariances,
-        parameters.covariance_type,
-    )
-
-
-def _floor(probabilities: FloatArray) -> FloatArray:
-    floored = np.maximum(probabilities, PROBABILITY_FLOOR)
-    return floored / floored.sum(axis=-1, keepdims=True)

@@ -7,13 +7,16 @@ Notation follows Rabiner (1989): b emission densities, α forward, β backward.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from hmmdyn.hmm.autoregressive import expected_in
+from hmmdyn.hmm.chain import gaps, transition_matrices
 from hmmdyn.hmm.kernels import viterbi
-from hmmdyn.hmm.missing import marginal, patterns
+from hmmdyn.hmm.missing import patterns
 from hmmdyn.results import FloatArray, HMMParameters, IntArray
 
 
@@ -23,7 +26,8 @@ class Beliefs:
 
     ``filtered`` (n, K): p(s_t | z_1:t), what could be known at the time. ``smoothed`` (n, K):
     p(s_t | z_1:T). ``log_likelihood`` (R,): log p(z_1:T) of each run, nats. ``log_forward``,
-    ``log_backward``, ``log_emission`` (n, K) are what they were computed from.
+    ``log_backward``, ``log_emission`` (n, K) and ``gaps`` (n,), before each checkpoint in the
+    model's unit, are what they were computed from.
     """
 
     filtered: FloatArray
@@ -32,25 +36,48 @@ class Beliefs:
     log_forward: FloatArray
     log_backward: FloatArray
     log_emission: FloatArray
+    gaps: FloatArray
 
 
-def log_emission(parameters: HMMParameters, values: FloatArray) -> FloatArray:
+def log_emission(
+    parameters: HMMParameters, values: FloatArray, lengths: IntArray | None = None
+) -> FloatArray:
     """Gaussian log-density of each observation under each state, shape (n, K), nats.
+
+    Without ``lengths`` the rows are one run; only autoregressive emissions need to know.
 
     Of a row with missing metrics (NaN), the marginal density of those it has; of one without any,
     zero: it tells nothing about the state.
     """
+    lengths = np.array([len(values)]) if lengths is None else lengths
+    groups = list(patterns(values))
     out = np.empty((len(values), parameters.n_states))
-    for rows, observed in patterns(values):
-        means, covariances = marginal(parameters.means, parameters.covariances, observed)
-        seen = values[np.ix_(rows, observed)]
-        for k, (mean, covariance) in enumerate(zip(means, covariances, strict=True)):
-            out[rows, k] = _log_density(seen, mean, covariance)
+    for k, covariance in enumerate(parameters.covariances):
+        mean = expected_in(parameters, k, values, lengths)
+        out[:, k] = log_density(values, mean, covariance, groups)
+    return out
+
+
+def log_density(
+    values: FloatArray,
+    mean: FloatArray,
+    covariance: FloatArray,
+    groups: Sequence[tuple[IntArray, IntArray]],
+) -> FloatArray:
+    """Log-density of one Gaussian with a mean (n, D) for every row, shape (n,).
+
+    ``groups`` are the rows of ``values`` by what they have: see :func:`missing.patterns`.
+    """
+    out = np.empty(len(values))
+    for rows, observed in groups:
+        part = np.ix_(rows, observed)
+        square = (observed,) if covariance.ndim == 1 else np.ix_(observed, observed)
+        out[rows] = _log_density(values[part], mean[part], covariance[square])
     return out
 
 
 def _log_density(values: FloatArray, mean: FloatArray, covariance: FloatArray) -> FloatArray:
-    """Log-density of one Gaussian, shape (n,); ``covariance`` (D,) or (D, D)."""
+    """Log-density of complete rows, shape (n,); ``covariance`` (D,) or (D, D)."""
     difference = values - mean
     if covariance.ndim == 1:
         squared = (difference**2 / covariance).sum(axis=1)
@@ -62,22 +89,32 @@ def _log_density(values: FloatArray, mean: FloatArray, covariance: FloatArray) -
     return -0.5 * (values.shape[1] * np.log(2 * np.pi) + log_determinant + squared)
 
 
-def beliefs(parameters: HMMParameters, values: FloatArray, lengths: IntArray) -> Beliefs:
-    """Filtered and smoothed state posteriors of every run, by the forward–backward algorithm."""
-    log_b = log_emission(parameters, values)
+def beliefs(
+    parameters: HMMParameters,
+    values: FloatArray,
+    lengths: IntArray,
+    steps: IntArray | None = None,
+) -> Beliefs:
+    """Filtered and smoothed state posteriors of every run, by the forward–backward algorithm.
+
+    ``steps`` (n,) are needed where the model's chain knows the gaps between checkpoints.
+    """
+    log_b = log_emission(parameters, values, lengths)
     padded = _Padded.of(lengths)
-    start, transitions = _log_chain(parameters)
+    before = gaps(parameters.clock, parameters.unit, steps, lengths)
+    start, transitions, which = _log_chain(parameters, before)
+    into = padded.spread(which)
     b = padded.spread(log_b)
     forward = np.empty_like(b)
     forward[0] = start + b[0]
     for t in range(1, len(b)):
         forward[t] = b[t] + np.logaddexp.reduce(
-            forward[t - 1][:, :, None] + transitions[None], axis=1
+            forward[t - 1][:, :, None] + transitions[into[t]], axis=1
         )
     backward = np.zeros_like(b)
     for t in range(len(b) - 2, -1, -1):
         step = np.logaddexp.reduce(
-            transitions[None] + (b[t + 1] + backward[t + 1])[:, None], axis=2
+            transitions[into[t + 1]] + (b[t + 1] + backward[t + 1])[:, None], axis=2
         )
         # Beyond a run's end there is nothing to sum over: its last checkpoint keeps β = 0.
         backward[t] = np.where((t + 1 < lengths)[:, None], step, 0.0)
@@ -89,13 +126,20 @@ def beliefs(parameters: HMMParameters, values: FloatArray, lengths: IntArray) ->
         log_forward=log_forward,
         log_backward=log_backward,
         log_emission=log_b,
+        gaps=before,
     )
 
 
-def decode(parameters: HMMParameters, values: FloatArray, lengths: IntArray) -> IntArray:
-    """Most likely state path of every run (Viterbi), shape (n,)."""
-    log_b = np.ascontiguousarray(log_emission(parameters, values).T)
-    return viterbi(log_b, *_log_chain(parameters), np.cumsum(lengths))
+def decode(
+    parameters: HMMParameters,
+    values: FloatArray,
+    lengths: IntArray,
+    steps: IntArray | None = None,
+) -> IntArray:
+    """Most likely state path of every run (Viterbi), shape (n,); ``steps`` as in `beliefs`."""
+    log_b = np.ascontiguousarray(log_emission(parameters, values, lengths).T)
+    before = gaps(parameters.clock, parameters.unit, steps, lengths)
+    return viterbi(log_b, *_log_chain(parameters, before), np.cumsum(lengths))
 
 
 def transition_posterior(
@@ -109,20 +153,24 @@ def transition_posterior(
 
     A row must not be the first of its run.
     """
-    _, transitions = _log_chain(parameters)
+    _, transitions, which = _log_chain(parameters, seen.gaps[rows])
     evidence = np.logaddexp.reduce(seen.log_forward[rows] + seen.log_backward[rows], axis=1)
     return np.exp(
         seen.log_forward[rows - 1, from_state]
-        + transitions[from_state, to_state]
+        + transitions[which, from_state, to_state]
         + seen.log_emission[rows, to_state]
         + seen.log_backward[rows, to_state]
         - evidence
     )
 
 
-def _log_chain(parameters: HMMParameters) -> tuple[FloatArray, FloatArray]:
+def _log_chain(
+    parameters: HMMParameters, before: FloatArray
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Logarithms of start (K,) and transitions (G, K, K), and which of these each gap takes."""
+    transitions, which = transition_matrices(parameters, before)
     with np.errstate(divide="ignore"):  # a forbidden transition has log-probability -inf
-        return np.log(parameters.startprob), np.log(parameters.transmat)
+        return np.log(parameters.startprob), np.log(transitions), which
 
 
 def _normalised(log_weights: FloatArray) -> FloatArray:
@@ -131,7 +179,7 @@ def _normalised(log_weights: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class _Padded:
-    """Moves between pooled rows (n, K) and padded sequences (T_max, R, K)."""
+    """Moves between pooled rows (n, …) and padded sequences (T_max, R, …)."""
 
     times: IntArray
     runs: IntArray
@@ -143,8 +191,8 @@ class _Padded:
         runs = np.repeat(np.arange(len(lengths)), lengths)
         return cls(times, runs, (int(lengths.max()), len(lengths)))
 
-    def spread(self, rows: FloatArray) -> FloatArray:
-        padded = np.zeros((*self.shape, rows.shape[1]), dtype=rows.dtype)
+    def spread(self, rows: np.ndarray) -> np.ndarray:
+        padded = np.zeros((*self.shape, *rows.shape[1:]), dtype=rows.dtype)
         padded[self.times, self.runs] = rows
         return padded
 

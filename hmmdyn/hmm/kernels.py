@@ -18,11 +18,16 @@ _UNREACHABLE = 1e-300
 _compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
+# Stands for "which transition matrix" where there is one only.
+ONE_MATRIX: IntArray = np.zeros(0, dtype=np.int64)
+
+
 def forward_backward(
     log_emission: FloatArray,
     startprob: FloatArray,
     transmat: FloatArray,
     begins: IntArray,
+    which: IntArray = ONE_MATRIX,
 ) -> tuple[float, FloatArray, FloatArray]:
     """Replace log-densities by smoothed posteriors, for all runs side by side.
 
@@ -36,22 +41,27 @@ def forward_backward(
         Columns by time and within a time by run, longest run first: see :class:`TimeMajor`.
         Overwritten with p(s_t | z_1:T).
     startprob, transmat : ndarray, shapes (K,) and (K, K)
+        Or several transition matrices, (G, K, K).
     begins : ndarray, shape (T + 1,)
         First column of every time, and n.
+    which : ndarray, shape (n,)
+        Which of several transition matrices leads to each column.
 
     Returns
     -------
     log_likelihood : float
         Of all runs, nats.
     transitions, first : ndarray, shapes (K, K) and (K,)
-        Expected transition counts and expected first states.
+        Expected transition counts (by each of several matrices: (G, K, K)) and first states.
     """
     peak = log_emission.max(axis=0)
     density = np.subtract(log_emission, peak)
     np.exp(density, out=density)
     scale = np.empty(len(peak))
-    log_likelihood = _forward(log_emission, density, peak, scale, startprob, transmat, begins)
-    transitions = _backward(log_emission, density, scale, transmat, begins)
+    log_likelihood = _forward(
+        log_emission, density, peak, scale, startprob, transmat, begins, which
+    )
+    transitions = _backward(log_emission, density, scale, transmat, begins, which)
     return log_likelihood, transitions, log_emission[:, : begins[1]].sum(axis=1)
 
 
@@ -64,6 +74,7 @@ def _forward(
     startprob: FloatArray,
     transmat: FloatArray,
     begins: IntArray,
+    which: IntArray,
 ) -> float:
     """Replace log-densities by filtered posteriors; the inner loops run over the runs."""
     n_states = len(startprob)
@@ -79,9 +90,14 @@ def _forward(
             into = reached[k]
             into[:] = 0.0
             for j in range(n_states):
-                p, before = transmat[j, k], log_emission[j, begins[t - 1] : begins[t - 1] + m]
-                for r in range(m):
-                    into[r] += before[r] * p
+                before = log_emission[j, begins[t - 1] : begins[t - 1] + m]
+                if transmat.ndim == 2:  # decided when this is compiled
+                    p = transmat[j, k]
+                    for r in range(m):
+                        into[r] += before[r] * p
+                else:
+                    for r in range(m):
+                        into[r] += before[r] * transmat[which[a + r], j, k]
         total[:m] = 0.0
         for k in range(n_states):
             into, here = reached[k], density[k, a : a + m]
@@ -131,12 +147,13 @@ def _backward(
     scale: FloatArray,
     transmat: FloatArray,
     begins: IntArray,
+    which: IntArray,
 ) -> FloatArray:
     """Replace filtered posteriors by smoothed ones; return the expected transition counts."""
-    n_states = len(transmat)
+    n_states = len(posterior)
     backward = np.ones((n_states, begins[1]))  # of a run that ends here: one
     ahead = np.empty((n_states, begins[1]))
-    counts = np.zeros((n_states, n_states))
+    counts = np.zeros_like(transmat)
     for t in range(len(begins) - 3, -1, -1):
         a, b = begins[t], begins[t + 1]
         m = begins[t + 2] - b
@@ -149,11 +166,18 @@ def _backward(
             filtered, out = posterior[j, a : a + m], backward[j]
             out[:m] = 0.0
             for k in range(n_states):
-                p, flow, after = transmat[j, k], 0.0, ahead[k]
-                for r in range(m):
-                    out[r] += p * after[r]
-                    flow += filtered[r] * after[r]
-                counts[j, k] += p * flow
+                after = ahead[k]
+                if transmat.ndim == 2:
+                    p, flow = transmat[j, k], 0.0
+                    for r in range(m):
+                        out[r] += p * after[r]
+                        flow += filtered[r] * after[r]
+                    counts[j, k] += p * flow
+                else:
+                    for r in range(m):
+                        g = which[b + r]
+                        out[r] += transmat[g, j, k] * after[r]
+                        counts[g, j, k] += transmat[g, j, k] * filtered[r] * after[r]
             for r in range(m):
                 filtered[r] *= out[r]
     return counts
@@ -178,15 +202,21 @@ class TimeMajor:
 
 @njit(cache=True, nogil=True)
 def viterbi(
-    log_emission: FloatArray, log_startprob: FloatArray, log_transmat: FloatArray, ends: IntArray
+    log_emission: FloatArray,
+    log_startprob: FloatArray,
+    log_transmats: FloatArray,
+    which: IntArray,
+    ends: IntArray,
 ) -> IntArray:
     """Most likely state path of every run, shape (n,); ties go to the lower state.
 
     Parameters
     ----------
     log_emission : ndarray, shape (K, n)
-    log_startprob, log_transmat : ndarray, shapes (K,) and (K, K)
+    log_startprob, log_transmats : ndarray, shapes (K,) and (G, K, K)
         ``-inf`` where a start or transition is impossible.
+    which : ndarray, shape (n,)
+        Which of the transition matrices leads to each row.
     ends : ndarray, shape (R,)
         Row after the last one of each run.
     """
@@ -201,6 +231,7 @@ def viterbi(
             score[k] = log_startprob[k] + log_emission[k, begin]
         for t in range(begin + 1, end):
             before[:] = score
+            log_transmat = log_transmats[which[t]]
             for k in range(n_states):
                 best = 0
                 for j in range(1, n_states):

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
-from hmmdyn.hmm.align import reorder, time_order
-from hmmdyn.hmm.em import Fit
+from hmmdyn.hmm.align import in_time_order
+from hmmdyn.hmm.criteria import criteria_table
+from hmmdyn.hmm.evidence import N_STAGES, weigh
 from hmmdyn.hmm.gaussian import n_parameters
-from hmmdyn.hmm.inference import beliefs
-from hmmdyn.hmm.stability import measure_stability
-from hmmdyn.hmm.sweep import LEFT_BEHIND, Attempt, sweep
+from hmmdyn.hmm.search import Search, Steps
+from hmmdyn.hmm.sweep import Attempt, Progress, attempts_table
 from hmmdyn.results import (
     COVARIANCE_TYPES,
+    LEFT_BEHIND,
     PROTOCOLS,
     FloatArray,
-    HMMParameters,
     IntArray,
     Notice,
     Observations,
     Selection,
 )
-
-Progress = Callable[[int, int], None]
 
 # The paper keeps one run in five for choosing K (Hu 2023, section 2.1).
 HELD_OUT_SHARE = 0.2
@@ -40,16 +37,18 @@ def select_n_states(
     protocol: str = "bic",
     n_restarts: int = 10,
     random_state: int = 0,
+    quick: bool = False,
     n_jobs: int = 1,
     progress: Progress | None = None,
 ) -> Selection:
-    """Choose the number of hidden states by the lowest BIC.
+    """Choose the number of hidden states by the lowest BIC, and weigh the choice.
 
     Each K is represented by the best valid model of a sweep (:func:`hmmdyn.hmm.sweep.sweep`) over
     all runs jointly. Fits that exhaust the iteration budget, leave a state unvisited or turn
     non-finite stay in ``attempts`` but cannot win. With ``protocol="paper"`` one run in five is
     held out, the fits see the others only, BIC is computed on the runs held out, and the chosen K
-    is then fitted to all runs.
+    is then fitted to all runs. Beside the choice stands what weighs it:
+    :func:`hmmdyn.hmm.evidence.weigh`.
 
     Parameters
     ----------
@@ -62,8 +61,10 @@ def select_n_states(
     random_state : int
         Seeds every start (and the choice of runs held out): same input, same result, whatever
         ``n_jobs`` is.
+    quick : bool
+        Only choose: leave out what weighs the choice, which takes most of the time.
     progress : callable, optional
-        Called with (rounds of the sweep done, rounds in all).
+        Called with (steps done, steps in all).
 
     Returns
     -------
@@ -92,66 +93,35 @@ def select_n_states(
     training = observations.values, observations.lengths
     if held_out is not None:
         training = _runs(observations, ~held_out)
-    distinct = len(np.unique(training[0], axis=0))
-    kept = sorted({k for k in candidates if k <= distinct})
-    if not kept:
-        raise NotEnoughDataError(
-            f"There are only {distinct} different checkpoints, fewer than the smallest number of "
-            f"states asked for ({min(candidates)})."
-        )
-    notices = []
-    if len(kept) < len(set(candidates)):
-        notices.append(
-            Notice(
-                "model",
-                "limit",
-                "number of states",
-                f"There are only {distinct} different checkpoints, so at most {kept[-1]} states "
-                "were tried.",
-            )
-        )
-    swept = partial(
-        sweep,
-        covariance_type=covariance_type,
-        n_restarts=n_restarts,
-        random_state=random_state,
-        n_jobs=n_jobs,
-    )
-    first = swept(*training, kept, progress=progress)
-    criteria = pd.DataFrame(
-        _criteria(k, first.winners.get(k), observations, held_out, covariance_type, training)
-        for k in kept
-    )
+    kept, notices = _fittable(candidates, training[0])
+    search = Search(n_restarts, random_state, n_jobs)
+    steps = Steps(progress, 1 if quick else 1 + N_STAGES)
+    swept = search.sweep(*training, kept, covariance_type, steps.of_next_stage())
+    unseen = None if held_out is None else _runs(observations, held_out)
+    criteria = criteria_table(swept, kept, covariance_type, training, unseen)
     criterion = "held_out_bic" if protocol == "paper" else "bic"
     if criteria[criterion].isna().all():
-        raise _no_valid_fit(first.attempts)
+        raise _no_valid_fit(swept.attempts)
     chosen = int(criteria["n_states"].iloc[int(np.nanargmin(criteria[criterion]))])
-    models = {k: _in_time_order(fit, training[1]) for k, fit in first.winners.items()}
+    models = {k: in_time_order(fit, training[1]) for k, fit in swept.winners.items()}
     if held_out is not None:
-        whole = observations.values, observations.lengths
-        last = swept(*whole, [k for k in (chosen - 1, chosen, chosen + 1) if k in kept])
+        last = search.sweep(observations.values, observations.lengths, [chosen], covariance_type)
         if chosen not in last.winners:
             raise _no_valid_fit(last.attempts)
-        models[chosen] = _in_time_order(last.winners[chosen], observations.lengths)
+        models[chosen] = in_time_order(last.winners[chosen], observations.lengths)
     notices += _notices(criteria, criterion, chosen, observations, covariance_type)
-    return Selection(
+    selection = Selection(
         protocol=protocol,
         n_states=chosen,
         covariance_type=covariance_type,
         criterion=criterion,
         criteria=criteria,
-        attempts=_attempts_table(first.attempts),
+        attempts=attempts_table(swept, covariance_type),
         held_out=_run_names(observations, held_out),
         models=models,
-        stability=measure_stability(
-            models[chosen],
-            observations.values,
-            observations.lengths,
-            random_state=random_state,
-            n_jobs=n_jobs,
-        ),
         notices=tuple(notices),
     )
+    return selection if quick else weigh(selection, observations, kept, search, steps)
 
 
 def _check_options(
@@ -167,6 +137,23 @@ def _check_options(
         raise UsageError(f"'protocol' must be one of {PROTOCOLS}, got {protocol!r}.")
     if n_restarts < 1:
         raise UsageError(f"'restarts' must be at least 1, got {n_restarts}.")
+
+
+def _fittable(candidates: Sequence[int], values: FloatArray) -> tuple[list[int], list[Notice]]:
+    """Leave out numbers of states that exceed the different checkpoints there are."""
+    distinct = len(np.unique(values, axis=0))
+    kept = sorted({k for k in candidates if k <= distinct})
+    if not kept:
+        raise NotEnoughDataError(
+            f"There are only {distinct} different checkpoints, fewer than the smallest number of "
+            f"states asked for ({min(candidates)})."
+        )
+    if len(kept) == len(set(candidates)):
+        return kept, []
+    message = (
+        f"There are only {distinct} different checkpoints, so at most {kept[-1]} states were tried."
+    )
+    return kept, [Notice("model", "limit", "number of states", message)]
 
 
 def _held_out_runs(observations: Observations, random_state: int) -> np.ndarray:
@@ -194,64 +181,9 @@ def _run_names(observations: Observations, mask: np.ndarray | None) -> tuple[str
     return tuple(f"{r.group}/{r.run}" for r in observations.runs[mask].itertuples())
 
 
-def _attempts_table(attempts: Sequence[Attempt]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "n_states": a.n_states,
-            "start": a.start,
-            "seed": a.seed,
-            "log_likelihood": a.fit.log_likelihood,
-            "n_iterations": a.n_iterations,
-            "valid": a.fit.valid,
-            "reason": a.fit.reason,
-        }
-        for a in attempts
-    )
-
-
-def _criteria(
-    n_states: int,
-    best: Fit | None,
-    observations: Observations,
-    held_out: np.ndarray | None,
-    covariance_type: str,
-    training: tuple[FloatArray, IntArray],
-) -> dict[str, float]:
-    p = n_parameters(n_states, len(observations.features), covariance_type)
-    row: dict[str, float] = {
-        "n_states": n_states,
-        "log_likelihood": np.nan,
-        "n_parameters": p,
-        "bic": np.nan,
-        "aic": np.nan,
-        "held_out_bic": np.nan,
-    }
-    if best is None or best.parameters is None:
-        return row
-    row["log_likelihood"] = best.log_likelihood
-    row["bic"] = _bic(best.log_likelihood, p, len(training[0]))
-    row["aic"] = -2 * best.log_likelihood + 2 * p
-    if held_out is not None:
-        values, lengths = _runs(observations, held_out)
-        log_likelihood = beliefs(best.parameters, values, lengths).log_likelihood.sum()
-        row["held_out_bic"] = _bic(float(log_likelihood), p, len(values))
-    return row
-
-
-def _bic(log_likelihood: float, n_free: int, n: int) -> float:
-    return -2 * log_likelihood + n_free * float(np.log(n))
-
-
-def _in_time_order(fitted: Fit, lengths: IntArray) -> HMMParameters:
-    if fitted.parameters is None or fitted.states is None:
-        raise AssertionError("only valid fits represent a K")
-    order = time_order(fitted.states, lengths, fitted.parameters.n_states)
-    return reorder(fitted.parameters, order)
-
-
 def _no_valid_fit(attempts: Sequence[Attempt]) -> NoValidFitError:
     # Who was left behind in a race could not have failed; only the judged ones tell.
-    judged = [a for a in attempts if a.fit is not LEFT_BEHIND]
+    judged = [a for a in attempts if a.fit.reason != LEFT_BEHIND]
     counts = pd.Series([a.fit.reason for a in judged]).value_counts()
     reasons = "\n".join(f"  {n:,} × {reason}" for reason, n in counts.items())
     return NoValidFitError(

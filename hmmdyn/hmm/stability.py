@@ -33,7 +33,7 @@ def measure_stability(
 ) -> Stability:
     """Repeat the search for a model of this size with other seeds, and compare the maps.
 
-    Every repeat is a sweep of its own over K - 1, K and K + 1 states, from one start of each kind.
+    Every repeat is a sweep of its own (with K - 1 and K + 1), from one start of each kind.
     States are matched by their means; a repeat that finds no valid model counts as finding nothing.
     """
     states = decode(parameters, values, lengths)
@@ -68,7 +68,7 @@ def _repeat(
     swept = sweep(
         values,
         lengths,
-        [n for n in (k - 1, k, k + 1) if n >= 1],
+        [k],
         covariance_type=parameters.covariance_type,
         n_restarts=len(KINDS),
         random_state=seed,

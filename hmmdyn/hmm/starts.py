@@ -11,7 +11,9 @@ from dataclasses import replace
 import numpy as np
 from sklearn.cluster import KMeans
 
-from hmmdyn.results import FloatArray, HMMParameters, IntArray
+from hmmdyn.hmm.align import time_order
+from hmmdyn.hmm.chain import adapted
+from hmmdyn.results import PLAIN_MODEL, FloatArray, HMMParameters, IntArray, ModelOptions
 
 # In the order in which a sweep takes them, over and over.
 KINDS = ("k-means", "time segments", "random transitions", "random segments")
@@ -25,7 +27,15 @@ _GRID = 100
 
 
 def start(
-    values: FloatArray, lengths: IntArray, n_states: int, covariance_type: str, seed: int, kind: str
+    values: FloatArray,
+    lengths: IntArray,
+    n_states: int,
+    covariance_type: str,
+    seed: int,
+    kind: str,
+    *,
+    options: ModelOptions = PLAIN_MODEL,
+    unit: float = 1.0,
 ) -> HMMParameters:
     """Make a start for EM, wholly determined by its arguments.
 
@@ -33,7 +43,7 @@ def start(
     ``random transitions`` (the same, with transitions drawn at random); ``time segments`` (every
     run cut at the same relative times, where the pooled within-segment scatter is least for
     randomly weighted metrics); ``random segments`` (cut at random relative times). A missing value
-    (NaN) counts as the metric's mean.
+    (NaN) counts as the metric's mean. ``unit`` is that of the options' clock.
     """
     rng = np.random.default_rng(seed)
     values = filled(values)
@@ -43,10 +53,13 @@ def start(
         labels = _best_segments(values, lengths, n_states, rng)
     else:
         labels = _cut(lengths, np.sort(rng.random(n_states - 1)))
-    parameters = from_labels(values, lengths, labels, n_states, covariance_type)
+    parameters = from_labels(
+        values, lengths, labels, n_states, covariance_type, options=options, unit=unit
+    )
     if kind == "random transitions":
         drawn = rng.dirichlet(np.ones(n_states), size=n_states)
-        return replace(parameters, transmat=0.5 * np.eye(n_states) + 0.5 * drawn)
+        parameters = replace(parameters, transmat=0.5 * np.eye(n_states) + 0.5 * drawn)
+        return adapted(parameters, options, unit)
     return parameters
 
 
@@ -107,12 +120,22 @@ def _best_segments(
 
 
 def from_labels(
-    values: FloatArray, lengths: IntArray, labels: IntArray, n_states: int, covariance_type: str
+    values: FloatArray,
+    lengths: IntArray,
+    labels: IntArray,
+    n_states: int,
+    covariance_type: str,
+    *,
+    options: ModelOptions = PLAIN_MODEL,
+    unit: float = 1.0,
 ) -> HMMParameters:
     """Estimate the parameters of states that are given for every checkpoint, with pseudo-counts.
 
     ``values`` must be finite. A label that no checkpoint has gets the pooled mean and covariance.
+    The states of a left-to-right model are put in order of time first.
     """
+    if options.left_right:
+        labels = np.argsort(time_order(labels, lengths, n_states))[labels]
     n_features = values.shape[1]
     pooled = _scatter(values, values.mean(axis=0)) / len(values)
     means = np.zeros((n_states, n_features))
@@ -130,7 +153,7 @@ def from_labels(
     inner[first] = False
     pairs = labels[:-1][inner[1:]] * n_states + labels[1:][inner[1:]]
     counts += np.bincount(pairs, minlength=n_states**2).reshape(n_states, n_states)
-    return HMMParameters(
+    parameters = HMMParameters(
         startprob=starts / starts.sum(),
         transmat=counts / counts.sum(axis=1, keepdims=True),
         means=means,
@@ -141,6 +164,7 @@ def from_labels(
         ),
         covariance_type=covariance_type,
     )
+    return adapted(parameters, options, unit)
 
 
 def _scatter(values: FloatArray, mean: FloatArray) -> FloatArray:

@@ -13,13 +13,22 @@ from functools import partial
 from itertools import combinations, cycle
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from hmmdyn.hmm.chain import check_options, median_gap
 from hmmdyn.hmm.em import COVARIANCE_PRIOR, EM, MAX_ITERATIONS, Fit, Model
 from hmmdyn.hmm.starts import KINDS, filled, from_labels, start
-from hmmdyn.results import FloatArray, HMMParameters, IntArray
+from hmmdyn.results import (
+    LEFT_BEHIND,
+    PLAIN_MODEL,
+    FloatArray,
+    HMMParameters,
+    IntArray,
+    ModelOptions,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -36,7 +45,7 @@ _LARGE = 8
 # checkpoint; less can be the same optimum, reached a little further.
 MARGIN = 1e-4
 # What becomes of a start that the race goes on without.
-LEFT_BEHIND = Fit(None, None, np.nan, (), "left behind")
+_LEFT_BEHIND = Fit(None, None, np.nan, (), LEFT_BEHIND)
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,8 @@ def sweep(
     random_state: int,
     n_jobs: int = 1,
     progress: Progress | None = None,
+    options: ModelOptions = PLAIN_MODEL,
+    steps: IntArray | None = None,
 ) -> Sweep:
     """Find the best model of each number of states.
 
@@ -89,9 +100,19 @@ def sweep(
         Seeds every start: same input, same result, whatever ``n_jobs`` is.
     progress : callable, optional
         Called with (rounds done, rounds in all).
+    options : ModelOptions
+        What the models assume beyond the plain hidden Markov model.
+    steps : ndarray, shape (n,), optional
+        Of the checkpoints; needed for a clock other than ``checkpoint``.
+
+    Raises
+    ------
+    UsageError
+        An option is out of range, or the clock needs other steps.
     """
-    race = _Race(values, lengths, covariance_type, random_state)
-    plan = {k: n_restarts if k > 1 else 1 for k in sorted(set(candidates))}
+    check_options(options)
+    race = _Race(values, lengths, covariance_type, random_state, options, steps)
+    plan = {k: n_restarts if k > 1 else 1 for k in _with_neighbours(candidates)}
     # One thread per block: blocks run side by side (the compiled parts release Python's lock), and
     # sums come out alike whatever n_jobs is.
     with threadpool_limits(1), Parallel(n_jobs=n_jobs, backend="threading") as parallel:
@@ -131,7 +152,34 @@ def sweep(
         progress(_ROUNDS + 1, _ROUNDS + 1)
     attempts = sorted((a for block in polished for a in block), key=lambda a: a.n_states)
     valid = {k: [a.fit for a in attempts if a.n_states == k and a.fit.valid] for k in plan}
-    return Sweep({k: fits[0] for k, fits in valid.items() if fits}, tuple(attempts))
+    return Sweep(
+        {k: fits[0] for k, fits in valid.items() if fits and k in candidates},
+        tuple(a for a in attempts if a.n_states in candidates),
+    )
+
+
+def attempts_table(swept: Sweep, covariance_type: str) -> pd.DataFrame:
+    """Every attempt of a sweep, a row each: see :class:`hmmdyn.results.Selection`."""
+    return pd.DataFrame(
+        {
+            "covariance_type": covariance_type,
+            "n_states": a.n_states,
+            "start": a.start,
+            "seed": a.seed,
+            "log_likelihood": a.fit.log_likelihood,
+            "n_iterations": a.n_iterations,
+            "valid": a.fit.valid,
+            "reason": a.fit.reason,
+        }
+        for a in swept.attempts
+    )
+
+
+def _with_neighbours(candidates: Iterable[int]) -> list[int]:
+    """Add K - 1 and K + 1 to a lone K, to have something to split and to merge."""
+    asked = set(candidates)
+    lone = {k for k in asked if not {k - 1, k + 1} & asked}
+    return sorted(asked | {n for k in lone for n in (k - 1, k + 1) if n > 0})
 
 
 def _blocks(numbers: Iterable[int]) -> list[list[int]]:
@@ -174,30 +222,47 @@ class _Race:
     """Makes starts and runs them against each other."""
 
     def __init__(
-        self, values: FloatArray, lengths: IntArray, covariance_type: str, random_state: int
+        self,
+        values: FloatArray,
+        lengths: IntArray,
+        covariance_type: str,
+        random_state: int,
+        options: ModelOptions,
+        steps: IntArray | None,
     ) -> None:
         self._values, self._lengths = filled(values), lengths
         self._covariance_type = covariance_type
         self._random_state = random_state
-        self._em = EM(values, lengths, covariance_type)
+        unit = median_gap(options.clock, steps, lengths)
+        self._start = partial(start, options=options, unit=unit)
+        self._from_labels = partial(from_labels, options=options, unit=unit)
+        self._em = EM(values, lengths, covariance_type, options=options, steps=steps, unit=unit)
         self._laps = [(n, self._em) for n in LAPS]
         if len(lengths) > _RACED_RUNS:
             raced = np.zeros(len(lengths), dtype=bool)
             rng = np.random.default_rng(random_state)
             raced[rng.choice(len(lengths), _RACED_RUNS, replace=False)] = True
-            some = EM(values[np.repeat(raced, lengths)], lengths[raced], covariance_type)
+            rows = np.repeat(raced, lengths)
+            some = EM(
+                values[rows],
+                lengths[raced],
+                covariance_type,
+                options=options,
+                steps=None if steps is None else steps[rows],
+                unit=unit,
+            )
             self._laps[:_RACED_LAPS] = [(n, some) for n in LAPS[:_RACED_LAPS]]
 
     def starts(self, n_states: int, n_restarts: int) -> list[_Contender]:
         """Make the starts of one number of states, of all kinds in turn."""
         seeds = [self._seed(n_states, restart) for restart in range(n_restarts)]
         return [
-            _Contender(n_states, kind, seed, Model(self._start(n_states, seed, kind)))
+            _Contender(n_states, kind, seed, Model(self._first(n_states, seed, kind)))
             for seed, kind in zip(seeds, cycle(KINDS))
         ]
 
-    def _start(self, n_states: int, seed: int, kind: str) -> HMMParameters:
-        return start(self._values, self._lengths, n_states, self._covariance_type, seed, kind)
+    def _first(self, n_states: int, seed: int, kind: str) -> HMMParameters:
+        return self._start(self._values, self._lengths, n_states, self._covariance_type, seed, kind)
 
     def _seed(self, n_states: int, restart: int) -> int:
         entropy = [self._random_state, n_states, restart]
@@ -212,7 +277,7 @@ class _Race:
             relabelled = (self._splits if smaller else self._merges)(states, neighbour.n_states)
             kind = f"{'split' if smaller else 'merge'} of {neighbour.n_states} states"
             for labels in relabelled:
-                first = from_labels(
+                first = self._from_labels(
                     self._values, self._lengths, labels, n_states, self._covariance_type
                 )
                 contenders.append(_Contender(n_states, kind, neighbour.seed, Model(first)))
@@ -243,7 +308,7 @@ class _Race:
         self._advance(self._em, finalists, MAX_ITERATIONS)
         attempts = []
         for group in groups:
-            fits = {id(c): LEFT_BEHIND for c in group}
+            fits = {id(c): _LEFT_BEHIND for c in group}
             for contender in sorted(group, key=lambda c: -c.reached):
                 self._advance(self._em, [contender], MAX_ITERATIONS)
                 fits[id(contender)] = self._em.judge(contender.model)

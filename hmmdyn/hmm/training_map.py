@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from hmmdyn import __version__
 from hmmdyn.errors import TrainingMapError
 from hmmdyn.files import replacing
 from hmmdyn.hmm.inference import Beliefs, beliefs, decode
-from hmmdyn.hmm.select import Progress, select_n_states
+from hmmdyn.hmm.select import select_n_states
+from hmmdyn.hmm.sweep import Progress
 from hmmdyn.results import (
     FloatArray,
     HMMParameters,
@@ -190,12 +191,16 @@ class TrainingMap:
 
 @dataclass(frozen=True)
 class FittedMap:
-    """A training map, how its K was chosen, and the runs it was fitted to, decoded."""
+    """A training map, how its K was chosen, and the runs it was fitted to, decoded.
+
+    ``recommended`` is the map that runs held out recommend, where it is another.
+    """
 
     training_map: TrainingMap
     trajectories: Trajectories
     selection: Selection
     decoding: Decoding
+    recommended: FittedMap | None = None
 
 
 def fit_training_map(
@@ -208,6 +213,7 @@ def fit_training_map(
     protocol: str = "bic",
     n_restarts: int = 10,
     random_state: int = 0,
+    quick: bool = False,
     n_jobs: int = 1,
     progress: Progress | None = None,
 ) -> FittedMap:
@@ -225,24 +231,32 @@ def fit_training_map(
         protocol=protocol,
         n_restarts=n_restarts,
         random_state=random_state,
+        quick=quick,
         n_jobs=n_jobs,
         progress=progress,
     )
-    training_map = TrainingMap(
-        parameters=selection.models[selection.n_states],
-        features=observations.features,
-        standardisation=observations.standardisation,
-        step_unit=trajectories.step_unit,
-        options={
-            "protocol": protocol,
-            "criterion": selection.criterion,
-            "candidates": sorted(set(candidates)),
-            "covariance": covariance_type,
-            "restarts": n_restarts,
-            "seed": random_state,
-        },
-    )
-    return FittedMap(training_map, trajectories, selection, training_map.decode(observations))
+
+    def fitted(selection: Selection) -> FittedMap:
+        training_map = TrainingMap(
+            parameters=selection.models[selection.n_states],
+            features=observations.features,
+            standardisation=observations.standardisation,
+            step_unit=trajectories.step_unit,
+            options={
+                "protocol": protocol,
+                "criterion": selection.criterion,
+                "candidates": sorted(set(candidates)),
+                "covariance": selection.covariance_type,
+                "restarts": n_restarts,
+                "seed": random_state,
+            },
+        )
+        return FittedMap(training_map, trajectories, selection, training_map.decode(observations))
+
+    chosen = fitted(selection)
+    if selection.recommended is None:
+        return chosen
+    return replace(chosen, recommended=fitted(selection.recommended))
 
 
 def _check_model(parameters: HMMParameters, n_features: int) -> None:

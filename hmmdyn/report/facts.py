@@ -18,7 +18,9 @@ from hmmdyn.results import RUN_KEY, Findings
 # a stray run; in the paper's modular addition the smaller path holds 4 runs of 40.
 FORK_SHARE = 0.1
 # What decides on the number of states, by its column in ``Selection.criteria``.
-CRITERIA = {"bic": "BIC", "aic": "AIC", "held_out_bic": "BIC on held-out runs"}
+CRITERIA = {"bic": "BIC", "aic": "AIC", "icl": "ICL", "held_out_bic": "BIC on held-out runs"}
+# How well a map predicts runs held out from its fit; higher is better.
+HELD_OUT_SCORES = {"path": "path score", "held_out": "log-likelihood"}
 _N_MOVEMENTS = 3  # features named for a transition
 _SHORT = 24  # characters of a name that fit beside a figure
 

@@ -11,12 +11,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.report import theme, words
 from hmmdyn.report.curves import draw_curves
-from hmmdyn.report.facts import CRITERIA, rows, state_name, stays
+from hmmdyn.report.facts import CRITERIA, HELD_OUT_SCORES, rows, state_name, stays
 from hmmdyn.report.map_figure import training_map
 from hmmdyn.report.run_rows import RunRows
 from hmmdyn.results import RUN_KEY, Findings
@@ -32,7 +34,7 @@ __all__ = [
     "training_map",
 ]
 
-_DASHES = dict(zip(CRITERIA, ("solid", "dash", "dot"), strict=True))
+_DASHES = dict(zip(CRITERIA, ("solid", "dash", "dot", "longdash"), strict=True))
 
 
 class Figures:
@@ -192,28 +194,37 @@ def state_means(findings: Findings) -> go.Figure:
 def model_selection(findings: Findings) -> go.Figure:
     """Draw the criteria against the number of states K.
 
-    Lower is better; the one that decided is drawn heavy and the chosen K is marked.
+    Above: criteria, lower is better; the one that decided is drawn heavy and the chosen K is
+    marked. Below, where runs were held out: how well maps predict them, higher is better, with
+    standard errors, for both covariance types; the recommended K is marked.
     """
     selection = findings.selection
-    criteria = selection.criteria
-    chosen = criteria[criteria["n_states"] == selection.n_states]
-    figure = go.Figure()
+    held_out = "path" in selection.criteria and selection.criteria["path"].notna().any()
+    figure = make_subplots(rows=2 if held_out else 1, cols=1, shared_xaxes=True)
     for name in CRITERIA:
-        if criteria[name].notna().any():
-            figure.add_trace(_criterion(findings, name))
-    ring = {"symbol": "circle-open", "size": 20, "color": theme.DETOUR, "line": {"width": 3}}
-    choice = go.Scatter(
-        x=chosen["n_states"],
-        y=chosen[selection.criterion],
-        name=f"chosen: K = {selection.n_states}",
-        mode="markers",
-        marker=ring,
-        hoverinfo="skip",
-    )
-    figure.add_trace(choice)
-    figure.update_yaxes(title_text="lower is better", exponentformat="none")
-    figure.update_xaxes(title_text="number of states, K", dtick=1)
-    figure.update_layout(template=theme.LIGHT, height=440)
+        if selection.curve[name].notna().any():
+            figure.add_trace(_criterion(findings, name), row=1, col=1)
+    chosen = selection.curve[selection.curve["n_states"] == selection.n_states]
+    if selection.criterion in CRITERIA:
+        ring = _ring(chosen, selection.criterion, f"chosen: K = {selection.n_states}")
+        figure.add_trace(ring, row=1, col=1)
+    figure.update_yaxes(title_text="lower is better", exponentformat="none", row=1, col=1)
+    if held_out:
+        for covariance_type, scores in selection.criteria.groupby("covariance_type"):
+            figure.add_trace(_score(scores, str(covariance_type)), row=2, col=1)
+        advice = selection.recommendation
+        if advice is not None and advice.n_states is not None:
+            best = selection.criteria[
+                (selection.criteria["n_states"] == advice.n_states)
+                & (selection.criteria["covariance_type"] == advice.covariance_type)
+            ]
+            ring = _ring(best, "path", f"recommended: K = {advice.n_states}")
+            figure.add_trace(ring, row=2, col=1)
+        figure.update_yaxes(title_text="held out: higher is better", row=2, col=1)
+    figure.update_xaxes(dtick=1)
+    figure.update_xaxes(title_text="number of states, K", row=2 if held_out else 1, col=1)
+    # Wide enough for the legend to show which lines are dashed.
+    figure.update_layout(template=theme.LIGHT, height=560 if held_out else 380, legend_itemwidth=60)
     return figure
 
 
@@ -221,13 +232,42 @@ def _criterion(findings: Findings, name: str) -> go.Scatter:
     selection = findings.selection
     decides = name == selection.criterion
     return go.Scatter(
-        x=selection.criteria["n_states"],
-        y=selection.criteria[name],
+        x=selection.curve["n_states"],
+        y=selection.curve[name],
         name=CRITERIA[name] + (" (decides)" if decides else ""),
         mode="lines+markers",
         line={"color": theme.MARK, "width": 3 if decides else 1.5, "dash": _DASHES[name]},
         marker={"size": 9 if decides else 6},
         hovertemplate="K = %{x}: %{y:,.1f}",
+    )
+
+
+def _score(scores: pd.DataFrame, covariance_type: str) -> go.Scatter:
+    return go.Scatter(
+        x=scores["n_states"],
+        y=scores["path"],
+        error_y={"type": "data", "array": scores["path_se"], "thickness": 1, "width": 4},
+        name=f"{HELD_OUT_SCORES['path']} of runs held out, {covariance_type}",
+        mode="lines+markers",
+        line={"color": theme.MARK, "dash": "solid" if covariance_type == "diag" else "dash"},
+        marker={"symbol": "square", "size": 6},
+        hovertemplate="K = %{x}: %{y:.2f} ± %{error_y.array:.2f}",
+    )
+
+
+def _ring(row: pd.DataFrame, column: str, name: str) -> go.Scatter:
+    return go.Scatter(
+        x=row["n_states"],
+        y=row[column],
+        name=name,
+        mode="markers",
+        marker={
+            "symbol": "circle-open",
+            "size": 20,
+            "color": theme.DETOUR,
+            "line": {"width": 3},
+        },
+        hoverinfo="skip",
     )
 
 

@@ -25,7 +25,7 @@ from hmmdyn.report import theme, words
 from hmmdyn.report.figures import Figures
 from hmmdyn.report.statements import all_notices, figure_summaries, statements
 from hmmdyn.report.tables import Table, tables, to_csv, to_json
-from hmmdyn.results import Findings
+from hmmdyn.results import LEFT_BEHIND, Findings
 
 # More rows than this are in the CSV file only: nobody reads them here, and the page stays quick.
 _ROWS_SHOWN = 200
@@ -212,8 +212,13 @@ def _cell(value: object, whole: bool) -> str:
 
 def _attempts_in_words(findings: Findings) -> str:
     attempts = findings.selection.attempts
-    failed = attempts[~attempts["valid"].astype(bool)]
-    text = f"{words.plural(len(attempts), 'fit')} tried, {len(attempts) - len(failed):,} valid"
+    left_behind = attempts["reason"] == LEFT_BEHIND
+    valid = attempts["valid"].astype(bool)
+    failed = attempts[~valid & ~left_behind]
+    text = (
+        f"{words.plural(len(attempts), 'start')} raced, {valid.sum():,} brought to a valid end and "
+        f"{left_behind.sum():,} left behind by better ones"
+    )
     reasons = failed["reason"].value_counts(sort=True)
     why = words.listing(f"{n:,} × {words.name(reason, 80)}" for reason, n in reasons.items())
     return f"{text}; not valid: {why}." if why else f"{text}."

@@ -29,7 +29,7 @@ from hmmdyn.report.facts import (
     state_name,
     top_movements,
 )
-from hmmdyn.results import RUN_KEY, Findings, Notice, Stability
+from hmmdyn.results import RUN_KEY, Findings, Notice, Recommendation, Selection, Stability
 
 # Searches agree well enough from here on (adjusted Rand index, 1 = the same states).
 _GOOD_AGREEMENT = 0.9
@@ -99,16 +99,13 @@ def _states(findings: Findings) -> Iterator[Statement]:
         at_most=12,
     )  # fmt: skip
     found = f"Training went through {n_states} states" if n_states > 1 else "There is one state"
-    how = (
-        f" (the best of {words.listing(_ranges(selection.criteria['n_states']))} by "
-        f"{CRITERIA[selection.criterion]})"
-        if len(selection.criteria) > 1
-        else ""
-    )
-    at_limit = n_states > 1 and n_states == selection.criteria["n_states"].max()
+    tried = selection.curve["n_states"]
+    by = CRITERIA.get(selection.criterion, "runs held out from the fit")
+    how = f" (the best of {words.listing(_ranges(tried))} by {by})" if len(tried) > 1 else ""
+    at_limit = n_states > 1 and n_states == tried.max()
     caveat = (
         " That is the largest number tried: read it as a resolution, not as a count of phases."
-        if at_limit and len(selection.criteria) > 1
+        if at_limit and len(tried) > 1
         else ""
     )
     yield Statement(
@@ -116,6 +113,34 @@ def _states(findings: Findings) -> Iterator[Statement]:
         f"{found}{how}.{caveat} Of all checkpoints, {shares}.",
         "A state is a phase in which the metrics of the weights behave alike, found by a hidden "
         "Markov model without looking at loss or accuracy. States are numbered by when they occur.",
+    )
+    if selection.recommendation is not None:
+        yield _recommendation(findings, selection.recommendation)
+
+
+def _recommendation(findings: Findings, advice: Recommendation) -> Statement:
+    """Say what runs held out recommend, and where that map is if it is another."""
+    other = findings.other_map
+    if findings.selection.criterion not in CRITERIA:
+        text = f"This is the number that runs held out recommend. {advice.reason}"
+        if other is not None:
+            text += f" The map with {other.n_states} states is at {other.page}."
+    elif advice.n_states is None:
+        text = advice.reason
+    elif advice.n_states == 1 < findings.parameters.n_states:
+        text = f"Runs held out recommend {advice.reason}"
+    elif other is None:
+        text = f"Runs held out recommend the same number. {advice.reason}"
+    else:
+        text = (
+            f"Runs held out recommend another number. {advice.reason} Its map "
+            f"({advice.covariance_type} covariance) is at {other.page}."
+        )
+    return Statement(
+        "States",
+        text,
+        "Every run is held out once from the fit and then scored along the path the map decodes; "
+        "the smallest number within one standard error of the best score is recommended.",
     )
 
 
@@ -319,14 +344,13 @@ def _stability(stability: Stability) -> Statement:
 def _certainty(findings: Findings) -> Iterator[Statement]:
     topic = "How sure this is"
     selection = findings.selection
-    criteria = selection.criteria
-    if len(criteria) > 1:
+    if len(selection.curve) > 1:
         yield Statement(
             topic,
-            _choice_in_words(findings),
-            "BIC and AIC weigh how well a model fits against its number of parameters; lower is "
-            "better. On smooth trajectories both tend to ask for too many states: read the number "
-            "as a resolution, and the whole curve below.",
+            _choice_in_words(selection),
+            "BIC, AIC and ICL weigh how well a model fits against its number of parameters; lower "
+            "is better. On smooth trajectories all tend to ask for too many states: read the "
+            "number as a resolution, and the whole curve below.",
         )
     if selection.stability is not None:
         yield _stability(selection.stability)
@@ -352,17 +376,18 @@ def _certainty(findings: Findings) -> Iterator[Statement]:
             yield Statement(topic, f"{_capital(subject)}: {message}")
 
 
-def _choice_in_words(findings: Findings) -> str:
-    selection = findings.selection
-    text = f"The number of states, {selection.n_states}, has the lowest "
-    text += CRITERIA[selection.criterion]
+def _choice_in_words(selection: Selection) -> str:
+    """Say which criteria agree on the number of states, for this covariance type."""
+    text = f"The number of states, {selection.n_states}, "
+    decided = CRITERIA.get(selection.criterion)
+    text += f"has the lowest {decided}" if decided else "is what runs held out recommend"
     for name, title in CRITERIA.items():
-        values = selection.criteria[name]
+        values = selection.curve[name]
         if name == selection.criterion or values.isna().all():
             continue
-        best = int(selection.criteria["n_states"].iloc[values.argmin()])
+        best = int(selection.curve["n_states"].iloc[values.argmin()])
         text += f"; {title} " + ("agrees" if best == selection.n_states else f"would choose {best}")
-    return f"{text}."
+    return f"{text} ({selection.covariance_type} covariance)."
 
 
 def figure_summaries(findings: Findings) -> dict[str, str]:

@@ -87,7 +87,8 @@ def tables(findings: Findings) -> dict[str, Table]:
             "model_selection",
             "Number of states",
             "Log-likelihood of the best valid model; criteria (−2 log L and a penalty), lower is "
-            "better.",
+            "better; held_out and path: how well maps predict runs they were not fitted to, "
+            "higher is better, with standard errors.",
             findings.selection.criteria,
         ),
         Table(

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from hmmdyn.hmm import em
+from hmmdyn.hmm.chain import PROBABILITY_FLOOR
 from hmmdyn.hmm.gaussian import from_hmmlearn, n_parameters, to_hmmlearn
 from hmmdyn.hmm.inference import beliefs, log_emission
 from hmmdyn.hmm.lifted import Lifted
@@ -215,8 +216,8 @@ def test_probabilities_never_seen_stay_possible():
     values = values + np.random.default_rng(24).normal(scale=0.1, size=values.shape)
     lengths = np.array([40, 40, 40])
     fitted = fit(values, lengths, start(values, lengths, 2, "diag", 0, "k-means")).parameters
-    assert fitted.transmat.min() == pytest.approx(em.PROBABILITY_FLOOR)
-    assert fitted.startprob.min() == pytest.approx(em.PROBABILITY_FLOOR)
+    assert fitted.transmat.min() == pytest.approx(PROBABILITY_FLOOR)
+    assert fitted.startprob.min() == pytest.approx(PROBABILITY_FLOOR)
 
 
 def test_a_state_at_the_very_end_of_runs_keeps_a_transition_row():

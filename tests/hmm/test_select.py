@@ -28,7 +28,7 @@ def three_states():
 
 def test_bic_finds_the_true_number_where_the_model_holds(three_states):
     data, _states = three_states
-    selection = select_n_states(data, range(1, 6), n_restarts=6)
+    selection = select_n_states(data, range(1, 6), n_restarts=6, quick=True)
     assert selection.n_states == 3
     assert selection.criterion == "bic"
     row = selection.criteria.set_index("n_states").loc[3]
@@ -38,13 +38,24 @@ def test_bic_finds_the_true_number_where_the_model_holds(three_states):
     assert row["log_likelihood"] == pytest.approx(log_likelihood)
     assert row["bic"] == pytest.approx(-2 * log_likelihood + p * np.log(360))
     assert row["aic"] == pytest.approx(-2 * log_likelihood + 2 * p)
+
+
+def test_the_choice_is_weighed(three_states):
+    data, _ = three_states
+    selection = select_n_states(data, range(1, 5), n_restarts=4)
     assert selection.stability.agreement > 0.95
     assert selection.stability.states["n_found"].min() >= 9
+    assert selection.diagnostics.autocorrelation == pytest.approx(0, abs=0.15)
+    assert set(selection.criteria["covariance_type"]) == {"diag", "full"}
+    assert len(selection.criteria) == 8
+    assert selection.curve["n_states"].tolist() == [1, 2, 3, 4]
+    assert selection.recommendation.n_states == 3
+    assert selection.recommended is None or selection.recommended.covariance_type == "full"
 
 
 def test_every_attempt_is_recorded(three_states):
     data, _ = three_states
-    selection = select_n_states(data, range(1, 4), n_restarts=4)
+    selection = select_n_states(data, range(1, 4), n_restarts=4, quick=True)
     starts = selection.attempts[selection.attempts["start"].isin(KINDS)]
     assert starts.groupby("n_states").size().tolist() == [1, 4, 4]
     assert starts["seed"].is_unique
@@ -59,7 +70,7 @@ def test_every_attempt_is_recorded(three_states):
 
 def test_states_are_in_order_of_time(three_states):
     data, _ = three_states
-    model = select_n_states(data, [3], n_restarts=4).models[3]
+    model = select_n_states(data, [3], n_restarts=4, quick=True).models[3]
     assert model.startprob.argmax() == 0
     assert model.transmat[0, 1] > 0.05
     assert model.transmat[1, 2] > 0.05
@@ -67,7 +78,9 @@ def test_states_are_in_order_of_time(three_states):
 
 def test_result_does_not_depend_on_jobs_and_repeats(three_states):
     data, _ = three_states
-    one, two = (select_n_states(data, [2, 3], n_restarts=3, n_jobs=j) for j in (1, 2))
+    one, two = (
+        select_n_states(data, [2, 3], n_restarts=3, quick=True, n_jobs=n_jobs) for n_jobs in (1, 2)
+    )
     assert one.criteria.equals(two.criteria)
     assert one.attempts.equals(two.attempts)
     for k in (2, 3):
@@ -76,7 +89,9 @@ def test_result_does_not_depend_on_jobs_and_repeats(three_states):
 
 def test_paper_protocol_scores_runs_the_fit_has_not_seen(three_states):
     data, _ = three_states
-    selection = select_n_states(data, range(1, 5), protocol="paper", n_restarts=4, random_state=3)
+    selection = select_n_states(
+        data, range(1, 5), protocol="paper", n_restarts=4, random_state=3, quick=True
+    )
     assert selection.criterion == "held_out_bic"
     assert len(selection.held_out) == 1  # one in five of six runs, rounded
     held = (data.runs["group"] + "/" + data.runs["run"]).isin(selection.held_out).to_numpy()
@@ -99,7 +114,9 @@ def test_a_held_out_run_with_an_unseen_transition_has_a_finite_score():
     values = np.concatenate(runs)[:, None] + rng.normal(scale=0.1, size=(150, 1))
     data = observations(values, [30] * 5)
     for seed in range(8):
-        selection = select_n_states(data, [1, 2], protocol="paper", n_restarts=2, random_state=seed)
+        selection = select_n_states(
+            data, [1, 2], protocol="paper", n_restarts=2, random_state=seed, quick=True
+        )
         assert np.isfinite(selection.criteria["held_out_bic"]).all()
 
 
@@ -112,20 +129,20 @@ def test_paper_protocol_needs_two_runs():
 def test_largest_number_tried_is_said_to_be_a_limit():
     drift = np.linspace(0, 10, 60)[:, None] + np.zeros((1, 2))
     values = drift + np.random.default_rng(0).normal(scale=0.01, size=(60, 2))
-    selection = select_n_states(observations(values, [60]), range(1, 4), n_restarts=4)
+    selection = select_n_states(observations(values, [60]), range(1, 4), n_restarts=4, quick=True)
     assert selection.n_states == 3
     assert any("largest number tried" in n.message for n in selection.notices)
 
 
 def test_more_parameters_than_checkpoints_is_said():
     values = np.random.default_rng(0).normal(size=(12, 5))
-    selection = select_n_states(observations(values, [6, 6]), [2], n_restarts=2)
+    selection = select_n_states(observations(values, [6, 6]), [2], n_restarts=2, quick=True)
     assert any(n.subject == "number of parameters" for n in selection.notices)
 
 
 def test_no_more_states_than_different_checkpoints():
     values = np.repeat([[0.0], [1.0], [5.0]], 4, axis=0)
-    selection = select_n_states(observations(values, [12]), range(1, 9), n_restarts=2)
+    selection = select_n_states(observations(values, [12]), range(1, 9), n_restarts=2, quick=True)
     assert selection.criteria["n_states"].tolist() == [1, 2, 3]
     assert any("different checkpoints" in n.message for n in selection.notices)
     with pytest.raises(NotEnoughDataError, match="only 3 different"):
@@ -137,7 +154,7 @@ def test_no_valid_fit_counts_the_reasons(monkeypatch, three_states):
     monkeypatch.setattr(sweep, "MAX_ITERATIONS", 1)
     data, _ = three_states
     with pytest.raises(NoValidFitError, match="× not converged after"):
-        select_n_states(data, [3], n_restarts=3)
+        select_n_states(data, [3], n_restarts=3, quick=True)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +170,7 @@ def test_no_valid_fit_counts_the_reasons(monkeypatch, three_states):
 def test_wrong_options_are_named(three_states, wrong):
     data, _ = three_states
     with pytest.raises(UsageError, match="must be"):
-        select_n_states(data, **wrong)
+        select_n_states(data, quick=True, **wrong)
 
 
 def test_time_order_breaks_ties_and_puts_unvisited_states_last():

@@ -392,16 +392,19 @@ def _selection(rng, n_states):
     bic = 5200 + 90.0 * (tried - n_states) ** 2
     criteria = pd.DataFrame(
         {
+            "covariance_type": "diag",
             "n_states": tried,
             "log_likelihood": -bic / 2 + 30,
             "n_parameters": tried * (tried + 16),
             "bic": bic,
             "aic": bic - 40.0 * tried,
+            "icl": bic + 5.0,
             "held_out_bic": np.nan,
         }
     )
     attempts = pd.DataFrame(
         {
+            "covariance_type": "diag",
             "n_states": np.repeat(tried, 10),
             "start": "k-means",
             "seed": rng.integers(0, 2**31, 10 * len(tried)),

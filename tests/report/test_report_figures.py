@@ -248,7 +248,7 @@ def test_state_means_are_the_models(findings):
 def test_the_deciding_criterion_is_heavy_and_the_choice_is_ringed(findings):
     figure = figures.model_selection(findings)
     traces = {t.name: t for t in figure.data}
-    assert set(traces) == {"BIC (decides)", "AIC", "chosen: K = 4"}
+    assert set(traces) == {"BIC (decides)", "AIC", "ICL", "chosen: K = 4"}
     assert traces["BIC (decides)"].line.width > traces["AIC"].line.width
     assert list(traces["chosen: K = 4"].x) == [4]
     np.testing.assert_array_equal(traces["BIC (decides)"].y, findings.selection.criteria["bic"])

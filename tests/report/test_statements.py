@@ -140,8 +140,12 @@ def test_criteria_that_disagree_are_said(findings):
     criteria = findings.selection.criteria
     criteria = criteria.assign(aic=-criteria["n_states"].astype(float))
     other = replace(findings, selection=replace(findings.selection, criteria=criteria))
-    assert "has the lowest BIC; AIC would choose 8." in said(other, "How sure this is")
-    assert "has the lowest BIC; AIC agrees." in said(findings, "How sure this is")
+    assert "has the lowest BIC; AIC would choose 8; ICL agrees (diag covariance)." in said(
+        other, "How sure this is"
+    )
+    assert "has the lowest BIC; AIC agrees; ICL agrees (diag covariance)." in said(
+        findings, "How sure this is"
+    )
 
 
 @pytest.mark.parametrize(

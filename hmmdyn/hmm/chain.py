@@ -1,0 +1,276 @@
+"""How states follow each other: probabilities per checkpoint, or rates in a clock.
+
+The chain's part of EM. The ordinary chain has one transition matrix, whatever lies between two
+checkpoints. A chain that knows the gaps is a Markov process in continuous time, seen at the
+checkpoints: over a gap δ it moves by A(δ) = exp(Q δ), with Q its generator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import gammaln
+
+from hmmdyn.errors import UsageError
+from hmmdyn.results import CLOCKS, FloatArray, HMMParameters, IntArray, ModelOptions
+
+# Probabilities (and rates) are kept above this after the fit, so that a run which takes a
+# transition never seen in the fitted ones is improbable (-23 nats) rather than impossible (-inf).
+PROBABILITY_FLOOR = 1e-10
+# States are left at most so often per unit, and per longest gap: beyond, a state is not seen to be
+# stayed in at all, while the sums over jumps become long.
+_MAX_RATE = 10.0
+_MAX_JUMPS = 5000.0
+# Sums over the number of jumps go on to so many deviations above its mean.
+_DEVIATIONS = 10
+
+
+def check_options(options: ModelOptions) -> None:
+    """Refuse options that mean nothing.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not 0 <= options.stickiness < np.inf:
+        raise UsageError(
+            f"'stickiness' must be a number of checkpoints, 0 or more, got {options.stickiness!r}."
+        )
+    if options.clock not in CLOCKS:
+        raise UsageError(f"'clock' must be one of {CLOCKS}, got {options.clock!r}.")
+
+
+def median_gap(clock: str, steps: IntArray | None, lengths: IntArray) -> float:
+    """Median gap between successive checkpoints of a run, in a clock; 1 where there is none."""
+    if clock == "checkpoint":
+        return 1.0
+    inner = np.ones(int(lengths.sum()), dtype=bool)
+    inner[np.cumsum(lengths) - lengths] = False
+    return float(np.median(gaps(clock, 1.0, steps, lengths)[inner])) if inner.any() else 1.0
+
+
+def gaps(clock: str, unit: float, steps: IntArray | None, lengths: IntArray) -> FloatArray:
+    """Gap before every checkpoint, in units of the clock, shape (n,); 1 before a run's first.
+
+    Raises
+    ------
+    UsageError
+        The clock needs steps and there are none, or they do not increase, or the logarithm of
+        negative ones is asked for.
+    """
+    out = np.ones(int(lengths.sum()))
+    if clock == "checkpoint":
+        return out
+    if steps is None:
+        raise UsageError(f"A model with clock {clock!r} needs the steps of the checkpoints.")
+    if clock == "log-step" and steps.min() < 0:
+        raise UsageError(
+            f"Clock 'log-step' needs steps of 0 or more, got {steps.min()}. Use clock 'step'."
+        )
+    times = np.log1p(steps) if clock == "log-step" else steps.astype(np.float64)
+    out[1:] = np.diff(times) / unit
+    out[np.cumsum(lengths) - lengths] = 1.0
+    if not (out > 0).all():
+        raise UsageError(f"Clock {clock!r} needs steps that increase within every run.")
+    return out
+
+
+def transition_matrices(
+    parameters: HMMParameters, before: FloatArray
+) -> tuple[FloatArray, IntArray]:
+    """Transition matrices (G, K, K), and which of them leads to each checkpoint, shape (n,).
+
+    ``before`` (n,) are the gaps as :func:`gaps` gives them for the parameters' clock and unit.
+    """
+    if parameters.generator is None:
+        return parameters.transmat[None], np.zeros(len(before), dtype=np.int64)
+    distinct, which = np.unique(before, return_inverse=True)
+    return propagators(parameters.generator, distinct), which
+
+
+def propagators(generator: FloatArray, lengths_of_gaps: FloatArray) -> FloatArray:
+    """Transition probabilities exp(Q δ) over gaps δ (G,), shape (G, K, K).
+
+    By uniformisation: jumps at a common rate λ by the matrix R = I + Q/λ, so that A(δ) is the
+    mean of R to the number of jumps, which is Poisson of mean λδ. All terms are positive.
+    """
+    jumps, rate = _uniformised(generator)
+    weights = _poisson(rate * lengths_of_gaps)
+    powers = np.empty((weights.shape[1], *jumps.shape))
+    powers[0] = np.eye(len(jumps))
+    for n in range(1, len(powers)):
+        powers[n] = powers[n - 1] @ jumps
+    flat = weights @ powers.reshape(len(powers), -1)
+    out = flat.reshape(-1, *jumps.shape)
+    normalised: FloatArray = out / out.sum(axis=2, keepdims=True)
+    return normalised
+
+
+def dwell_and_jumps(
+    generator: FloatArray, lengths_of_gaps: FloatArray, flows: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Expected time in each state (K,) and number of jumps between each pair (K, K).
+
+    ``flows`` (G, K, K) are expected transitions j→k over each gap, divided by A(δ)[j, k]. What
+    is summed is ∫ A(s)ᵀ F A(δ-s)ᵀ ds [1]_, of which the diagonal is the time, and Q times the
+    rest the jumps. Uniformised, the integral of l jumps before s and m - l after it does not
+    depend on l, so that two Horner schemes add up all gaps at once.
+
+    References
+    ----------
+    .. [1] Hobolth & Jensen (2011), Journal of Applied Probability 48(4), 911-924.
+    """
+    jumps, rate = _uniformised(generator)
+    turned = jumps.T
+    weights = _poisson(rate * lengths_of_gaps)[:, 1:] / rate
+    terms = (weights.T @ flows.reshape(len(flows), -1)).reshape(-1, *jumps.shape)
+    after = np.zeros_like(jumps)
+    both = np.zeros_like(jumps)
+    for term in terms[::-1]:
+        after = term + after @ turned
+        both = after + turned @ both
+    n_jumps = generator * both
+    np.fill_diagonal(n_jumps, 0.0)
+    return np.diag(both).copy(), n_jumps
+
+
+def _uniformised(generator: FloatArray) -> tuple[FloatArray, float]:
+    """Jump matrix R = I + Q/λ and the rate λ of jumps, real or not."""
+    rate = max(float(-np.diag(generator).min()), PROBABILITY_FLOOR)
+    return np.maximum(np.eye(len(generator)) + generator / rate, 0.0), rate
+
+
+def _poisson(means: FloatArray) -> FloatArray:
+    """Poisson probabilities, a row per mean, for as many counts as the largest mean needs."""
+    largest = float(means.max())
+    n = np.arange(int(largest + _DEVIATIONS * np.sqrt(largest)) + 20)
+    return np.exp(n * np.log(means)[:, None] - means[:, None] - gammaln(n + 1))
+
+
+class CheckpointChain:
+    """The ordinary chain: its ``dynamics`` are transition probabilities per checkpoint."""
+
+    def __init__(self, options: ModelOptions) -> None:
+        self._options = options
+        self.which: IntArray = np.zeros(0, dtype=np.int64)
+
+    def dynamics(self, parameters: HMMParameters) -> FloatArray:
+        """What EM changes of the parameters, shape (K, K)."""
+        return parameters.transmat
+
+    def matrices(self, dynamics: FloatArray) -> FloatArray:
+        """Transition matrices for forward–backward: the only one, shape (K, K)."""
+        return dynamics
+
+    def log_prior(self, dynamics: FloatArray) -> float:
+        """κ Σ_k log a_kk: what stickiness adds to the objective."""
+        kappa = self._options.stickiness
+        return kappa * float(np.log(np.diag(dynamics)).sum()) if kappa else 0.0
+
+    def maximise(
+        self, dynamics: FloatArray, matrices: FloatArray, transitions: FloatArray
+    ) -> FloatArray:
+        """Most likely probabilities, given expected transition counts (K, K)."""
+        if self._options.stickiness:
+            transitions = transitions + self._options.stickiness * np.eye(len(transitions))
+        # A state only ever left by the end of a run has no transition to count.
+        leaving = transitions.sum(axis=1, keepdims=True)
+        return np.where(leaving > 0, transitions / leaving, dynamics)
+
+    def written(self, parameters: HMMParameters, dynamics: FloatArray) -> HMMParameters:
+        """Return the parameters with these dynamics."""
+        return replace(parameters, transmat=dynamics)
+
+    def floored(self, parameters: HMMParameters) -> HMMParameters:
+        """Make nothing impossible but what the options exclude.
+
+        A left-to-right chain keeps its zeros: every run can still happen, by staying.
+        """
+        transmat = _floor(parameters.transmat)
+        if self._options.left_right:
+            transmat = np.triu(transmat)
+            transmat /= transmat.sum(axis=1, keepdims=True)
+        return replace(parameters, startprob=_floor(parameters.startprob), transmat=transmat)
+
+
+class ContinuousChain:
+    """A chain in continuous time: its ``dynamics`` are the generator, in rates per unit.
+
+    ``before`` (n,) are the gaps in units, by row of the data that EM sees. Stickiness κ is κ units
+    of time spent in every state without a jump: it takes κ times the rate of leaving off the
+    objective.
+    """
+
+    def __init__(self, options: ModelOptions, before: FloatArray) -> None:
+        self._options = options
+        self._distinct, which = np.unique(before, return_inverse=True)
+        self.which: IntArray = which.astype(np.int64)
+        self._max_rate = min(_MAX_RATE, _MAX_JUMPS / float(self._distinct[-1]))
+
+    def dynamics(self, parameters: HMMParameters) -> FloatArray:
+        """What EM changes of the parameters, shape (K, K)."""
+        if parameters.generator is None:
+            raise AssertionError("a start for a chain in continuous time has a generator")
+        return parameters.generator
+
+    def matrices(self, dynamics: FloatArray) -> FloatArray:
+        """Transition matrices for forward–backward, one per distinct gap, shape (G, K, K)."""
+        return propagators(dynamics, self._distinct)
+
+    def log_prior(self, dynamics: FloatArray) -> float:
+        """κ Σ_k q_kk: what stickiness adds to the objective."""
+        return self._options.stickiness * float(np.trace(dynamics))
+
+    def maximise(
+        self, dynamics: FloatArray, matrices: FloatArray, transitions: FloatArray
+    ) -> FloatArray:
+        """Most likely rates, jumps per time, given expected transition counts (G, K, K)."""
+        flows = np.divide(transitions, matrices, out=np.zeros_like(transitions), where=matrices > 0)
+        time, n_jumps = dwell_and_jumps(dynamics, self._distinct, flows)
+        time = (time + self._options.stickiness)[:, None]
+        kept = dynamics - np.diag(np.diag(dynamics))
+        rates = np.where(time > 0, n_jumps / time, kept)
+        leaving = rates.sum(axis=1, keepdims=True)
+        return _generator(rates * np.minimum(1.0, self._max_rate / np.maximum(leaving, 1e-300)))
+
+    def written(self, parameters: HMMParameters, dynamics: FloatArray) -> HMMParameters:
+        """Return the parameters with these dynamics."""
+        transmat = propagators(dynamics, np.ones(1))[0]
+        return replace(parameters, transmat=transmat, generator=dynamics)
+
+    def floored(self, parameters: HMMParameters) -> HMMParameters:
+        """Make nothing impossible but what the options exclude: see :class:`CheckpointChain`."""
+        rates = np.maximum(self.dynamics(parameters), PROBABILITY_FLOOR)
+        if self._options.left_right:
+            rates = np.triu(rates)
+        floored = self.written(parameters, _generator(rates))
+        return replace(floored, startprob=_floor(parameters.startprob))
+
+
+def adapted(parameters: HMMParameters, options: ModelOptions, unit: float) -> HMMParameters:
+    """Return a start for EM that has what the options ask for, its states in order of time."""
+    transmat = parameters.transmat
+    if options.left_right:
+        # What is zero at the start stays zero in EM.
+        transmat = np.triu(transmat)
+        transmat = transmat / transmat.sum(axis=1, keepdims=True)
+        parameters = replace(parameters, transmat=transmat)
+    if options.autoregressive:
+        parameters = replace(parameters, autoregression=np.zeros_like(parameters.means))
+    if options.clock == "checkpoint":
+        return parameters
+    generator = _generator(transmat)
+    return replace(parameters, generator=generator, clock=options.clock, unit=unit)
+
+
+def _generator(rates: FloatArray) -> FloatArray:
+    """Set the diagonal of a matrix of rates so that its rows sum to zero."""
+    generator = rates - np.diag(np.diag(rates))
+    np.fill_diagonal(generator, -generator.sum(axis=1))
+    return generator
+
+
+def _floor(probabilities: FloatArray) -> FloatArray:
+    floored = np.maximum(probabilities, PROBABILITY_FLOOR)
+    return floored / floored.sum(axis=-1, keepdims=True)

@@ -1,0 +1,102 @@
+"""Criteria of a model's fit to the runs it was fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from scipy.special import xlogy
+
+from hmmdyn.hmm.em import Fit
+from hmmdyn.hmm.gaussian import n_parameters
+from hmmdyn.hmm.inference import beliefs, transition_posterior
+from hmmdyn.hmm.sweep import Sweep
+from hmmdyn.results import FloatArray, HMMParameters, IntArray
+
+
+def criteria_table(
+    swept: Sweep,
+    candidates: Iterable[int],
+    covariance_type: str,
+    data: tuple[FloatArray, IntArray],
+    unseen: tuple[FloatArray, IntArray] | None = None,
+) -> pd.DataFrame:
+    """Criteria of the best model of every K, a row each: see :class:`hmmdyn.results.Selection`.
+
+    ``data`` (values, lengths) is what was fitted to; ``unseen`` are runs held out from it.
+    """
+    return pd.DataFrame(
+        _row(k, swept.winners.get(k), covariance_type, data, unseen) for k in candidates
+    )
+
+
+def _row(
+    n_states: int,
+    best: Fit | None,
+    covariance_type: str,
+    data: tuple[FloatArray, IntArray],
+    unseen: tuple[FloatArray, IntArray] | None,
+) -> dict[str, object]:
+    values, _ = data
+    p = n_parameters(n_states, values.shape[1], covariance_type)
+    row: dict[str, object] = {
+        "covariance_type": covariance_type,
+        "n_states": n_states,
+        "log_likelihood": np.nan,
+        "n_parameters": p,
+        "bic": np.nan,
+        "aic": np.nan,
+        "icl": np.nan,
+        "held_out_bic": np.nan,
+    }
+    if best is None or best.parameters is None:
+        return row
+    row["log_likelihood"] = best.log_likelihood
+    row["bic"] = bic(best.log_likelihood, p, len(values))
+    row["aic"] = -2 * best.log_likelihood + 2 * p
+    row["icl"] = icl(best.parameters, *data)
+    if unseen is not None:
+        log_likelihood = float(beliefs(best.parameters, *unseen).log_likelihood.sum())
+        row["held_out_bic"] = bic(log_likelihood, p, len(unseen[0]))
+    return row
+
+
+def bic(log_likelihood: float, n_free: int, n: int) -> float:
+    """Bayesian information criterion, -2 log L + p log n: lower is better."""
+    return -2 * log_likelihood + n_free * float(np.log(n))
+
+
+def icl(parameters: HMMParameters, values: FloatArray, lengths: IntArray) -> float:
+    """Integrated completed likelihood, BIC + 2 H: lower is better, nats.
+
+    H is the entropy of the hidden path given the runs [1]_: states that the runs do not tell apart
+    cost as much as they confuse. Where every checkpoint's state is certain, it is BIC.
+
+    References
+    ----------
+    .. [1] Celeux & Durand (2008), Computational Statistics 23, 541-564.
+    """
+    log_likelihood = float(beliefs(parameters, values, lengths).log_likelihood.sum())
+    p = n_parameters(parameters.n_states, values.shape[1], parameters.covariance_type)
+    return bic(log_likelihood, p, len(values)) + 2 * path_entropy(parameters, values, lengths)
+
+
+def path_entropy(parameters: HMMParameters, values: FloatArray, lengths: IntArray) -> float:
+    """Entropy of the hidden path given the runs, H = log p(z) - E[log p(z, s)], nats.
+
+    Of the path as a whole: less than the sum over checkpoints, as neighbours tell of each other.
+    """
+    seen = beliefs(parameters, values, lengths)
+    first = np.cumsum(lengths) - lengths
+    later = np.setdiff1d(np.arange(len(values)), first)
+    taken = np.empty_like(parameters.transmat)
+    for j, k in np.ndindex(taken.shape):
+        pair = np.full_like(later, j), np.full_like(later, k)
+        taken[j, k] = transition_posterior(parameters, seen, later, *pair).sum()
+    expected = (
+        xlogy(seen.smoothed[first], parameters.startprob).sum()
+        + xlogy(taken, parameters.transmat).sum()
+        + (seen.smoothed * seen.log_emission).sum()
+    )
+    return max(0.0, float(seen.log_likelihood.sum() - expected))

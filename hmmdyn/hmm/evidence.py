@@ -1,0 +1,120 @@
+"""What weighs the choice of a number of states: everything that speaks for and against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from hmmdyn.hmm.align import in_time_order
+from hmmdyn.hmm.criteria import criteria_table
+from hmmdyn.hmm.diagnostics import diagnose
+from hmmdyn.hmm.held_out import hold_out, recommend
+from hmmdyn.hmm.search import Search, Steps
+from hmmdyn.hmm.stability import measure_stability
+from hmmdyn.hmm.sweep import Sweep, attempts_table
+from hmmdyn.results import COVARIANCE_TYPES, FloatArray, IntArray, Observations, Selection
+
+N_STAGES = 3
+
+
+def weigh(
+    selection: Selection,
+    observations: Observations,
+    candidates: Sequence[int],
+    search: Search,
+    steps: Steps,
+) -> Selection:
+    """Add to a choice what weighs it.
+
+    The other covariance type by the same criteria; how well every K predicts runs held out, and
+    what that recommends; whether other seeds find the same map; and whether the model's
+    assumptions hold.
+    """
+    data = observations.values, observations.lengths
+    (other,) = set(COVARIANCE_TYPES) - {selection.covariance_type}
+    swept = search.sweep(*data, candidates, other, steps.of_next_stage())
+    criteria = criteria_table(swept, candidates, other, data)
+    scores = hold_out(
+        *data,
+        candidates,
+        random_state=search.random_state,
+        n_jobs=search.n_jobs,
+        progress=steps.of_next_stage(),
+    )
+    advice = recommend(scores)
+    criteria = pd.concat([selection.criteria, criteria], ignore_index=True)
+    criteria = criteria.merge(scores.criteria, on=["covariance_type", "n_states"], how="outer")
+    weighed = replace(
+        selection,
+        criteria=criteria,
+        attempts=pd.concat([selection.attempts, attempts_table(swept, other)], ignore_index=True),
+        recommendation=advice,
+    )
+
+    def bic_choice(values: FloatArray, lengths: IntArray) -> int | None:
+        again = search.sweep(values, lengths, candidates, selection.covariance_type)
+        surrogate = values, lengths
+        bic = criteria_table(again, candidates, selection.covariance_type, surrogate)["bic"]
+        return None if bic.isna().all() else int(candidates[int(np.nanargmin(bic))])
+
+    recommended = _recommended(weighed, swept, observations)
+    if recommended is not None:
+        recommended = _examined(recommended, observations, candidates, search, lambda *_: None)
+    steps.of_next_stage()(1, 1)
+    return replace(
+        _examined(weighed, observations, candidates, search, bic_choice),
+        recommended=recommended,
+    )
+
+
+def _recommended(
+    selection: Selection, other: Sweep, observations: Observations
+) -> Selection | None:
+    """Put the recommended model in the place of the chosen one, unless it is the same.
+
+    One state makes no map to look at.
+    """
+    advice = selection.recommendation
+    if advice is None or advice.n_states in (None, 1):
+        return None
+    same_type = advice.covariance_type == selection.covariance_type
+    if same_type and advice.n_states == selection.n_states:
+        return None
+    if same_type:
+        models = dict(selection.models)
+    else:
+        models = {k: in_time_order(fit, observations.lengths) for k, fit in other.winners.items()}
+    if advice.n_states not in models:
+        return None
+    return replace(
+        selection,
+        n_states=advice.n_states,
+        covariance_type=advice.covariance_type,
+        criterion="path",
+        models=models,
+        notices=(),
+    )
+
+
+def _examined(
+    selection: Selection,
+    observations: Observations,
+    candidates: Sequence[int],
+    search: Search,
+    choose: Callable[[FloatArray, IntArray], int | None],
+) -> Selection:
+    """Add whether other seeds find the same map, and whether its assumptions hold."""
+    data = observations.values, observations.lengths
+    parameters = selection.models[selection.n_states]
+    diagnostics = diagnose(parameters, *data, candidates, choose, random_state=search.random_state)
+    return replace(
+        selection,
+        stability=measure_stability(
+            parameters, *data, random_state=search.random_state, n_jobs=search.n_jobs
+        ),
+        diagnostics=diagnostics,
+        notices=(*selection.notices, *diagnostics.notices),
+    )

@@ -1,0 +1,58 @@
+"""How a search for models is run, handed on as one thing, and how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from hmmdyn.hmm.sweep import Progress, Sweep, sweep
+from hmmdyn.results import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Search:
+    """Settings that every sweep of an analysis shares: see :func:`hmmdyn.hmm.sweep.sweep`."""
+
+    n_restarts: int
+    random_state: int
+    n_jobs: int
+
+    def sweep(
+        self,
+        values: FloatArray,
+        lengths: IntArray,
+        candidates: Sequence[int],
+        covariance_type: str,
+        progress: Progress | None = None,
+    ) -> Sweep:
+        """Find the best model of each number of states."""
+        return sweep(
+            values,
+            lengths,
+            candidates,
+            covariance_type=covariance_type,
+            n_restarts=self.n_restarts,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+            progress=progress,
+        )
+
+
+class Steps:
+    """Progress through stages that count equally."""
+
+    def __init__(self, progress: Progress | None, n_stages: int) -> None:
+        self._progress = progress
+        self._stages = count()
+        self._n_stages = n_stages
+
+    def of_next_stage(self) -> Progress:
+        """Return what the next stage is to call with (done, in all)."""
+        stage = next(self._stages)
+
+        def tell(done: int, total: int) -> None:
+            if self._progress:
+                self._progress(round(100 * (stage + done / total)), 100 * self._n_stages)
+
+        return tell
