@@ -200,7 +200,7 @@ class TimeMajor:
         self.rows: IntArray = np.concatenate([starts[:m] + t for t, m in enumerate(going)])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def viterbi(
     log_emission: FloatArray,
     log_startprob: FloatArray,
@@ -230,7 +230,9 @@ def viterbi(
         for k in range(n_states):
             score[k] = log_startprob[k] + log_emission[k, begin]
         for t in range(begin + 1, end):
-            before[:] = score
+            # Copied by hand, as is the last maximum: the array functions take seconds to compile.
+            for k in range(n_states):
+                before[k] = score[k]
             log_transmat = log_transmats[which[t]]
             for k in range(n_states):
                 best = 0
@@ -239,7 +241,11 @@ def viterbi(
                         best = j
                 came_from[t, k] = best
                 score[k] = before[best] + log_transmat[best, k] + log_emission[k, t]
-        path[end - 1] = np.argmax(score)
+        last = 0
+        for k in range(1, n_states):
+            if score[k] > score[last]:
+                last = k
+        path[end - 1] = last
         for t in range(end - 1, begin, -1):
             path[t - 1] = came_from[t, path[t]]
         begin = end
