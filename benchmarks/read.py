@@ -2,8 +2,9 @@
 
 Both read every tensor once into memory of their own, in one process, in turns, on the same files:
 one large file and many small ones, as ``torch.save`` writes them. hmmdyn verifies the checksums,
-which PyTorch does not; the first line shows what is left without them. Peak memory is measured in
-fresh processes. Run from the repository:
+which PyTorch does not; the first line shows what is left without them. hmmdyn reads with one
+thread, PyTorch copies with one for each processor: it is measured with a single one, too. Peak
+memory is measured in fresh processes. Run from the repository:
 
     python benchmarks/read.py [--gigabytes 1] [--folder DIR]
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from hmmdyn import open_checkpoint
 
-ROUNDS = 5
+ROUNDS = 9
 SMALL_FILES = 200
 
 
@@ -82,15 +83,27 @@ def seconds(read: Callable[[Path], None], paths: list[Path], cold: bool) -> floa
 
 
 def compare(title: str, paths: list[Path], cold: bool) -> None:
-    ours, theirs = [], []
+    """Print medians over rounds, in each of which hmmdyn is followed by PyTorch in both ways."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    ours: list[float] = []
+    theirs: dict[int, list[float]] = {n_threads: [], 1: []}
     for _ in range(ROUNDS):
         ours.append(seconds(read_with_hmmdyn, paths, cold))
-        theirs.append(seconds(read_with_torch, paths, cold))
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    print(
-        f"{title:32} {statistics.median(ours):7.3f} s  {statistics.median(theirs):7.3f} s  "
-        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-    )
+        for n, times in theirs.items():
+            torch.set_num_threads(n)
+            times.append(seconds(read_with_torch, paths, cold))
+    torch.set_num_threads(n_threads)
+    print(f"{title:32} {statistics.median(ours):6.3f} s", end="")
+    for times in theirs.values():
+        ratios = [a / b for a, b in zip(ours, times, strict=True)]
+        print(
+            f"   {statistics.median(times):6.3f} s {statistics.median(ratios):5.2f}"
+            f" ({min(ratios):4.2f} to {max(ratios):4.2f})",
+            end="",
+        )
+    print(flush=True)
 
 
 def peak_megabytes(code: str) -> float:
@@ -116,12 +129,18 @@ def main() -> None:
         status = Path("/proc/self/status").read_text()
         print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
         return
+    import torch
+
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         large = folder / "large.pt"
         largest = write_large(large, options.gigabytes, checksums=False)
         size = large.stat().st_size / 1e9
-        print(f"{'':32}    hmmdyn     torch  hmmdyn / torch, median of {ROUNDS} rounds")
+        print(
+            f"Medians of {ROUNDS} rounds; behind PyTorch's times, hmmdyn's as multiples of them.\n"
+            f"{'':34}hmmdyn   PyTorch, {torch.get_num_threads()} threads"
+            "           PyTorch, 1 thread"
+        )
         compare(f"{size:.2f} GB without checksums, warm", [large], cold=False)
         write_large(large, options.gigabytes, checksums=True)
         small = write_small(folder)

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.parameters import DEFAULT_RULES, select_parameters
+from hmmdyn.checkpoints.parameters import DEFAULT_RULES, Shape, select_parameters, shape_differences
 from hmmdyn.checkpoints.read import open_checkpoint
 from hmmdyn.checkpoints.schedules import Finding, RunKey, by_run, odd_schedules
 from hmmdyn.errors import HmmdynError, UsageError
@@ -28,7 +28,7 @@ from hmmdyn.names import printable, some
 from hmmdyn.results import CheckpointFile, CheckpointIndex, Notice
 
 _R = TypeVar("_R")
-_Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+_Shapes = tuple[tuple[str, Shape], ...]
 
 _STAGE = "reading"
 _WARM_UP = 1000  # steps within this share (one in …) of a run belong to its very beginning
@@ -354,20 +354,9 @@ def _architectures(headers: Mapping[CheckpointFile, _Header]) -> Iterator[Findin
         for (_, run), files in odd.items():
             message = (
                 f"{len(files)} of its checkpoints hold other weights than {n_usual} of the group: "
-                f"{_differences(dict(shapes[files[0]]), dict(usual))}."
+                f"{shape_differences(dict(shapes[files[0]]), dict(usual))}."
             )
             yield Finding("architecture", group, (run,), _steps(files), message)
-
-
-def _differences(odd: Mapping[str, tuple[int, ...]], usual: Mapping[str, tuple[int, ...]]) -> str:
-    return some(
-        [
-            *(f"{n} is {odd[n]}, not {usual[n]}" for n in odd if n in usual and odd[n] != usual[n]),
-            *(f"{name} is missing" for name in usual if name not in odd),
-            *(f"{name} is only here" for name in odd if name not in usual),
-        ],
-        3,
-    )
 
 
 def _never_changing(

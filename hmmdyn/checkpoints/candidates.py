@@ -60,6 +60,11 @@ _SHARD = re.compile(
     r"(?P<stem>.+)-[0-9]{5,}-of-[0-9]{5,}(?P<suffix>\.(?:safetensors|bin))"
     r"|(?P<index_stem>.+)(?P<index_suffix>\.(?:safetensors|bin))\.index(?:\.[^.]+)?\.json"
 )
+# Keras numbers such files from 0 on, so that they could be taken for steps.
+_KERAS_PART = re.compile(r"(?P<stem>.+)_[0-9]{5}\.weights\.h5")
+_WHY_NO_KERAS_PART = (
+    "a part of Keras weights in several files: save them in one, without max_shard_size"
+)
 # A file of this name is its folder's checkpoint.
 _WHOLE_FOLDER = re.compile(
     r"(?:(?:pytorch|tf|flax|lit|adapter|diffusion_pytorch)_)?model|policy|model_optim_rng"
@@ -172,7 +177,11 @@ def _files_in(folder: Folder, unreadable: dict[str, str]) -> Iterator[Candidate]
     """Find the candidates among the files of one folder, shards put together."""
     whole: list[tuple[os.DirEntry[str], str, str]] = []
     shards: dict[str, dict[str, list[os.DirEntry[str]]]] = {}
+    keras_parts = _keras_parts({entry.name for entry in folder.files})
     for entry in folder.files:
+        if entry.name in keras_parts:
+            unreadable["/".join((*folder.parts, entry.name))] = _WHY_NO_KERAS_PART
+            continue
         shard = _SHARD.fullmatch(entry.name)
         if shard:
             stem = shard["stem"] or shard["index_stem"]
@@ -201,6 +210,12 @@ def _files_in(folder: Folder, unreadable: dict[str, str]) -> Iterator[Candidate]
             ]
     for entry, stem, kind in whole:
         yield from _candidate(folder.parts, entry.name, stem, kind, [(folder, entry)], unreadable)
+
+
+def _keras_parts(names: set[str]) -> set[str]:
+    """Find the parts of Keras weights in several files, by the index beside them."""
+    parts = filter(None, map(_KERAS_PART.fullmatch, names))
+    return {part[0] for part in parts if f"{part['stem']}.weights.json" in names}
 
 
 def _candidate(

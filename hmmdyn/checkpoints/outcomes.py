@@ -25,8 +25,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmmdyn.checkpoints import layouts
-from hmmdyn.checkpoints.discover import walk
 from hmmdyn.checkpoints.event_file import is_event_file, read_events
+from hmmdyn.checkpoints.walking import walk
 from hmmdyn.errors import OutcomeError
 from hmmdyn.names import is_outcome, natural_key, printable, some
 from hmmdyn.results import (

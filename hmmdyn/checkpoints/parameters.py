@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.errors import UsageError
+from hmmdyn.names import printable
 from hmmdyn.results import FloatArray
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,23 @@ def select_parameters(checkpoint: Checkpoint, rules: ParameterRules) -> Paramete
         else:
             weights.append(name)
     return Parameters(tuple(weights), tuple(biases), left_out)
+
+
+def shape_differences(odd: Mapping[str, Shape], usual: Mapping[str, Shape]) -> str:
+    """Say how the weights of one architecture, by name, differ from those of another."""
+    found = [
+        f"{printable(name)} is {_in_words(odd[name])}, elsewhere {_in_words(usual[name])}"
+        for name in odd
+        if name in usual and odd[name] != usual[name]
+    ]
+    found += [f"{printable(name)} is missing" for name in usual if name not in odd]
+    found += [f"{printable(name)} is only here" for name in odd if name not in usual]
+    more = f"; … {len(found):,} differences in all" if found[3:] else ""
+    return "; ".join(found[:3]) + more
+
+
+def _in_words(shape: Shape) -> str:
+    return " × ".join(map(str, shape)) or "a single number"
 
 
 def as_matrices(name: str, values: NDArray[Any], rules: ParameterRules) -> list[FloatArray]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,10 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.formats.byte_ranges import FileBytes
+from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, FileBytes, read_bytes
 from hmmdyn.checkpoints.formats.flax_file import is_flax, open_flax
 from hmmdyn.checkpoints.formats.keras_file import is_hdf5, is_keras_zip, open_hdf5, open_keras_zip
-from hmmdyn.checkpoints.formats.npy_file import is_npy, open_npy
-from hmmdyn.checkpoints.formats.npz_file import is_npz, open_npz
+from hmmdyn.checkpoints.formats.npy_file import is_npy, is_npz, open_npy, open_npz
 from hmmdyn.checkpoints.formats.orbax_folder import is_orbax, open_orbax
 from hmmdyn.checkpoints.formats.safetensors_file import is_safetensors, open_safetensors
 from hmmdyn.checkpoints.formats.torch_distributed import is_distributed, open_distributed
@@ -44,6 +43,7 @@ _MAIN_FILES = (
 _TRAINING_STATE = re.compile(r"optim|sched|scaler|rng|random_states|training_args|trainer_state")
 _INDEX_NAME = re.compile(r"\.index(\.[^.]+)?\.json$")
 _LONGEST_INDEX = 100_000_000  # bytes
+_TELLING = 512  # bytes at the start of a file by which its format is told
 
 
 class Checkpoint(Mapping[str, LazyTensor]):
@@ -53,8 +53,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
     ----------
     path : Path
     format : str
-        ``safetensors``, ``pytorch``, each also ``… (sharded)``; ``npz``, ``npy``, ``keras``,
-        ``hdf5``, ``flax``, ``orbax``.
+        ``safetensors``, ``pytorch``, each also ``… (sharded)``; ``pytorch (distributed)``,
+        ``npz``, ``npy``, ``keras``, ``hdf5``, ``flax``, ``orbax``.
     aliases : Mapping of str to str
         Tied tensors: each further name -> the first name of the same numbers.
     scalars : Mapping of str to float
@@ -128,7 +128,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     ...     weight = checkpoint["fc1.weight"].read()
     """
     path = Path(path)
-    return Checkpoint(path, _open_folder(path) if path.is_dir() else _open_path(path))
+    contents = _open_folder(path) if path.is_dir() else _open_path(path)
+    with ExitStack() as opened:
+        opened.callback(contents.close)
+        checkpoint = Checkpoint(path, contents)  # reads the outcomes among the tensors
+        opened.pop_all()
+    return checkpoint
 
 
 @contextmanager
@@ -148,11 +153,15 @@ def _open_folder(folder: Path) -> Contents:
     readers = ((is_orbax, open_orbax), (is_distributed, open_distributed))
     with _naming(folder):
         reader = next((reader for is_whole, reader in readers if is_whole(folder)), None)
-    return _open_path(_file_in(folder)) if reader is None else _open_as(reader, folder)
+        if reader is not None:
+            return _naming_reads(folder, reader(folder))
+    return _open_path(_file_in(folder))
 
 
-def _open_path(file: Path) -> Contents:
-    return _open_shards(file) if _is_json(_start(file)) else _open_file(file)
+def _open_path(path: Path) -> Contents:
+    with _naming(path), closing(FileBytes(path)) as file:
+        is_index = _is_json(_start(file))
+    return _open_shards(path) if is_index else _open_file(path)
 
 
 def _file_in(folder: Path) -> Path:
@@ -179,23 +188,27 @@ def _file_in(folder: Path) -> Path:
     return found[0]
 
 
-def _is_recognised(file: Path) -> bool:
+def _is_recognised(path: Path) -> bool:
     try:
-        _reader(file)
+        with _naming(path), closing(FileBytes(path)) as file:
+            _reader(file)
     except CheckpointError:
         return False
     return True
 
 
-def _open_file(file: Path) -> Contents:
+def _open_file(path: Path) -> Contents:
     """Open a single file with the reader of its format."""
-    return _open_as(_reader(file), file)
+    with ExitStack() as opened, _naming(path):
+        file = FileBytes(path)
+        opened.callback(file.close)
+        contents = _reader(file)(file)
+        opened.callback(contents.close)  # before the file
+        return _naming_reads(path, replace(contents, close=opened.pop_all().close))
 
 
-def _open_as(reader: Callable[[Path], Contents], path: Path) -> Contents:
-    """Open a file, or a folder that is read as a whole, and name it in what goes wrong."""
-    with _naming(path):
-        contents = reader(path)
+def _naming_reads(path: Path, contents: Contents) -> Contents:
+    """Let what goes wrong when a tensor is read name the checkpoint, too."""
     tensors = {
         name: replace(tensor, read=partial(_read, path, tensor))
         for name, tensor in contents.tensors.items()
@@ -214,21 +227,15 @@ def _read(path: Path, tensor: LazyTensor) -> NDArray[Any]:
             ) from error
 
 
-def _start(file: Path) -> bytes:
-    """Read the bytes that tell the format of a file."""
-    with _naming(file):
-        # A FIFO would wait for a writer for ever.
-        if file.exists() and not file.is_file():
-            raise CheckpointError("it is neither a file nor a folder.")
-        with file.open("rb") as opened:
-            return opened.read(512)
+def _start(file: ByteRange) -> bytes:
+    return read_bytes(file, 0, min(file.size, _TELLING), "its start")
 
 
 def _is_json(start: bytes) -> bool:
     return start.lstrip().startswith(b"{") and not is_safetensors(start)
 
 
-def _reader(file: Path) -> Callable[[Path], Contents]:
+def _reader(file: ByteRange) -> Callable[[ByteRange], Contents]:
     """Choose the reader of a file by its first bytes (and, in a zip file, its entries)."""
     start = _start(file)
     if is_safetensors(start):
@@ -241,18 +248,13 @@ def _reader(file: Path) -> Callable[[Path], Contents]:
         return open_npy
     if is_flax(start):
         return open_flax
-    with _naming(file):
-        if start.startswith(b"PK\x03\x04"):
-            return _zip_reader(file)
-        raise CheckpointError(_why_unknown(start))
+    if start.startswith(b"PK\x03\x04"):
+        return _zip_reader(file)
+    raise CheckpointError(_why_unknown(start))
 
 
-def _zip_reader(file: Path) -> Callable[[Path], Contents]:
-    opened = FileBytes(file)
-    try:
-        names = entry_names(opened)
-    finally:
-        opened.close()
+def _zip_reader(file: ByteRange) -> Callable[[ByteRange], Contents]:
+    names = entry_names(file)
     if is_torch_zip(names):
         return open_torch
     if is_keras_zip(names):
@@ -335,6 +337,11 @@ def _weight_map(index: Path) -> dict[str, str]:
         ) from error
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError("its 'weight_map' names no tensors.")
+    if any(name.startswith("/") for name in weight_map):  # groups of HDF5, not tensors
+        raise CheckpointError(
+            "it is the index of Keras weights in several files, which hmmdyn does not read. "
+            "Save them in one: model.save_weights('….weights.h5'), without max_shard_size."
+        )
     for shard in weight_map.values():
         if not isinstance(shard, str) or shard in ("", ".", "..") or re.search(r"[/\\:\0]", shard):
             raise CheckpointError(

@@ -79,7 +79,9 @@ def without_wrappers(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]
 
 def outcome_scalars(entries: Iterable[tuple[str, object]]) -> dict[str, float]:
     """Entries that are finite numbers (or text that reads as one) and named like an outcome."""
-    found = {name: _number(value) for name, value in entries if is_outcome(name)}
+    # The names of weights are not looked at: there are many, and each takes its time.
+    single = ((name, value) for name, value in entries if getattr(value, "shape", ()) == ())
+    found = {name: _number(value) for name, value in single if is_outcome(name)}
     return {name: number for name, number in found.items() if number is not None}
 
 
@@ -99,7 +101,7 @@ def _outcomes(tree: Mapping[object, object]) -> dict[str, float]:
 
 def _number(value: object) -> float | None:
     if isinstance(value, LazyTensor):
-        if value.shape != () or value.dtype.startswith("complex"):
+        if value.dtype.startswith("complex"):
             return None
         value = value.read().item()
     if isinstance(value, bool) or not isinstance(value, int | float | str):

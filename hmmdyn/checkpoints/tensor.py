@@ -51,7 +51,7 @@ class Contents:
 
     ``scalars`` are numbers stored beside the tensors that are named like outcomes, ``left_out``
     maps what holds tensors but is not the model (optimizer state, …) to the reason. ``close``
-    lets go of the files.
+    lets go of what the reader itself has opened.
     """
 
     format: str

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from hmmdyn.checkpoints.parameters import shape_differences
 from hmmdyn.errors import ArchitectureMismatchError
 from hmmdyn.metrics.measure import Measurement, by_reason, counted
 from hmmdyn.names import natural_key, printable, some
@@ -17,7 +18,6 @@ from hmmdyn.results import CheckpointFile, Notice
 # In the order of the index: by group, run and step.
 Measured = Mapping[CheckpointFile, Measurement]
 RunKey = tuple[str, str]
-Shapes = Mapping[str, tuple[int, ...]]
 
 _STAGE = "metrics"
 
@@ -50,7 +50,7 @@ def require_same_architecture(measured: Measured) -> None:
                 odd.setdefault(file.run, []).append(file)
         lines = [
             f"  run {printable(run)}, {counted(len(those), 'checkpoint', 'checkpoints')}: "
-            f"{_differences(shapes[those[0]], dict(usual_kind))}"
+            f"{shape_differences(shapes[those[0]], dict(usual_kind))}"
             for run, those in list(odd.items())[:5]
         ]
         more = f"\n  and {counted(len(odd) - 5, 'run', 'runs')} more" if len(odd) > 5 else ""
@@ -63,22 +63,6 @@ def require_same_architecture(measured: Measured) -> None:
             "group of its own\n(--layout with {group}), leave the odd runs out (--exclude-run), "
             "or leave those tensors out (--exclude REGEX)."
         )
-
-
-def _differences(odd: Shapes, usual: Shapes) -> str:
-    found = [
-        f"{printable(name)} is {_shape(odd[name])}, elsewhere {_shape(usual[name])}"
-        for name in odd
-        if name in usual and odd[name] != usual[name]
-    ]
-    found += [f"{printable(name)} is missing" for name in usual if name not in odd]
-    found += [f"{printable(name)} is only here" for name in odd if name not in usual]
-    more = f"; {counted(len(found) - 3, 'difference', 'differences')} more" if found[3:] else ""
-    return "; ".join(found[:3]) + more
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape)) or "a single number"
 
 
 def find_unchanging(probes: Measured) -> Unchanging:

@@ -240,7 +240,7 @@ def test_another_architecture_in_a_group(root):
     shapes = [f for f in findings(root) if f.kind == "architecture"]
     ((_, _, runs, steps, message),) = shapes
     assert (runs, steps) == (("seed2",), (40, 50))
-    assert "layers.1.weight is (2, 9), not (2, 6), layers.1.bias is missing" in message
+    assert "layers.1.weight is 2 × 9, elsewhere 2 × 6; layers.1.bias is missing" in message
     assert "extra.weight is only here" in message
 
 

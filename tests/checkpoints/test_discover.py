@@ -414,6 +414,15 @@ def test_links_among_folders_do_not_multiply(root):
     assert len(discover(root).checkpoints) == 12
 
 
+def test_parts_of_keras_weights_are_no_steps(root):
+    fill(root, *(f"seed0/step{name}" for name in ("_00000.weights.h5", "_00001.weights.h5")))
+    assert len(discover(root).checkpoints) == 2
+    fill(root, "seed0/step.weights.json", "seed0/epoch_00002.weights.h5")
+    index = discover(root)
+    assert list(found(index)) == ["seed0/epoch_00002.weights.h5"]
+    assert "seed0/step_00001.weights.h5): a part of Keras weights" in left_out(index)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_is_not_opened(root):
     fill(root, "seed0/step_1.pt")

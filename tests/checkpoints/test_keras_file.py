@@ -51,14 +51,12 @@ VARIABLES = {
     "dense/bias": (16, (3,)),
     "dense_1/kernel": (17, (4, 3)),
 }
-# Keras 2's format has the names that Keras gives variables itself, which count on between models.
+# Keras 2's format has other names for the parts of attention.
 LEGACY_NAMES = {
     "query_dense": "query",
     "key_dense": "key",
     "value_dense": "value",
     "output_dense": "attention_output",
-    "dense": "dense_1",
-    "dense_1": "dense_2",
 }
 
 
@@ -143,6 +141,20 @@ def test_names_do_not_depend_on_how_many_models_came_before():
     assert named(kernel, {"layers/dense/vars": "head"}) == ["head/kernel"]
     # The name of an attribute is stable, the title of what is in it is not.
     assert named({"mlp/vars/0": (3, 2)}, {"mlp/vars": "dense_4"}) == ["mlp/kernel"]
+
+
+def test_names_of_keras_2_do_not_depend_on_how_many_models_came_before():
+    for first in (0, 1, 9):
+        of_layer = [f"dense_{n}" if n else "dense" for n in (first, first + 1)]
+        for form in ("{0}/{0}/kernel:0", "model_weights/{0}/{0}/kernel", "model_3/{0}/kernel:0"):
+            told = named({form.format(name): (3, 2) for name in of_layer})
+            assert [name.removeprefix("model/") for name in told] == [
+                "dense/kernel",
+                "dense_1/kernel",
+            ]
+    # What someone else has written, or has named, stays.
+    assert named({"dense_4/kernel": (3, 2)}) == ["dense_4/kernel"]
+    assert named({"block_4/block_4/kernel:0": (3, 2)}) == ["block_4/kernel"]
 
 
 def test_equal_names_fall_back_to_where_variables_are_stored():

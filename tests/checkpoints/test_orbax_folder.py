@@ -82,6 +82,17 @@ def test_a_folder_of_steps_is_not_a_checkpoint(tmp_path):
     assert "no file that is a checkpoint" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("mark", ["_CHECKPOINT_METADATA", "orbax.checkpoint"])
+def test_a_step_is_told_by_its_mark(tmp_path, mark):
+    values = np.ones((2, 3), np.float32)
+    step = tmp_path / "7"
+    step.mkdir()
+    write(step / "pytree", "w", values)
+    assert "no file that is a checkpoint" in refusal(step)
+    (step / mark).write_text("{}")
+    assert_reads(step, {"w": values})
+
+
 @pytest.mark.parametrize("database", [False, True])
 @pytest.mark.parametrize("driver", ["zarr", "zarr3"])
 @pytest.mark.parametrize(

@@ -337,8 +337,8 @@ def test_different_architectures_in_a_group(tmp_path, step):
     with pytest.raises(ArchitectureMismatchError) as caught:
         extract(index_of(tmp_path, files))
     message = str(caught.value)
-    assert "run seed1, 1 checkpoint: fc1.weight is 8 × 4, elsewhere 6 × 4" in message
-    assert "1 difference more" in message
+    assert "run seed1, 1 checkpoint: fc1.weight is 8 × 4, elsewhere 6 × 4; " in message
+    assert "fc1.bias is missing; … 4 differences in all" in message
     assert "seed0" not in message
     other_group = [replace(f, group=f.run) for f in files if (f.run, f.step) != ("seed1", step)]
     assert len(extract(index_of(tmp_path, other_group)).table) == 11

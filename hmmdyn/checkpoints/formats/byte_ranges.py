@@ -60,12 +60,13 @@ class FileBytes:
     def __init__(self, path: Path) -> None:
         # Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        self._file = os.fdopen(os.open(path, flags), "rb", buffering=0)
-        self._lock = Lock()
-        status = os.fstat(self._file.fileno())
+        descriptor = os.open(path, flags)
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            self.close()
-            raise CheckpointError("it is not a regular file. Give the file with the weights.")
+            os.close(descriptor)
+            raise CheckpointError("it is neither a file nor a folder.")
+        self._file = os.fdopen(descriptor, "rb", buffering=0)
+        self._lock = Lock()
         if hasattr(os, "posix_fadvise"):
             # Tensors are read in order: let the system read further ahead than it would.
             os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)

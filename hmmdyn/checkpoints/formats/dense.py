@@ -6,11 +6,10 @@ from functools import partial
 from math import prod
 
 from hmmdyn.checkpoints.formats.byte_ranges import ByteRange
-from hmmdyn.checkpoints.formats.strided import STORED_TYPES, Strided, read_strided
+from hmmdyn.checkpoints.formats.strided import MOST_AXES, STORED_TYPES, Strided, read_strided
 from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.errors import CheckpointError
 
-_MOST_AXES = 64  # NumPy's limit
 _LARGEST = 1 << 60  # elements; with more, NumPy takes not even an empty array
 
 
@@ -35,9 +34,12 @@ def dense_tensor(
             f"its array {name!r} is stored as {dtype}, which hmmdyn does not read. "
             "Save the weights as float32, float16 or bfloat16."
         )
+    if len(shape) > MOST_AXES:
+        raise CheckpointError(
+            f"it is damaged: its array {name!r} has {len(shape):,} axes; NumPy allows {MOST_AXES}."
+        )
     if (
         not all(type(n) is int and n >= 0 for n in shape)
-        or len(shape) > _MOST_AXES
         or prod(max(n, 1) for n in shape) > _LARGEST
         or prod(shape) * STORED_TYPES[dtype].itemsize != content.size
     ):

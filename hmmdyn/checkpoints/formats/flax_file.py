@@ -16,13 +16,12 @@ from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, FileBytes, Part, read_bytes
+from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, Part, read_bytes
 from hmmdyn.checkpoints.formats.dense import dense_tensor
 from hmmdyn.checkpoints.state_dict import flatten
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
@@ -62,7 +61,7 @@ def is_flax(start: bytes) -> bool:
     return bool(key) and (0xA0 <= key[0] <= 0xBF or key[0] in _TEXTS)
 
 
-def open_flax(path: Path) -> Contents:
+def open_flax(file: ByteRange) -> Contents:
     """Walk the values of a Flax checkpoint; the numbers of its arrays stay on disk.
 
     Raises
@@ -70,16 +69,9 @@ def open_flax(path: Path) -> Contents:
     CheckpointError
         The file is truncated, contradicts itself, or holds arrays of an unknown type.
     """
-    file = FileBytes(path)
-    try:
-        tree, left_out = read_tree(file)
-        found = flatten(model_tree(tree))
-    except BaseException:
-        file.close()
-        raise
-    return Contents(
-        "flax", found.tensors, found.scalars, {**found.left_out, **left_out}, file.close
-    )
+    tree, left_out = read_tree(file)
+    found = flatten(model_tree(tree))
+    return Contents("flax", found.tensors, found.scalars, found.left_out | left_out)
 
 
 def read_tree(file: ByteRange) -> tuple[dict[str, object], dict[str, str]]:

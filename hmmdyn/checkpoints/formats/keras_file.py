@@ -23,14 +23,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, FileBytes, read_bytes
+from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, read_bytes
 from hmmdyn.checkpoints.formats.extras import missing_package, require_plausible
 from hmmdyn.checkpoints.formats.keras_names import Location, names_of, snake_case
 from hmmdyn.checkpoints.formats.zip_entries import (
@@ -69,7 +68,7 @@ def is_keras_zip(names: list[str]) -> bool:
     return _WEIGHTS in names
 
 
-def open_hdf5(path: Path) -> Contents:
+def open_hdf5(file: ByteRange) -> Contents:
     """Read which datasets an HDF5 file holds; their numbers stay on disk.
 
     Variables are named as Keras names them, ``dense/kernel``; datasets of files that Keras did not
@@ -80,43 +79,37 @@ def open_hdf5(path: Path) -> Contents:
     CheckpointError
         The file is damaged, claims more than it can hold, or h5py is not installed.
     """
-    with ExitStack() as opened:
-        file = FileBytes(path)
-        opened.callback(file.close)
-        return _open(file, "hdf5", {}, opened)
+    return _open(file, "hdf5", {})
 
 
-def open_keras_zip(path: Path) -> Contents:
+def open_keras_zip(file: ByteRange) -> Contents:
     """Read which variables a ``.keras`` file holds, as `open_hdf5` does."""
-    with ExitStack() as opened:
-        file = FileBytes(path)
-        opened.callback(file.close)
-        entries = read_directory(file)
-        weights = entries[_WEIGHTS]
-        if weights.method != STORED:
-            raise CheckpointError(
-                f"its {_WEIGHTS} is compressed, which Keras never does. Unpack the file and use "
-                f"{_WEIGHTS} itself."
-            )
-        classes = _layer_classes(file, entries)
-        return _open(stored_part(file, weights), "keras", classes, opened)
+    entries = read_directory(file)
+    weights = entries[_WEIGHTS]
+    if weights.method != STORED:
+        raise CheckpointError(
+            f"its {_WEIGHTS} is compressed, which Keras never does. Unpack the file and use "
+            f"{_WEIGHTS} itself."
+        )
+    return _open(stored_part(file, weights), "keras", _layer_classes(file, entries))
 
 
-def _open(source: ByteRange, kind: str, classes: Mapping[str, str], opened: ExitStack) -> Contents:
-    """Find the tensors in the bytes of an HDF5 file; ``opened`` is left to the result to close."""
+def _open(source: ByteRange, kind: str, classes: Mapping[str, str]) -> Contents:
+    """Find the tensors in the bytes of an HDF5 file."""
     try:
         import h5py
     except ImportError as error:
         raise missing_package("an HDF5 file, as Keras writes", "h5py", "keras") from error
     stream, found = _Stream(source), _Found()
-    with _as_damage(stream):
-        hdf5 = opened.enter_context(h5py.File(stream, "r"))
-        _walk(hdf5, found)
-        tensors = _tensors(found, stream, source.size)
-    shapes = {path: tensor.shape for path, tensor in tensors.items()}
-    names = names_of(shapes, found.titles, classes)
-    by_name = {names[path]: tensor for path, tensor in tensors.items()}
-    return Contents(kind, by_name, left_out=found.left_out, close=opened.pop_all().close)
+    with ExitStack() as opened:
+        with _as_damage(stream):
+            hdf5 = opened.enter_context(h5py.File(stream, "r"))
+            _walk(hdf5, found)
+            tensors = _tensors(found, stream, source.size)
+        shapes = {path: tensor.shape for path, tensor in tensors.items()}
+        names = names_of(shapes, found.titles, classes)
+        by_name = {names[path]: tensor for path, tensor in tensors.items()}
+        return Contents(kind, by_name, left_out=found.left_out, close=opened.pop_all().close)
 
 
 class _Stream(io.RawIOBase):

@@ -1,17 +1,20 @@
 """The names of Keras variables, from where they are stored in an HDF5 file.
 
-Keras 2 stores variables under their names. Keras 3 numbers the variables of a layer and stores
-layers under the names of their classes, so that ``dense/kernel`` is at ``layers/dense/vars/0``.
+Keras 2 stores variables under their names, and counts layers through all models of a process.
+Keras 3 numbers the variables of a layer and stores layers under the names of their classes, so that
+``dense/kernel`` is at ``layers/dense/vars/0``.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-# What the number of a variable stands for depends on the layer's
-# class, and on which of its variables a layer has been told to do without.
+from hmmdyn.names import natural_key
+
+# What the number of a variable stands for depends on the layer's class, and on which of its
+# variables a layer has been told to do without.
 _KERNEL_BIAS = (("kernel",), ("kernel", "bias"))
 _RECURRENT = (("kernel", "recurrent_kernel"), ("kernel", "recurrent_kernel", "bias"))
 _SEPARABLE = (
@@ -48,8 +51,15 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], ...]] = {
     "rms_normalization": (("scale",),),
     "p_re_lu": (("alpha",),),
 }
+# What else Keras names by its class, and then counts.
+_HOLDERS = {
+    *("sequential", "functional", "model", "bidirectional", "time_distributed"),
+    *("simple_rnn", "gru", "lstm", "multi_head_attention", "group_query_attention"),
+}
 # Groups that only say that what follows is one of several.
 _LISTS = {"layers", "_layer_checkpoint_dependencies", "model_weights"}
+
+_NUMBER = r":\d+$"  # of an output of TensorFlow, behind the name of a variable
 
 Location = tuple[str, ...]  # the names of the groups down to a dataset
 
@@ -66,6 +76,7 @@ def names_of(
     variables: dict[Location, list[Location]] = defaultdict(list)
     for path in shapes:
         variables[path[:-1]].append(path)
+    counted = _counted_anew(shapes)
     names: dict[Location, str] = {}
     for group, paths in variables.items():
         if group and group[-1] == "vars" and all(path[-1].isdecimal() for path in paths):
@@ -74,7 +85,7 @@ def names_of(
             inner = _variables(group, numbered, titles, classes)
             found = {path: (*layer, inner.get(path[-1], path[-1])) for path in paths}
         else:
-            found = {path: _legacy(path) for path in paths}
+            found = {path: _legacy(path, counted) for path in paths}
         names |= {path: "/".join(parts) for path, parts in found.items()}
     if len(set(names.values())) < len(names):
         return {path: "/".join(path) for path in shapes}
@@ -130,14 +141,38 @@ def _uncounted(name: str) -> str:
     return re.sub(r"_\d+$", "", name)
 
 
-def _legacy(path: Location) -> Location:
+def _legacy(path: Location, counted: Mapping[str, str]) -> Location:
     """Name a variable of Keras 2: ``model_weights/dense/model/dense/kernel:0`` -> ``dense/kernel``.
 
     The name of the layer comes twice: as its group, and in the path of the variable.
     """
-    groups = [group for group in path[:-1] if group not in _LISTS]
+    groups = [counted.get(group, group) for group in path[:-1] if group not in _LISTS]
     again = max((i for i, group in enumerate(groups) if group == groups[0]), default=0)
-    return (*groups[again:], re.sub(r":\d+$", "", path[-1]))
+    return (*groups[again:], re.sub(_NUMBER, "", path[-1]))
+
+
+def _counted_anew(paths: Iterable[Location]) -> dict[str, str]:
+    """Count the layers that Keras 2 has named: ``dense_3``, ``dense_5`` -> ``dense``, ``dense_1``.
+
+    Keras counts on from model to model, so that the names would differ between runs trained in one
+    process. In the order of their numbers, layers stand in the order in which they were made.
+    """
+    groups = {group for path in paths if _is_keras2(path) for group in path[:-1]}
+    numbers: dict[str, int] = defaultdict(int)
+    counted = {}
+    for group in sorted(groups, key=natural_key):
+        name = _uncounted(group)
+        if name in _VARIABLES or name in _HOLDERS:
+            counted[group] = f"{name}_{numbers[name]}" if numbers[name] else name
+            numbers[name] += 1
+    return counted
+
+
+def _is_keras2(path: Location) -> bool:
+    """Whether a path is one that Keras 2 writes, and hardly anyone else."""
+    groups = path[:-1]
+    is_numbered = re.search(_NUMBER, path[-1]) is not None
+    return is_numbered or "model_weights" in groups or len(set(groups)) < len(groups)
 
 
 def snake_case(name: str) -> str:

@@ -37,7 +37,8 @@ from hmmdyn.names import natural_key, printable
 _DATABASE = "manifest.ocdbt"
 _ARRAY_MARKS = {".zarray": "zarr", "zarr.json": "zarr3"}  # the file that describes an array
 _STEP_METADATA = "_CHECKPOINT_METADATA"
-# Parts of a step that Orbax's own examples and defaults name so, before steps had metadata.
+_STEP_MARKS = (_STEP_METADATA, "orbax.checkpoint")  # the latter since Orbax's second interface
+# Parts of a step that Orbax's own examples and defaults name so, before steps had marks.
 _PART_NAMES = {"default", "items", "params", "state", "train_state"}
 _UNFINISHED = ".orbax-checkpoint-tmp"
 
@@ -48,7 +49,7 @@ _LONGEST_METADATA = 1 << 26  # bytes
 
 def is_orbax(folder: Path) -> bool:
     """Whether a folder is one checkpoint of Orbax: a step, or one saved without a manager."""
-    return bool(_parts(folder)) or (folder / _STEP_METADATA).is_file()
+    return bool(_parts(folder)) or _is_marked(folder)
 
 
 def open_orbax(folder: Path) -> Contents:
@@ -91,8 +92,11 @@ def _parts(folder: Path) -> dict[str, Path]:
         return {"": folder}
     inner = sorted(_folders(folder), key=lambda path: natural_key(path.name))
     parts = {path.name: path for path in inner if _holds_arrays(path)}
-    is_step = (folder / _STEP_METADATA).is_file() or parts.keys() <= _PART_NAMES
-    return parts if is_step else {}
+    return parts if _is_marked(folder) or parts.keys() <= _PART_NAMES else {}
+
+
+def _is_marked(folder: Path) -> bool:
+    return any((folder / mark).is_file() for mark in _STEP_MARKS)
 
 
 def _holds_arrays(folder: Path) -> bool:

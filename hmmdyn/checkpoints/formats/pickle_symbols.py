@@ -1,9 +1,10 @@
 """Pickles read as text about objects: nothing is imported, called or built.
 
-A pickle is a program, and loading it runs whatever it names. Here `pickletools.genops` lists its
-instructions, and each becomes a plain record of what it says: this name, called with these
-arguments, given that state. A name stays a pair of strings. What the records stand for is decided
-elsewhere, by those who know a few of the names.
+A pickle is a program, and loading it runs whatever it names. Here its instructions are listed by
+the table and the argument readers of `pickletools` (as `pickletools.genops` does, at half its
+cost), and each becomes a plain record of what it says: this name, called with these arguments,
+given that state. A name stays a pair of strings. What the records stand for is decided elsewhere,
+by those who know a few of the names.
 
 Numbers, text and bytes stand for themselves, lists and sets are ``list``, tuples and frozen sets
 ``tuple``. Dictionaries are `Pairs`, because keys could be made that take for ever to hash.
@@ -24,11 +25,12 @@ MOST_INSTRUCTIONS = 10_000_000
 MOST_OBJECTS = 3_000_000
 LONGEST_INTEGER = 1024  # bytes
 
+_STOP = b"."
 _REMEDY = "Copy or save the file anew; if it stays so, do not trust it."
 
 
 class Readable(Protocol):
-    """What `pickletools.genops` reads from: never more than is there, whatever is claimed."""
+    """What `pickletools`' readers read from: never more than is there, whatever is claimed."""
 
     def read(self, count: int, /) -> bytes: ...  # noqa: D102
 
@@ -65,7 +67,7 @@ class Record:
 
     ``state`` is what ``__setstate__`` would get (`NO_STATE` if nothing); ``items`` and
     ``elements`` what would be put into a dictionary or appended to a list; ``position`` the byte
-    of the pickle at which the call stands.
+    of the pickle behind the call.
     """
 
     __slots__ = ("arguments", "called", "elements", "items", "keywords", "position", "state")
@@ -136,7 +138,7 @@ def read_symbols(stream: Readable, where: str, budget: Budget) -> Symbols:
     with warnings.catch_warnings():
         # Of escapes in old text literals that Python would write differently today.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return _Reader(where, budget).run(stream)
+        return _Reader(stream, where, budget).run()
 
 
 class _MalformedError(Exception):
@@ -146,22 +148,28 @@ class _MalformedError(Exception):
 class _Reader:
     """The stack machine of the pickle format, on symbols."""
 
-    def __init__(self, where: str, budget: Budget) -> None:
+    def __init__(self, stream: Readable, where: str, budget: Budget) -> None:
+        self._stream = stream
         self._where = where
         self._budget = budget
         self._stack: list[object] = []
         self._marked: list[list[object]] = []
         self._memo: dict[int, object] = {}
         self._references: list[Persistent] = []
-        self._position = 0
 
-    def run(self, stream: Readable) -> Symbols:
-        instructions = pickletools.genops(stream)  # type: ignore[arg-type]
-        budget = self._budget
+    def run(self) -> Symbols:
+        stream, budget = self._stream, self._budget
         left = budget.instructions
         try:
-            for opcode, argument, position in instructions:
-                self._position = position or 0
+            code = b""
+            while code != _STOP:
+                code = stream.read(1)
+                instruction = _INSTRUCTIONS.get(code)
+                if instruction is None:
+                    raise _MalformedError(
+                        f"{code!r} is no instruction" if code else "it ends there"
+                    )
+                read_argument, handle = instruction
                 left -= 1
                 if left < 0 or budget.objects < 0:
                     raise CheckpointError(
@@ -170,11 +178,11 @@ class _Reader:
                         f"{MOST_OBJECTS:,} objects). Save the weights alone: "
                         "torch.save(model.state_dict(), …)"
                     )
-                _HANDLERS[opcode.name](self, argument)
+                handle(self, read_argument(stream) if read_argument else None)
         except (_MalformedError, ValueError, AssertionError, OverflowError, LookupError) as error:
             reason = str(error).partition("\n")[0][:200]
             raise CheckpointError(
-                f"the pickle {self._where} is damaged or forged after byte {self._position:,}: "
+                f"the pickle {self._where} is damaged or forged at byte {stream.tell():,}: "
                 f"{reason or type(error).__name__}. {_REMEDY}"
             ) from error
         budget.instructions = left
@@ -352,7 +360,7 @@ class _Reader:
         self._push_object(Global(f"{module}.{name}"))
 
     def _record(self, called: object, arguments: object, keywords: object = None) -> None:
-        self._push_object(Record(called, arguments, keywords, self._position))
+        self._push_object(Record(called, arguments, keywords, self._stream.tell()))
 
     def _call(self, _: object) -> None:
         arguments = self._pop()
@@ -449,3 +457,12 @@ _HANDLERS: dict[str, Callable[[_Reader, Any], None]] = {
     "PERSID": _Reader._persistent,
     "BINPERSID": _Reader._persistent_from_stack,
 }  # fmt: skip
+
+# First byte of an instruction -> what reads its argument (None where it has none), what it does.
+_INSTRUCTIONS: dict[bytes, tuple[Callable[[Any], Any] | None, Callable[[_Reader, Any], None]]] = {
+    opcode.code.encode("latin-1"): (
+        opcode.arg.reader if opcode.arg else None,
+        _HANDLERS[opcode.name],
+    )
+    for opcode in pickletools.opcodes
+}

@@ -12,42 +12,37 @@ https://github.com/huggingface/safetensors#format
 from __future__ import annotations
 
 import json
-import math
 import struct
-from functools import partial
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Iterable
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, Part, read_bytes
+from hmmdyn.checkpoints.formats.dense import dense_tensor
 from hmmdyn.checkpoints.state_dict import outcome_scalars
-from hmmdyn.checkpoints.tensor import WIDENED, Contents, LazyTensor, widen
+from hmmdyn.checkpoints.tensor import Contents, LazyTensor
 from hmmdyn.errors import CheckpointError
 
 _LONGEST_HEADER = 100_000_000  # bytes, the format's own limit
-_MOST_AXES = 64  # NumPy's limit
-_MOST_ELEMENTS = 1 << 60  # with more, NumPy takes not even an empty array
 
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "BOOL": np.dtype(np.bool_),
-    "U8": np.dtype("<u1"),
-    "I8": np.dtype("<i1"),
-    "U16": np.dtype("<u2"),
-    "I16": np.dtype("<i2"),
-    "U32": np.dtype("<u4"),
-    "I32": np.dtype("<i4"),
-    "U64": np.dtype("<u8"),
-    "I64": np.dtype("<i8"),
-    "F32": np.dtype("<f4"),
-    "F64": np.dtype("<f8"),
-    "C64": np.dtype("<c8"),
-    "F16": WIDENED["float16"],
-    "BF16": WIDENED["bfloat16"],
-    "F8_E4M3": WIDENED["float8_e4m3fn"],
-    "F8_E4M3FNUZ": WIDENED["float8_e4m3fnuz"],
-    "F8_E5M2": WIDENED["float8_e5m2"],
-    "F8_E5M2FNUZ": WIDENED["float8_e5m2fnuz"],
+_DTYPES = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "U16": "uint16",
+    "I16": "int16",
+    "U32": "uint32",
+    "I32": "int32",
+    "U64": "uint64",
+    "I64": "int64",
+    "F32": "float32",
+    "F64": "float64",
+    "C64": "complex64",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
 }
 
 
@@ -56,7 +51,7 @@ def is_safetensors(start: bytes) -> bool:
     return len(start) >= 9 and start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] < 2**32
 
 
-def open_safetensors(path: Path) -> Contents:
+def open_safetensors(file: ByteRange) -> Contents:
     """Check the header of a safetensors file; the tensors stay on disk.
 
     Raises
@@ -64,27 +59,23 @@ def open_safetensors(path: Path) -> Contents:
     CheckpointError
         The file is truncated, or its header contradicts itself or the file's size.
     """
-    file = path.open("rb")
-    try:
-        header, data_start = _read_header(file)
-        metadata = header.pop("__metadata__", {})
-        size = path.stat().st_size - data_start
-        tensors = {name: _tensor(name, entry, file, data_start) for name, entry in header.items()}
-        _require_full_cover(header, size)
-    except BaseException:
-        file.close()
-        raise
+    header, data_start = _read_header(file)
+    metadata = header.pop("__metadata__", {})
+    data = Part(file, data_start, file.size - data_start, "its data")
+    spans = {name: _span(name, entry) for name, entry in header.items()}
+    _require_full_cover(spans.values(), data.size)
+    tensors = {name: _tensor(name, header[name], data, spans[name]) for name in header}
     scalars = outcome_scalars(metadata.items()) if isinstance(metadata, dict) else {}
-    return Contents("safetensors", tensors, scalars, close=file.close)
+    return Contents("safetensors", tensors, scalars)
 
 
-def _read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
-    (length,) = struct.unpack("<Q", _read_exactly(file, 8))
+def _read_header(file: ByteRange) -> tuple[dict[str, Any], int]:
+    (length,) = struct.unpack("<Q", read_bytes(file, 0, 8, "its header"))
     if length > _LONGEST_HEADER:
         raise CheckpointError(
             f"its header claims {length:,} bytes; safetensors allows {_LONGEST_HEADER:,}."
         )
-    text = _read_exactly(file, length)
+    text = read_bytes(file, 8, length, "its header")
     try:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -101,36 +92,44 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _tensor(name: str, entry: Any, file: BinaryIO, data_start: int) -> LazyTensor:
+def _span(name: str, entry: Any) -> tuple[int, int]:
+    """Return where the bytes of a tensor start and end in the data."""
     try:
-        code, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        begin, end = entry["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"its header describes tensor {name!r} wrongly.") from error
-    if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
-        raise CheckpointError(f"tensor {name!r} has a size or offset that is no whole number.")
+    if not _are_sizes((begin, end)):
+        raise CheckpointError(f"tensor {name!r} has an offset that is no whole number.")
+    if end < begin:
+        raise CheckpointError(f"tensor {name!r} ends before it starts.")
+    return begin, end
+
+
+def _tensor(name: str, entry: Any, data: ByteRange, span: tuple[int, int]) -> LazyTensor:
+    try:
+        code, shape = entry["dtype"], tuple(entry["shape"])
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(f"its header describes tensor {name!r} wrongly.") from error
+    if not _are_sizes(shape):
+        raise CheckpointError(f"tensor {name!r} has a size that is no whole number.")
     if not isinstance(code, str) or code not in _DTYPES:
         raise CheckpointError(
             f"tensor {name!r} is stored as {code}, which hmmdyn does not read. "
             "Save the weights as float32, float16 or bfloat16."
         )
-    dtype = _DTYPES[code]
-    if end - begin != math.prod(shape) * dtype.itemsize:
-        raise CheckpointError(
-            f"tensor {name!r} of shape {shape} does not fill its {end - begin:,} bytes."
-        )
-    if len(shape) > _MOST_AXES or math.prod(max(n, 1) for n in shape) > _MOST_ELEMENTS:
-        raise CheckpointError(
-            f"tensor {name!r} has more axes ({len(shape):,}) or larger ones than NumPy allows."
-        )
-    return LazyTensor(
-        shape, dtype.name, partial(_read_tensor, file, data_start + begin, name, shape, dtype)
-    )
+    begin, end = span
+    part = Part(data, begin, end - begin, f"tensor {name!r}")
+    return dense_tensor(name, _DTYPES[code], shape, part)
 
 
-def _require_full_cover(header: dict[str, Any], size: int) -> None:
+def _are_sizes(numbers: tuple[Any, ...]) -> bool:
+    return all(type(n) is int and n >= 0 for n in numbers)
+
+
+def _require_full_cover(spans: Iterable[tuple[int, int]], size: int) -> None:
     """Require tensors to fill the data block in order, without gap, overlap or a missing end."""
     covered = 0
-    for begin, end in sorted(entry["data_offsets"] for entry in header.values()):
+    for begin, end in sorted(spans):
         if begin != covered:
             raise CheckpointError("its tensors overlap, or leave gaps between them.")
         covered = end
@@ -140,20 +139,3 @@ def _require_full_cover(header: dict[str, Any], size: int) -> None:
         )
     if covered < size:
         raise CheckpointError(f"{size - covered:,} bytes follow its last tensor.")
-
-
-def _read_tensor(
-    file: BinaryIO, offset: int, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    file.seek(offset)
-    data = _read_exactly(file, math.prod(shape) * dtype.itemsize, f"tensor {name!r}")
-    return widen(np.frombuffer(data, dtype).reshape(shape))
-
-
-def _read_exactly(file: BinaryIO, count: int, what: str = "its header") -> bytes:
-    data = file.read(count)
-    if len(data) < count:
-        raise CheckpointError(
-            f"it is truncated: {what} ends after {len(data):,} of {count:,} bytes."
-        )
-    return data

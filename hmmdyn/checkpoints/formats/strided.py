@@ -40,7 +40,7 @@ _READ_AS: dict[str, np.dtype[Any]] = {
 # An expanded tensor repeats a small storage. Beyond this many numbers it is taken for a trap,
 # unless its storage is as large.
 _MOST_REPEATED = 1 << 28
-_MOST_AXES = 64  # NumPy's limit
+MOST_AXES = 64  # NumPy's limit
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ class Strided:
     def check(self, storage_bytes: int) -> None:
         """Refuse a tensor that does not lie within a storage of this size."""
         numbers = (*self.shape, *self.strides, self.offset)
-        if len(self.shape) != len(self.strides) or any(n < 0 for n in numbers):
+        if len(self.shape) != len(self.strides) or min(numbers) < 0:
             raise _impossible("has a negative size, stride or offset, or strides for other axes")
         if (self.negative or self.conjugate) and not re.match("b?float|complex", self.dtype):
             raise _impossible(f"is to be negated or conjugated, and holds {self.dtype}")
-        if len(self.shape) > _MOST_AXES:
-            raise _impossible(f"has {len(self.shape):,} axes; NumPy allows {_MOST_AXES}")
+        if len(self.shape) > MOST_AXES:
+            raise _impossible(f"has {len(self.shape):,} axes; NumPy allows {MOST_AXES}")
         if math.prod(max(n, 1) for n in self.shape) * max(self.itemsize, 8) >= 1 << 63:
             raise _impossible("has more elements than memory has addresses")
         capacity = storage_bytes // self.itemsize

@@ -15,7 +15,7 @@ import io
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.formats.byte_ranges import FileBytes, Part, read_bytes
 from hmmdyn.checkpoints.formats.pickle_symbols import Budget, Pairs, Record, read_symbols
-from hmmdyn.checkpoints.formats.strided import STORED_TYPES, read_dtype
+from hmmdyn.checkpoints.formats.strided import MOST_AXES, STORED_TYPES, read_dtype
 from hmmdyn.checkpoints.formats.torch_file import read_torch
 from hmmdyn.checkpoints.formats.torch_objects import attributes, integers, torch_dtype
 from hmmdyn.checkpoints.state_dict import flatten
@@ -37,7 +37,6 @@ from hmmdyn.names import is_outcome, printable
 _METADATA = ".metadata"
 _LONGEST_METADATA = 1 << 28  # bytes
 _MOST_CHUNKS = 4096  # of one tensor
-_MOST_AXES = 64  # NumPy's limit
 _LONGEST_AXIS = 1 << 48
 
 _ANEW = "Copy or save the folder anew."
@@ -100,13 +99,10 @@ def open_distributed(folder: Path) -> Contents:
 
 
 def _read_metadata(path: Path) -> dict[str, object]:
-    file = FileBytes(path)
-    try:
+    with closing(FileBytes(path)) as file:
         if file.size > _LONGEST_METADATA:
             raise CheckpointError(f"its {_METADATA} is larger than any checkpoint's. {_ANEW}")
         data = read_bytes(file, 0, file.size, f"its {_METADATA}")
-    finally:
-        file.close()
     root = read_symbols(io.BytesIO(data), _METADATA, Budget()).root
     return attributes(root) if isinstance(root, Record) else {}
 
@@ -205,7 +201,7 @@ def _require_tiling(name: str, shape: tuple[int, ...], chunks: list[_Chunk]) -> 
     problem = ""
     if len(chunks) > _MOST_CHUNKS:
         problem = f"they are more than {_MOST_CHUNKS:,}"
-    elif len(shape) > _MOST_AXES or any(n > _LONGEST_AXIS for n in shape):
+    elif len(shape) > MOST_AXES or any(n > _LONGEST_AXIS for n in shape):
         problem = "it has more or longer axes than NumPy allows"
     elif any(
         len(chunk.start) != len(shape)
@@ -264,10 +260,7 @@ def _number(place: _Place) -> object:
 
 @contextmanager
 def _opened(place: _Place) -> Iterator[tuple[object, Any]]:
-    file = FileBytes(place.path)
-    try:
+    with closing(FileBytes(place.path)) as file:
         what = f"a chunk in {printable(place.path.name)}"
         root, interpreter = read_torch(Part(file, place.offset, place.length, what), Budget())
         yield root, interpreter.value
-    finally:
-        file.close()

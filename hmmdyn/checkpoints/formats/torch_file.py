@@ -12,11 +12,9 @@ https://docs.pytorch.org/docs/stable/notes/serialization.html
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 from hmmdyn.checkpoints.formats.byte_ranges import (
     ByteRange,
-    FileBytes,
     MemoryBytes,
     Part,
     read_bytes,
@@ -60,7 +58,7 @@ def is_legacy_torch(start: bytes) -> bool:
     return start.startswith(_LEGACY_START)
 
 
-def open_torch(path: Path) -> Contents:
+def open_torch(file: ByteRange) -> Contents:
     """Read what a PyTorch file says of its tensors; their numbers stay on disk.
 
     State dictionaries are read wherever they are nested, and so are whole modules and other
@@ -71,21 +69,15 @@ def open_torch(path: Path) -> Contents:
     CheckpointError
         The file is damaged, contradicts itself, or holds no dictionary of tensors.
     """
-    file = FileBytes(path)
-    try:
-        root, interpreter = read_torch(file, Budget())
-        found = flatten(_tree_of_tensors(root, interpreter))
-        if not found.tensors:
-            raise CheckpointError(
-                "it holds no tensors. Give the file with the model: "
-                "torch.save(model.state_dict(), …)"
-            )
-        tensors = {n: t for n, t in found.tensors.items() if t.dtype in STORED_TYPES}
-        left_out = {n: t.dtype for n, t in found.tensors.items() if n not in tensors}
-    except BaseException:
-        file.close()
-        raise
-    return Contents("pytorch", tensors, found.scalars, found.left_out | left_out, file.close)
+    root, interpreter = read_torch(file, Budget())
+    found = flatten(_tree_of_tensors(root, interpreter))
+    if not found.tensors:
+        raise CheckpointError(
+            "it holds no tensors. Give the file with the model: torch.save(model.state_dict(), …)"
+        )
+    tensors = {n: t for n, t in found.tensors.items() if t.dtype in STORED_TYPES}
+    left_out = {n: t.dtype for n, t in found.tensors.items() if n not in tensors}
+    return Contents("pytorch", tensors, found.scalars, found.left_out | left_out)
 
 
 def read_torch(file: ByteRange, budget: Budget, depth: int = 0) -> tuple[object, Interpreter]:
@@ -289,7 +281,7 @@ class _LegacyStorages:
 
 
 class _Stream:
-    """Bytes as `pickletools.genops` reads them, in blocks, and never more than there are."""
+    """Bytes as the readers of `pickletools` take them, in blocks, and never more than there are."""
 
     _BLOCK = 1 << 16
     _LONGEST_LINE = 1 << 20

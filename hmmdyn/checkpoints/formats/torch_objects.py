@@ -229,7 +229,7 @@ class Interpreter:
             tensor.check(content.size)
         except CheckpointError as error:
             raise CheckpointError(
-                f"the tensor made at byte {record.position:,} of {self._where} {error}"
+                f"the tensor made before byte {record.position:,} of {self._where} {error}"
             ) from error
         return LazyTensor(
             tensor.shape,
@@ -268,8 +268,8 @@ class Interpreter:
 
     def _wrong(self, record: Record) -> CheckpointError:
         return CheckpointError(
-            f"the call of {record.name} at byte {record.position:,} of {self._where} is not one "
-            "that PyTorch writes: the file is damaged or forged. Copy or save it anew."
+            f"the call of {record.name} before byte {record.position:,} of {self._where} is not "
+            "one that PyTorch writes: the file is damaged or forged. Copy or save it anew."
         )
 
 

@@ -343,20 +343,22 @@ def _require_nothing_between(
         )
     if gap == 0 and not heading.flags & _SIZES_FOLLOW:
         return
-    if gap > 24 or read_bytes(file, end, gap, "a data descriptor") not in _descriptors(entry):
+    if gap > 24 or not _is_descriptor(read_bytes(file, end, gap, "a data descriptor"), entry):
         raise CheckpointError(
             f"it is damaged or forged: {gap:,} bytes after entry {entry.name!r} belong to "
             f"nothing. {_ANEW}"
         )
 
 
-def _descriptors(entry: ZipEntry) -> list[bytes]:
-    """Return the forms that the record behind the data can take."""
-    values = (entry.crc, entry.compressed_size, entry.size)
-    forms = [struct.pack("<IQQ", *values)]
-    if max(entry.compressed_size, entry.size) < _IN_ZIP64:
-        forms.append(struct.pack("<III", *values))
-    return [prefix + form for prefix in (b"PK\7\10", b"") for form in forms]
+def _is_descriptor(found: bytes, entry: ZipEntry) -> bool:
+    """Whether this is the record behind the data, in one of its four forms."""
+    width = 4 if len(found) < 20 else 8
+    if max(entry.compressed_size, entry.size) >> 8 * width:
+        return False
+    values = struct.pack(
+        "<III" if width == 4 else "<IQQ", entry.crc, entry.compressed_size, entry.size
+    )
+    return found in (values, b"PK\7\10" + values)
 
 
 class InflatedPart:

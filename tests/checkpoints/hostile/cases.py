@@ -631,7 +631,7 @@ st("overlapping tensors", "overlap", {"w": _ST, "v": _ST})
 st("a hole", "gap|hole|overlap", {"w": {**_ST, "data_offsets": [4, 12]}}, bytes(12))
 st("bytes after the last tensor", "follow", {"w": _ST}, bytes(9))
 st("too few bytes", "truncated", {"w": _ST}, bytes(7))
-st("offsets the wrong way round", "fill|wrong|whole|order", {"w": {**_ST, "data_offsets": [8, 0]}})
+st("offsets the wrong way round", "ends before it starts", {"w": {**_ST, "data_offsets": [8, 0]}})
 st("a negative offset", "whole number", {"w": {**_ST, "data_offsets": [-8, 0]}})
 st("offsets that are fractions", "whole number", {"w": {**_ST, "data_offsets": [0, 8.0]}})
 st("offsets that are truth", "whole number", {"w": {**_ST, "data_offsets": [False, 8]}})
@@ -675,7 +675,12 @@ def nz(title, why, array, **more):
     case(f"npz: {title}", why, npz(w=array, **more), "step_1.npz")
 
 
-nz("a good one, to hold the others against", INERT, _NPY)
+def npy_and_nz(title, why, array):
+    nz(title, why, array)
+    case(f"npy: {title}", why, array, "step_1.npy")
+
+
+npy_and_nz("a good one, to hold the others against", INERT, _NPY)
 for _title, _header in {
     "a header that is code": "__import__('os').system('touch ran')",
     "a header with a call": "{'descr': __import__('os').system('touch ran'), 'fortran_order': False, 'shape': (2,)}",
@@ -695,7 +700,7 @@ for _title, _header in {
     "objects": "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
     "objects in a record": "{'descr': [('a', '|O')], 'fortran_order': False, 'shape': (1,), }",
 }.items():
-    nz(
+    npy_and_nz(
         _title,
         "header|Python objects|damaged|claims|fill|address|axes",
         npy(_header + "\n", bytes(8)),
@@ -710,17 +715,19 @@ for _title, _header in {
     + ", 'fortran_order': False, 'shape': (2,), }",
 }.items():
     nz(_title, INERT, npy(_header + "\n", bytes(8)))
-nz(
+npy_and_nz(
     "a header that claims 4 GiB",
     "damaged|truncated|header",
     npy(_HEAD, bytes(8), version=2, length=0xFFFFFFFF),
 )
-nz("a header of 60 kB", "damaged|header", npy(_HEAD + " " * 60_000 + "\n", bytes(8)))
-nz("a version of the future", "damaged|version|header", npy(_HEAD + "\n", bytes(8), version=9))
+npy_and_nz("a header of 60 kB", "damaged|header", npy(_HEAD + " " * 60_000 + "\n", bytes(8)))
+npy_and_nz(
+    "a version of the future", "damaged|version|header", npy(_HEAD + "\n", bytes(8), version=9)
+)
 nz("no array at all", "damaged|header|truncated", b"")
 nz("an array of pickled code", "damaged|header|no NumPy", pickled(call("os.system", _touch)))
-nz("too few bytes", "fill", npy(_HEAD + "\n", bytes(7)))
-nz("too many bytes", "fill", npy(_HEAD + "\n", bytes(9)))
+npy_and_nz("too few bytes", "fill", npy(_HEAD + "\n", bytes(7)))
+npy_and_nz("too many bytes", "fill", npy(_HEAD + "\n", bytes(9)))
 case("npz: two arrays of one name", "one name|share a name", make_zip(
     [Entry("w.npy", _NPY), Entry("w.npy", _NPY)]), "a.npz")  # fmt: skip
 case("npz: a wrong checksum", "damaged|checksum", make_zip(
