@@ -47,7 +47,7 @@ class TableError(HmmdynError):
 
 
 class MetricNotFiniteError(TableError):
-    """A metric is NaN or infinite at some checkpoints."""
+    """A metric is infinite at some checkpoints."""
 
 
 class NotEnoughDataError(HmmdynError):

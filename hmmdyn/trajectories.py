@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hmmdyn.errors import (
     MetricNotFiniteError,
@@ -28,6 +29,12 @@ from hmmdyn.results import (
 KEY_COLUMNS = ["group", "run", "seed", "step"]
 # Deviations below this share of a metric's magnitude are rounding noise, not movement.
 _CONSTANT_TOLERANCE = 1e-12
+# So is what moves by less than the smallest number of full precision.
+_SMALLEST = float(np.finfo(np.float64).tiny)
+# A scale reaches so many deviations: beyond, a covariance of values near and far is singular to
+# the last digit, and further still squares overflow, which a map that only decodes can bear.
+_FARTHEST_TO_FIT = 1e6
+_FARTHEST_TO_DECODE = 1e50
 
 
 @dataclass(frozen=True)
@@ -115,8 +122,10 @@ class Trajectories:
     def observations(self, standardise: str = "run", first: int | None = None) -> Observations:
         """Standardise the metrics (METHOD: z = (x - mean) / deviation, ddof 0).
 
-        Metrics that never vary, and with ``run`` standardisation runs of a single checkpoint,
-        carry no information: they are left out, each with a notice.
+        A metric is missing (NaN) where it was not measured: it stays missing, and means and
+        deviations are those of its known values. Metrics that never vary carry no information;
+        nor do runs in which no metric is known at all or, with ``run`` standardisation, at two
+        checkpoints. They are left out. All of this is said in the notices.
 
         Parameters
         ----------
@@ -128,36 +137,31 @@ class Trajectories:
         Raises
         ------
         MetricNotFiniteError
-            A metric is NaN or infinite somewhere.
+            A metric is infinite somewhere.
         NotEnoughDataError
-            Fewer than two checkpoints are left, or no metric varies.
+            Fewer than two checkpoints are left, or no metric varies or has a scale.
         """
         if standardise not in STANDARDISATIONS:
             raise UsageError(
                 f"'standardise' must be one of {STANDARDISATIONS}, got {standardise!r}."
             )
-        self._require_finite()
-        table, notices = self._runs_that_can_be_standardised(standardise)
-        features, constant = _varying(table, self.metrics)
+        self._require_no_infinity()
+        self._require_successive_checkpoints(standardise)
+        features = _varying(self.table, self.metrics)
         if not features:
             raise NotEnoughDataError(
-                f"Nothing changes: all {len(self.metrics)} metrics are the same at all "
-                f"{len(table)} checkpoints, so there are no phases to find. "
+                f"Nothing changes: none of {len(self.metrics)} metrics takes two values in a run, "
+                f"at {len(self.table)} checkpoints in all, so there are no phases to find. "
                 "Check that the checkpoints are really different files of a moving training."
             )
-        notices += [
-            Notice(
-                "model",
-                "left out",
-                f"metric {m}",
-                "It is the same at every checkpoint and carries no information.",
-            )
-            for m in constant
-        ]
+        usable, notices = self._without_unusable_runs(features, standardise)
         kind = Standardisation(standardise, first)
         if standardise == "pooled":
-            kind = _pooled_standardisation(table, features, first)
-        return _observe(table, features, kind, notices)
+            kind = _pooled_standardisation(usable.table, features, first)
+        left_out = self._about_metrics_left_out(features)
+        observed = usable._observe(features, kind, [*notices, *left_out])
+        usable._require_within_reach(observed, _FARTHEST_TO_FIT)
+        return observed
 
     def observations_as(
         self, features: Sequence[str], standardisation: Standardisation
@@ -169,26 +173,29 @@ class Trajectories:
         MetricNotFiniteError, NotEnoughDataError, UsageError
         """
         chosen = self.select(metrics=features)
-        chosen._require_finite()
-        table, notices = chosen._runs_that_can_be_standardised(standardisation.kind)
-        return _observe(table, tuple(features), standardisation, notices)
+        chosen._require_no_infinity()
+        chosen._require_successive_checkpoints(standardisation.kind)
+        usable, notices = chosen._without_unusable_runs(features, standardisation.kind)
+        observed = usable._observe(tuple(features), standardisation, notices)
+        usable._require_within_reach(observed, _FARTHEST_TO_DECODE)
+        return observed
 
-    def _require_finite(self) -> None:
-        values = self.table[list(self.metrics)].to_numpy(dtype=np.float64)
-        bad = ~np.isfinite(values)
-        if not bad.any():
+    def _values(self, metrics: Sequence[str]) -> FloatArray:
+        return self.table[list(metrics)].to_numpy(dtype=np.float64)
+
+    def _require_no_infinity(self) -> None:
+        infinite = np.isinf(self._values(self.metrics))
+        if not infinite.any():
             return
         names = self._run_names()
-        lines = []
-        for i in np.flatnonzero(bad.any(axis=0)):
-            rows = np.flatnonzero(bad[:, i])
-            where = [f"{names[r]} at {self.step_unit} {self.table['step'].iloc[r]:,}" for r in rows]
-            lines.append(
-                f"  {self.metrics[i]!r} at {len(rows):,} of {len(self.table):,} checkpoints "
-                f"({some(where, 4)})"
-            )
-        metrics = [self.metrics[i] for i in np.flatnonzero(bad.any(axis=0))]
-        runs = dict.fromkeys(names[r] for r in np.flatnonzero(bad.any(axis=1)))
+        metrics = [self.metrics[i] for i in np.flatnonzero(infinite.any(axis=0))]
+        lines = [
+            f"  {metric!r} at {here.sum():,} of {len(self.table):,} checkpoints "
+            f"({some(self._places(here), 4)})"
+            for metric, here in zip(self.metrics, infinite.T, strict=True)
+            if here.any()
+        ]
+        runs = dict.fromkeys(names[r] for r in np.flatnonzero(infinite.any(axis=1)))
         remedies = []
         if len(metrics) < len(self.metrics):
             drop = " ".join(f"--drop-metric {shlex.quote(m)}" for m in metrics)
@@ -197,12 +204,16 @@ class Trajectories:
             exclude = " ".join(f"--exclude-run {shlex.quote(run)}" for run in runs)
             remedies.append(f"  leave the runs out:     {exclude}")
         raise MetricNotFiniteError(
-            "Metrics that are not finite numbers:\n"
+            "Metrics that are infinite:\n"
             + "\n".join(lines)
-            + "\nThe weights (or the table) hold NaN or infinity there, or the metric is 0/0. "
-            + "No run was dropped."
-            + ("\nEither of these goes on:\n" + "\n".join(remedies) if remedies else "")
+            + "\nNo run was dropped. Where a value is not known, leave it empty (NaN) in the table."
+            + ("\nEither of these goes on, too:\n" + "\n".join(remedies) if remedies else "")
         )
+
+    def _places(self, rows: NDArray[np.bool_]) -> list[str]:
+        """Name the checkpoints in a mask of the table's rows."""
+        names, steps = self._run_names(), self.table["step"].to_numpy()
+        return [f"{names[r]} at {self.step_unit} {steps[r]:,}" for r in np.flatnonzero(rows)]
 
     def _run_names(self) -> list[str]:
         """Name of each row's run, with its group where several groups have a run of that name."""
@@ -212,33 +223,156 @@ class Trajectories:
             for group, run in zip(self.table["group"], self.table["run"], strict=True)
         ]
 
-    def _runs_that_can_be_standardised(self, kind: str) -> tuple[pd.DataFrame, list[Notice]]:
-        """Rows of runs with at least two checkpoints (``run`` standardisation needs two)."""
-        if len(self.table) < 2:
+    def _require_successive_checkpoints(self, kind: str) -> None:
+        n = len(self.table)
+        if n > 1 and (kind == "pooled" or self.lengths.max() > 1):
+            return
+        found = (
+            f"There is only {n} checkpoint"
+            if n < 2
+            else f"Each of the {n} runs has a single checkpoint"
+        )
+        raise NotEnoughDataError(
+            f"{found}. Phases are changes from checkpoint to checkpoint: save several checkpoints "
+            "per run."
+        )
+
+    def _without_unusable_runs(
+        self, features: Sequence[str], kind: str
+    ) -> tuple[Trajectories, list[Notice]]:
+        """Leave out runs in which no feature is known at enough checkpoints to be standardised."""
+        runs, lengths = self.runs, self.lengths
+        known = np.split(~np.isnan(self._values(features)), np.cumsum(lengths)[:-1])
+        n_known = np.array([run.sum(axis=0).max() for run in known])
+        usable = n_known >= (2 if kind == "run" else 1)
+        if not usable.any():
             raise NotEnoughDataError(
-                f"There is only {len(self.table)} checkpoint. Phases are changes from checkpoint "
-                "to checkpoint: save several checkpoints per run."
+                f"None of these metrics is known at enough checkpoints of a run: {some(features)}."
             )
-        if kind == "pooled":
-            return self.table, []
-        size = self.table.groupby(RUN_KEY, sort=False)["step"].transform("size")
-        single = self.table[size < 2]
-        if len(single) == len(self.table):
-            raise NotEnoughDataError(
-                f"Each of the {len(single)} runs has a single checkpoint. Phases are changes from "
-                "checkpoint to checkpoint: save several checkpoints per run."
-            )
-        notices = [
+        notices = []
+        for r in np.flatnonzero(~usable):
+            why = "None of its metrics is known at two checkpoints"
+            if lengths[r] < 2:
+                (step,) = self.table["step"][np.repeat(np.arange(len(runs)) == r, lengths)]
+                why = f"It has a single checkpoint ({self.step_unit} {step})"
+            why = f"{why}, and so it cannot be standardised within the run."
+            if n_known[r] == 0:
+                why = "No metric that the model uses is known in it."
+            notices.append(Notice("model", "left out", f"run {runs['run'][r]}", why))
+        kept = self.table[np.repeat(usable, lengths)].reset_index(drop=True)
+        return replace(self, table=kept), notices
+
+    def _about_metrics_left_out(self, features: Sequence[str]) -> list[Notice]:
+        notices = []
+        for metric in self.metrics:
+            if metric in features:
+                continue
+            n_known = self.table.groupby(RUN_KEY)[metric].count().max()
+            why = "It does not change in any run and carries no information about phases."
+            if n_known < 2:
+                where = "any checkpoint" if n_known == 0 else "two checkpoints of any run"
+                why = f"It is not known at {where}."
+            notices.append(Notice("model", "left out", f"metric {metric}", why))
+        return notices
+
+    def _observe(
+        self,
+        features: tuple[str, ...],
+        standardisation: Standardisation,
+        notices: list[Notice],
+    ) -> Observations:
+        raw, lengths = self._values(features), self.lengths
+        borders = np.cumsum(lengths)[:-1]
+        with np.errstate(over="ignore"):  # what overflows is out of reach, and refused
+            if standardisation.kind == "run":
+                runs = np.split(raw, borders)
+                _require_scale(runs, standardisation.first, features)
+                values = np.concatenate([_standardised(r, standardisation.first) for r in runs])
+                notices = notices + self._about_lone_values(raw, values, features)
+                notices += _flat_in_some_runs(values, lengths, self.runs, features)
+            else:
+                # In quarters, so that the difference of two huge numbers stays finite.
+                centred = raw / 4 - standardisation.mean / 4
+                values = 4 * (centred / standardisation.deviation)
+        return Observations(
+            values,
+            lengths,
+            self.runs,
+            self.table["step"].to_numpy(dtype=np.int64),
+            features,
+            standardisation,
+            (*notices, *self._about_missing_values(values, features)),
+        )
+
+    def _require_within_reach(self, observed: Observations, reach: float) -> None:
+        too_far = np.abs(observed.values) > reach
+        if not too_far.any():
+            return
+        of_metric = zip(observed.features, np.any(too_far, axis=0), strict=True)
+        names = some(feature for feature, far in of_metric if far)
+        raise NotEnoughDataError(
+            f"Some values lie more than {reach:.0e} standard deviations away from the mean, "
+            f"so the scale of these metrics says nothing about them: {names} "
+            f"({some(self._places(np.any(too_far, axis=1)), 4)}). Take the scale from more "
+            "checkpoints (--standardise-first), or leave the metrics out (--drop-metric)."
+        )
+
+    def _about_lone_values(
+        self, raw: FloatArray, values: FloatArray, features: Sequence[str]
+    ) -> list[Notice]:
+        """Name the values that are known, but that their run gives no scale."""
+        lone = np.isnan(values) & ~np.isnan(raw)
+        return [
             Notice(
                 "model",
                 "left out",
-                f"run {r.run}",
-                f"It has a single checkpoint ({self.step_unit} {r.step}), which cannot be "
-                "standardised within the run.",
+                f"metric {feature}",
+                "A run in which it is known at a single checkpoint gives it no scale; it counts as "
+                f"missing there ({some(self._places(here), 4)}).",
             )
-            for r in single.itertuples()
+            for feature, here in zip(features, lone.T, strict=True)
+            if here.any()
         ]
-        return self.table[size >= 2].reset_index(drop=True), notices
+
+    def _about_missing_values(self, values: FloatArray, features: Sequence[str]) -> list[Notice]:
+        """Count and name what is missing; metrics that are missing together, together."""
+        missing = np.isnan(values)
+        if not missing.any():
+            return []
+        names = np.array(self._run_names())
+        together: dict[bytes, list[int]] = {}
+        for i in np.flatnonzero(missing.any(axis=0)):
+            together.setdefault(missing[:, i].tobytes(), []).append(int(i))
+        notices = []
+        for metrics in together.values():
+            here = missing[:, metrics[0]]
+            runs = [
+                f"{n:,} of {run}"
+                for run, n in pd.Series(names[here]).value_counts(sort=False).items()
+            ]
+            notices.append(
+                Notice(
+                    "model",
+                    "odd",
+                    f"metric{'s' if len(metrics) > 1 else ''} {some(features[i] for i in metrics)}",
+                    f"Missing at {here.sum():,} of {len(values):,} checkpoints ({some(runs, 4)}): "
+                    "the state there is inferred from the other metrics and the checkpoints "
+                    "around.",
+                )
+            )
+        empty = np.all(missing, axis=1)
+        if empty.any():
+            notices.append(
+                Notice(
+                    "model",
+                    "odd",
+                    "checkpoints without metrics",
+                    f"No metric is known at {empty.sum():,} of {len(values):,} checkpoints "
+                    f"({some(self._places(empty), 4)}): the state there is inferred from the "
+                    "checkpoints around alone.",
+                )
+            )
+        return notices
 
 
 def require_known(names: Iterable[str], known: Iterable[str], what: str) -> None:
@@ -249,56 +383,49 @@ def require_known(names: Iterable[str], known: Iterable[str], what: str) -> None
             raise UsageError(f"There is no {what} {name!r}. There are: {', '.join(known)}.")
 
 
-def _varying(
-    table: pd.DataFrame, metrics: Sequence[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split metrics into those that vary within some run and those that never do."""
+def _varying(table: pd.DataFrame, metrics: Sequence[str]) -> tuple[str, ...]:
+    """Metrics that vary within some run."""
     columns = list(metrics)
     varies = np.zeros(len(columns), dtype=bool)
     for _, run in table.groupby(RUN_KEY, sort=False)[columns]:
         varies |= ~_is_flat(run.to_numpy(dtype=np.float64))
-    return (
-        tuple(m for m, v in zip(metrics, varies, strict=True) if v),
-        tuple(m for m, v in zip(metrics, varies, strict=True) if not v),
-    )
+    return tuple(m for m, v in zip(metrics, varies, strict=True) if v)
 
 
-def _is_flat(values: FloatArray) -> np.ndarray:
-    """Which columns, shape (D,), do not move beyond rounding noise."""
-    return np.ptp(values / _peak(values), axis=0) <= _CONSTANT_TOLERANCE
+def _is_flat(values: FloatArray) -> NDArray[np.bool_]:
+    """Which columns, shape (D,), do not move beyond rounding noise where they are known."""
+    peak = _peak(values)
+    scaled = values / peak
+    span = np.fmax.reduce(scaled, axis=0) - np.fmin.reduce(scaled, axis=0)
+    moves = span > np.maximum(_CONSTANT_TOLERANCE, _SMALLEST / peak)
+    return ~moves  # a column without known values has no span: NaN moves nothing
 
 
 def _peak(values: FloatArray) -> FloatArray:
     """Largest magnitude of each column, 1 for zeros: divided by it, squares stay in range."""
-    peak = np.abs(values).max(axis=0)
+    peak = np.fmax.reduce(np.abs(values), axis=0)
     return np.where(peak > 0, peak, 1.0)
 
 
-def _observe(
-    table: pd.DataFrame,
-    features: tuple[str, ...],
-    standardisation: Standardisation,
-    notices: list[Notice],
-) -> Observations:
-    values = table[list(features)].to_numpy(dtype=np.float64)
-    lengths = table.groupby(RUN_KEY, sort=False).size().to_numpy(dtype=np.int64)
-    runs = table[[*RUN_KEY, "seed"]].drop_duplicates(RUN_KEY).reset_index(drop=True)
-    if standardisation.kind == "run":
-        each = np.split(values, np.cumsum(lengths)[:-1])
-        _require_scale(each, standardisation.first, features)
-        values = np.concatenate([_standardised(run, standardisation.first) for run in each])
-        notices = notices + _flat_in_some_runs(values, lengths, runs, features)
-    else:
-        values = (values - standardisation.mean) / standardisation.deviation
-    steps = table["step"].to_numpy(dtype=np.int64)
-    return Observations(values, lengths, runs, steps, features, standardisation, tuple(notices))
+def _moments(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and population deviation of the known values of each column; 0 of none."""
+    known = ~np.isnan(values)
+    n = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, values, 0.0).sum(axis=0) / n
+    squares = np.where(known, values - mean, 0.0) ** 2
+    return mean, np.sqrt(squares.sum(axis=0) / n)
 
 
 def _standardised(run: FloatArray, first: int | None) -> FloatArray:
-    """One run by its own mean and deviation; a metric flat in it is 0."""
-    scaled = run / _peak(run)
-    deviation = np.where(_is_flat(run), np.inf, scaled[:first].std(axis=0))
-    return (scaled - scaled[:first].mean(axis=0)) / deviation
+    """One run by its own mean and deviation.
+
+    A metric flat in it is 0; one known at a single checkpoint has no deviation: it is missing.
+    """
+    scaled = run / _peak(run[:first])
+    mean, deviation = _moments(scaled[:first])
+    lone = (~np.isnan(run)).sum(axis=0) < 2
+    scale = np.where(lone, np.nan, np.where(_is_flat(run), np.inf, deviation))
+    return (scaled - mean) / scale
 
 
 def _require_scale(runs: Sequence[FloatArray], first: int | None, features: Sequence[str]) -> None:
@@ -309,8 +436,8 @@ def _require_scale(runs: Sequence[FloatArray], first: int | None, features: Sequ
     if still.any():
         names = some(f for f, s in zip(features, still, strict=True) if s)
         raise NotEnoughDataError(
-            f"Within the first {first} checkpoints of some run these metrics do not change, so "
-            f"they have no scale: {names}. Raise --standardise-first."
+            f"Within the first {first} checkpoints of some run these metrics do not change (or "
+            f"are missing), so they have no scale: {names}. Raise --standardise-first."
         )
 
 
@@ -319,14 +446,17 @@ def _pooled_standardisation(
 ) -> Standardisation:
     runs = table.groupby(RUN_KEY, sort=False)
     reference = (runs.head(first) if first else table)[list(features)].to_numpy(dtype=np.float64)
-    if _is_flat(reference).any():
+    flat = _is_flat(reference)
+    if flat.any():
+        names = some(f for f, still in zip(features, flat, strict=True) if still)
+        window = f"Within the first {first} checkpoints" if first else "Against their size"
         raise NotEnoughDataError(
-            f"{int(_is_flat(reference).sum())} metrics do not change within the first {first} "
-            "checkpoints of any run, so they have no scale. Raise --standardise-first."
+            f"{window} of all runs these metrics do not change, so they have no scale: {names}. "
+            + ("Raise --standardise-first." if first else "Leave them out (--drop-metric).")
         )
     peak = _peak(reference)
-    mean, deviation = peak * (reference / peak).mean(axis=0), peak * (reference / peak).std(axis=0)
-    return Standardisation("pooled", first, mean, deviation)
+    mean, deviation = _moments(reference / peak)
+    return Standardisation("pooled", first, peak * mean, peak * deviation)
 
 
 def _flat_in_some_runs(
@@ -336,7 +466,8 @@ def _flat_in_some_runs(
     names = runs["run"].astype(str).tolist()
     flat: dict[str, list[str]] = {}
     for name, run in zip(names, np.split(standardised, np.cumsum(lengths)[:-1]), strict=True):
-        for i in np.flatnonzero((run == 0).all(axis=0)):
+        known = ~np.isnan(run)
+        for i in np.flatnonzero(known.any(axis=0) & ((run == 0) | ~known).all(axis=0)):
             flat.setdefault(features[int(i)], []).append(name)
     return [
         Notice(

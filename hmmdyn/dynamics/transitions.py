@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.hmm.inference import transition_posterior
+from hmmdyn.hmm.missing import marginal, patterns
 from hmmdyn.hmm.training_map import Decoding
 from hmmdyn.results import RUN_KEY, Convergence, FloatArray, HMMParameters, IntArray
 
@@ -85,7 +86,9 @@ def influences(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame:
     """Rank the features by their influence on each transition (Hu 2023, appendix A).
 
     For a transition j→k: the absolute derivative of log p(s_t = k | z_1:t) with respect to z_t at
-    the first checkpoint t in k, averaged over all occurrences in all runs.
+    the first checkpoint t in k, averaged over all occurrences in all runs. A feature that is
+    missing at t contributes nothing to its mean; one that is missing at every occurrence of a
+    transition has no influence that could be known, and no row there.
 
     Returns
     -------
@@ -101,14 +104,17 @@ def influences(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame:
     edges = pd.DataFrame({"j": path[rows - 1], "k": path[rows]})
     for _, taken in edges.groupby(["j", "k"]):
         j, k = int(taken["j"].iloc[0]), int(taken["k"].iloc[0])
-        influence = gradients[taken.index].mean(axis=0)
-        order = np.argsort(-influence, kind="stable")
+        occurrences = gradients[taken.index]
+        known = ~np.isnan(occurrences)
+        with np.errstate(invalid="ignore"):  # 0/0 where it is never known
+            influence = np.where(known, occurrences, 0.0).sum(axis=0) / known.sum(axis=0)
+        order = np.argsort(-influence, kind="stable")[: known.any(axis=0).sum()]  # NaN comes last
         parts.append(
             pd.DataFrame(
                 {
                     "from_state": j,
                     "to_state": k,
-                    "rank": np.arange(1, len(features) + 1),
+                    "rank": np.arange(1, len(order) + 1),
                     "feature": features[order],
                     "influence": influence[order],
                     "movement": (parameters.means[k] - parameters.means[j])[order],
@@ -126,19 +132,27 @@ def belief_gradient(
 ) -> FloatArray:
     """Derivative of log p(s_t = k | z_1:t) by z_t, for rows t and states k, shape (m, D).
 
-    Equals Σ_k⁻¹(μ_k − z_t) − Σ_h γ_t(h) Σ_h⁻¹(μ_h − z_t), with γ the filtered posterior.
+    Equals Σ_k⁻¹(μ_k − z_t) − Σ_h γ_t(h) Σ_h⁻¹(μ_h − z_t), with γ the filtered posterior. Where
+    metrics are missing at t, μ, Σ and z are those of the others, because that is what the
+    posterior depends on; the derivative by a missing metric is NaN.
     """
     z = decoding.observations.values[rows]
-    pulls = np.stack(
-        [
-            (mean - z) / covariance
-            if parameters.covariance_type == "diag"
-            else np.linalg.solve(covariance, (mean - z).T).T
-            for mean, covariance in zip(parameters.means, parameters.covariances, strict=True)
-        ]
-    )  # (K, m, D)
-    expected = np.einsum("mk,kmd->md", decoding.beliefs.filtered[rows], pulls)
-    return pulls[states, np.arange(len(rows))] - expected
+    gradient = np.full(z.shape, np.nan)
+    for at, known in patterns(z):
+        seen = z[np.ix_(at, known)]
+        pulls = np.stack(
+            [
+                (mean - seen) / covariance
+                if parameters.covariance_type == "diag"
+                else np.linalg.solve(covariance, (mean - seen).T).T
+                for mean, covariance in zip(
+                    *marginal(parameters.means, parameters.covariances, known), strict=True
+                )
+            ]
+        )  # (K, rows with these metrics, known metrics)
+        expected = np.einsum("mk,kmd->md", decoding.beliefs.filtered[rows[at]], pulls)
+        gradient[np.ix_(at, known)] = pulls[states[at], np.arange(len(at))] - expected
+    return gradient
 
 
 def is_forking(edges: pd.DataFrame, n_visited: int) -> bool:

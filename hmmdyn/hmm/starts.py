@@ -24,6 +24,7 @@ _TRANSITION_PSEUDO_COUNT = 0.5
 # Clusters are sought in at most so many checkpoints, segments on a grid of so many times.
 _CLUSTERED = 5000
 _GRID = 100
+_INDISTINCT = 1e-7
 
 
 def start(
@@ -64,9 +65,12 @@ def start(
 
 
 def filled(values: FloatArray) -> FloatArray:
-    """Return observations with each missing value replaced by its metric's mean."""
-    missing = np.isnan(values)
-    return np.where(missing, np.nanmean(values, axis=0), values) if missing.any() else values
+    """Return observations with a missing value as its metric's mean, or 0 where none is known."""
+    known = ~np.isnan(values)
+    if known.all():
+        return values
+    mean = np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.where(known, values, mean)
 
 
 def _clusters(values: FloatArray, n_states: int, rng: np.random.Generator) -> IntArray:
@@ -74,10 +78,15 @@ def _clusters(values: FloatArray, n_states: int, rng: np.random.Generator) -> In
     some = values
     if len(values) > _CLUSTERED:
         some = values[np.sort(rng.choice(len(values), _CLUSTERED, replace=False))]
-    # Rows that differ differ in a random direction too, which is quicker to see.
-    n_clusters = min(n_states, len(np.unique(some @ rng.random(some.shape[1]))))
-    clusters = KMeans(n_clusters, n_init=1, random_state=seed).fit(some)
+    clusters = KMeans(min(n_states, _n_distinct(some, rng)), n_init=1, random_state=seed).fit(some)
     return clusters.predict(values).astype(np.int64)
+
+
+def _n_distinct(values: FloatArray, rng: np.random.Generator) -> int:
+    """Count the rows that k-means can tell apart: its squared distances see half the digits."""
+    # Rows that differ differ in a random direction too, which is quicker to see.
+    along = np.sort(values @ rng.random(values.shape[1]))
+    return 1 + int((np.diff(along) > _INDISTINCT * np.abs(along).max()).sum())
 
 
 def _cut(lengths: IntArray, borders: FloatArray) -> IntArray:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,8 +22,18 @@ LENGTHS = [25, 18, 1]
 
 @pytest.fixture(params=["diag", "full"])
 def decoded(request):
-    parameters = random_parameters(3, 3, request.param, seed=7)
+    return decoding_of(request.param)
+
+
+@pytest.fixture(params=["diag", "full"])
+def decoded_with_holes(request):
+    return decoding_of(request.param, share=0.3)
+
+
+def decoding_of(covariance_type, share=0.0):
+    parameters = random_parameters(3, 3, covariance_type, seed=7)
     values, _ = sample(parameters, LENGTHS, seed=8)
+    values[np.random.default_rng(9).random(values.shape) < share] = np.nan
     data = observations(values, LENGTHS)
     training_map = TrainingMap(parameters, data.features, Standardisation("run"))
     return training_map.decode(data), parameters
@@ -66,6 +78,61 @@ def test_gradient_is_the_derivative_of_the_filtered_log_posterior(decoded):
         numerical = approx_fprime(values[t], log_posterior, 1e-7)
         ours = belief_gradient(decoding, parameters, np.array([t]), np.array([k]))[0]
         np.testing.assert_allclose(ours, numerical, rtol=1e-4, atol=1e-6)
+
+
+def test_gradient_with_missing_metrics_is_the_derivative_by_the_known_ones(decoded_with_holes):
+    decoding, parameters = decoded_with_holes
+    values = decoding.observations.values
+    rows = np.array([t for t, *_ in entries(decoding.states["state"].tolist())])
+    path = decoding.states["state"].to_numpy()
+    ours = belief_gradient(decoding, parameters, rows, path[rows])
+    np.testing.assert_array_equal(np.isnan(ours), np.isnan(values[rows]))
+    assert 0 < np.isnan(ours).sum() < ours.size
+    for gradient, t in zip(ours, rows, strict=True):
+        known = np.flatnonzero(~np.isnan(values[t]))
+        start = 0 if t < LENGTHS[0] else LENGTHS[0]
+
+        def log_posterior(z, t=t, known=known, start=start):
+            run = values[start : t + 1].copy()
+            run[-1, known] = z
+            seen = beliefs(parameters, run, np.array([len(run)]))
+            return np.log(seen.filtered[-1, path[t]])
+
+        if len(known):
+            numerical = approx_fprime(values[t, known], log_posterior, 1e-7)
+            np.testing.assert_allclose(gradient[known], numerical, rtol=1e-4, atol=1e-6)
+
+
+def test_influence_averages_over_the_entries_at_which_the_feature_is_known(decoded_with_holes):
+    decoding, parameters = decoded_with_holes
+    table = influences(decoding, parameters)
+    found = entries(decoding.states["state"].tolist())
+    n_rows = 0
+    for j, k in {(a, b) for _, a, b in found}:
+        rows = np.array([t for t, a, b in found if (a, b) == (j, k)])
+        gradients = np.abs(belief_gradient(decoding, parameters, rows, np.full(len(rows), k)))
+        edge = table.query("from_state == @j and to_state == @k")
+        assert edge["rank"].tolist() == list(range(1, len(edge) + 1))
+        assert (edge["influence"].diff().dropna() <= 0).all()
+        influence = edge.set_index("feature")["influence"]
+        for feature, of_feature in zip(decoding.observations.features, gradients.T, strict=True):
+            known = of_feature[~np.isnan(of_feature)]
+            assert (feature in influence) == bool(len(known))
+            if len(known):
+                n_rows += 1
+                assert influence[feature] == pytest.approx(known.mean())
+    assert n_rows == len(table)
+
+
+def test_a_feature_never_known_at_a_transition_has_no_row_there(decoded):
+    decoding, parameters = decoded
+    _, j, k = entries(decoding.states["state"].tolist())[0]
+    rows = [t for t, a, b in entries(decoding.states["state"].tolist()) if (a, b) == (j, k)]
+    values = decoding.observations.values.copy()
+    values[rows, 1] = np.nan
+    holed = replace(decoding, observations=replace(decoding.observations, values=values))
+    edge = influences(holed, parameters).query("from_state == @j and to_state == @k")
+    assert sorted(edge["feature"]) == ["m0", "m2"]
 
 
 def test_influence_is_the_mean_absolute_gradient_at_the_entries(decoded):
