@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from hmmdyn.hmm.autoregressive import expected_in
-from hmmdyn.hmm.chain import gaps, transition_matrices
+from hmmdyn.hmm.chain import first_stages, gaps, transition_matrices
 from hmmdyn.hmm.kernels import viterbi
 from hmmdyn.hmm.missing import patterns
 from hmmdyn.results import FloatArray, HMMParameters, IntArray
@@ -26,8 +26,8 @@ class Beliefs:
 
     ``filtered`` (n, K): p(s_t | z_1:t), what could be known at the time. ``smoothed`` (n, K):
     p(s_t | z_1:T). ``log_likelihood`` (R,): log p(z_1:T) of each run, nats. ``log_forward``,
-    ``log_backward``, ``log_emission`` (n, K) and ``gaps`` (n,), before each checkpoint in the
-    model's unit, are what they were computed from.
+    ``log_backward`` (n, K, or every stage of a minimum dwell), ``log_emission`` (n, K) and ``gaps``
+    (n,), before each checkpoint in the model's unit, are what they were computed from.
     """
 
     filtered: FloatArray
@@ -68,25 +68,18 @@ def log_density(
 
     ``groups`` are the rows of ``values`` by what they have: see :func:`missing.patterns`.
     """
+    if covariance.ndim == 1:  # metric by metric: rows need no grouping
+        each = -0.5 * (np.log(2 * np.pi * covariance) + (values - mean) ** 2 / covariance)
+        return np.nansum(each, axis=1)
     out = np.empty(len(values))
     for rows, observed in groups:
         part = np.ix_(rows, observed)
-        square = (observed,) if covariance.ndim == 1 else np.ix_(observed, observed)
-        out[rows] = _log_density(values[part], mean[part], covariance[square])
-    return out
-
-
-def _log_density(values: FloatArray, mean: FloatArray, covariance: FloatArray) -> FloatArray:
-    """Log-density of complete rows, shape (n,); ``covariance`` (D,) or (D, D)."""
-    difference = values - mean
-    if covariance.ndim == 1:
-        squared = (difference**2 / covariance).sum(axis=1)
-        log_determinant = np.log(covariance).sum()
-    else:
-        root = np.linalg.cholesky(covariance)
-        squared = (solve_triangular(root, difference.T, lower=True) ** 2).sum(axis=0)
+        root = np.linalg.cholesky(covariance[np.ix_(observed, observed)])
+        whitened = solve_triangular(root, (values[part] - mean[part]).T, lower=True)
         log_determinant = 2 * np.log(np.diag(root)).sum()
-    return -0.5 * (values.shape[1] * np.log(2 * np.pi) + log_determinant + squared)
+        normaliser = len(observed) * np.log(2 * np.pi) + log_determinant
+        out[rows] = -0.5 * (normaliser + (whitened**2).sum(axis=0))
+    return out
 
 
 def beliefs(
@@ -99,12 +92,13 @@ def beliefs(
 
     ``steps`` (n,) are needed where the model's chain knows the gaps between checkpoints.
     """
+    dwell = parameters.minimum_dwell
     log_b = log_emission(parameters, values, lengths)
     padded = _Padded.of(lengths)
     before = gaps(parameters.clock, parameters.unit, steps, lengths)
     start, transitions, which = _log_chain(parameters, before)
     into = padded.spread(which)
-    b = padded.spread(log_b)
+    b = padded.spread(np.repeat(log_b, dwell, axis=1))
     forward = np.empty_like(b)
     forward[0] = start + b[0]
     for t in range(1, len(b)):
@@ -120,8 +114,8 @@ def beliefs(
         backward[t] = np.where((t + 1 < lengths)[:, None], step, 0.0)
     log_forward, log_backward = padded.gather(forward), padded.gather(backward)
     return Beliefs(
-        filtered=_normalised(log_forward),
-        smoothed=_normalised(log_forward + log_backward),
+        filtered=_of_states(_normalised(log_forward), dwell),
+        smoothed=_of_states(_normalised(log_forward + log_backward), dwell),
         log_likelihood=np.logaddexp.reduce(log_forward[np.cumsum(lengths) - 1], axis=1),
         log_forward=log_forward,
         log_backward=log_backward,
@@ -137,9 +131,11 @@ def decode(
     steps: IntArray | None = None,
 ) -> IntArray:
     """Most likely state path of every run (Viterbi), shape (n,); ``steps`` as in `beliefs`."""
-    log_b = np.ascontiguousarray(log_emission(parameters, values, lengths).T)
+    dwell = parameters.minimum_dwell
+    log_b = np.repeat(log_emission(parameters, values, lengths).T, dwell, axis=0)
     before = gaps(parameters.clock, parameters.unit, steps, lengths)
-    return viterbi(log_b, *_log_chain(parameters, before), np.cumsum(lengths))
+    path = viterbi(log_b, *_log_chain(parameters, before), np.cumsum(lengths))
+    return path // dwell
 
 
 def transition_posterior(
@@ -155,13 +151,19 @@ def transition_posterior(
     """
     _, transitions, which = _log_chain(parameters, seen.gaps[rows])
     evidence = np.logaddexp.reduce(seen.log_forward[rows] + seen.log_backward[rows], axis=1)
-    return np.exp(
-        seen.log_forward[rows - 1, from_state]
-        + transitions[which, from_state, to_state]
-        + seen.log_emission[rows, to_state]
-        + seen.log_backward[rows, to_state]
-        - evidence
+    # Over every pair of stages, of which an ordinary state has one.
+    stages = np.arange(parameters.minimum_dwell)
+    j = from_state[:, None, None] * len(stages) + stages[:, None]
+    k = to_state[:, None, None] * len(stages) + stages
+    t = rows[:, None, None]
+    joint = (
+        seen.log_forward[t - 1, j]
+        + transitions[which[:, None, None], j, k]
+        + seen.log_emission[t, to_state[:, None, None]]
+        + seen.log_backward[t, k]
+        - evidence[:, None, None]
     )
+    return np.exp(joint).sum(axis=(1, 2))
 
 
 def _log_chain(
@@ -170,7 +172,13 @@ def _log_chain(
     """Logarithms of start (K,) and transitions (G, K, K), and which of these each gap takes."""
     transitions, which = transition_matrices(parameters, before)
     with np.errstate(divide="ignore"):  # a forbidden transition has log-probability -inf
-        return np.log(parameters.startprob), np.log(transitions), which
+        start = first_stages(parameters.startprob, parameters.minimum_dwell)
+        return np.log(start), np.log(transitions), which
+
+
+def _of_states(probabilities: FloatArray, dwell: int) -> FloatArray:
+    """Add up the stages of every state, (n, Km) to (n, K)."""
+    return probabilities.reshape(len(probabilities), -1, dwell).sum(axis=2)
 
 
 def _normalised(log_weights: FloatArray) -> FloatArray:

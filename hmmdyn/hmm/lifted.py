@@ -20,8 +20,8 @@ _NEARLY_SINGULAR = 1e-8
 class Lifted:
     """Observations lifted to φ(z) = 1, z, then z² (diag) or vech(z zᵀ) (full).
 
-    Missing values (NaN) are marginalised over: rows that lack the same metrics are lifted
-    together, in the metrics they have.
+    Missing values (NaN) are marginalised over. Under full covariances, rows that lack the same
+    metrics are lifted together, in the metrics they have; diagonal ones need no such groups.
 
     Parameters
     ----------
@@ -36,9 +36,10 @@ class Lifted:
             every = np.arange(self.n_features)
             self._parts = [_Part(slice(None), every, values, covariance_type)]
             return
+        self._diagonal = _DiagonalWithHoles(values) if covariance_type == "diag" else None
         self._parts = [
             _Part(rows, observed, values[np.ix_(rows, observed)], covariance_type)
-            for rows, observed in patterns(values)
+            for rows, observed in (patterns(values) if self._diagonal is None else ())
         ]
 
     def log_density(self, means: FloatArray, covariances: FloatArray) -> FloatArray:
@@ -49,6 +50,8 @@ class Lifted:
         """
         if self._complete:
             return self._parts[0].log_density(means, covariances)
+        if self._diagonal is not None:
+            return self._diagonal.log_density(means, covariances)
         out = np.empty((len(means), self.n))
         for part in self._parts:
             out[:, part.rows] = part.log_density(*marginal(means, covariances, part.observed))
@@ -64,6 +67,8 @@ class Lifted:
         """
         if self._complete:
             return self._parts[0].moments(posterior)
+        if self._diagonal is not None:
+            return self._diagonal.moments(posterior, means, covariances)
         parts = [
             part.completed_moments(posterior[:, part.rows], means, covariances)
             for part in self._parts
@@ -148,19 +153,39 @@ class _Part:
         count, total, products = self.moments(posterior)
         n = count[:, None]
         shift = total - n * means[:, o]
-        if self._full:
-            across = covariances[:, :, o]
-            b = across @ np.linalg.inv(marginal(means, covariances, o)[1])
-            rest = covariances - b @ across.transpose(0, 2, 1)
-            outer = means[:, o, None] * total[:, None, :]
-            scatter = products - outer - outer.transpose(0, 2, 1)
-            scatter += n[..., None] * means[:, o, None] * means[:, None, o]
-            moved = (b @ shift[:, :, None])[:, :, 0]
-            cross = means[:, :, None] * moved[:, None, :]
-            squares = n[..., None] * (rest + means[:, :, None] * means[:, None, :])
-            squares += cross + cross.transpose(0, 2, 1) + b @ scatter @ b.transpose(0, 2, 1)
-            # Rounding must not make them asymmetric: EM would amplify that from step to step.
-            return count, n * means + moved, (squares + squares.transpose(0, 2, 1)) / 2
-        sums, squares = n * means, n * (covariances + means**2)
-        sums[:, o], squares[:, o] = total, products
-        return count, sums, squares
+        across = covariances[:, :, o]
+        b = across @ np.linalg.inv(marginal(means, covariances, o)[1])
+        rest = covariances - b @ across.transpose(0, 2, 1)
+        outer = means[:, o, None] * total[:, None, :]
+        scatter = products - outer - outer.transpose(0, 2, 1)
+        scatter += n[..., None] * means[:, o, None] * means[:, None, o]
+        moved = (b @ shift[:, :, None])[:, :, 0]
+        cross = means[:, :, None] * moved[:, None, :]
+        squares = n[..., None] * (rest + means[:, :, None] * means[:, None, :])
+        squares += cross + cross.transpose(0, 2, 1) + b @ scatter @ b.transpose(0, 2, 1)
+        # Rounding must not make them asymmetric: EM would amplify that from step to step.
+        return count, n * means + moved, (squares + squares.transpose(0, 2, 1)) / 2
+
+
+class _DiagonalWithHoles:
+    """Rows lifted metric by metric, φ(z) = known, z, z² with zeros where z is missing."""
+
+    def __init__(self, values: FloatArray) -> None:
+        known = (~np.isnan(values)).astype(np.float64)
+        z = np.nan_to_num(values, nan=0.0)
+        self._phi = np.concatenate([known, z, z**2], axis=1)
+
+    def log_density(self, means: FloatArray, covariances: FloatArray) -> FloatArray:
+        """Log-densities under S states, shape (S, n)."""
+        constant = -0.5 * (np.log(2 * np.pi * covariances) + means**2 / covariances)
+        weights = np.concatenate([constant, means / covariances, -0.5 / covariances], axis=1)
+        return weights @ self._phi.T
+
+    def moments(
+        self, posterior: FloatArray, means: FloatArray, covariances: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Counts, sums and sums of squares, the missing values in expectation."""
+        count = posterior.sum(axis=1)
+        known, total, squares = np.split(posterior @ self._phi, 3, axis=1)
+        missing = count[:, None] - known
+        return count, total + missing * means, squares + missing * (covariances + means**2)
