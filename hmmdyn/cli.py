@@ -141,6 +141,24 @@ StandardiseFirst = Annotated[
 Restarts = Annotated[
     int | None, _option("--restarts", "Starts per number of states (10).", _MODEL, min=1)
 ]
+Stickiness = Annotated[
+    float | None,
+    _option("--stickiness", "Checkpoints every state is taken to have stayed (0).", _MODEL, min=0),
+]
+LeftRight = Annotated[
+    bool, _option("--left-right", "Never go back to a state that comes earlier.", _MODEL)
+]
+MinimumDwell = Annotated[
+    int | None,
+    _option("--minimum-dwell", "Checkpoints for which a state is kept (1).", _MODEL, min=1),
+]
+Clock = Annotated[
+    str | None,
+    _option("--clock", "What transitions count: checkpoint, step or log-step.", _MODEL),
+]
+Autoregressive = Annotated[
+    bool, _option("--autoregressive", "Metrics remember where they were within a state.", _MODEL)
+]
 Quick = Annotated[
     bool,
     _option("--quick", "Do not weigh the number of states (held-out runs, repeats).", _MODEL),
@@ -277,6 +295,11 @@ def fit(
     standardise: Standardise = None,
     standardise_first: StandardiseFirst = None,
     restarts: Restarts = None,
+    stickiness: Stickiness = None,
+    left_right: LeftRight = False,
+    minimum_dwell: MinimumDwell = None,
+    clock: Clock = None,
+    autoregressive: Autoregressive = False,
     quick: Quick = False,
     seed: Seed = None,
     jobs: Jobs = None,
@@ -299,6 +322,11 @@ def fit(
             standardise_first=standardise_first,
             protocol=protocol,
             restarts=restarts,
+            stickiness=stickiness,
+            left_right=left_right,
+            minimum_dwell=minimum_dwell,
+            clock=clock,
+            autoregressive=autoregressive,
             quick=quick,
             seed=seed,
         )
@@ -350,6 +378,11 @@ def analyze(
     standardise: Standardise = None,
     standardise_first: StandardiseFirst = None,
     restarts: Restarts = None,
+    stickiness: Stickiness = None,
+    left_right: LeftRight = False,
+    minimum_dwell: MinimumDwell = None,
+    clock: Clock = None,
+    autoregressive: Autoregressive = False,
     quick: Quick = False,
     seed: Seed = None,
     outcome: Outcome = None,
@@ -386,6 +419,11 @@ def analyze(
             standardise_first=standardise_first,
             protocol=protocol,
             restarts=restarts,
+            stickiness=stickiness,
+            left_right=left_right,
+            minimum_dwell=minimum_dwell,
+            clock=clock,
+            autoregressive=autoregressive,
             quick=quick,
             seed=seed,
             outcome=outcome,

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from hmmdyn.errors import UsageError
-from hmmdyn.results import COVARIANCE_TYPES, DIRECTIONS, PROTOCOLS, STANDARDISATIONS
+from hmmdyn.results import (
+    CLOCKS,
+    COVARIANCE_TYPES,
+    DIRECTIONS,
+    PROTOCOLS,
+    STANDARDISATIONS,
+    ModelOptions,
+)
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Hu 2023, section 2.1: BIC on one run in five held out, and each run standardised by the mean
@@ -33,6 +40,7 @@ _LEAST = {
     "standardise_first": 2,
     "restarts": 1,
     "seed": 0,
+    "minimum_dwell": 1,
     "sustained": 1,
 }
 _ALLOWED = {
@@ -40,6 +48,7 @@ _ALLOWED = {
     "standardise": STANDARDISATIONS,
     "protocol": PROTOCOLS,
     "direction": DIRECTIONS,
+    "clock": CLOCKS,
 }
 # These tell how a folder is read, and mean nothing for a table of metrics.
 _FOR_FOLDERS = ("layout", "outcomes_file", "skip_bad", "include", "exclude", "split")
@@ -82,6 +91,8 @@ class Options:
         BIC on all runs, or the paper's BIC on runs held out.
     restarts : int
         EM starts per number of states.
+    stickiness, left_right, minimum_dwell, clock, autoregressive
+        What the model assumes beyond the plain one; see :class:`hmmdyn.results.ModelOptions`.
     quick : bool
         Leave out what weighs the choice of a number of states (runs held out, the other covariance
         type, repeated searches, diagnostics), which takes most of the time.
@@ -108,6 +119,11 @@ class Options:
     standardise_first: int | None = None
     protocol: str = "bic"
     restarts: int = 10
+    stickiness: float = 0.0
+    left_right: bool = False
+    minimum_dwell: int = 1
+    clock: str = "checkpoint"
+    autoregressive: bool = False
     quick: bool = False
     seed: int = 0
     outcome: str | None = None
@@ -164,6 +180,13 @@ class Options:
                 f"{', '.join(given)} tells how a folder of checkpoints is read, and {source} is a "
                 "table of metrics. Outcomes of a table are columns of it (--outcome-column)."
             )
+
+    @property
+    def model(self) -> ModelOptions:
+        """What the model assumes beyond the plain one."""
+        return ModelOptions(
+            self.stickiness, self.left_right, self.minimum_dwell, self.clock, self.autoregressive
+        )
 
     def command_line(self) -> list[str]:
         """Return the words that give these options to ``hmmdyn analyze``."""

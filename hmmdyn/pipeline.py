@@ -19,7 +19,7 @@ from hmmdyn.checkpoints.parameters import ParameterRules
 from hmmdyn.dynamics.compare import dissimilarity
 from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.phases import summarise_states
-from hmmdyn.dynamics.semantics import bag_of_states, detour_flags, regress_convergence
+from hmmdyn.dynamics.semantics import bag_of_states, detour_verdicts, regress_convergence
 from hmmdyn.dynamics.transitions import change_points, influences, is_forking, training_map_edges
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.files import replacing
@@ -213,6 +213,7 @@ def fit(
         standardise_first=options.standardise_first,
         covariance_type=options.covariance,
         protocol=options.protocol,
+        options=options.model,
         n_restarts=options.restarts,
         quick=options.quick,
         random_state=options.seed,
@@ -326,7 +327,7 @@ def _state_findings(
         forking=is_forking(edges, decoding.states["state"].nunique()),
         convergence=convergence,
         regression=regression,
-        detours=detour_flags(occupancy, convergence, regression, decoding.states, chosen.step_unit),
+        detours=detour_verdicts(occupancy, convergence, regression, decoding.states, table),
         notices=(
             *chosen.notices,
             *decoding.observations.notices,

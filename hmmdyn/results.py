@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.integer[Any]]
 
+# Observations (n, D), checkpoints per run (R,), and steps (n,) where they matter.
+RunData = tuple[FloatArray, IntArray, IntArray | None]
+
 # The words an option may take, wherever it is checked.
 # Reason of an attempt that a race went on without.
 LEFT_BEHIND = "left behind"
@@ -29,6 +32,9 @@ COVARIANCE_TYPES = ("diag", "full")
 STANDARDISATIONS = ("run", "pooled")
 DIRECTIONS = ("above", "below")
 CLOCKS = ("checkpoint", "step", "log-step")
+# What is said of a state and convergence: see ``Findings.detours``.
+CONFIRMED, FLAG_ONLY, SLOWS = "confirmed detour", "paper's flag only", "slows"
+HELPS, NO_EVIDENCE, CANNOT_TELL = "helps", "no evidence", "cannot tell"
 
 RUN_KEY = ["group", "run"]
 CHECKPOINT_KEY = ["group", "run", "step"]
@@ -150,18 +156,34 @@ class ModelOptions:
     Attributes
     ----------
     stickiness : float
-        Pseudo-checkpoints that every state is taken to have stayed, added to what was seen.
+        Pseudo-checkpoints that every state is taken to have stayed, added to what was seen. Use it
+        (about 100) where noise hides single checkpoints and runs are few; it does not keep clear
+        outliers from becoming visits, and from 1,000 on it costs likelihood.
     left_right : bool
-        No state is ever left for one that comes earlier.
+        No state is ever left for one that comes earlier. Use it where no run can fall back, and
+        not where losses spike: it makes a run that falls back look as if it had not.
+    minimum_dwell : int
+        Checkpoints for which a state is kept once it is entered. Use 2 or 3 where states of a
+        single checkpoint are known to be glitches; a likelihood that falls much says they are not
+        noise. Fits take longer with its square.
     clock : str
         What the chain counts: ``checkpoint`` (every gap between checkpoints alike), or the time
-        between them, by ``step`` or by ``log-step`` (the logarithm of 1 + step).
+        between them, by ``step`` or by ``log-step`` (the logarithm of 1 + step). Use ``log-step``
+        where checkpoints are saved at 1, 2, 4, … and evidence is weak; ``step`` where they are
+        saved irregularly, but not so. Evenly saved checkpoints need neither.
     autoregressive : bool
         Within a state, metrics are drawn to its level from where they were a checkpoint before.
+        Use it where phases are known to be relaxations to a level. Do not count phases with it: on
+        drift with autocorrelated noise it predicts far better, and loses the phases.
+
+    Notes
+    -----
+    Measured in ``benchmarks/hmm_options.md``.
     """
 
     stickiness: float = 0.0
     left_right: bool = False
+    minimum_dwell: int = 1
     clock: str = "checkpoint"
     autoregressive: bool = False
 
@@ -178,8 +200,10 @@ class HMMParameters:
 
     A chain that knows the gaps between checkpoints has a ``generator`` (K, K) of transition rates
     (rows summing to zero) per ``unit``, which is measured in ``clock``; its ``transmat`` is that of
-    a gap of one unit. Emissions that remember have an ``autoregression`` ρ (K, D): in state k,
-    z_t has mean μ_k + ρ_k (z_{t-1} - μ_k), and ``covariances`` are those around that mean.
+    a gap of one unit. States kept for a ``minimum_dwell`` of more than one checkpoint move by
+    ``transmat`` once it is over; a run's first visit may have begun before. Emissions that remember
+    have an ``autoregression`` ρ (K, D): in state k, z_t has mean μ_k + ρ_k (z_{t-1} - μ_k), and
+    ``covariances`` are those around that mean.
     """
 
     startprob: FloatArray
@@ -190,6 +214,7 @@ class HMMParameters:
     generator: FloatArray | None = None
     clock: str = "checkpoint"
     unit: float = 1.0
+    minimum_dwell: int = 1
     autoregression: FloatArray | None = None
 
     @property
@@ -352,14 +377,17 @@ class Regression:
     """Convergence time on bag-of-states occupancy, least squares without intercept.
 
     Hu 2023, section 2.3. ``coefficients`` has one row per state: ``state, coefficient,
-    std_error, ci_low, ci_high`` (95 %), ``p``. ``r_squared`` is centred (occupancies sum to one,
-    so the model holds an implicit constant); ``f_statistic`` and ``p`` belong to it; NaN where
-    the runs leave no degrees of freedom. ``warning`` says, in words, why the numbers must not be
-    over-read; ``n_censored`` runs enter with their last step.
+    std_error, ci_low, ci_high`` (95 %), ``p``, ``p_corrected`` (Benjamini–Hochberg over states).
+    ``r_squared`` is centred (occupancies sum to one, so the model holds an implicit constant);
+    ``f_statistic`` and ``p`` belong to it. ``r_squared_loo`` predicts every run from the others
+    (against their mean; below 0: worse than that mean); NaN where a state occurs in one run only,
+    without which its coefficient is unknown. ``warning`` says, in words, why the numbers must not
+    be over-read; ``n_censored`` runs enter with their last step.
     """
 
     coefficients: pd.DataFrame
     r_squared: float
+    r_squared_loo: float
     f_statistic: float
     p: float
     n_runs: int
@@ -445,10 +473,15 @@ class Findings:
         None where convergence is None or the runs are too few.
     detours : DataFrame
         One row per state: ``state, optional`` (some converged run never visits it),
-        ``n_converged_without, coefficient, p`` (of the regression), ``flag`` (the paper's
-        detour definition holds), ``contradicted`` (flagged, but its visitors are the faster
-        runs), ``reason`` (in words). Without a regression ``flag`` is False everywhere and the
-        reason says why.
+        ``n_converged_without, coefficient`` (of the regression), ``flag`` (the paper's detour
+        definition holds; False without a regression); then, of runs that have entered the state
+        against those that have not, at equal time: ``hazard_ratio`` (of the odds of converging
+        next; below 1: slower) with its 95 % interval ``ratio_low, ratio_high``, ``p``,
+        ``p_corrected`` (over states), and ``ratio_inside, ratio_left`` (while in the state, and
+        after leaving it); NaN where these runs cannot tell. ``verdict``: ``confirmed detour``
+        (flagged, and slower with corrected p < 0.05), ``paper's flag only``, ``slows`` (slower,
+        but not flagged), ``helps`` (faster), ``no evidence``, ``cannot tell`` (not even the
+        slowest course after it would be significant); ``reason`` (in words).
     notices : tuple of Notice
     source : str
         What was analysed, as the user named it.

@@ -239,6 +239,30 @@ def test_the_recommended_map_stands_beside_the_chosen_one(tmp_path):
     assert TrainingMap.load(tmp_path / "recommended" / "training_map.json").parameters.n_states == 3
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"stickiness": 5.0},
+        {"left_right": True},
+        {"minimum_dwell": 2},
+        {"clock": "log-step"},
+        {"autoregressive": True},
+    ],
+    ids=str,
+)
+def test_every_option_of_the_model_goes_all_the_way(option, tmp_path):
+    table = phased_table(n_runs=4)
+    result = analyze(table, max_states=3, restarts=2, **option)
+    plain = analyze(table, max_states=3, restarts=2, quick=True)
+    # A left-to-right chain fits these runs as well, with fewer parameters.
+    assert not np.allclose(result.selection.curve["bic"], plain.selection.curve["bic"])
+    assert result.training_map.options.items() >= option.items()
+    result.write(tmp_path)
+    again = TrainingMap.load(tmp_path / "training_map.json")
+    decoded = again.apply(result.trajectories).states
+    pd.testing.assert_frame_equal(decoded, result.states)
+
+
 def test_quick_weighs_nothing(analysis):
     selection = analysis.selection
     assert selection.recommendation is None

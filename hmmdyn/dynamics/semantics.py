@@ -1,19 +1,35 @@
 """What states mean for convergence: the paper's regression and detour flag (Hu 2023, 2.3).
 
 These are the paper's statistics, kept with the warning they need: whole-run occupancy knows when
-a run converged, so a high R² can be true by construction.
+a run converged, so a high R² can be true by construction. The verdict on a state rests on a test
+without that flaw beside them (:mod:`hmmdyn.dynamics.hazard`).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
+from scipy.stats import false_discovery_control
 
+from hmmdyn.dynamics.hazard import HAZARD_COLUMNS, SIGNIFICANT, entry_hazards
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.results import CHECKPOINT_KEY, RUN_KEY, Convergence, FloatArray, Regression
+from hmmdyn.results import (
+    CANNOT_TELL,
+    CHECKPOINT_KEY,
+    CONFIRMED,
+    FLAG_ONLY,
+    HELPS,
+    NO_EVIDENCE,
+    RUN_KEY,
+    SLOWS,
+    Convergence,
+    FloatArray,
+    Regression,
+)
 
-_SIGNIFICANT = 0.05
 # A state counts as lying before (after) convergence when this share of its checkpoints does.
 _ONE_SIDED = 0.9
 
@@ -72,7 +88,7 @@ def regress_convergence(
             "The shares of checkpoints determine the time of convergence exactly: R² is 1 by "
             "construction, and its p-value and intervals mean nothing."
         )
-    interval = result.conf_int(alpha=_SIGNIFICANT)
+    interval = result.conf_int(alpha=SIGNIFICANT)
     estimates = pd.DataFrame(
         {
             "state": np.flatnonzero(varies),
@@ -81,6 +97,7 @@ def regress_convergence(
             "ci_low": interval[:, 0],
             "ci_high": interval[:, 1],
             "p": result.pvalues,
+            "p_corrected": false_discovery_control(result.pvalues),
         }
     )
     coefficients = pd.DataFrame({"state": np.arange(len(names))}).merge(estimates, how="left")
@@ -88,6 +105,7 @@ def regress_convergence(
     return Regression(
         coefficients=coefficients,
         r_squared=float(result.rsquared),
+        r_squared_loo=_r_squared_loo(result),
         f_statistic=float(result.fvalue),
         p=float(result.f_pvalue),
         n_runs=len(data),
@@ -96,67 +114,111 @@ def regress_convergence(
     )
 
 
-def detour_flags(
+def detour_verdicts(
     occupancy: pd.DataFrame,
     convergence: Convergence | None,
     regression: Regression | None,
     states: pd.DataFrame,
-    step_unit: str,
+    table: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Flag detour states by the paper's definition: optional, and slowing convergence.
+    """Judge which states are detours: the paper's flag, held against a test of hazards.
 
-    A state is flagged where (1) some converged run never visits it, (2) its coefficient is
+    The paper flags a state where (1) some converged run never visits it, (2) its coefficient is
     positive, and the regression as a whole is significant, without which the paper asks not to
     read coefficients. A state that lies after convergence is never flagged: it cannot delay it.
+    The flag is biased, so it is confirmed only where having entered the state lowers the chance of
+    converging next, too (:func:`hmmdyn.dynamics.hazard.entry_hazards`).
+
+    Parameters
+    ----------
+    occupancy : DataFrame
+        As :func:`bag_of_states` returns it.
+    convergence : Convergence or None
+    regression : Regression or None
+    states, table : DataFrame
+        Decoded states, and the outcomes, of the same checkpoints in the same order.
 
     Returns
     -------
     DataFrame
-        ``state, optional, n_converged_without, coefficient, p, flag, contradicted, reason``.
-        ``contradicted``: flagged, but the converged runs that visit it converge earlier on
-        average than those that do not.
+        One row per state, columns as ``detours`` in :class:`hmmdyn.results.Findings`.
     """
+    flags = _paper_flags(occupancy, convergence, regression, states)
+    if convergence is None:
+        hazards = pd.DataFrame({"state": flags["state"]}).reindex(columns=HAZARD_COLUMNS)
+        account = "No outcome is known, so these runs cannot tell."
+        hazards = hazards.assign(effect="cannot tell", account=account)
+    else:
+        evaluated = np.isfinite(table[convergence.outcome].to_numpy(dtype=np.float64))
+        hazards = entry_hazards(states, evaluated, convergence, len(flags))
+    judged = flags.merge(hazards, on="state")
+    verdicts = [_verdict(f, e) for f, e in zip(judged["flag"], judged["effect"], strict=True)]
+    judged = judged.assign(verdict=verdicts)
+    judged["reason"] = [_reason(row) for row in judged.itertuples(index=False)]
+    return judged.drop(columns=["flag_reason", "effect", "account"])
+
+
+def _verdict(flag: bool, effect: str) -> str:
+    if effect == "slower":
+        return CONFIRMED if flag else SLOWS
+    if effect == "faster":
+        return HELPS
+    if flag:
+        return FLAG_ONLY
+    return NO_EVIDENCE if effect == "none" else CANNOT_TELL
+
+
+def _reason(state: Any) -> str:
+    on_the_way = " That may only say that it lies on the way." if state.verdict == HELPS else ""
+    holds = "holds" if state.flag else "does not hold"
+    return f"{state.account}{on_the_way} The paper's flag {holds}: {state.flag_reason}."
+
+
+def _paper_flags(
+    occupancy: pd.DataFrame,
+    convergence: Convergence | None,
+    regression: Regression | None,
+    states: pd.DataFrame,
+) -> pd.DataFrame:
     names = [c for c in occupancy if str(c).startswith("state_")]
-    visited, steps = np.zeros((0, len(names)), dtype=bool), np.zeros(0)
+    visited = np.zeros((0, len(names)), dtype=bool)
     before = pd.Series(dtype=float)
     if convergence is not None:
         converged = convergence.table[convergence.table["converged"]]
-        joined = occupancy.merge(converged, on=RUN_KEY)
-        visited, steps = (joined[names] > 0).to_numpy(), joined["step"].to_numpy(dtype=float)
+        visited = (occupancy.merge(converged, on=RUN_KEY)[names] > 0).to_numpy()
         before = _share_before_convergence(states, convergence)
     rows = []
     for k in range(len(names)):
-        coefficient = p = np.nan
+        coefficient = np.nan
         if regression is not None:
             coefficient = float(regression.coefficients["coefficient"].iloc[k])
-            p = float(regression.coefficients["p"].iloc[k])
         n_without = int((~visited[:, k]).sum())
         lies_after = bool(before.get(k, np.nan) <= 1 - _ONE_SIDED)
-        flag, reason = _verdict(n_without, coefficient, lies_after, regression)
-        contradicted = False
-        if flag and visited[:, k].any():
-            visitors, others = steps[visited[:, k]].mean(), steps[~visited[:, k]].mean()
-            contradicted = bool(visitors < others)
-            reason += (
-                f" Converged runs that visit it converge at {step_unit} {visitors:,.0f} on "
-                f"average, the others at {others:,.0f}"
-            )
-            # Hold the flag against the plainest comparison there is: it can point the other way.
-            faster = ": visitors are the faster ones, which speaks against a detour."
-            reason += faster if contradicted else "."
+        flag, reason = _paper_flag(n_without, coefficient, lies_after, regression)
         rows.append(
             {
                 "state": k,
                 "optional": n_without > 0,
                 "n_converged_without": n_without,
                 "coefficient": coefficient,
-                "p": p,
                 "flag": flag,
-                "contradicted": contradicted,
-                "reason": reason,
+                "flag_reason": reason,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _r_squared_loo(result: Any) -> float:
+    """R² of predictions of every run from the others, against predicting the others' mean.
+
+    Uses that a residual of the fit without a run is e / (1 - h), h being the run's leverage.
+    """
+    influence = result.get_influence()
+    if influence.hat_matrix_diag.max() > 1 - 1e-9:
+        return float("nan")
+    y = result.model.endog
+    from_mean = (y - y.mean()) * len(y) / (len(y) - 1)
+    return float(1 - (influence.resid_press**2).sum() / (from_mean**2).sum())
 
 
 def _require_determined(X: FloatArray, y: FloatArray) -> None:
@@ -183,31 +245,34 @@ def _require_determined(X: FloatArray, y: FloatArray) -> None:
         )
 
 
-def _verdict(
+def _paper_flag(
     n_without: int, coefficient: float, lies_after: bool, regression: Regression | None
 ) -> tuple[bool, str]:
     if regression is None:
-        return False, "No regression could be computed, so nothing is flagged."
+        return False, "no regression could be computed"
     if n_without == 0:
-        return False, "Every converged run visits it: it is not optional."
+        return False, "every converged run visits it, so it is not optional"
     without = (
         "1 converged run never visits"
         if n_without == 1
         else f"{n_without} converged runs never visit"
     )
-    optional = f"Optional ({without} it)"
+    optional = f"optional ({without} it)"
     if lies_after:
-        return False, f"{optional}, but it lies after convergence, which it cannot delay."
-    if np.isnan(coefficient):
-        return False, f"{optional}, but all runs spend the same share of their time in it."
-    if not regression.p < _SIGNIFICANT:
         return False, (
-            f"{optional}, but the regression is not significant (p = {regression.p:.2g}): "
-            "coefficients are not read."
+            f"{optional}, but at least {_ONE_SIDED:.0%} of its checkpoints lie after convergence, "
+            "which those cannot delay"
+        )
+    if np.isnan(coefficient):
+        return False, f"{optional}, but all runs spend the same share of their time in it"
+    if not regression.p < SIGNIFICANT:
+        return False, (
+            f"{optional}, but the regression is not significant (p = {regression.p:.2g}), so "
+            "coefficients are not read"
         )
     if coefficient <= 0:
-        return False, f"{optional}, but its coefficient is not positive ({coefficient:.2f})."
-    return True, f"{optional}, with a positive coefficient ({coefficient:.2f})."
+        return False, f"{optional}, but its coefficient is not positive ({coefficient:.2f})"
+    return True, f"{optional}, with a positive coefficient ({coefficient:.2f})"
 
 
 def _warning(

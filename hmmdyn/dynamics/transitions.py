@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from hmmdyn.hmm.autoregressive import expected_in
 from hmmdyn.hmm.inference import transition_posterior
 from hmmdyn.hmm.missing import marginal, patterns
 from hmmdyn.hmm.training_map import Decoding
@@ -132,24 +136,25 @@ def belief_gradient(
 ) -> FloatArray:
     """Derivative of log p(s_t = k | z_1:t) by z_t, for rows t and states k, shape (m, D).
 
-    Equals Σ_k⁻¹(μ_k − z_t) − Σ_h γ_t(h) Σ_h⁻¹(μ_h − z_t), with γ the filtered posterior. Where
+    Equals Σ_k⁻¹(μ_k − z_t) − Σ_h γ_t(h) Σ_h⁻¹(μ_h − z_t), with γ the filtered posterior and, where
+    emissions remember, μ the mean given the checkpoint before. Where
     metrics are missing at t, μ, Σ and z are those of the others, because that is what the
     posterior depends on; the derivative by a missing metric is NaN.
     """
-    z = decoding.observations.values[rows]
+    values, lengths = decoding.observations.values, decoding.observations.lengths
+    z = values[rows]
+    centres = np.stack(
+        [expected_in(parameters, k, values, lengths)[rows] for k in range(parameters.n_states)]
+    )
     gradient = np.full(z.shape, np.nan)
     for at, known in patterns(z):
-        seen = z[np.ix_(at, known)]
-        pulls = np.stack(
-            [
-                (mean - seen) / covariance
-                if parameters.covariance_type == "diag"
-                else np.linalg.solve(covariance, (mean - seen).T).T
-                for mean, covariance in zip(
-                    *marginal(parameters.means, parameters.covariances, known), strict=True
-                )
-            ]
-        )  # (K, rows with these metrics, known metrics)
+        _, covariances = marginal(parameters.means, parameters.covariances, known)
+        short = (centres[:, at] - z[at])[:, :, known]  # (K, rows with these metrics, known metrics)
+        pulls: NDArray[Any]
+        if parameters.covariance_type == "diag":
+            pulls = short / covariances[:, None]
+        else:
+            pulls = np.linalg.solve(covariances, short.transpose(0, 2, 1)).transpose(0, 2, 1)
         expected = np.einsum("mk,kmd->md", decoding.beliefs.filtered[rows[at]], pulls)
         gradient[np.ix_(at, known)] = pulls[states[at], np.arange(len(at))] - expected
     return gradient

@@ -13,15 +13,20 @@ import numpy as np
 from scipy.special import gammaln
 
 from hmmdyn.errors import UsageError
+from hmmdyn.hmm.kernels import forward_backward
 from hmmdyn.results import CLOCKS, FloatArray, HMMParameters, IntArray, ModelOptions
 
 # Probabilities (and rates) are kept above this after the fit, so that a run which takes a
 # transition never seen in the fitted ones is improbable (-23 nats) rather than impossible (-inf).
 PROBABILITY_FLOOR = 1e-10
-# States are left at most so often per unit, and per longest gap: beyond, a state is not seen to be
-# stayed in at all, while the sums over jumps become long.
-_MAX_RATE = 10.0
+# States are left at most so often per unit, and per longest gap. Beyond, checkpoints a unit apart
+# tell nothing about the rate, so that EM would raise it for ever; and the sums over jumps are long.
+MAX_RATE = 3.0
 _MAX_JUMPS = 5000.0
+# Every checkpoint of the minimum dwell is a state of its own to forward–backward.
+MAX_DWELL = 20
+# The exponential of a longer gap than so many jumps is squared from that of a part of it.
+_SUMMED_JUMPS = 64.0
 # Sums over the number of jumps go on to so many deviations above its mean.
 _DEVIATIONS = 10
 
@@ -39,6 +44,15 @@ def check_options(options: ModelOptions) -> None:
         )
     if options.clock not in CLOCKS:
         raise UsageError(f"'clock' must be one of {CLOCKS}, got {options.clock!r}.")
+    if not 1 <= options.minimum_dwell <= MAX_DWELL:
+        raise UsageError(
+            f"'minimum_dwell' must be 1 to {MAX_DWELL} checkpoints, got {options.minimum_dwell!r}."
+        )
+    if options.minimum_dwell > 1 and options.clock != "checkpoint":
+        raise UsageError(
+            f"'minimum_dwell' counts checkpoints and does not go with clock {options.clock!r}; "
+            "use 'stickiness', which counts time there."
+        )
 
 
 def median_gap(clock: str, steps: IntArray | None, lengths: IntArray) -> float:
@@ -81,12 +95,39 @@ def transition_matrices(
 ) -> tuple[FloatArray, IntArray]:
     """Transition matrices (G, K, K), and which of them leads to each checkpoint, shape (n,).
 
-    ``before`` (n,) are the gaps as :func:`gaps` gives them for the parameters' clock and unit.
+    ``before`` (n,) are the gaps as :func:`gaps` gives them for the parameters' clock and unit. With
+    a minimum dwell of m checkpoints the matrices are those between stages, (1, Km, Km).
     """
     if parameters.generator is None:
-        return parameters.transmat[None], np.zeros(len(before), dtype=np.int64)
+        staged = between_stages(parameters.transmat, parameters.minimum_dwell)
+        return staged[None], np.zeros(len(before), dtype=np.int64)
     distinct, which = np.unique(before, return_inverse=True)
     return propagators(parameters.generator, distinct), which
+
+
+def between_stages(transmat: FloatArray, dwell: int) -> FloatArray:
+    """Transition matrix between the stages of states that are kept for m checkpoints, (Km, Km).
+
+    Stage i of state k, at km + i, is the (i+1)-th checkpoint of a visit, and the last stage all
+    later ones too. Only from the last stage can the state be left, for the first one of another.
+    """
+    if dwell == 1:
+        return transmat
+    n = len(transmat) * dwell
+    first, last = np.arange(0, n, dwell), np.arange(dwell - 1, n, dwell)
+    staged = np.eye(n, k=1)
+    staged[last] = 0.0
+    staged[np.ix_(last, first)] = transmat
+    staged[last, first] = 0.0
+    staged[last, last] = np.diag(transmat)
+    return staged
+
+
+def first_stages(startprob: FloatArray, dwell: int) -> FloatArray:
+    """Start probabilities of the stages, (Km,): a run's first visit may have begun before."""
+    staged = np.zeros((len(startprob), dwell))
+    staged[:, -1] = startprob
+    return staged.ravel()
 
 
 def propagators(generator: FloatArray, lengths_of_gaps: FloatArray) -> FloatArray:
@@ -96,15 +137,20 @@ def propagators(generator: FloatArray, lengths_of_gaps: FloatArray) -> FloatArra
     mean of R to the number of jumps, which is Poisson of mean λδ. All terms are positive.
     """
     jumps, rate = _uniformised(generator)
-    weights = _poisson(rate * lengths_of_gaps)
+    means = rate * lengths_of_gaps
+    halvings = np.ceil(np.log2(np.maximum(means / _SUMMED_JUMPS, 1.0)))
+    weights = _poisson(means / 2**halvings)
     powers = np.empty((weights.shape[1], *jumps.shape))
     powers[0] = np.eye(len(jumps))
     for n in range(1, len(powers)):
         powers[n] = powers[n - 1] @ jumps
     flat = weights @ powers.reshape(len(powers), -1)
     out = flat.reshape(-1, *jumps.shape)
-    normalised: FloatArray = out / out.sum(axis=2, keepdims=True)
-    return normalised
+    out /= out.sum(axis=2, keepdims=True)
+    for done in range(int(halvings.max())):
+        halved = halvings > done
+        out[halved] = out[halved] @ out[halved]
+    return out
 
 
 def dwell_and_jumps(
@@ -153,15 +199,32 @@ class CheckpointChain:
 
     def __init__(self, options: ModelOptions) -> None:
         self._options = options
-        self.which: IntArray = np.zeros(0, dtype=np.int64)
 
     def dynamics(self, parameters: HMMParameters) -> FloatArray:
         """What EM changes of the parameters, shape (K, K)."""
         return parameters.transmat
 
     def matrices(self, dynamics: FloatArray) -> FloatArray:
-        """Transition matrices for forward–backward: the only one, shape (K, K)."""
-        return dynamics
+        """Transition matrix for forward–backward, between stages: shape (Km, Km)."""
+        return between_stages(dynamics, self._options.minimum_dwell)
+
+    def smooth(
+        self,
+        log_emission: FloatArray,
+        startprob: FloatArray,
+        matrices: FloatArray,
+        begins: IntArray,
+    ) -> tuple[float, FloatArray, FloatArray]:
+        """Replace log-densities by posteriors: see :func:`kernels.forward_backward`."""
+        dwell = self._options.minimum_dwell
+        if dwell == 1:
+            return forward_backward(log_emission, startprob, matrices, begins)
+        staged = np.repeat(log_emission, dwell, axis=0)
+        start = first_stages(startprob, dwell)
+        log_likelihood, transitions, first = forward_backward(staged, start, matrices, begins)
+        shape = len(startprob), dwell
+        log_emission[:] = staged.reshape(*shape, -1).sum(axis=1)
+        return log_likelihood, transitions, first.reshape(shape).sum(axis=1)
 
     def log_prior(self, dynamics: FloatArray) -> float:
         """κ Σ_k log a_kk: what stickiness adds to the objective."""
@@ -171,7 +234,11 @@ class CheckpointChain:
     def maximise(
         self, dynamics: FloatArray, matrices: FloatArray, transitions: FloatArray
     ) -> FloatArray:
-        """Most likely probabilities, given expected transition counts (K, K)."""
+        """Most likely probabilities, given expected transition counts between stages."""
+        dwell = self._options.minimum_dwell
+        if dwell > 1:
+            staying = np.diag(transitions)[dwell - 1 :: dwell]
+            transitions = transitions[dwell - 1 :: dwell, ::dwell] + np.diag(staying)
         if self._options.stickiness:
             transitions = transitions + self._options.stickiness * np.eye(len(transitions))
         # A state only ever left by the end of a run has no transition to count.
@@ -205,8 +272,8 @@ class ContinuousChain:
     def __init__(self, options: ModelOptions, before: FloatArray) -> None:
         self._options = options
         self._distinct, which = np.unique(before, return_inverse=True)
-        self.which: IntArray = which.astype(np.int64)
-        self._max_rate = min(_MAX_RATE, _MAX_JUMPS / float(self._distinct[-1]))
+        self._which: IntArray = which.astype(np.int64)
+        self._max_rate = min(MAX_RATE, _MAX_JUMPS / float(self._distinct[-1]))
 
     def dynamics(self, parameters: HMMParameters) -> FloatArray:
         """What EM changes of the parameters, shape (K, K)."""
@@ -217,6 +284,16 @@ class ContinuousChain:
     def matrices(self, dynamics: FloatArray) -> FloatArray:
         """Transition matrices for forward–backward, one per distinct gap, shape (G, K, K)."""
         return propagators(dynamics, self._distinct)
+
+    def smooth(
+        self,
+        log_emission: FloatArray,
+        startprob: FloatArray,
+        matrices: FloatArray,
+        begins: IntArray,
+    ) -> tuple[float, FloatArray, FloatArray]:
+        """Replace log-densities by posteriors: see :func:`kernels.forward_backward`."""
+        return forward_backward(log_emission, startprob, matrices, begins, self._which)
 
     def log_prior(self, dynamics: FloatArray) -> float:
         """κ Σ_k q_kk: what stickiness adds to the objective."""
@@ -256,6 +333,8 @@ def adapted(parameters: HMMParameters, options: ModelOptions, unit: float) -> HM
         transmat = np.triu(transmat)
         transmat = transmat / transmat.sum(axis=1, keepdims=True)
         parameters = replace(parameters, transmat=transmat)
+    if options.minimum_dwell > 1:
+        parameters = replace(parameters, minimum_dwell=options.minimum_dwell)
     if options.autoregressive:
         parameters = replace(parameters, autoregression=np.zeros_like(parameters.means))
     if options.clock == "checkpoint":

@@ -12,22 +12,30 @@ from hmmdyn.hmm.em import Fit
 from hmmdyn.hmm.gaussian import n_parameters
 from hmmdyn.hmm.inference import beliefs, transition_posterior
 from hmmdyn.hmm.sweep import Sweep
-from hmmdyn.results import FloatArray, HMMParameters, IntArray
+from hmmdyn.results import (
+    PLAIN_MODEL,
+    FloatArray,
+    HMMParameters,
+    IntArray,
+    ModelOptions,
+    RunData,
+)
 
 
 def criteria_table(
     swept: Sweep,
     candidates: Iterable[int],
     covariance_type: str,
-    data: tuple[FloatArray, IntArray],
-    unseen: tuple[FloatArray, IntArray] | None = None,
+    options: ModelOptions,
+    data: RunData,
+    unseen: RunData | None = None,
 ) -> pd.DataFrame:
     """Criteria of the best model of every K, a row each: see :class:`hmmdyn.results.Selection`.
 
-    ``data`` (values, lengths) is what was fitted to; ``unseen`` are runs held out from it.
+    ``data`` is what was fitted to; ``unseen`` are runs held out from it.
     """
     return pd.DataFrame(
-        _row(k, swept.winners.get(k), covariance_type, data, unseen) for k in candidates
+        _row(k, swept.winners.get(k), covariance_type, options, data, unseen) for k in candidates
     )
 
 
@@ -35,11 +43,12 @@ def _row(
     n_states: int,
     best: Fit | None,
     covariance_type: str,
-    data: tuple[FloatArray, IntArray],
-    unseen: tuple[FloatArray, IntArray] | None,
+    options: ModelOptions,
+    data: RunData,
+    unseen: RunData | None,
 ) -> dict[str, object]:
-    values, _ = data
-    p = n_parameters(n_states, values.shape[1], covariance_type)
+    values = data[0]
+    p = n_parameters(n_states, values.shape[1], covariance_type, options)
     row: dict[str, object] = {
         "covariance_type": covariance_type,
         "n_states": n_states,
@@ -55,7 +64,8 @@ def _row(
     row["log_likelihood"] = best.log_likelihood
     row["bic"] = bic(best.log_likelihood, p, len(values))
     row["aic"] = -2 * best.log_likelihood + 2 * p
-    row["icl"] = icl(best.parameters, *data)
+    if best.parameters.generator is None and best.parameters.minimum_dwell == 1:
+        row["icl"] = icl(best.parameters, *data[:2], options)
     if unseen is not None:
         log_likelihood = float(beliefs(best.parameters, *unseen).log_likelihood.sum())
         row["held_out_bic"] = bic(log_likelihood, p, len(unseen[0]))
@@ -67,18 +77,24 @@ def bic(log_likelihood: float, n_free: int, n: int) -> float:
     return -2 * log_likelihood + n_free * float(np.log(n))
 
 
-def icl(parameters: HMMParameters, values: FloatArray, lengths: IntArray) -> float:
+def icl(
+    parameters: HMMParameters,
+    values: FloatArray,
+    lengths: IntArray,
+    options: ModelOptions = PLAIN_MODEL,
+) -> float:
     """Integrated completed likelihood, BIC + 2 H: lower is better, nats.
 
     H is the entropy of the hidden path given the runs [1]_: states that the runs do not tell apart
-    cost as much as they confuse. Where every checkpoint's state is certain, it is BIC.
+    cost as much as they confuse. Where every checkpoint's state is certain, it is BIC. The chain
+    must be the plain one, with a transition matrix for every gap alike and no minimum dwell.
 
     References
     ----------
     .. [1] Celeux & Durand (2008), Computational Statistics 23, 541-564.
     """
     log_likelihood = float(beliefs(parameters, values, lengths).log_likelihood.sum())
-    p = n_parameters(parameters.n_states, values.shape[1], parameters.covariance_type)
+    p = n_parameters(parameters.n_states, values.shape[1], parameters.covariance_type, options)
     return bic(log_likelihood, p, len(values)) + 2 * path_entropy(parameters, values, lengths)
 
 

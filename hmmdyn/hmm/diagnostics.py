@@ -24,6 +24,7 @@ def diagnose(
     candidates: Sequence[int],
     choose: Callable[[FloatArray, IntArray], int | None],
     *,
+    steps: IntArray | None = None,
     random_state: int = 0,
 ) -> Diagnostics:
     """Diagnose a map fitted to runs.
@@ -40,8 +41,10 @@ def diagnose(
         The numbers of states tried.
     choose : callable
         The criterion that chose K, applied to other ``values, lengths``: it gets a surrogate.
+    steps : ndarray, shape (n,), optional
+        Of the checkpoints; needed where the map knows the gaps between them.
     """
-    states = decode(parameters, values, lengths)
+    states = decode(parameters, values, lengths, steps)
     pooled, by_metric = residual_autocorrelation(parameters, values, lengths, states)
     surrogate = choose(phase_free(values, lengths, random_state), lengths)
     single = _single_run_states(states, lengths, parameters.n_states)

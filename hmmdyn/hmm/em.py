@@ -16,7 +16,7 @@ from hmmdyn.hmm.autoregressive import predecessors
 from hmmdyn.hmm.chain import CheckpointChain, ContinuousChain, gaps
 from hmmdyn.hmm.emissions import AutoregressiveEmissions, EmissionParameters, Emissions
 from hmmdyn.hmm.inference import decode
-from hmmdyn.hmm.kernels import TimeMajor, forward_backward
+from hmmdyn.hmm.kernels import TimeMajor
 from hmmdyn.results import PLAIN_MODEL, FloatArray, HMMParameters, IntArray, ModelOptions
 
 # Added to every state's scatter before it is divided by the state's weight: Σ = (Q + ψI) / n.
@@ -193,12 +193,11 @@ class EM:
         return bool(model.left_to_rise >= self._tolerance)  # NaN does not go on
 
     def _log_likelihood(self, parameters: HMMParameters) -> float:
-        log_likelihood, _, _ = forward_backward(
+        log_likelihood, _, _ = self._chain.smooth(
             self._emissions.log_density(EmissionParameters.of([parameters])),
             parameters.startprob,
             self._chain.matrices(self._chain.dynamics(parameters)),
             self._order.begins,
-            self._chain.which,
         )
         return log_likelihood
 
@@ -211,12 +210,8 @@ class EM:
         for m, (model, states) in enumerate(zip(batch.models, batch.states, strict=True)):
             dynamics = batch.dynamics[m]
             matrices = self._chain.matrices(dynamics)
-            log_likelihood, transitions, first = forward_backward(
-                posterior[states],
-                batch.startprob[m],
-                matrices,
-                self._order.begins,
-                self._chain.which,
+            log_likelihood, transitions, first = self._chain.smooth(
+                posterior[states], batch.startprob[m], matrices, self._order.begins
             )
             log_prior = self._chain.log_prior(dynamics) - penalty[states].sum()
             model.objective.append(float(log_likelihood + log_prior))

@@ -31,6 +31,7 @@ class EmissionParameters:
 
     @classmethod
     def of(cls, parameters: Sequence[HMMParameters]) -> EmissionParameters:
+        """Gather the states of models that either all remember or all do not."""
         remembered = [p.autoregression for p in parameters if p.autoregression is not None]
         return cls(
             np.concatenate([p.means for p in parameters]),

@@ -33,13 +33,16 @@ def weigh(
     what that recommends; whether other seeds find the same map; and whether the model's
     assumptions hold.
     """
-    data = observations.values, observations.lengths
+    data = observations.values, observations.lengths, observations.steps
     (other,) = set(COVARIANCE_TYPES) - {selection.covariance_type}
-    swept = search.sweep(*data, candidates, other, steps.of_next_stage())
-    criteria = criteria_table(swept, candidates, other, data)
+    swept = search.sweep(data, candidates, other, steps.of_next_stage())
+    criteria = criteria_table(swept, candidates, other, search.options, data)
     scores = hold_out(
-        *data,
+        observations.values,
+        observations.lengths,
         candidates,
+        options=search.options,
+        steps=observations.steps,
         random_state=search.random_state,
         n_jobs=search.n_jobs,
         progress=steps.of_next_stage(),
@@ -55,9 +58,11 @@ def weigh(
     )
 
     def bic_choice(values: FloatArray, lengths: IntArray) -> int | None:
-        again = search.sweep(values, lengths, candidates, selection.covariance_type)
-        surrogate = values, lengths
-        bic = criteria_table(again, candidates, selection.covariance_type, surrogate)["bic"]
+        surrogate = values, lengths, observations.steps
+        again = search.sweep(surrogate, candidates, selection.covariance_type)
+        bic = criteria_table(
+            again, candidates, selection.covariance_type, search.options, surrogate
+        )["bic"]
         return None if bic.isna().all() else int(candidates[int(np.nanargmin(bic))])
 
     recommended = _recommended(weighed, swept, observations)
@@ -109,11 +114,23 @@ def _examined(
     """Add whether other seeds find the same map, and whether its assumptions hold."""
     data = observations.values, observations.lengths
     parameters = selection.models[selection.n_states]
-    diagnostics = diagnose(parameters, *data, candidates, choose, random_state=search.random_state)
+    diagnostics = diagnose(
+        parameters,
+        *data,
+        candidates,
+        choose,
+        steps=observations.steps,
+        random_state=search.random_state,
+    )
     return replace(
         selection,
         stability=measure_stability(
-            parameters, *data, random_state=search.random_state, n_jobs=search.n_jobs
+            parameters,
+            *data,
+            options=search.options,
+            steps=observations.steps,
+            random_state=search.random_state,
+            n_jobs=search.n_jobs,
         ),
         diagnostics=diagnostics,
         notices=(*selection.notices, *diagnostics.notices),

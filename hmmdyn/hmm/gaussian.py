@@ -8,17 +8,33 @@ from __future__ import annotations
 import numpy as np
 from hmmlearn.hmm import GaussianHMM
 
-from hmmdyn.results import HMMParameters
+from hmmdyn.results import PLAIN_MODEL, HMMParameters, ModelOptions
 
 
-def n_parameters(n_states: int, n_features: int, covariance_type: str) -> int:
-    """Count the free parameters of the model (METHOD: (K-1) + K(K-1) + KD + covariances)."""
+def n_parameters(
+    n_states: int, n_features: int, covariance_type: str, options: ModelOptions = PLAIN_MODEL
+) -> int:
+    """Count the free parameters of the model (METHOD: (K-1) + K(K-1) + KD + covariances).
+
+    A left-to-right chain has half the transitions, whether probabilities or rates; autoregressive
+    emissions have KD more.
+    """
     per_covariance = n_features if covariance_type == "diag" else n_features * (n_features + 1) // 2
-    return (n_states - 1) + n_states * (n_states - 1) + n_states * (n_features + per_covariance)
+    transitions = n_states * (n_states - 1) // (2 if options.left_right else 1)
+    per_state = n_features * (2 if options.autoregressive else 1) + per_covariance
+    return (n_states - 1) + transitions + n_states * per_state
 
 
 def to_hmmlearn(parameters: HMMParameters) -> GaussianHMM:
-    """Return an hmmlearn model of the same parameters: it scores, decodes and samples."""
+    """Return an hmmlearn model of the same parameters: it scores, decodes and samples.
+
+    Raises
+    ------
+    ValueError
+        The model knows gaps or remembers; hmmlearn has nothing like it.
+    """
+    if parameters.generator is not None or parameters.autoregression is not None:
+        raise ValueError("hmmlearn has neither transition rates nor autoregressive emissions.")
     model = GaussianHMM(parameters.n_states, covariance_type=parameters.covariance_type)
     model.startprob_ = parameters.startprob.copy()
     model.transmat_ = parameters.transmat.copy()

@@ -22,10 +22,13 @@ from hmmdyn.hmm.inference import beliefs, decode
 from hmmdyn.hmm.sweep import Progress, sweep
 from hmmdyn.results import (
     COVARIANCE_TYPES,
+    PLAIN_MODEL,
     FloatArray,
     HMMParameters,
     IntArray,
+    ModelOptions,
     Recommendation,
+    RunData,
 )
 
 # Every run is held out alone up to so many runs; beyond, so many folds.
@@ -69,6 +72,8 @@ def hold_out(
     candidates: Sequence[int],
     *,
     covariance_types: Sequence[str] = COVARIANCE_TYPES,
+    options: ModelOptions = PLAIN_MODEL,
+    steps: IntArray | None = None,
     n_restarts: int = 2,
     random_state: int = 0,
     n_jobs: int = 1,
@@ -84,6 +89,8 @@ def hold_out(
         Checkpoints per run.
     candidates : sequence of int
         Numbers of states; one state, the trajectory without phases, is always scored too.
+    options, steps
+        As in :func:`hmmdyn.hmm.sweep.sweep`.
     n_restarts : int
         Starts per K and fold. Two are enough: splits and merges of the neighbours' winners do the
         rest.
@@ -127,12 +134,14 @@ def hold_out(
     rows: list[dict[str, object]] = []
     for done, (covariance_type, f) in enumerate(work):
         held = np.isin(np.arange(len(lengths)), folds[f])
-        training, unseen = _of_runs(values, lengths, ~held), _of_runs(values, lengths, held)
+        training, unseen = (_of_runs(values, lengths, steps, chosen) for chosen in (~held, held))
         distinct = len(np.unique(training[0], axis=0))
         winners = sweep(
-            *training,
+            *training[:2],
             [k for k in tried if k <= distinct],
             covariance_type=covariance_type,
+            options=options,
+            steps=training[2],
             n_restarts=n_restarts,
             random_state=random_state,
             n_jobs=n_jobs,
@@ -220,9 +229,10 @@ def _folds(n_runs: int, random_state: int) -> list[IntArray]:
 
 
 def _of_runs(
-    values: FloatArray, lengths: IntArray, chosen: np.ndarray
-) -> tuple[FloatArray, IntArray]:
-    return values[np.repeat(chosen, lengths)], lengths[chosen]
+    values: FloatArray, lengths: IntArray, steps: IntArray | None, chosen: np.ndarray
+) -> RunData:
+    rows = np.repeat(chosen, lengths)
+    return values[rows], lengths[chosen], None if steps is None else steps[rows]
 
 
 def _part_of(progress: Progress | None, done: int, n_parts: int) -> Progress | None:
@@ -234,8 +244,8 @@ def _part_of(progress: Progress | None, done: int, n_parts: int) -> Progress | N
 
 def _scored(
     winners: Mapping[int, Fit],
-    training: tuple[FloatArray, IntArray],
-    unseen: tuple[FloatArray, IntArray],
+    training: RunData,
+    unseen: RunData,
     stride: int,
     covariance_type: str,
     fold: int,
@@ -304,10 +314,14 @@ class Residuals:
 
 
 def path_scores(
-    parameters: HMMParameters, residuals: Residuals, values: FloatArray, lengths: IntArray
+    parameters: HMMParameters,
+    residuals: Residuals,
+    values: FloatArray,
+    lengths: IntArray,
+    steps: IntArray | None = None,
 ) -> FloatArray:
     """Path score of every run per look, shape (R,), nats: see :func:`hold_out`."""
-    states = decode(parameters, values, lengths)
+    states = decode(parameters, values, lengths, steps)
     rest = _residuals(parameters, values, states)
     borders = np.cumsum(lengths)[:-1]
     return np.array(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from hmmdyn.hmm.sweep import Progress, Sweep, sweep
-from hmmdyn.results import FloatArray, IntArray
+from hmmdyn.results import ModelOptions, RunData
 
 
 @dataclass(frozen=True)
@@ -17,20 +17,21 @@ class Search:
     n_restarts: int
     random_state: int
     n_jobs: int
+    options: ModelOptions
 
     def sweep(
         self,
-        values: FloatArray,
-        lengths: IntArray,
+        data: RunData,
         candidates: Sequence[int],
         covariance_type: str,
         progress: Progress | None = None,
     ) -> Sweep:
         """Find the best model of each number of states."""
         return sweep(
-            values,
-            lengths,
+            *data[:2],
             candidates,
+            steps=data[2],
+            options=self.options,
             covariance_type=covariance_type,
             n_restarts=self.n_restarts,
             random_state=self.random_state,

@@ -17,11 +17,13 @@ from hmmdyn.hmm.sweep import Attempt, Progress, attempts_table
 from hmmdyn.results import (
     COVARIANCE_TYPES,
     LEFT_BEHIND,
+    PLAIN_MODEL,
     PROTOCOLS,
     FloatArray,
-    IntArray,
+    ModelOptions,
     Notice,
     Observations,
+    RunData,
     Selection,
 )
 
@@ -35,6 +37,7 @@ def select_n_states(
     *,
     covariance_type: str = "diag",
     protocol: str = "bic",
+    options: ModelOptions = PLAIN_MODEL,
     n_restarts: int = 10,
     random_state: int = 0,
     quick: bool = False,
@@ -56,6 +59,8 @@ def select_n_states(
         Standardised metrics, shape (n, D).
     candidates : sequence of int
         Values of K, each >= 1.
+    options : ModelOptions
+        What the model assumes beyond the plain hidden Markov model.
     n_restarts : int
         Starts per K; K = 1 has a closed form and needs a single one.
     random_state : int
@@ -90,26 +95,26 @@ def select_n_states(
     """
     _check_options(candidates, covariance_type, protocol, n_restarts)
     held_out = _held_out_runs(observations, random_state) if protocol == "paper" else None
-    training = observations.values, observations.lengths
-    if held_out is not None:
-        training = _runs(observations, ~held_out)
+    whole = observations.values, observations.lengths, observations.steps
+    training = whole if held_out is None else _runs(observations, ~held_out)
     kept, notices = _fittable(candidates, training[0])
-    search = Search(n_restarts, random_state, n_jobs)
+    search = Search(n_restarts, random_state, n_jobs, options)
     steps = Steps(progress, 1 if quick else 1 + N_STAGES)
-    swept = search.sweep(*training, kept, covariance_type, steps.of_next_stage())
+    swept = search.sweep(training, kept, covariance_type, steps.of_next_stage())
     unseen = None if held_out is None else _runs(observations, held_out)
-    criteria = criteria_table(swept, kept, covariance_type, training, unseen)
+    criteria = criteria_table(swept, kept, covariance_type, options, training, unseen)
     criterion = "held_out_bic" if protocol == "paper" else "bic"
     if criteria[criterion].isna().all():
         raise _no_valid_fit(swept.attempts)
     chosen = int(criteria["n_states"].iloc[int(np.nanargmin(criteria[criterion]))])
     models = {k: in_time_order(fit, training[1]) for k, fit in swept.winners.items()}
     if held_out is not None:
-        last = search.sweep(observations.values, observations.lengths, [chosen], covariance_type)
+        last = search.sweep(whole, [chosen], covariance_type)
         if chosen not in last.winners:
             raise _no_valid_fit(last.attempts)
         models[chosen] = in_time_order(last.winners[chosen], observations.lengths)
-    notices += _notices(criteria, criterion, chosen, observations, covariance_type)
+    n_free = n_parameters(chosen, len(observations.features), covariance_type, options)
+    notices += _notices(criteria, criterion, chosen, n_free, len(observations.values))
     selection = Selection(
         protocol=protocol,
         n_states=chosen,
@@ -170,9 +175,9 @@ def _held_out_runs(observations: Observations, random_state: int) -> np.ndarray:
     return mask
 
 
-def _runs(observations: Observations, mask: np.ndarray) -> tuple[FloatArray, IntArray]:
+def _runs(observations: Observations, mask: np.ndarray) -> RunData:
     rows = np.repeat(mask, observations.lengths)
-    return observations.values[rows], observations.lengths[mask]
+    return observations.values[rows], observations.lengths[mask], observations.steps[rows]
 
 
 def _run_names(observations: Observations, mask: np.ndarray | None) -> tuple[str, ...]:
@@ -196,8 +201,8 @@ def _notices(
     criteria: pd.DataFrame,
     criterion: str,
     chosen: int,
-    observations: Observations,
-    covariance_type: str,
+    n_free: int,
+    n: int,
 ) -> list[Notice]:
     """Say in words what the criteria cannot tell."""
     notices = []
@@ -224,16 +229,14 @@ def _notices(
                 "for the reasons.",
             )
         )
-    p = n_parameters(chosen, len(observations.features), covariance_type)
-    n = len(observations.values)
-    if p > n:
+    if n_free > n:
         notices.append(
             Notice(
                 "model",
                 "limit",
                 "number of parameters",
-                f"The model has {p:,} parameters for {n:,} checkpoints: its details are not to be "
-                "trusted. More checkpoints, fewer states (--max-states) or fewer metrics "
+                f"The model has {n_free:,} parameters for {n:,} checkpoints: its details are not "
+                "to be trusted. More checkpoints, fewer states (--max-states) or fewer metrics "
                 "(--metric) help.",
             )
         )

@@ -13,7 +13,15 @@ from hmmdyn.hmm.em import Fit
 from hmmdyn.hmm.inference import decode
 from hmmdyn.hmm.starts import KINDS
 from hmmdyn.hmm.sweep import sweep
-from hmmdyn.results import FloatArray, HMMParameters, IntArray, Stability
+from hmmdyn.results import (
+    PLAIN_MODEL,
+    FloatArray,
+    HMMParameters,
+    IntArray,
+    ModelOptions,
+    RunData,
+    Stability,
+)
 
 # A state is found again where it holds nearly the same checkpoints: a Jaccard index of at least
 # this, the usual mark of a stable cluster (Hennig 2007, section 3).
@@ -27,6 +35,8 @@ def measure_stability(
     values: FloatArray,
     lengths: IntArray,
     *,
+    options: ModelOptions = PLAIN_MODEL,
+    steps: IntArray | None = None,
     n_repeats: int = N_REPEATS,
     random_state: int,
     n_jobs: int = 1,
@@ -36,11 +46,12 @@ def measure_stability(
     Every repeat is a sweep of its own (with K - 1 and K + 1), from one start of each kind.
     States are matched by their means; a repeat that finds no valid model counts as finding nothing.
     """
-    states = decode(parameters, values, lengths)
+    states = decode(parameters, values, lengths, steps)
     seeds = np.random.SeedSequence([_SEED, random_state]).generate_state(n_repeats)
     with threadpool_limits(1):
         fits = Parallel(n_jobs=n_jobs, backend="threading")(
-            delayed(_repeat)(parameters, values, lengths, int(seed)) for seed in seeds
+            delayed(_repeat)(parameters, (values, lengths, steps), options, int(seed))
+            for seed in seeds
         )
     found = np.zeros(parameters.n_states, dtype=np.int64)
     agreement = []
@@ -62,13 +73,14 @@ def measure_stability(
 
 
 def _repeat(
-    parameters: HMMParameters, values: FloatArray, lengths: IntArray, seed: int
+    parameters: HMMParameters, data: RunData, options: ModelOptions, seed: int
 ) -> Fit | None:
     k = parameters.n_states
     swept = sweep(
-        values,
-        lengths,
+        *data[:2],
         [k],
+        steps=data[2],
+        options=options,
         covariance_type=parameters.covariance_type,
         n_restarts=len(KINDS),
         random_state=seed,

@@ -331,6 +331,8 @@ class _Race:
         splits = []
         for k in range(n_states):
             members = np.flatnonzero(states == k)
+            if len(members) < 4:  # no two halves of two
+                continue
             for later in (self._later_half(members), self._upper_half(members)):
                 halves = members[~later], members[later]
                 if min(map(len, halves)) > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,16 @@ import pandas as pd
 from hmmdyn import __version__
 from hmmdyn.errors import TrainingMapError
 from hmmdyn.files import replacing
+from hmmdyn.hmm.chain import MAX_DWELL, MAX_RATE, propagators
 from hmmdyn.hmm.inference import Beliefs, beliefs, decode
 from hmmdyn.hmm.select import select_n_states
 from hmmdyn.hmm.sweep import Progress
 from hmmdyn.results import (
+    CLOCKS,
+    PLAIN_MODEL,
     FloatArray,
     HMMParameters,
+    ModelOptions,
     Observations,
     Selection,
     Standardisation,
@@ -27,7 +31,8 @@ from hmmdyn.results import (
 from hmmdyn.trajectories import Trajectories
 
 _FORMAT = "hmmdyn training map"
-_FORMAT_VERSION = 1
+# A map without anything beyond the plain model is written as version 1, which every hmmdyn reads.
+_FORMAT_VERSIONS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,8 @@ class TrainingMap:
         Raises
         ------
         TrainingMapError
-            The table lacks a metric the map reads.
+            The table lacks a metric the map reads, or counts time otherwise than a map that knows
+            the gaps between checkpoints.
         MetricNotFiniteError
             A metric is NaN or infinite somewhere.
         """
@@ -87,16 +93,22 @@ class TrainingMap:
                 f"The map reads the metrics {', '.join(self.features)}, but the table lacks "
                 f"{', '.join(missing)}. Extract them, or fit a map to the metrics there are."
             )
+        if self.parameters.generator is not None and trajectories.step_unit != self.step_unit:
+            raise TrainingMapError(
+                f"The map's transitions go by the gaps between checkpoints in {self.step_unit}s, "
+                f"but the table counts {trajectories.step_unit}s. Use a table in "
+                f"{self.step_unit}s, or fit a map with clock 'checkpoint'."
+            )
         return self.decode(trajectories.observations_as(self.features, self.standardisation))
 
     def decode(self, observations: Observations) -> Decoding:
         """As :meth:`apply`, for observations already standardised as the map's own are."""
-        values, lengths = observations.values, observations.lengths
-        path = decode(self.parameters, values, lengths)
-        seen = beliefs(self.parameters, values, lengths)
+        values, lengths, steps = observations.values, observations.lengths, observations.steps
+        path = decode(self.parameters, values, lengths, steps)
+        seen = beliefs(self.parameters, values, lengths, steps)
         states = observations.runs.loc[np.repeat(np.arange(len(lengths)), lengths)]
         states = states.reset_index(drop=True).assign(
-            step=observations.steps,
+            step=steps,
             state=path,
             probability=seen.smoothed[np.arange(len(path)), path],
         )
@@ -110,9 +122,10 @@ class TrainingMap:
         OutputError
             The file cannot be written.
         """
+        beyond = _beyond_the_plain_model(self.parameters)
         document = {
             "format": _FORMAT,
-            "format_version": _FORMAT_VERSION,
+            "format_version": 2 if beyond else 1,
             "hmmdyn_version": self.hmmdyn_version,
             "features": list(self.features),
             "step_unit": self.step_unit,
@@ -121,6 +134,7 @@ class TrainingMap:
             "transmat": self.parameters.transmat.tolist(),
             "means": self.parameters.means.tolist(),
             "covariances": self.parameters.covariances.tolist(),
+            **beyond,
             "standardisation": {
                 "kind": self.standardisation.kind,
                 "first": self.standardisation.first,
@@ -149,10 +163,11 @@ class TrainingMap:
             raise TrainingMapError(
                 f"{path} is not a training map: write one with `hmmdyn fit TABLE -o MAP`."
             )
-        if document.get("format_version") != _FORMAT_VERSION:
+        if document.get("format_version") not in _FORMAT_VERSIONS:
             raise TrainingMapError(
                 f"{path} has format version {document.get('format_version')!r}; this hmmdyn "
-                f"({__version__}) reads version {_FORMAT_VERSION}. Fit the map again."
+                f"({__version__}) reads versions {' and '.join(map(str, _FORMAT_VERSIONS))}. Fit "
+                "the map again."
             )
         try:
             return cls._from_document(document)
@@ -168,6 +183,13 @@ class TrainingMap:
             means=_array(document, "means"),
             covariances=_array(document, "covariances"),
             covariance_type=document["covariance_type"],
+            generator=_array(document, "generator") if "generator" in document else None,
+            clock=document.get("clock", "checkpoint"),
+            unit=float(document.get("unit", 1.0)),
+            minimum_dwell=document.get("minimum_dwell", 1),
+            autoregression=(
+                _array(document, "autoregression") if "autoregression" in document else None
+            ),
         )
         _check_model(parameters, len(features))
         saved = document["standardisation"]
@@ -211,6 +233,7 @@ def fit_training_map(
     standardise_first: int | None = None,
     covariance_type: str = "diag",
     protocol: str = "bic",
+    options: ModelOptions = PLAIN_MODEL,
     n_restarts: int = 10,
     random_state: int = 0,
     quick: bool = False,
@@ -229,6 +252,7 @@ def fit_training_map(
         candidates,
         covariance_type=covariance_type,
         protocol=protocol,
+        options=options,
         n_restarts=n_restarts,
         random_state=random_state,
         quick=quick,
@@ -247,6 +271,7 @@ def fit_training_map(
                 "criterion": selection.criterion,
                 "candidates": sorted(set(candidates)),
                 "covariance": selection.covariance_type,
+                **_unusual(options),
                 "restarts": n_restarts,
                 "seed": random_state,
             },
@@ -259,6 +284,26 @@ def fit_training_map(
     return replace(chosen, recommended=fitted(selection.recommended))
 
 
+def _unusual(options: ModelOptions) -> dict[str, Any]:
+    """Return the options that are not at their defaults."""
+    plain = asdict(PLAIN_MODEL)
+    return {name: value for name, value in asdict(options).items() if value != plain[name]}
+
+
+def _beyond_the_plain_model(parameters: HMMParameters) -> dict[str, Any]:
+    """Return what only a map that knows gaps, or remembers, has to be saved."""
+    beyond: dict[str, Any] = {}
+    if parameters.generator is not None:
+        beyond["generator"] = parameters.generator.tolist()
+        beyond["clock"] = parameters.clock
+        beyond["unit"] = parameters.unit
+    if parameters.minimum_dwell > 1:
+        beyond["minimum_dwell"] = parameters.minimum_dwell
+    if parameters.autoregression is not None:
+        beyond["autoregression"] = parameters.autoregression.tolist()
+    return beyond
+
+
 def _check_model(parameters: HMMParameters, n_features: int) -> None:
     k = parameters.n_states
     _require(parameters.covariance_type in ("diag", "full"), "unknown covariance type")
@@ -269,6 +314,10 @@ def _check_model(parameters: HMMParameters, n_features: int) -> None:
         "means": (k, n_features),
         "covariances": (k, *square),
     }
+    if parameters.generator is not None:
+        expected["generator"] = (k, k)
+    if parameters.autoregression is not None:
+        expected["autoregression"] = (k, n_features)
     for name, shape in expected.items():
         array = getattr(parameters, name)
         _require(array.shape == shape, f"{name} has shape {array.shape}, expected {shape}")
@@ -277,12 +326,37 @@ def _check_model(parameters: HMMParameters, n_features: int) -> None:
         array = getattr(parameters, name)
         _require(bool((array >= 0).all()), f"{name} holds a negative probability")
         _require(np.allclose(array.sum(axis=-1), 1), f"{name} does not sum to one")
+    if parameters.autoregression is not None:
+        _require(
+            bool((np.abs(parameters.autoregression) < 1).all()), "autoregression is not below 1"
+        )
+    dwell = parameters.minimum_dwell
+    _require(isinstance(dwell, int) and 1 <= dwell <= MAX_DWELL, f"minimum_dwell is {dwell!r}")
+    if parameters.generator is None:
+        _require(parameters.clock == "checkpoint", f"clock {parameters.clock!r} needs a generator")
+    else:
+        _check_generator(parameters, parameters.generator)
     for k_state, covariance in enumerate(parameters.covariances):
         matrix = np.diag(covariance) if covariance.ndim == 1 else covariance
         _require(
             np.allclose(matrix, matrix.T) and bool((np.linalg.eigvalsh(matrix) > 0).all()),
             f"the covariance of state {k_state} is not positive definite",
         )
+
+
+def _check_generator(parameters: HMMParameters, generator: FloatArray) -> None:
+    _require(parameters.minimum_dwell == 1, "minimum_dwell does not go with a generator")
+    known = parameters.clock in CLOCKS and parameters.clock != "checkpoint"
+    _require(known, f"clock {parameters.clock!r} does not go with a generator")
+    _require(0 < parameters.unit < np.inf, f"the unit of the clock is {parameters.unit}")
+    rates = generator[~np.eye(len(generator), dtype=bool)]
+    _require(bool((rates >= 0).all()), "generator holds a negative rate")
+    largest = max(float(np.abs(generator).max()), 1e-300)
+    _require(largest <= MAX_RATE * 1.001, f"generator holds a rate above {MAX_RATE}")
+    balanced = np.allclose(generator.sum(axis=1) / largest, 0)
+    _require(balanced, "a row of generator does not sum to zero")
+    same = np.allclose(propagators(generator, np.ones(1))[0], parameters.transmat)
+    _require(same, "generator and transmat do not agree")
 
 
 def _require(condition: bool, message: str) -> None:

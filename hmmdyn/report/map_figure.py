@@ -13,16 +13,22 @@ from hmmdyn.errors import UsageError
 from hmmdyn.report import theme, words
 from hmmdyn.report.facts import forks, movement, rows, state_name, top_movements
 from hmmdyn.report.map_layout import curve, lanes
-from hmmdyn.results import RUN_KEY, Findings, FloatArray
+from hmmdyn.results import CONFIRMED, FLAG_ONLY, RUN_KEY, SLOWS, Findings, FloatArray
 
 _LANE_PIXELS = 150  # between lanes, and between states where time runs downwards
 _ROW_PIXELS = 98
 _NEAR_STATE = 0.17  # in states and lanes
 _N_OUTCOMES = 4  # outcomes named on a state
 
-# A detour flag that the plain comparison of runs contradicts is not painted as one.
+# A detour that only the paper's flag sees is not painted as a confirmed one.
+_DETOURS = {CONFIRMED: "detour", FLAG_ONLY: "doubtful"}
 _SYMBOLS = {"detour": "diamond", "doubtful": "diamond", "fork": "square", "plain": "circle"}
 _RIMS = {"detour": theme.DETOUR, "doubtful": theme.MARK, "fork": theme.MARK, "plain": "#ffffff"}
+_VERDICTS = {
+    CONFIRMED: f'<b><span style="color:{theme.DETOUR}">detour</span></b>',
+    FLAG_ONLY: "flagged, doubtful",
+    SLOWS: "slows",
+}
 # How far Plotly's symbols reach from their centre, as a share of their size.
 _REACH = {"diamond": 0.65, "square": 0.5, "circle": 0.5}
 
@@ -33,8 +39,8 @@ def training_map(findings: Findings, *, orientation: str = "horizontal") -> go.F
     States stand in order of time, those off the path most runs take beside it. An arrow's width is
     the share of runs that take the transition; a state's size is its share of all checkpoints. How
     long runs stay in a state (its self-transition) is written below it as its dwell, in
-    checkpoints. A detour state is a diamond with a red rim, a fork a square with a heavy rim, and
-    both are named; the arrows out of a fork are dashed and carry their number of runs.
+    checkpoints. A confirmed detour is a diamond with a red rim, a fork a square with a heavy rim,
+    and both are named; the arrows out of a fork are dashed and carry their number of runs.
 
     Parameters
     ----------
@@ -74,9 +80,7 @@ class _Canvas:
         self.n_states = findings.parameters.n_states
         self.colours = theme.state_colours(self.n_states)
         self.forks = {fork.state: fork for fork in forks(findings)}
-        flagged = findings.detours[findings.detours["flag"]]
-        self.detours = set(flagged.loc[~flagged["contradicted"], "state"])
-        self.doubtful = set(flagged.loc[flagged["contradicted"], "state"])
+        self.verdicts = findings.detours.set_index("state")["verdict"]
         first = findings.states.drop_duplicates(RUN_KEY)["state"].mode().iloc[0]
         self.lane = lanes(self.n_states, findings.transitions, int(first))
         share = findings.state_summary["share"].to_numpy()
@@ -90,10 +94,8 @@ class _Canvas:
 
     def kind(self, state: int) -> str:
         """``detour``, ``doubtful``, ``fork`` or ``plain``; the first of these that holds."""
-        if state in self.detours:
-            return "detour"
-        if state in self.doubtful:
-            return "doubtful"
+        if self.verdicts[state] in _DETOURS:
+            return _DETOURS[self.verdicts[state]]
         return "fork" if state in self.forks else "plain"
 
     def place(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -210,11 +212,8 @@ def _nodes(canvas: _Canvas) -> go.Scatter:
 
 def _node_label(canvas: _Canvas, state: int) -> go.layout.Annotation:
     summary = canvas.findings.state_summary.iloc[state]
-    lines = []
-    if state in canvas.detours:
-        lines.append(f'<b><span style="color:{theme.DETOUR}">detour</span></b>')
-    if state in canvas.doubtful:
-        lines.append("flagged, doubtful")
+    verdict = canvas.verdicts[state]
+    lines = [_VERDICTS[verdict]] if verdict in _VERDICTS else []
     if state in canvas.forks:
         lines.append("<b>fork</b>")
     if summary["phase"]:
@@ -272,8 +271,7 @@ def _state_card(canvas: _Canvas, state: int) -> str:
         ways = words.listing(f"{n} to state {k}" for k, n in fork.exits.items())
         lines.append(f"fork: of {fork.n_runs} runs that go on, {ways}")
     detour = findings.detours.iloc[state]
-    verdict = "meets" if detour["flag"] else "does not meet"
-    lines += _wrapped(f"{verdict} the definition of a detour state: {detour['reason']}")
+    lines += _wrapped(f"{detour['verdict']}: {detour['reason']}")
     return "<br>".join(lines)
 
 
@@ -297,4 +295,4 @@ def _edge_card(findings: Findings, edge: Any) -> str:
 
 
 def _wrapped(sentence: str) -> list[str]:
-    return [html.escape(line) for line in textwrap.wrap(words.name(sentence, 400), 62)]
+    return [html.escape(line) for line in textwrap.wrap(words.name(sentence, 800), 62)]

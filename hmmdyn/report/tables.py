@@ -14,7 +14,7 @@ from hmmdyn.report.statements import all_notices, statements
 from hmmdyn.results import Findings
 
 _CONVERGENCE = ["group", "run", "seed", "converged", "step", "last_step", "time"]
-_REGRESSION = ["state", "coefficient", "std_error", "ci_low", "ci_high", "p"]
+_REGRESSION = ["state", "coefficient", "std_error", "ci_low", "ci_high", "p", "p_corrected"]
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,17 @@ def tables(findings: Findings) -> dict[str, Table]:
             "regression",
             "Regression of convergence time on the bag of states",
             "Least squares without intercept; coefficients as a fraction of the run, with 95 % "
-            "intervals.",
+            "intervals; p corrected over states (Benjamini–Hochberg).",
             regression.coefficients if regression else pd.DataFrame(columns=_REGRESSION),
         ),
         Table(
             "detours",
-            "Detour states by the paper's definition",
-            "Optional: some converged run never visits it. Flag: optional, with a positive "
-            "coefficient in a significant regression.",
+            "Detour states",
+            "Optional: some converged run never visits it. Flag (the paper's): optional, with a "
+            "positive coefficient in a significant regression. Hazard ratio: how readily runs that "
+            "had entered the state converged next, against those that had not, at the same point "
+            "in training, with its 95 % interval, p, and p corrected over states; then the same "
+            "while in the state, and after leaving it.",
             findings.detours,
         ),
         Table(
@@ -175,6 +178,7 @@ def to_json(findings: Findings) -> str:
         "regression": regression
         and {
             "r_squared": regression.r_squared,
+            "r_squared_loo": regression.r_squared_loo,
             "f_statistic": regression.f_statistic,
             "p": regression.p,
             "n_runs": regression.n_runs,

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,8 +6,9 @@ from scipy.stats import f as f_distribution
 from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.semantics import (
     _share_before_convergence,
+    _verdict,
     bag_of_states,
-    detour_flags,
+    detour_verdicts,
     regress_convergence,
 )
 from hmmdyn.errors import NotEnoughDataError
@@ -85,31 +84,74 @@ def test_published_r2_and_p_fit_these_degrees_of_freedom():
     assert f_distribution.sf(f, 4, 35) == pytest.approx(0.469, abs=0.003)
 
 
-def test_optional_slow_state_is_flagged_with_the_warning(world):
+def test_an_optional_slow_state_is_a_confirmed_detour(world):
     data, bags, convergence = world
     regression = regress_convergence(bags, convergence, data)
-    flags = detour_flags(bags, convergence, regression, data, "step")
-    assert flags["flag"].tolist() == [False, True, False, False]
-    assert flags.loc[1, "n_converged_without"] == 8
-    assert "not optional" in flags.loc[0, "reason"]
-    mean = convergence.table["step"].groupby(np.arange(16) % 2).mean()
-    expected = f"visit it converge at step {mean[1]:,.0f} on average, the others at {mean[0]:,.0f}."
-    assert flags.loc[1, "reason"].endswith(expected)
+    judged = detour_verdicts(bags, convergence, regression, data, data)
+    assert judged["flag"].tolist() == [False, True, False, False]
+    assert judged["verdict"].tolist() == ["cannot tell", "confirmed detour", "helps", "helps"]
+    assert judged.loc[1, "n_converged_without"] == 8
+    assert judged.loc[1, "ratio_high"] < 1
+    assert judged.loc[1, "p"] < judged.loc[1, "p_corrected"] < 0.05
+    reasons = judged["reason"]
+    assert reasons[1].startswith("At the same point in training, runs that had entered it were")
+    assert "The paper's flag holds: optional (8 converged runs never visit it), with" in reasons[1]
+    assert "so it is not optional" in reasons[0]
+    assert "lies on the way" in reasons[2]
     assert "high by construction" in regression.warning
     assert "16 runs are few for 4 states" in regression.warning
     assert "about 0.20" in regression.warning  # (4 - 1) / (16 - 1)
     assert "longer to enter any state" in regression.warning
 
 
-def test_a_flag_that_the_plain_comparison_contradicts_says_so(world):
+@pytest.mark.parametrize(
+    ("effect", "flagged", "unflagged"),
+    [
+        ("slower", "confirmed detour", "slows"),
+        ("faster", "helps", "helps"),
+        ("none", "paper's flag only", "no evidence"),
+        ("cannot tell", "paper's flag only", "cannot tell"),
+    ],
+)
+def test_the_verdict_weighs_the_flag_and_the_hazards(effect, flagged, unflagged):
+    assert (_verdict(True, effect), _verdict(False, effect)) == (flagged, unflagged)
+
+
+def test_leaving_a_run_out_equals_fitting_without_it(world):
     data, bags, convergence = world
+    X = bags.filter(like="state_").to_numpy()
+    y = convergence.table["time"].to_numpy()
+    predicted, mean = [], []
+    for i in range(len(y)):
+        others = np.arange(len(y)) != i
+        predicted.append(X[i] @ np.linalg.lstsq(X[others], y[others], rcond=None)[0])
+        mean.append(y[others].mean())
+    expected = 1 - ((y - predicted) ** 2).sum() / ((y - np.array(mean)) ** 2).sum()
     regression = regress_convergence(bags, convergence, data)
-    odd = convergence.table["seed"] % 2 == 1
-    slower = convergence.table.assign(step=convergence.table["step"] + 25 * ~odd)
-    flags = detour_flags(bags, replace(convergence, table=slower), regression, data, "step")
-    assert flags.loc[1, "flag"]
-    assert flags["contradicted"].tolist() == [False, True, False, False]
-    assert "speaks against a detour" in flags.loc[1, "reason"]
+    assert regression.r_squared_loo == pytest.approx(expected)
+    assert regression.r_squared_loo < regression.r_squared
+
+
+def test_a_state_of_one_run_leaves_nothing_to_predict_that_run_from(world):
+    data, bags, convergence = world
+    alone = data.assign(state=data["state"].where((data["run"] != "r3") | (data["state"] < 3), 4))
+    bags = bag_of_states(alone, 5)
+    assert np.isnan(regress_convergence(bags, convergence, alone).r_squared_loo)
+
+
+def test_noise_predicts_no_run_from_the_others():
+    """Five states, 20 runs: R² is about 4/19 from nothing; left out, it is no better than none."""
+    found = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        data = runs_of(
+            [rng.choice(5, size=60, p=rng.dirichlet(np.ones(5))) for _ in range(20)],
+            [(np.arange(60) >= rng.integers(5, 55)) * 1.0 for _ in range(20)],
+        )
+        convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
+        found.append(regress_convergence(bag_of_states(data, 5), convergence, data))
+    assert np.mean([r.r_squared for r in found]) == pytest.approx(4 / 19, abs=0.06)
+    assert np.mean([r.r_squared_loo for r in found]) < 0
 
 
 def test_a_state_after_convergence_is_never_flagged():
@@ -124,12 +166,12 @@ def test_a_state_after_convergence_is_never_flagged():
     data = runs_of(paths, accuracies)
     convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
     bags = bag_of_states(data, 4)
-    flags = detour_flags(
-        bags, convergence, regress_convergence(bags, convergence, data), data, "step"
-    )
+    regression = regress_convergence(bags, convergence, data)
+    flags = detour_verdicts(bags, convergence, regression, data, data)
     assert flags["optional"].tolist() == [False, False, True, True]
     assert not flags["flag"].any()
-    assert flags.loc[2, "reason"].endswith("it lies after convergence, which it cannot delay.")
+    assert flags.loc[2, "reason"].endswith("lie after convergence, which those cannot delay.")
+    assert flags["verdict"].tolist()[2:] == ["no evidence"] * 2
 
 
 def test_a_fit_without_residual_is_refused():
@@ -162,7 +204,7 @@ def test_noise_is_not_flagged_because_the_regression_is_not_significant():
     convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
     bags = bag_of_states(data, 3)
     regression = regress_convergence(bags, convergence, data)
-    flags = detour_flags(bags, convergence, regression, data, "step")
+    flags = detour_verdicts(bags, convergence, regression, data, data)
     assert regression.p > 0.05
     assert not flags["flag"].any()
     assert flags["reason"].str.contains("not significant").any()
@@ -214,10 +256,14 @@ def test_censored_runs_are_counted_in_the_warning():
 
 def test_without_a_regression_nothing_is_flagged(world):
     data, bags, convergence = world
-    for known in (convergence, None):
-        flags = detour_flags(bags, known, None, data, "step")
-        assert not flags["flag"].any()
-        assert flags["reason"].str.contains("No regression").all()
+    judged = detour_verdicts(bags, convergence, None, data, data)
+    assert not judged["flag"].any()
+    assert judged["reason"].str.contains("no regression could be computed").all()
+    assert judged["verdict"].tolist() == ["cannot tell", "slows", "helps", "helps"]
+    judged = detour_verdicts(bags, None, None, data, data)
+    assert (judged["verdict"] == "cannot tell").all()
+    assert judged["reason"].str.startswith("No outcome is known").all()
+    assert judged["hazard_ratio"].isna().all()
 
 
 def test_the_checkpoint_of_convergence_itself_is_not_before_it():

@@ -30,8 +30,9 @@ def decoded_with_holes(request):
     return decoding_of(request.param, share=0.3)
 
 
-def decoding_of(covariance_type, share=0.0):
+def decoding_of(covariance_type, share=0.0, autoregression=None):
     parameters = random_parameters(3, 3, covariance_type, seed=7)
+    parameters = replace(parameters, autoregression=autoregression)
     values, _ = sample(parameters, LENGTHS, seed=8)
     values[np.random.default_rng(9).random(values.shape) < share] = np.nan
     data = observations(values, LENGTHS)
@@ -62,9 +63,11 @@ def test_change_points_never_cross_runs(decoded):
     assert changes["probability"].between(0, 1).all()
 
 
-def test_gradient_is_the_derivative_of_the_filtered_log_posterior(decoded):
+@pytest.mark.parametrize("autoregression", [None, np.full((3, 3), 0.6)], ids=["plain", "remembers"])
+@pytest.mark.parametrize("covariance_type", ["diag", "full"])
+def test_gradient_is_the_derivative_of_the_filtered_log_posterior(covariance_type, autoregression):
     """The closed form of Hu 2023, appendix A, against numerical differentiation."""
-    decoding, parameters = decoded
+    decoding, parameters = decoding_of(covariance_type, autoregression=autoregression)
     values = decoding.observations.values
     for t, _, k in entries(decoding.states["state"].tolist())[:6]:
         start = 0 if t < LENGTHS[0] else LENGTHS[0]

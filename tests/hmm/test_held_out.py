@@ -285,7 +285,7 @@ def test_more_states_than_different_checkpoints_are_left_without_a_score():
 
 
 def test_a_run_that_a_model_calls_impossible_cannot_be_compared(sharp, monkeypatch):
-    def vanishing(parameters, values, lengths):
+    def vanishing(parameters, values, lengths, steps):
         impossible = parameters.n_states == 2 and np.array_equal(values, sharp.values[:30])
         return SimpleNamespace(
             log_likelihood=np.array([-np.inf])

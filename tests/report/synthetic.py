@@ -26,6 +26,15 @@ FEATURES = (
 )  # fmt: skip
 OUTCOMES = ("train_loss", "val_accuracy")
 THRESHOLD = 0.9
+HAZARD = (
+    "hazard_ratio",
+    "ratio_low",
+    "ratio_high",
+    "p",
+    "p_corrected",
+    "ratio_inside",
+    "ratio_left",
+)
 
 HOSTILE_NAMES = (
     "<script>alert(1)</script>",
@@ -144,10 +153,10 @@ def without_outcomes(findings: Findings) -> Findings:
                 "optional": False,
                 "n_converged_without": 0,
                 "coefficient": np.nan,
-                "p": np.nan,
                 "flag": False,
-                "contradicted": False,
-                "reason": "No regression could be computed, so nothing is flagged.",
+                **dict.fromkeys(HAZARD, np.nan),
+                "verdict": "cannot tell",
+                "reason": "No outcome is known, so these runs cannot tell.",
             }
         ),
     )
@@ -286,9 +295,11 @@ def _regression(occupancy, convergence, n_states):
                 "ci_low": beta - 0.2,
                 "ci_high": beta + 0.2,
                 "p": np.linspace(0.0004, 0.3, n_states),
+                "p_corrected": np.linspace(0.0016, 0.3, n_states),
             }
         ),
         r_squared=float(r_squared),
+        r_squared_loo=float(r_squared) - 0.03,
         f_statistic=31.4,
         p=0.0004,
         n_runs=len(y),
@@ -302,21 +313,17 @@ def _detours(occupancy, convergence, regression, detour, n_states):
     bags = occupancy.filter(like="state_").to_numpy()[converged]
     without = (bags == 0).sum(axis=0)
     flag = np.arange(n_states) == (-1 if detour is None or regression is None else detour)
-    fitted = pd.DataFrame({"coefficient": np.nan, "p": np.nan}, index=range(n_states))
-    if regression is not None:
-        fitted = regression.coefficients
+    hazard = (0.21, 0.08, 0.52, 0.002, 0.004, 0.1, 0.9)
     return pd.DataFrame(
         {
             "state": range(n_states),
             "optional": without > 0,
             "n_converged_without": without,
-            "coefficient": fitted["coefficient"],
-            "p": fitted["p"],
+            "coefficient": np.nan if regression is None else regression.coefficients["coefficient"],
             "flag": flag,
-            "contradicted": False,
-            "reason": "No regression could be computed, so nothing is flagged."
-            if regression is None
-            else np.where(flag, "Optional, and slowing.", "It is not optional."),
+            **{name: np.where(flag, x, np.nan) for name, x in zip(HAZARD, hazard, strict=True)},
+            "verdict": np.where(flag, "confirmed detour", "cannot tell"),
+            "reason": np.where(flag, "Entered, it delays.", "All runs enter it."),
         }
     )
 

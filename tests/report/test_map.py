@@ -91,13 +91,31 @@ def test_detours_and_forks_differ_by_shape_word_and_colour(findings):
     assert {"2/10", "7/10"} <= set(texts)
 
 
+@pytest.mark.parametrize(
+    ("verdict", "symbol", "rim", "word"),
+    [
+        ("paper's flag only", "diamond", theme.MARK, "flagged, doubtful"),
+        ("slows", "circle", "#ffffff", "slows"),
+        ("helps", "circle", "#ffffff", ""),
+    ],
+)
+def test_only_a_confirmed_detour_is_painted_as_one(findings, verdict, symbol, rim, word):
+    verdicts = findings.detours["verdict"].where(findings.detours["state"] != 2, verdict)
+    figure = training_map(replace(findings, detours=findings.detours.assign(verdict=verdicts)))
+    states = figure.data[-1].marker
+    assert (states.symbol[2], states.line.color[2]) == (symbol, rim)
+    label = next(a.text for a in figure.layout.annotations if "7\u00a0%" in a.text)
+    assert label.split("<br>")[0].startswith(word)
+    assert "detour" not in label
+
+
 def test_hover_cards_say_everything_known(findings):
     figure = training_map(findings)
     state, edge = findings.state_summary.iloc[2], findings.transitions.iloc[0]
     card = figure.data[-1].hovertext[2]
     assert f"step {state['first_step']:,.0f}" in card
     assert f"visited by {state['n_runs']} of 10 runs" in card
-    assert "meets the definition of a detour state" in card
+    assert "confirmed detour: Entered, it delays." in card
     assert "mean val_accuracy: 0.699" in card
     assert (
         "fork: of 9 runs that go on, 7 to state 3 and 2 to state 2"

@@ -119,21 +119,52 @@ def test_nothing_is_said_of_convergence_without_outcomes(bare):
     text = said(bare, "Which runs converged when")
     assert "nothing can be said about convergence" in text
     assert "--outcomes" in text
-    assert "No regression could be computed" in said(bare, "Detour states")
+    assert "No state is shown to be a detour." in said(bare, "Detour states")
+    assert "cannot tell whether entering any of states 0, 1, 2 and 3" in said(bare, "Detour states")
 
 
-def test_the_detour_flag_comes_with_its_definition_and_the_warning(findings):
+def test_a_detour_comes_with_its_definition_and_the_warning(findings):
     topic = [s for s in statements(findings) if s.topic == "Detour states"]
-    assert topic[0].text.startswith("State 2 meets the definition of a detour state.")
+    assert topic[0].text == "State 2 is a confirmed detour. Entered, it delays."
     assert "some runs converge without visiting" in topic[0].explanation
+    assert "whether entering any of states 0, 1 and 3 delays convergence." in topic[1].text
     assert findings.regression.warning in topic[-1].text
     assert "p < 0.001" in topic[-1].text
     assert f"R² = {findings.regression.r_squared:.3f}" in topic[-1].text
+    loo = f"R² = {findings.regression.r_squared_loo:.3f} where every run is predicted"
+    assert loo in topic[-1].text
 
 
-def test_no_detour_is_said_too(findings):
-    none = replace(findings, detours=findings.detours.assign(flag=False))
-    assert "No state meets the definition of a detour state." in said(none, "Detour states")
+@pytest.mark.parametrize(
+    ("verdict", "flag", "sentence"),
+    [
+        ("paper's flag only", True, "State 2 meets the paper's definition of a detour, which is"),
+        ("slows", False, "State 2 goes with slower convergence, but is no detour by the"),
+        ("helps", True, "State 2 meets the paper's definition of a detour, but rather helps. Ent"),
+        ("helps", False, "Runs converged sooner once they had entered state 2: that helps,"),
+        ("no evidence", False, "There is no evidence that entering state 2 makes runs slower"),
+        (
+            "cannot tell",
+            False,
+            "These runs cannot tell whether entering any of states 0, 1, 2 and 3",
+        ),
+    ],
+)
+def test_every_verdict_has_its_sentence(findings, verdict, flag, sentence):
+    detours = findings.detours.copy()
+    detours.loc[2, ["verdict", "flag"]] = verdict, flag
+    text = said(replace(findings, detours=detours), "Detour states")
+    assert sentence in text
+    assert ("No state is shown to be a detour." in text) == (not flag and verdict != "slows")
+
+
+@pytest.mark.parametrize(
+    ("r_squared", "words"),
+    [(np.nan, "because one visits a state alone"), (-0.3, "no better than the mean of the others")],
+)
+def test_a_regression_that_predicts_nothing_says_so(findings, r_squared, words):
+    regression = replace(findings.regression, r_squared_loo=r_squared)
+    assert words in said(replace(findings, regression=regression), "Detour states")
 
 
 def test_criteria_that_disagree_are_said(findings):
