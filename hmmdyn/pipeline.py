@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hmmdyn import __version__
@@ -348,7 +349,7 @@ def _state_findings(
 def _convergence(
     table: pd.DataFrame, outcomes: tuple[str, ...], options: Options
 ) -> tuple[Convergence | None, tuple[Notice, ...]]:
-    known = tuple(o for o in outcomes if table[o].notna().any())
+    known = tuple(o for o in outcomes if np.isfinite(table[o]).any())
     if not known:
         return None, (
             Notice(

@@ -263,6 +263,13 @@ def test_every_option_of_the_model_goes_all_the_way(option, tmp_path):
     pd.testing.assert_frame_equal(decoded, result.states)
 
 
+def test_an_outcome_that_is_infinite_everywhere_is_not_known():
+    table = phased_table().drop(columns="train_accuracy").assign(eval_accuracy=np.inf)
+    result = analyze(table, **QUICK)
+    assert result.convergence is None
+    assert any("No loss or accuracy is known" in n.message for n in result.notices)
+
+
 def test_quick_weighs_nothing(analysis):
     selection = analysis.selection
     assert selection.recommendation is None
