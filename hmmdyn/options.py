@@ -139,6 +139,8 @@ class Options:
                 raise UsageError(
                     f"{name!r} must be a whole number of at least {least}, got {value!r}."
                 )
+        if isinstance(self.stickiness, bool) or not isinstance(self.stickiness, (int, float)):
+            raise UsageError(f"'stickiness' must be a number, got {self.stickiness!r}.")
         for name, allowed in _ALLOWED.items():
             value = getattr(self, name)
             if value not in allowed and not (name == "direction" and value is None):

@@ -24,9 +24,9 @@ IntArray = NDArray[np.integer[Any]]
 # Observations (n, D), checkpoints per run (R,), and steps (n,) where they matter.
 RunData = tuple[FloatArray, IntArray, IntArray | None]
 
-# The words an option may take, wherever it is checked.
 # Reason of an attempt that a race went on without.
 LEFT_BEHIND = "left behind"
+# The words an option may take, wherever it is checked.
 PROTOCOLS = ("bic", "paper")
 COVARIANCE_TYPES = ("diag", "full")
 STANDARDISATIONS = ("run", "pooled")
@@ -301,7 +301,8 @@ class Selection:
     criteria : DataFrame
         One row per covariance type and K: ``covariance_type, n_states, log_likelihood`` (nats, best
         valid model), ``n_parameters, bic, aic, icl, held_out_bic`` (NaN unless the protocol holds
-        runs out). NaN where no fit was valid. Where the choice was weighed also ``held_out,
+        runs out). NaN where no fit was valid; ``icl`` also where the chain knows gaps or keeps
+        states for a minimum dwell. Where the choice was weighed also ``held_out,
         held_out_se, path, path_se`` (how well the map predicts runs it was not fitted to, nats;
         higher is better) and ``n_scored``: see :class:`hmmdyn.hmm.held_out.HeldOut`.
     attempts : DataFrame
@@ -316,8 +317,8 @@ class Selection:
     recommendation : Recommendation or None
         What runs held out recommend; None where this was not asked for.
     recommended : Selection or None
-        The recommended model in place of the chosen one; None where they are the same or none is
-        recommended.
+        The recommended model in place of the chosen one; None where they are the same, none is
+        recommended or has a valid fit, or it is one state.
     stability : Stability or None
         Of the chosen model; None where this was not asked for.
     diagnostics : Diagnostics or None

@@ -270,6 +270,11 @@ def test_an_outcome_that_is_infinite_everywhere_is_not_known():
     assert any("No loss or accuracy is known" in n.message for n in result.notices)
 
 
+def test_a_map_without_any_change_knows_gaps_too():
+    result = analyze(phased_table(n_runs=2), n_states=1, clock="log-step", quick=True)
+    assert result.change_points.empty
+
+
 def test_quick_weighs_nothing(analysis):
     selection = analysis.selection
     assert selection.recommendation is None

@@ -170,7 +170,13 @@ def is_forking(edges: pd.DataFrame, n_visited: int) -> bool:
         return n_visited > 1
     ways_out = edges["from_state"].value_counts()
     ways_in = edges["to_state"].value_counts()
-    is_line = ways_out.max() == 1 and ways_in.max() == 1 and len(edges) == n_visited - 1
+    reached = set(edges["from_state"]) | set(edges["to_state"])
+    is_line = (
+        ways_out.max() == 1
+        and ways_in.max() == 1
+        and len(edges) == n_visited - 1
+        and len(reached) == n_visited  # else a cycle, and a state that stands alone
+    )
     return not is_line
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hmmdyn.hmm.align import relative_times
+from hmmdyn.hmm.autoregressive import expected_in
 from hmmdyn.hmm.inference import decode
 from hmmdyn.hmm.starts import filled
 from hmmdyn.results import Diagnostics, FloatArray, HMMParameters, IntArray, Notice
@@ -68,13 +69,18 @@ def residual_autocorrelation(
 ) -> tuple[float, FloatArray]:
     """Lag-1 autocorrelation of the standardised residuals within states.
 
-    Residuals are z - μ in units of the state's deviation; pairs are successive checkpoints of one
+    Residuals are z - μ (where emissions remember, μ given the checkpoint before) in units of the
+    state's deviation; pairs are successive checkpoints of one
     run in one state. Returns that of all metrics pooled, and of each, shape (D,).
     """
     covariances = parameters.covariances
     if parameters.covariance_type == "full":
         covariances = np.diagonal(covariances, axis1=1, axis2=2)
-    residuals = (values - parameters.means[states]) / np.sqrt(covariances)[states]
+    expected = np.empty_like(values)
+    for k in range(parameters.n_states):
+        here = states == k
+        expected[here] = expected_in(parameters, k, values, lengths)[here]
+    residuals = (values - expected) / np.sqrt(covariances)[states]
     run = np.repeat(np.arange(len(lengths)), lengths)
     paired = (run[1:] == run[:-1]) & (states[1:] == states[:-1])
     before, after = residuals[:-1][paired], residuals[1:][paired]

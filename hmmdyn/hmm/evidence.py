@@ -65,18 +65,23 @@ def weigh(
         )["bic"]
         return None if bic.isna().all() else int(candidates[int(np.nanargmin(bic))])
 
-    recommended = _recommended(weighed, swept, observations)
+    # Only where BIC on all runs chose, and had a choice, can it be asked again of a surrogate.
+    asked = selection.criterion == "bic" and len(candidates) > 1 and selection.n_states > 1
+
+    recommended = _recommended(weighed, swept, observations, search)
     if recommended is not None:
         recommended = _examined(recommended, observations, candidates, search, lambda *_: None)
     steps.of_next_stage()(1, 1)
     return replace(
-        _examined(weighed, observations, candidates, search, bic_choice),
+        _examined(
+            weighed, observations, candidates, search, bic_choice if asked else lambda *_: None
+        ),
         recommended=recommended,
     )
 
 
 def _recommended(
-    selection: Selection, other: Sweep, observations: Observations
+    selection: Selection, other: Sweep, observations: Observations, search: Search
 ) -> Selection | None:
     """Put the recommended model in the place of the chosen one, unless it is the same.
 
@@ -88,7 +93,10 @@ def _recommended(
     same_type = advice.covariance_type == selection.covariance_type
     if same_type and advice.n_states == selection.n_states:
         return None
-    if same_type:
+    if same_type and selection.held_out:  # its models have not seen all runs
+        data = observations.values, observations.lengths, observations.steps
+        other = search.sweep(data, [advice.n_states], advice.covariance_type)
+    if same_type and not selection.held_out:
         models = dict(selection.models)
     else:
         models = {k: in_time_order(fit, observations.lengths) for k, fit in other.winners.items()}

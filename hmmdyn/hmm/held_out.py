@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.errors import UsageError
+from hmmdyn.hmm.chain import gaps, propagators
 from hmmdyn.hmm.em import COVARIANCE_PRIOR, Fit
 from hmmdyn.hmm.inference import beliefs, decode
 from hmmdyn.hmm.sweep import Progress, sweep
@@ -135,7 +136,7 @@ def hold_out(
     for done, (covariance_type, f) in enumerate(work):
         held = np.isin(np.arange(len(lengths)), folds[f])
         training, unseen = (_of_runs(values, lengths, steps, chosen) for chosen in (~held, held))
-        distinct = len(np.unique(training[0], axis=0))
+        distinct = len(np.unique(np.nan_to_num(training[0], nan=np.inf), axis=0))
         winners = sweep(
             *training[:2],
             [k for k in tried if k <= distinct],
@@ -323,12 +324,15 @@ def path_scores(
     """Path score of every run per look, shape (R,), nats: see :func:`hold_out`."""
     states = decode(parameters, values, lengths, steps)
     rest = _residuals(parameters, values, states)
+    before = gaps(parameters.clock, parameters.unit, steps, lengths)
     borders = np.cumsum(lengths)[:-1]
     return np.array(
         [
-            (_log_path(parameters, path) + residuals.log_density(run))
+            (_log_path(parameters, path, since) + residuals.log_density(run))
             / max(1.0, len(path) / residuals.stride)
-            for path, run in zip(np.split(states, borders), np.split(rest, borders), strict=True)
+            for path, run, since in zip(
+                *(np.split(rows, borders) for rows in (states, rest, before)), strict=True
+            )
         ]
     )
 
@@ -337,8 +341,19 @@ def _residuals(parameters: HMMParameters, values: FloatArray, states: IntArray) 
     return np.nan_to_num(values - parameters.means[states], nan=0.0)
 
 
-def _log_path(parameters: HMMParameters, path: IntArray) -> float:
-    steps = np.log(parameters.transmat[path[:-1], path[1:]]).sum()
+def _log_path(parameters: HMMParameters, path: IntArray, before: FloatArray) -> float:
+    """Log-probability of one run's path; ``before`` (n,) are the gaps in the model's unit."""
+    transitions = parameters.transmat[path[:-1], path[1:]]
+    if parameters.generator is not None:
+        distinct, which = np.unique(before[1:], return_inverse=True)
+        transitions = propagators(parameters.generator, distinct)[which, path[:-1], path[1:]]
+    entered = np.flatnonzero(np.diff(path, prepend=path[0] - 1))
+    age = np.arange(len(path)) - np.repeat(entered, np.diff(entered, append=len(path)))
+    # A state is kept for certain until its dwell is over; a first visit may have begun before.
+    kept = (age[:-1] + 1 < parameters.minimum_dwell) & (
+        np.arange(len(path) - 1) >= entered[1:].min(initial=len(path))
+    )
+    steps = np.log(transitions[~kept]).sum()
     return float(np.log(parameters.startprob[path[0]]) + steps)
 
 

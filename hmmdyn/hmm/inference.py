@@ -149,6 +149,8 @@ def transition_posterior(
 
     A row must not be the first of its run.
     """
+    if not len(rows):  # no change of state anywhere
+        return np.empty(0)
     _, transitions, which = _log_chain(parameters, seen.gaps[rows])
     evidence = np.logaddexp.reduce(seen.log_forward[rows] + seen.log_backward[rows], axis=1)
     # Over every pair of stages, of which an ordinary state has one.

@@ -146,7 +146,7 @@ def _check_options(
 
 def _fittable(candidates: Sequence[int], values: FloatArray) -> tuple[list[int], list[Notice]]:
     """Leave out numbers of states that exceed the different checkpoints there are."""
-    distinct = len(np.unique(values, axis=0))
+    distinct = len(np.unique(np.nan_to_num(values, nan=np.inf), axis=0))  # NaN equals no NaN
     kept = sorted({k for k in candidates if k <= distinct})
     if not kept:
         raise NotEnoughDataError(

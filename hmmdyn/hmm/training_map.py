@@ -171,7 +171,7 @@ class TrainingMap:
             )
         try:
             return cls._from_document(document)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise TrainingMapError(f"{path} is a malformed training map: {error!r}") from error
 
     @classmethod

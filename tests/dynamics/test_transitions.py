@@ -83,6 +83,11 @@ def test_gradient_is_the_derivative_of_the_filtered_log_posterior(covariance_typ
         np.testing.assert_allclose(ours, numerical, rtol=1e-4, atol=1e-6)
 
 
+def test_a_cycle_beside_a_lone_state_is_no_line():
+    edges = pd.DataFrame({"from_state": [0, 1], "to_state": [1, 0]})
+    assert is_forking(edges, 3)
+
+
 def test_gradient_with_missing_metrics_is_the_derivative_by_the_known_ones(decoded_with_holes):
     decoding, parameters = decoded_with_holes
     values = decoding.observations.values

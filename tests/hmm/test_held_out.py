@@ -1,11 +1,13 @@
 """Scores on held-out runs against hand-split runs and closed forms; the rule against the truth."""
 
-from itertools import product
+from dataclasses import replace
+from itertools import pairwise, product
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.linalg import expm
 from scipy.stats import multivariate_normal, trim_mean
 from scipy.stats.mstats import winsorize
 
@@ -13,6 +15,7 @@ from hmmdyn.errors import UsageError
 from hmmdyn.hmm.held_out import (
     HeldOut,
     Residuals,
+    _log_path,
     hold_out,
     path_scores,
     recommend,
@@ -336,3 +339,23 @@ def test_drift_is_not_counted_as_phases(kind, seed):
     r = recommend(hold_out(s.values, s.lengths, range(1, 6), covariance_types=["full"]))
     assert r.n_states is None or r.n_states <= 2
     assert r.low == 1
+
+
+def test_a_path_costs_what_the_chain_says():
+    """By the gaps where it has a clock; nothing for checkpoints a minimum dwell keeps."""
+    plain = random_parameters(2, 1, "diag", seed=3)
+    path = np.array([0, 0, 0, 1, 1, 1, 0])
+    start, moves = np.log(plain.startprob), np.log(plain.transmat)
+    every = start[0] + moves[0, 0] * 2 + moves[0, 1] + moves[1, 1] * 2 + moves[1, 0]
+    assert _log_path(plain, path, np.ones(7)) == pytest.approx(every)
+    kept = replace(plain, minimum_dwell=3)
+    # The first visit may have begun before, so all its stays are free; the second's two are kept.
+    expected = start[0] + moves[0, 0] * 2 + moves[0, 1] + moves[1, 0]
+    assert _log_path(kept, path, np.ones(7)) == pytest.approx(expected)
+    rates = np.array([[-0.1, 0.1], [0.3, -0.3]])
+    clocked = replace(plain, generator=rates, clock="step")
+    gaps = np.array([1.0, 1, 2, 5, 1, 1, 7])
+    by_gap = [
+        np.log(expm(rates * g)[a, b]) for g, (a, b) in zip(gaps[1:], pairwise(path), strict=True)
+    ]
+    assert _log_path(clocked, path, gaps) == pytest.approx(start[0] + sum(by_gap))
