@@ -12,7 +12,7 @@ from hmmdyn.hmm.align import in_time_order
 from hmmdyn.hmm.criteria import criteria_table
 from hmmdyn.hmm.diagnostics import diagnose
 from hmmdyn.hmm.held_out import hold_out, recommend
-from hmmdyn.hmm.search import Search, Steps
+from hmmdyn.hmm.search import Search, Stages
 from hmmdyn.hmm.stability import measure_stability
 from hmmdyn.hmm.sweep import Sweep, attempts_table
 from hmmdyn.results import COVARIANCE_TYPES, FloatArray, IntArray, Observations, Selection
@@ -25,7 +25,7 @@ def weigh(
     observations: Observations,
     candidates: Sequence[int],
     search: Search,
-    steps: Steps,
+    stages: Stages,
 ) -> Selection:
     """Add to a choice what weighs it.
 
@@ -35,7 +35,7 @@ def weigh(
     """
     data = observations.values, observations.lengths, observations.steps
     (other,) = set(COVARIANCE_TYPES) - {selection.covariance_type}
-    swept = search.sweep(data, candidates, other, steps.of_next_stage())
+    swept = search.sweep(data, candidates, other, stages.of_next_stage())
     criteria = criteria_table(swept, candidates, other, search.options, data)
     scores = hold_out(
         observations.values,
@@ -45,7 +45,7 @@ def weigh(
         steps=observations.steps,
         random_state=search.random_state,
         n_jobs=search.n_jobs,
-        progress=steps.of_next_stage(),
+        progress=stages.of_next_stage(),
     )
     advice = recommend(scores)
     criteria = pd.concat([selection.criteria, criteria], ignore_index=True)
@@ -71,7 +71,7 @@ def weigh(
     recommended = _recommended(weighed, swept, observations, search)
     if recommended is not None:
         recommended = _examined(recommended, observations, candidates, search, lambda *_: None)
-    steps.of_next_stage()(1, 1)
+    stages.of_next_stage()(1, 1)
     return replace(
         _examined(
             weighed, observations, candidates, search, bic_choice if asked else lambda *_: None

@@ -135,7 +135,7 @@ def hold_out(
     rows: list[dict[str, object]] = []
     for done, (covariance_type, f) in enumerate(work):
         held = np.isin(np.arange(len(lengths)), folds[f])
-        training, unseen = (_of_runs(values, lengths, steps, chosen) for chosen in (~held, held))
+        training, unseen = (of_runs(values, lengths, steps, chosen) for chosen in (~held, held))
         distinct = len(np.unique(np.nan_to_num(training[0], nan=np.inf), axis=0))
         winners = sweep(
             *training[:2],
@@ -229,9 +229,10 @@ def _folds(n_runs: int, random_state: int) -> list[IntArray]:
     return np.array_split(order, min(n_runs, MAX_FOLDS))
 
 
-def _of_runs(
+def of_runs(
     values: FloatArray, lengths: IntArray, steps: IntArray | None, chosen: np.ndarray
 ) -> RunData:
+    """Take the data of some of the runs; ``chosen`` is a mask, shape (R,)."""
     rows = np.repeat(chosen, lengths)
     return values[rows], lengths[chosen], None if steps is None else steps[rows]
 

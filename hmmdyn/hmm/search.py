@@ -40,7 +40,7 @@ class Search:
         )
 
 
-class Steps:
+class Stages:
     """Progress through stages that count equally."""
 
     def __init__(self, progress: Progress | None, n_stages: int) -> None:

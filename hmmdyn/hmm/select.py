@@ -12,7 +12,8 @@ from hmmdyn.hmm.align import in_time_order
 from hmmdyn.hmm.criteria import criteria_table
 from hmmdyn.hmm.evidence import N_STAGES, weigh
 from hmmdyn.hmm.gaussian import n_parameters
-from hmmdyn.hmm.search import Search, Steps
+from hmmdyn.hmm.held_out import of_runs
+from hmmdyn.hmm.search import Search, Stages
 from hmmdyn.hmm.sweep import Attempt, Progress, attempts_table
 from hmmdyn.results import (
     COVARIANCE_TYPES,
@@ -23,7 +24,6 @@ from hmmdyn.results import (
     ModelOptions,
     Notice,
     Observations,
-    RunData,
     Selection,
 )
 
@@ -96,12 +96,12 @@ def select_n_states(
     _check_options(candidates, covariance_type, protocol, n_restarts)
     held_out = _held_out_runs(observations, random_state) if protocol == "paper" else None
     whole = observations.values, observations.lengths, observations.steps
-    training = whole if held_out is None else _runs(observations, ~held_out)
+    training = whole if held_out is None else of_runs(*whole, ~held_out)
     kept, notices = _fittable(candidates, training[0])
     search = Search(n_restarts, random_state, n_jobs, options)
-    steps = Steps(progress, 1 if quick else 1 + N_STAGES)
-    swept = search.sweep(training, kept, covariance_type, steps.of_next_stage())
-    unseen = None if held_out is None else _runs(observations, held_out)
+    stages = Stages(progress, 1 if quick else 1 + N_STAGES)
+    swept = search.sweep(training, kept, covariance_type, stages.of_next_stage())
+    unseen = None if held_out is None else of_runs(*whole, held_out)
     criteria = criteria_table(swept, kept, covariance_type, options, training, unseen)
     criterion = "held_out_bic" if protocol == "paper" else "bic"
     if criteria[criterion].isna().all():
@@ -126,7 +126,7 @@ def select_n_states(
         models=models,
         notices=tuple(notices),
     )
-    return selection if quick else weigh(selection, observations, kept, search, steps)
+    return selection if quick else weigh(selection, observations, kept, search, stages)
 
 
 def _check_options(
@@ -173,11 +173,6 @@ def _held_out_runs(observations: Observations, random_state: int) -> np.ndarray:
     mask = np.zeros(n_runs, dtype=bool)
     mask[np.random.default_rng(random_state).choice(n_runs, n_held_out, replace=False)] = True
     return mask
-
-
-def _runs(observations: Observations, mask: np.ndarray) -> RunData:
-    rows = np.repeat(mask, observations.lengths)
-    return observations.values[rows], observations.lengths[mask], observations.steps[rows]
 
 
 def _run_names(observations: Observations, mask: np.ndarray | None) -> tuple[str, ...]:
