@@ -23,7 +23,9 @@ from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.files import replacing
 from hmmdyn.report import theme, words
 from hmmdyn.report.figures import Figures
-from hmmdyn.report.statements import all_notices, figure_summaries, statements
+from hmmdyn.report.statements import statements
+from hmmdyn.report.statements.figures import figure_summaries
+from hmmdyn.report.statements.statement import all_notices
 from hmmdyn.report.tables import Table, tables, to_csv, to_json
 from hmmdyn.results import LEFT_BEHIND, Findings
 

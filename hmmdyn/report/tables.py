@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.report.facts import forks, median_convergence, paths
-from hmmdyn.report.statements import all_notices, statements
+from hmmdyn.report.statements import statements
+from hmmdyn.report.statements.statement import all_notices
 from hmmdyn.results import Findings
 
 _CONVERGENCE = ["group", "run", "seed", "converged", "step", "last_step", "time"]

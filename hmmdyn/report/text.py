@@ -6,7 +6,8 @@ import textwrap
 from itertools import groupby
 
 from hmmdyn.report import words
-from hmmdyn.report.statements import all_notices, statements
+from hmmdyn.report.statements import statements
+from hmmdyn.report.statements.statement import all_notices
 from hmmdyn.results import Findings
 
 # Terminals show these marks of good typesetting as garbage, or reorder text in their own way.

@@ -95,3 +95,8 @@ def _visible(character: str) -> str:
     if unicodedata.bidirectional(character) in _REORDERING:
         return ""
     return " " if unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} else character
+
+
+def capital(sentence: str) -> str:
+    """Return the sentence beginning with a capital."""
+    return sentence[:1].upper() + sentence[1:]

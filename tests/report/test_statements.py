@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hmmdyn.report.statements import all_notices, figure_summaries, statements
+from hmmdyn.report.statements import statements
+from hmmdyn.report.statements.figures import figure_summaries
+from hmmdyn.report.statements.statement import all_notices
 from hmmdyn.report.text import summary
 from hmmdyn.results import Notice
 from tests.report.synthetic import make_findings, without_outcomes

@@ -1,0 +1,19 @@
+"""The findings as sentences: one source for the page, its figures' captions and the terminal.
+
+A sentence says what was found with its numbers, never more than the numbers bear. What cannot be
+said with certainty has its own topic, ``How sure this is``. One module per topic.
+"""
+
+from __future__ import annotations
+
+from hmmdyn.report.statements import certainty, convergence, data, detours, states, ways
+from hmmdyn.report.statements.statement import Statement
+from hmmdyn.results import Findings
+
+# In reading order; statements of a topic stand together.
+_TOPICS = (data, states, ways, convergence, detours, certainty)
+
+
+def statements(findings: Findings) -> tuple[Statement, ...]:
+    """Return what the report says, in reading order; statements of a topic stand together."""
+    return tuple(statement for topic in _TOPICS for statement in topic.say(findings))

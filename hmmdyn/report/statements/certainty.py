@@ -1,0 +1,88 @@
+"""How sure all this is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from scipy.stats import binomtest
+
+from hmmdyn.report import words
+from hmmdyn.report.facts import (
+    CRITERIA,
+    forks,
+    rows,
+)
+from hmmdyn.report.statements.statement import Statement, all_notices
+from hmmdyn.results import (
+    Findings,
+    Selection,
+    Stability,
+)
+
+# Searches agree well enough from here on (adjusted Rand index, 1 = the same states).
+_GOOD_AGREEMENT = 0.9
+
+
+def _stability(stability: Stability) -> Statement:
+    index = f"(mean adjusted Rand index {stability.agreement:.2f}; 1 is perfect)"
+    repeats = f"{words.plural(stability.n_repeats, 'search', 'searches')} with other seeds"
+    found = ", ".join(f"state {row.state} in {row.n_found}" for row in rows(stability.states))
+    return Statement(
+        "How sure this is",
+        f"{repeats} find nearly the same map {index}."
+        if stability.agreement >= _GOOD_AGREEMENT
+        else f"{repeats} do not find the same map {index}: do not rely on where exactly one state "
+        "ends and the next begins.",
+        f"Of {stability.n_repeats} searches, found again: {found}. A state is found again where "
+        "it holds nearly the same checkpoints (Jaccard index of at least 0.75).",
+    )
+
+
+def say(findings: Findings) -> Iterator[Statement]:
+    """Say what is certain and what is not."""
+    topic = "How sure this is"
+    selection = findings.selection
+    if len(selection.curve) > 1:
+        yield Statement(
+            topic,
+            _choice_in_words(selection),
+            "BIC, AIC and ICL weigh how well a model fits against its number of parameters; lower "
+            "is better. On smooth trajectories all tend to ask for too many states: read the "
+            "number as a resolution, and the whole curve below.",
+        )
+    if selection.stability is not None:
+        yield _stability(selection.stability)
+    probability = findings.states["probability"]
+    unsure = float((probability < 0.9).mean())
+    yield Statement(
+        topic,
+        f"{words.percent(1 - unsure)} of the checkpoints belong to their state with a "
+        "probability of at least 0.9, given the model.",
+    )
+    for fork in forks(findings)[: 1 if findings.table["group"].nunique() == 1 else 0]:
+        n_fewest = min(fork.exits.values())
+        low, high = binomtest(n_fewest, fork.n_runs).proportion_ci(method="wilson")
+        yield Statement(
+            topic,
+            f"Shares of few runs are rough: the {n_fewest} of {fork.n_runs} that take the rarer "
+            f"way after state {fork.state} are compatible with {words.percent(low)} to "
+            f"{words.percent(high)} of all seeds (95 % interval).",
+        )
+    for notice in all_notices(findings):
+        if notice.kind == "limit":
+            subject, message = words.name(notice.subject), words.name(notice.message, 600)
+            yield Statement(topic, f"{words.capital(subject)}: {message}")
+
+
+def _choice_in_words(selection: Selection) -> str:
+    """Say which criteria agree on the number of states, for this covariance type."""
+    text = f"The number of states, {selection.n_states}, "
+    decided = CRITERIA.get(selection.criterion)
+    text += f"has the lowest {decided}" if decided else "is what runs held out recommend"
+    for name, title in CRITERIA.items():
+        values = selection.curve[name]
+        if name == selection.criterion or values.isna().all():
+            continue
+        best = int(selection.curve["n_states"].iloc[values.argmin()])
+        text += f"; {title} " + ("agrees" if best == selection.n_states else f"would choose {best}")
+    return f"{text} ({selection.covariance_type} covariance)."

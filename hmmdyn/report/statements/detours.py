@@ -1,0 +1,85 @@
+"""Which states delay convergence, by the paper and by the test beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hmmdyn.report import words
+from hmmdyn.report.facts import (
+    rows,
+    state_name,
+)
+from hmmdyn.report.statements.statement import Statement
+from hmmdyn.results import (
+    CANNOT_TELL,
+    CONFIRMED,
+    FLAG_ONLY,
+    HELPS,
+    NO_EVIDENCE,
+    SLOWS,
+    Findings,
+    Regression,
+)
+
+_DETOUR = (
+    "A detour delays convergence and can be avoided. The paper (Hu et al. 2023) flags a state "
+    "where some runs converge without visiting it and its coefficient, in a significant regression "
+    "of convergence time on the time spent in each state, is positive; slow runs have longer to "
+    "enter any state, so this flags harmless states, too. A flag is confirmed where, at the same "
+    "point in training, runs that have entered the state are less likely to converge next than "
+    "runs that have not (hazard ratio below 1, p < 0.05 corrected over states). Neither shows a "
+    "cause, and states, decoded from whole runs, know a little of each run's future. The table of "
+    "detour states has the reason for every verdict."
+)
+_FORKS_NAMED = 4  # with their numbers; of more only the state is said
+
+
+def say(findings: Findings) -> Iterator[Statement]:
+    """Say which states delay convergence."""
+    topic = "Detour states"
+    said = {
+        CONFIRMED: "is a confirmed detour",
+        FLAG_ONLY: "meets the paper's definition of a detour, which is not confirmed",
+        SLOWS: "goes with slower convergence, but is no detour by the paper's definition",
+        HELPS: "meets the paper's definition of a detour, but rather helps",
+    }
+    apart = findings.detours["flag"] | (findings.detours["verdict"] == SLOWS)
+    texts = [
+        f"{words.capital(state_name(findings, state.state))} {said[state.verdict]}. "
+        f"{words.name(state.reason, 800)}"
+        for state in rows(findings.detours[apart])
+    ] or ["No state is shown to be a detour."]
+    listed = {
+        HELPS: "Runs converged sooner once they had entered {}: that helps, or lies on the way.",
+        NO_EVIDENCE: "There is no evidence that entering {} makes runs slower or faster.",
+        CANNOT_TELL: "These runs cannot tell whether entering {} delays convergence.",
+    }
+    others = findings.detours[~apart]
+    for verdict, sentence in listed.items():
+        states = others.loc[others["verdict"] == verdict, "state"]
+        if len(states):
+            noun = "state" if len(states) == 1 else "any of states"
+            texts.append(sentence.format(f"{noun} {words.listing(states, at_most=12)}"))
+    for i, text in enumerate(texts):
+        yield Statement(topic, text, _DETOUR if i == 0 else "")
+    regression = findings.regression
+    if regression is None:
+        return
+    yield Statement(
+        topic,
+        f"The paper's regression on {regression.n_runs} runs: "
+        f"R² = {words.fraction(regression.r_squared)}, {words.p_value(regression.p)}; "
+        f"{_predicted(regression)}. {words.name(regression.warning, 1000)}",
+    )
+
+
+def _predicted(regression: Regression) -> str:
+    """Say how well the regression predicts a run from the others."""
+    r_squared = regression.r_squared_loo
+    if np.isnan(r_squared):
+        return "runs cannot be predicted from the others, because one visits a state alone"
+    if r_squared <= 0:
+        return "it predicts a run left out no better than the mean of the others does"
+    return f"R² = {words.fraction(r_squared)} where every run is predicted from the others"

@@ -1,0 +1,82 @@
+"""How many states there are, and what runs held out say to that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from hmmdyn.report import words
+from hmmdyn.report.facts import (
+    CRITERIA,
+    state_name,
+)
+from hmmdyn.report.statements.statement import Statement
+from hmmdyn.results import (
+    Findings,
+    Recommendation,
+)
+
+
+def say(findings: Findings) -> Iterator[Statement]:
+    """Say how many states there are, and what runs held out recommend."""
+    selection = findings.selection
+    n_states = findings.parameters.n_states
+    summary = findings.state_summary
+    shares = words.listing(
+        (f"{words.percent(summary['share'].iloc[k])} in {state_name(findings, k)}"
+         for k in range(n_states)),
+        at_most=12,
+    )  # fmt: skip
+    found = f"Training went through {n_states} states" if n_states > 1 else "There is one state"
+    tried = selection.curve["n_states"]
+    by = CRITERIA.get(selection.criterion, "runs held out from the fit")
+    how = f" (the best of {words.listing(_ranges(tried))} by {by})" if len(tried) > 1 else ""
+    at_limit = n_states > 1 and n_states == tried.max()
+    caveat = (
+        " That is the largest number tried: read it as a resolution, not as a count of phases."
+        if at_limit and len(tried) > 1
+        else ""
+    )
+    yield Statement(
+        "States",
+        f"{found}{how}.{caveat} Of all checkpoints, {shares}.",
+        "A state is a phase in which the metrics of the weights behave alike, found by a hidden "
+        "Markov model without looking at loss or accuracy. States are numbered by when they occur.",
+    )
+    if selection.recommendation is not None:
+        yield _recommendation(findings, selection.recommendation)
+
+
+def _recommendation(findings: Findings, advice: Recommendation) -> Statement:
+    """Say what runs held out recommend, and where that map is if it is another."""
+    other = findings.other_map
+    if findings.selection.criterion not in CRITERIA:
+        text = f"This is the number that runs held out recommend. {advice.reason}"
+        if other is not None:
+            text += f" The map with {other.n_states} states is at {other.page}."
+    elif advice.n_states is None:
+        text = advice.reason
+    elif advice.n_states == 1 < findings.parameters.n_states:
+        text = f"Runs held out recommend {advice.reason}"
+    elif other is None:
+        text = f"Runs held out recommend the same number. {advice.reason}"
+    else:
+        text = (
+            f"Runs held out recommend another number. {advice.reason} Its map "
+            f"({advice.covariance_type} covariance) is at {other.page}."
+        )
+    return Statement(
+        "States",
+        text,
+        "Every run is held out once from the fit and then scored along the path the map decodes; "
+        "the smallest number within one standard error of the best score is recommended.",
+    )
+
+
+def _ranges(numbers: pd.Series) -> list[str]:
+    """Return ``1 to 8`` for successive numbers, else each of them."""
+    tried = [int(k) for k in numbers]
+    if tried == list(range(tried[0], tried[-1] + 1)):
+        return [f"{tried[0]} to {tried[-1]}"]
+    return [str(k) for k in tried]
