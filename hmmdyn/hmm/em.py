@@ -15,7 +15,7 @@ import numpy as np
 from hmmdyn.hmm.autoregressive import predecessors
 from hmmdyn.hmm.chain import CheckpointChain, ContinuousChain, gaps
 from hmmdyn.hmm.emissions import AutoregressiveEmissions, EmissionParameters, Emissions
-from hmmdyn.hmm.inference import decode
+from hmmdyn.hmm.inference import decode, most_likely_path
 from hmmdyn.hmm.kernels import TimeMajor
 from hmmdyn.results import PLAIN_MODEL, FloatArray, HMMParameters, IntArray, ModelOptions
 
@@ -24,7 +24,7 @@ from hmmdyn.results import PLAIN_MODEL, FloatArray, HMMParameters, IntArray, Mod
 COVARIANCE_PRIOR = 0.01
 MAX_ITERATIONS = 500
 # EM stops when the objective has less than this left to rise, in nats per checkpoint.
-TOLERANCE = 1e-6
+TOLERANCE = 3e-7
 # Rises below this share of the objective are rounding.
 _ROUNDING = 1e-12
 
@@ -168,7 +168,9 @@ class EM:
 
     def decode(self, model: Model) -> IntArray:
         """Most likely states of all checkpoints under the model as it is, shape (n,)."""
-        return decode(model.parameters, self._values, self._lengths, self._steps)
+        log_b = np.empty((model.parameters.n_states, len(self._values)))
+        log_b[:, self._order.rows] = self._log_density(model.parameters)
+        return most_likely_path(model.parameters, log_b, self._lengths, self._steps)
 
     def judge(self, model: Model) -> Fit:
         """Compute the likelihood and path a model ends with, and say whether it is valid."""
@@ -194,12 +196,15 @@ class EM:
 
     def _log_likelihood(self, parameters: HMMParameters) -> float:
         log_likelihood, _, _ = self._chain.smooth(
-            self._emissions.log_density(EmissionParameters.of([parameters])),
+            self._log_density(parameters),
             parameters.startprob,
             self._chain.matrices(self._chain.dynamics(parameters)),
             self._order.begins,
         )
         return log_likelihood
+
+    def _log_density(self, parameters: HMMParameters) -> FloatArray:
+        return self._emissions.log_density(EmissionParameters.of([parameters]))
 
     def _iterate(self, batch: _Batch) -> None:
         """Do one iteration of EM on every model."""

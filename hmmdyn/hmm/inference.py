@@ -131,10 +131,20 @@ def decode(
     steps: IntArray | None = None,
 ) -> IntArray:
     """Most likely state path of every run (Viterbi), shape (n,); ``steps`` as in `beliefs`."""
+    return most_likely_path(parameters, log_emission(parameters, values, lengths).T, lengths, steps)
+
+
+def most_likely_path(
+    parameters: HMMParameters,
+    log_b: FloatArray,
+    lengths: IntArray,
+    steps: IntArray | None = None,
+) -> IntArray:
+    """As :func:`decode`, from log-densities of the emissions, shape (K, n)."""
     dwell = parameters.minimum_dwell
-    log_b = np.repeat(log_emission(parameters, values, lengths).T, dwell, axis=0)
     before = gaps(parameters.clock, parameters.unit, steps, lengths)
-    path = viterbi(log_b, *_log_chain(parameters, before), np.cumsum(lengths))
+    of_stages = np.repeat(log_b, dwell, axis=0)
+    path = viterbi(of_stages, *_log_chain(parameters, before), np.cumsum(lengths))
     return path // dwell
 
 
