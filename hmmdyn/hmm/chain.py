@@ -19,10 +19,13 @@ from hmmdyn.results import CLOCKS, FloatArray, HMMParameters, IntArray, ModelOpt
 # Probabilities (and rates) are kept above this after the fit, so that a run which takes a
 # transition never seen in the fitted ones is improbable (-23 nats) rather than impossible (-inf).
 PROBABILITY_FLOOR = 1e-10
-# States are left at most so often per unit, and per longest gap. Beyond, checkpoints a unit apart
-# tell nothing about the rate, so that EM would raise it for ever; and the sums over jumps are long.
+# States are left at most so often per unit. Beyond, checkpoints a unit apart tell nothing about the
+# rate, so that EM would raise it for ever.
 MAX_RATE = 3.0
-_MAX_JUMPS = 5000.0
+# A longer gap counts as so many units. What happens within it is not seen, and EM needs iterations
+# in proportion to that: for a single gap of 100, 1,000 and 10,000 units 29, 273 and more than 500,
+# to much the same rates.
+LONGEST_GAP = 100.0
 # Every checkpoint of the minimum dwell is a state of its own to forward–backward.
 MAX_DWELL = 20
 # The exponential of a longer gap than so many jumps is squared from that of a part of it.
@@ -59,13 +62,14 @@ def median_gap(clock: str, steps: IntArray | None, lengths: IntArray) -> float:
     """Median gap between successive checkpoints of a run, in a clock; 1 where there is none."""
     if clock == "checkpoint":
         return 1.0
-    inner = np.ones(int(lengths.sum()), dtype=bool)
-    inner[np.cumsum(lengths) - lengths] = False
-    return float(np.median(gaps(clock, 1.0, steps, lengths)[inner])) if inner.any() else 1.0
+    apart = _apart(clock, steps, lengths)
+    return 1.0 if np.isnan(apart).all() else float(np.nanmedian(apart))
 
 
 def gaps(clock: str, unit: float, steps: IntArray | None, lengths: IntArray) -> FloatArray:
     """Gap before every checkpoint, in units of the clock, shape (n,); 1 before a run's first.
+
+    One of more than ``LONGEST_GAP`` units counts as that many.
 
     Raises
     ------
@@ -73,9 +77,28 @@ def gaps(clock: str, unit: float, steps: IntArray | None, lengths: IntArray) -> 
         The clock needs steps and there are none, or they do not increase, or the logarithm of
         negative ones is asked for.
     """
-    out = np.ones(int(lengths.sum()))
     if clock == "checkpoint":
-        return out
+        return np.ones(int(lengths.sum()))
+    apart = _apart(clock, steps, lengths) / unit
+    return np.where(np.isnan(apart), 1.0, np.minimum(apart, LONGEST_GAP))
+
+
+def capped(clock: str, steps: IntArray, lengths: IntArray) -> IntArray:
+    """Rows of the checkpoints before which :func:`gaps` takes a longer gap for ``LONGEST_GAP``."""
+    if clock == "checkpoint":
+        return np.empty(0, dtype=np.int64)
+    apart = _apart(clock, steps, lengths)
+    return np.flatnonzero(apart > LONGEST_GAP * median_gap(clock, steps, lengths))
+
+
+def _apart(clock: str, steps: IntArray | None, lengths: IntArray) -> FloatArray:
+    """Time since the checkpoint before, as the clock counts it, shape (n,); NaN at a run's first.
+
+    Raises
+    ------
+    UsageError
+        As :func:`gaps`.
+    """
     if steps is None:
         raise UsageError(f"A model with clock {clock!r} needs the steps of the checkpoints.")
     if clock == "log-step" and steps.min() < 0:
@@ -83,9 +106,9 @@ def gaps(clock: str, unit: float, steps: IntArray | None, lengths: IntArray) -> 
             f"Clock 'log-step' needs steps of 0 or more, got {steps.min()}. Use clock 'step'."
         )
     times = np.log1p(steps) if clock == "log-step" else steps.astype(np.float64)
-    out[1:] = np.diff(times) / unit
-    out[np.cumsum(lengths) - lengths] = 1.0
-    if not (out > 0).all():
+    out = np.diff(times, prepend=np.nan)
+    out[np.cumsum(lengths) - lengths] = np.nan
+    if (out <= 0).any():
         raise UsageError(f"Clock {clock!r} needs steps that increase within every run.")
     return out
 
@@ -273,7 +296,6 @@ class ContinuousChain:
         self._options = options
         self._distinct, which = np.unique(before, return_inverse=True)
         self._which: IntArray = which.astype(np.int64)
-        self._max_rate = min(MAX_RATE, _MAX_JUMPS / float(self._distinct[-1]))
 
     def dynamics(self, parameters: HMMParameters) -> FloatArray:
         """What EM changes of the parameters, shape (K, K)."""
@@ -309,7 +331,7 @@ class ContinuousChain:
         kept = dynamics - np.diag(np.diag(dynamics))
         rates = np.where(time > 0, n_jumps / time, kept)
         leaving = rates.sum(axis=1, keepdims=True)
-        return _generator(rates * np.minimum(1.0, self._max_rate / np.maximum(leaving, 1e-300)))
+        return _generator(rates * np.minimum(1.0, MAX_RATE / np.maximum(leaving, 1e-300)))
 
     def written(self, parameters: HMMParameters, dynamics: FloatArray) -> HMMParameters:
         """Return the parameters with these dynamics."""

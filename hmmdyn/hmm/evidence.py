@@ -11,11 +11,18 @@ import pandas as pd
 from hmmdyn.hmm.align import in_time_order
 from hmmdyn.hmm.criteria import criteria_table
 from hmmdyn.hmm.diagnostics import diagnose
-from hmmdyn.hmm.held_out import hold_out, recommend
-from hmmdyn.hmm.search import Search, Stages
+from hmmdyn.hmm.held_out import about_metrics_left_out, hold_out, recommend
+from hmmdyn.hmm.search import Judged, Search, Stages, record
 from hmmdyn.hmm.stability import measure_stability
-from hmmdyn.hmm.sweep import Sweep, attempts_table
-from hmmdyn.results import COVARIANCE_TYPES, FloatArray, IntArray, Observations, Selection
+from hmmdyn.hmm.sweep import Sweep
+from hmmdyn.results import (
+    COVARIANCE_TYPES,
+    FloatArray,
+    HMMParameters,
+    IntArray,
+    Observations,
+    Selection,
+)
 
 N_STAGES = 3
 
@@ -26,17 +33,19 @@ def weigh(
     candidates: Sequence[int],
     search: Search,
     stages: Stages,
+    judged: Judged,
 ) -> Selection:
     """Add to a choice what weighs it.
 
-    The other covariance type by the same criteria; how well every K predicts runs held out, and
-    what that recommends; whether other seeds find the same map; and whether the model's
-    assumptions hold.
+    The other covariance type by the same criteria on the same runs (``judged``); how well every K
+    predicts runs held out, and what that recommends; whether other seeds find the same map; and
+    whether the model's assumptions hold.
     """
-    data = observations.values, observations.lengths, observations.steps
     (other,) = set(COVARIANCE_TYPES) - {selection.covariance_type}
-    swept = search.sweep(data, candidates, other, stages.of_next_stage())
-    criteria = criteria_table(swept, candidates, other, search.options, data)
+    swept = search.sweep(judged.fitted, candidates, other, stages.of_next_stage())
+    criteria = criteria_table(
+        swept, candidates, other, search.options, judged.fitted, judged.unseen
+    )
     scores = hold_out(
         observations.values,
         observations.lengths,
@@ -48,13 +57,20 @@ def weigh(
         progress=stages.of_next_stage(),
     )
     advice = recommend(scores)
+    left_out = sorted(set(scores.left_out) - set(judged.left_out))  # those are named already
     criteria = pd.concat([selection.criteria, criteria], ignore_index=True)
     criteria = criteria.merge(scores.criteria, on=["covariance_type", "n_states"], how="outer")
     weighed = replace(
         selection,
         criteria=criteria,
-        attempts=pd.concat([selection.attempts, attempts_table(swept, other)], ignore_index=True),
+        attempts=pd.concat(
+            [selection.attempts, record(swept, other, judged.fitted)], ignore_index=True
+        ),
         recommendation=advice,
+        notices=(
+            *selection.notices,
+            *about_metrics_left_out(left_out, observations.features),
+        ),
     )
 
     def bic_choice(values: FloatArray, lengths: IntArray) -> int | None:
@@ -85,7 +101,7 @@ def _recommended(
 ) -> Selection | None:
     """Put the recommended model in the place of the chosen one, unless it is the same.
 
-    One state makes no map to look at.
+    One state makes no map to look at. ``other`` is the sweep of the other covariance type.
     """
     advice = selection.recommendation
     if advice is None or advice.n_states in (None, 1):
@@ -93,17 +109,22 @@ def _recommended(
     same_type = advice.covariance_type == selection.covariance_type
     if same_type and advice.n_states == selection.n_states:
         return None
-    if same_type and selection.held_out:  # its models have not seen all runs
-        data = observations.values, observations.lengths, observations.steps
-        other = search.sweep(data, [advice.n_states], advice.covariance_type)
+    attempts = selection.attempts
+    models: dict[int, HMMParameters]
     if same_type and not selection.held_out:
         models = dict(selection.models)
     else:
+        if selection.held_out:  # models so far have not seen all runs
+            whole = observations.values, observations.lengths, observations.steps
+            other = search.sweep(whole, [advice.n_states], advice.covariance_type)
+            last = record(other, advice.covariance_type, whole)
+            attempts = pd.concat([attempts, last], ignore_index=True)
         models = {k: in_time_order(fit, observations.lengths) for k, fit in other.winners.items()}
     if advice.n_states not in models:
         return None
     return replace(
         selection,
+        attempts=attempts,
         n_states=advice.n_states,
         covariance_type=advice.covariance_type,
         criterion="path",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from hmmlearn.hmm import GaussianHMM
 
-from hmmdyn.results import PLAIN_MODEL, HMMParameters, ModelOptions
+from hmmdyn.results import COVARIANCE_TYPES, PLAIN_MODEL, HMMParameters, ModelOptions
 
 
 def n_parameters(
@@ -51,8 +51,11 @@ def from_hmmlearn(model: GaussianHMM) -> HMMParameters:
     ValueError
         Another covariance type.
     """
-    if model.covariance_type not in ("diag", "full"):
-        raise ValueError(f"covariance_type must be diag or full, got {model.covariance_type!r}.")
+    if model.covariance_type not in COVARIANCE_TYPES:
+        raise ValueError(
+            f"covariance_type must be {' or '.join(COVARIANCE_TYPES)}, "
+            f"got {model.covariance_type!r}."
+        )
     # hmmlearn's public covars_ shows a diagonal covariance as a full matrix.
     covariances = np.array(model.covars_, dtype=np.float64)
     if model.covariance_type == "diag":

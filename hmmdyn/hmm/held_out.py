@@ -10,7 +10,7 @@ much as a missed one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ from hmmdyn.results import (
     HMMParameters,
     IntArray,
     ModelOptions,
+    Notice,
     Recommendation,
     RunData,
 )
@@ -60,11 +61,15 @@ class HeldOut:
         ``fold, held_out, path``. Runs without a score are not in it.
     n_runs : int
         Runs there are; with fewer than ``MIN_RUNS`` none is held out.
+    left_out : tuple of int
+        Positions of metrics that some runs were scored without: no run they were held out from
+        knows them.
     """
 
     criteria: pd.DataFrame
     runs: pd.DataFrame
     n_runs: int
+    left_out: tuple[int, ...] = ()
 
 
 def hold_out(
@@ -133,9 +138,11 @@ def hold_out(
     work = [(c, f) for c in covariance_types for f in range(len(folds))]
     stride = max(1, round(float(np.median(lengths)) / LOOKS))
     rows: list[dict[str, object]] = []
+    left_out: set[int] = set()
     for done, (covariance_type, f) in enumerate(work):
         held = np.isin(np.arange(len(lengths)), folds[f])
-        training, unseen = (of_runs(values, lengths, steps, chosen) for chosen in (~held, held))
+        training, unseen, without = split_runs(values, lengths, steps, held)
+        left_out |= set(without)
         distinct = len(np.unique(np.nan_to_num(training[0], nan=np.inf), axis=0))
         winners = sweep(
             *training[:2],
@@ -156,7 +163,7 @@ def hold_out(
         for covariance_type in covariance_types
         for k in tried
     )
-    return HeldOut(criteria, runs, len(lengths))
+    return HeldOut(criteria, runs, len(lengths), tuple(sorted(left_out)))
 
 
 def recommend(held_out: HeldOut) -> Recommendation:
@@ -235,6 +242,32 @@ def of_runs(
     """Take the data of some of the runs; ``chosen`` is a mask, shape (R,)."""
     rows = np.repeat(chosen, lengths)
     return values[rows], lengths[chosen], None if steps is None else steps[rows]
+
+
+def split_runs(
+    values: FloatArray, lengths: IntArray, steps: IntArray | None, held: np.ndarray
+) -> tuple[RunData, RunData, tuple[int, ...]]:
+    """Split data into the runs to fit to and those held out, by a mask of the latter, shape (R,).
+
+    Both are left without the metrics that no run to fit to knows, of which the third item tells
+    the positions: a map says nothing of them, and their scores would drown the others.
+    """
+    unknown = np.isnan(values[np.repeat(~held, lengths)]).all(axis=0)
+    known = values[:, ~unknown]
+    return (
+        of_runs(known, lengths, steps, ~held),
+        of_runs(known, lengths, steps, held),
+        tuple(np.flatnonzero(unknown).tolist()),
+    )
+
+
+def about_metrics_left_out(positions: Iterable[int], features: Sequence[str]) -> list[Notice]:
+    """Name the metrics that runs held out are scored without: see :func:`split_runs`."""
+    message = (
+        "Runs held out are scored without it where no run that the map was fitted to knows it, "
+        "because the map then says nothing of it."
+    )
+    return [Notice("model", "left out", f"metric {features[i]}", message) for i in positions]
 
 
 def _part_of(progress: Progress | None, done: int, n_parts: int) -> Progress | None:

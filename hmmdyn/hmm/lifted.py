@@ -60,15 +60,17 @@ class Lifted:
     def moments(
         self, posterior: FloatArray, means: FloatArray, covariances: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Weighted counts (S,), sums (S, D) and sums of products (S, D) or (S, D, D).
+        """Weighted counts (S, 1) or (S, D), sums (S, D) and sums of products (S, D) or (S, D, D).
 
-        ``posterior`` has shape (S, n). What is missing is replaced by its expectation given what
-        was observed, under ``means`` and ``covariances`` (Little & Rubin, section 8.2).
+        ``posterior`` has shape (S, n). Under full covariances what is missing is replaced by its
+        expectation given what was observed, under ``means`` and ``covariances`` (Little & Rubin,
+        section 8.2). Under diagonal ones nothing is expected of it: moments are those of the known
+        values, and counts go by metric.
         """
         if self._complete:
             return self._parts[0].moments(posterior)
         if self._diagonal is not None:
-            return self._diagonal.moments(posterior, means, covariances)
+            return self._diagonal.moments(posterior)
         parts = [
             part.completed_moments(posterior[:, part.rows], means, covariances)
             for part in self._parts
@@ -139,7 +141,7 @@ class _Part:
             square[:, self._pairs[0], self._pairs[1]] = products
             square[:, self._pairs[1], self._pairs[0]] = products
             products = square
-        return statistics[:, 0], statistics[:, 1 : 1 + d], products
+        return statistics[:, :1], statistics[:, 1 : 1 + d], products
 
     def completed_moments(
         self, posterior: FloatArray, means: FloatArray, covariances: FloatArray
@@ -150,8 +152,7 @@ class _Part:
         B = Σ_·o Σ_oo⁻¹ and C = Σ - B Σ_o·.
         """
         o = self.observed
-        count, total, products = self.moments(posterior)
-        n = count[:, None]
+        n, total, products = self.moments(posterior)
         shift = total - n * means[:, o]
         across = covariances[:, :, o]
         b = across @ np.linalg.inv(marginal(means, covariances, o)[1])
@@ -164,7 +165,7 @@ class _Part:
         squares = n[..., None] * (rest + means[:, :, None] * means[:, None, :])
         squares += cross + cross.transpose(0, 2, 1) + b @ scatter @ b.transpose(0, 2, 1)
         # Rounding must not make them asymmetric: EM would amplify that from step to step.
-        return count, n * means + moved, (squares + squares.transpose(0, 2, 1)) / 2
+        return n, n * means + moved, (squares + squares.transpose(0, 2, 1)) / 2
 
 
 class _DiagonalWithHoles:
@@ -181,11 +182,7 @@ class _DiagonalWithHoles:
         weights = np.concatenate([constant, means / covariances, -0.5 / covariances], axis=1)
         return weights @ self._phi.T
 
-    def moments(
-        self, posterior: FloatArray, means: FloatArray, covariances: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Counts, sums and sums of squares, the missing values in expectation."""
-        count = posterior.sum(axis=1)
-        known, total, squares = np.split(posterior @ self._phi, 3, axis=1)
-        missing = count[:, None] - known
-        return count, total + missing * means, squares + missing * (covariances + means**2)
+    def moments(self, posterior: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Counts, sums and sums of squares of the known values, each (S, D)."""
+        count, total, squares = np.split(posterior @ self._phi, 3, axis=1)
+        return count, total, squares

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from hmmdyn.hmm.sweep import Progress, Sweep, sweep
+import pandas as pd
+
+from hmmdyn.hmm.sweep import Progress, Sweep, attempts_table, sweep
 from hmmdyn.results import ModelOptions, RunData
 
 
@@ -38,6 +40,24 @@ class Search:
             n_jobs=self.n_jobs,
             progress=progress,
         )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The data by which a number of states is chosen.
+
+    ``fitted`` are the runs that models are fitted to, and ``unseen`` those held out from them: None
+    where all runs are fitted to. ``left_out`` are the positions of metrics that neither has.
+    """
+
+    fitted: RunData
+    unseen: RunData | None = None
+    left_out: tuple[int, ...] = ()
+
+
+def record(swept: Sweep, covariance_type: str, data: RunData) -> pd.DataFrame:
+    """Every attempt of a sweep over these runs: see :class:`hmmdyn.results.Selection`."""
+    return attempts_table(swept, covariance_type).assign(n_runs=len(data[1]))
 
 
 class Stages:

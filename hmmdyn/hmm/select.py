@@ -9,12 +9,14 @@ import pandas as pd
 
 from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
 from hmmdyn.hmm.align import in_time_order
+from hmmdyn.hmm.chain import LONGEST_GAP, capped
 from hmmdyn.hmm.criteria import criteria_table
 from hmmdyn.hmm.evidence import N_STAGES, weigh
 from hmmdyn.hmm.gaussian import n_parameters
-from hmmdyn.hmm.held_out import of_runs
-from hmmdyn.hmm.search import Search, Stages
-from hmmdyn.hmm.sweep import Attempt, Progress, attempts_table
+from hmmdyn.hmm.held_out import about_metrics_left_out, split_runs
+from hmmdyn.hmm.search import Judged, Search, Stages, record
+from hmmdyn.hmm.sweep import Attempt, Progress
+from hmmdyn.names import some
 from hmmdyn.results import (
     COVARIANCE_TYPES,
     LEFT_BEHIND,
@@ -96,24 +98,27 @@ def select_n_states(
     _check_options(candidates, covariance_type, protocol, n_restarts)
     held_out = _held_out_runs(observations, random_state) if protocol == "paper" else None
     whole = observations.values, observations.lengths, observations.steps
-    training = whole if held_out is None else of_runs(*whole, ~held_out)
-    kept, notices = _fittable(candidates, training[0])
+    judged = Judged(whole) if held_out is None else Judged(*split_runs(*whole, held_out))
+    kept, notices = _fittable(candidates, judged.fitted[0])
     search = Search(n_restarts, random_state, n_jobs, options)
     stages = Stages(progress, 1 if quick else 1 + N_STAGES)
-    swept = search.sweep(training, kept, covariance_type, stages.of_next_stage())
-    unseen = None if held_out is None else of_runs(*whole, held_out)
-    criteria = criteria_table(swept, kept, covariance_type, options, training, unseen)
+    swept = search.sweep(judged.fitted, kept, covariance_type, stages.of_next_stage())
+    criteria = criteria_table(swept, kept, covariance_type, options, judged.fitted, judged.unseen)
     criterion = "held_out_bic" if protocol == "paper" else "bic"
     if criteria[criterion].isna().all():
         raise _no_valid_fit(swept.attempts)
     chosen = int(criteria["n_states"].iloc[int(np.nanargmin(criteria[criterion]))])
-    models = {k: in_time_order(fit, training[1]) for k, fit in swept.winners.items()}
-    if held_out is not None:
+    models = {k: in_time_order(fit, judged.fitted[1]) for k, fit in swept.winners.items()}
+    attempts = record(swept, covariance_type, judged.fitted)
+    if judged.unseen is not None:
         last = search.sweep(whole, [chosen], covariance_type)
         if chosen not in last.winners:
             raise _no_valid_fit(last.attempts)
         models[chosen] = in_time_order(last.winners[chosen], observations.lengths)
+        attempts = pd.concat([attempts, record(last, covariance_type, whole)], ignore_index=True)
     n_free = n_parameters(chosen, len(observations.features), covariance_type, options)
+    notices += about_metrics_left_out(judged.left_out, observations.features)
+    notices += _about_long_gaps(observations, options.clock)
     notices += _notices(criteria, criterion, chosen, n_free, len(observations.values))
     selection = Selection(
         protocol=protocol,
@@ -121,12 +126,12 @@ def select_n_states(
         covariance_type=covariance_type,
         criterion=criterion,
         criteria=criteria,
-        attempts=attempts_table(swept, covariance_type),
+        attempts=attempts,
         held_out=_run_names(observations, held_out),
         models=models,
         notices=tuple(notices),
     )
-    return selection if quick else weigh(selection, observations, kept, search, stages)
+    return selection if quick else weigh(selection, observations, kept, search, stages, judged)
 
 
 def _check_options(
@@ -190,6 +195,21 @@ def _no_valid_fit(attempts: Sequence[Attempt]) -> NoValidFitError:
         f"None of {len(judged):,} fits is valid:\n{reasons}\n"
         "Try fewer states (--max-states), more restarts (--restarts), or fewer metrics (--metric)."
     )
+
+
+def _about_long_gaps(observations: Observations, clock: str) -> list[Notice]:
+    """Count and name the gaps between checkpoints that count as shorter ones."""
+    rows = capped(clock, observations.steps, observations.lengths)
+    if not len(rows):
+        return []
+    run = np.repeat(np.arange(len(observations.lengths)), observations.lengths)
+    names = observations.runs["run"].astype(str).to_numpy()
+    places = [f"{names[run[r]]} before {observations.steps[r]:,}" for r in rows]
+    message = (
+        f"{len(rows):,} of them count as {LONGEST_GAP:g} times the median gap, because what "
+        f"happened in a longer one is not seen ({some(places, 4)})."
+    )
+    return [Notice("model", "odd", "gaps between checkpoints", message)]
 
 
 def _notices(

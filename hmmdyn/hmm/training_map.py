@@ -20,7 +20,9 @@ from hmmdyn.hmm.select import select_n_states
 from hmmdyn.hmm.sweep import Progress
 from hmmdyn.results import (
     CLOCKS,
+    COVARIANCE_TYPES,
     PLAIN_MODEL,
+    STANDARDISATIONS,
     FloatArray,
     HMMParameters,
     ModelOptions,
@@ -79,13 +81,18 @@ class TrainingMap:
     def apply(self, trajectories: Trajectories) -> Decoding:
         """Decode runs: the most likely state of every checkpoint, and the posteriors.
 
+        A missing value (NaN) is marginalised over, which a notice of the decoding's observations
+        counts; a run in which no metric can be standardised is left out, and named there too.
+
         Raises
         ------
         TrainingMapError
             The table lacks a metric the map reads, or counts time otherwise than a map that knows
             the gaps between checkpoints.
         MetricNotFiniteError
-            A metric is NaN or infinite somewhere.
+            A metric is infinite somewhere.
+        NotEnoughDataError
+            No run can be standardised as the map's own were, or a value lies beyond all scale.
         """
         missing = [f for f in self.features if f not in trajectories.metrics]
         if missing:
@@ -194,7 +201,7 @@ class TrainingMap:
         _check_model(parameters, len(features))
         saved = document["standardisation"]
         kind, first = saved["kind"], saved["first"]
-        if kind not in ("run", "pooled") or not (first is None or isinstance(first, int)):
+        if kind not in STANDARDISATIONS or not (first is None or isinstance(first, int)):
             raise ValueError(f"unknown standardisation {saved!r}")
         scale = {name: _array(saved, name) for name in ("mean", "deviation")}
         for name, array in scale.items():
@@ -306,7 +313,7 @@ def _beyond_the_plain_model(parameters: HMMParameters) -> dict[str, Any]:
 
 def _check_model(parameters: HMMParameters, n_features: int) -> None:
     k = parameters.n_states
-    _require(parameters.covariance_type in ("diag", "full"), "unknown covariance type")
+    _require(parameters.covariance_type in COVARIANCE_TYPES, "unknown covariance type")
     square = (n_features,) if parameters.covariance_type == "diag" else (n_features, n_features)
     expected = {
         "startprob": (k,),

@@ -13,11 +13,12 @@ from sklearn.metrics import adjusted_rand_score
 
 from hmmdyn.errors import UsageError
 from hmmdyn.hmm import em
-from hmmdyn.hmm.align import reorder
+from hmmdyn.hmm.align import reorder, time_order
 from hmmdyn.hmm.chain import (
     PROBABILITY_FLOOR,
     CheckpointChain,
     ContinuousChain,
+    capped,
     check_options,
     dwell_and_jumps,
     gaps,
@@ -519,6 +520,34 @@ def test_rates_stay_bounded_where_every_checkpoint_is_another_state():
     assert fitted.valid, fitted.reason
     assert np.abs(fitted.parameters.generator).max() <= 3.0 * (1 + 1e-12)
     assert not (np.diff(fitted.objective) < -1e-9).any()
+
+
+@pytest.mark.parametrize("longest", [1e4, 1e12])
+def test_a_single_very_long_gap_costs_em_few_iterations(longest):
+    """And does not keep the states from being left as often as elsewhere."""
+    states = np.tile(np.repeat([0, 1, 2], 20), 4)
+    values = 4.0 * np.eye(3)[states] + np.random.default_rng(26).normal(size=(240, 3))
+    lengths, steps = np.full(4, 60), np.tile(10 * np.arange(60), 4)
+    steps[35:60] += int(10 * longest)
+    options = ModelOptions(clock="step")
+    first = start(values, lengths, 3, "diag", 0, "k-means", options=options, unit=10.0)
+    (fitted,) = em.fit(values, lengths, [first], options=options, steps=steps)
+    assert fitted.valid, fitted.reason
+    assert len(fitted.objective) < 100
+    assert not (np.diff(fitted.objective) < -1e-9).any()
+    leaving = -np.diag(reorder(fitted.parameters, time_order(fitted.states, lengths, 3)).generator)
+    assert leaving[0] == pytest.approx(1 / 20, rel=0.2)  # seen in all four runs
+    assert adjusted_rand_score(states, fitted.states) > 0.99
+
+
+def test_gaps_are_bounded_and_those_that_are_named():
+    steps, lengths = np.array([0, 2, 4, 6, 5_000, 0, 2, 202]), np.array([5, 3])
+    np.testing.assert_allclose(gaps("step", 2.0, steps, lengths), [1, 1, 1, 1, 100, 1, 1, 100])
+    assert median_gap("step", steps, lengths) == 2.0
+    assert capped("step", steps, lengths).tolist() == [4]  # the other one is 100 units long
+    assert not len(capped("checkpoint", steps, lengths))
+    alone = 1_000 * np.arange(5)
+    assert median_gap("step", alone, np.array([5])) == 1_000.0
 
 
 def test_stickiness_in_continuous_time_is_time_spent():

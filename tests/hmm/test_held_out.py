@@ -16,6 +16,7 @@ from hmmdyn.hmm.held_out import (
     HeldOut,
     Residuals,
     _log_path,
+    about_metrics_left_out,
     hold_out,
     path_scores,
     recommend,
@@ -85,6 +86,22 @@ def test_runs_with_missing_values_are_scored(sharp):
     held_out = hold_out(values, sharp.lengths, range(1, 4), covariance_types=["diag"])
     assert held_out.criteria[["held_out", "path"]].notna().all(axis=None)
     assert held_out.criteria["held_out"].idxmax() == 2  # three states
+
+
+def test_a_metric_that_no_other_run_knows_is_not_scored(sharp):
+    """The run that knows it is scored as if it did not."""
+    values = sharp.values.copy()
+    values[30:, 2] = np.nan  # known in run 0 alone
+    held_out = hold_out(values, sharp.lengths, [3], covariance_types=["diag"])
+    assert held_out.left_out == (2,)
+    without = hold_out(values[:, :2], sharp.lengths, [3], covariance_types=["diag"])
+    assert without.left_out == ()
+    scores = ["n_states", "held_out", "path"]
+    ours, theirs = (h.runs.query("run == 0")[scores] for h in (held_out, without))
+    pd.testing.assert_frame_equal(ours, theirs)
+    assert held_out.criteria["path"].notna().all()
+    (notice,) = about_metrics_left_out(held_out.left_out, ("a", "b", "c"))
+    assert notice.subject == "metric c"
 
 
 def test_many_runs_are_held_out_in_ten_folds_of_nearly_the_same_size():

@@ -5,10 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
+from sklearn.metrics import adjusted_rand_score
 
 from hmmdyn.hmm import em
+from hmmdyn.hmm.emissions import EmissionParameters, Emissions
 from hmmdyn.hmm.inference import log_emission
 from hmmdyn.hmm.lifted import Lifted
+from hmmdyn.hmm.simulated import simulate
 from hmmdyn.hmm.starts import KINDS, start
 from tests.simulate import random_parameters, sample
 
@@ -41,16 +44,14 @@ def test_density_is_the_marginal_one(covariance_type):
     np.testing.assert_allclose(lifted.T, expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
-def test_moments_are_the_conditional_expectations(covariance_type):
-    """Against the conditional normal distribution, row by row."""
-    parameters = random_parameters(2, 3, covariance_type, seed=4)
+def test_moments_are_the_conditional_expectations():
+    """Under full covariances, against the conditional normal distribution, row by row."""
+    parameters = random_parameters(2, 3, "full", seed=4)
     values = with_holes(sample(parameters, [20], seed=5)[0], 0.4, seed=6)
     posterior = np.random.default_rng(7).dirichlet(np.ones(2), size=20).T
     total, products = np.zeros((2, 3)), np.zeros((2, 3, 3))
     for k in range(2):
-        mean, covariance = parameters.means[k], parameters.covariances[k]
-        matrix = np.diag(covariance) if covariance.ndim == 1 else covariance
+        mean, matrix = parameters.means[k], parameters.covariances[k]
         for t, row in enumerate(values):
             o, m = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))
             gain = matrix[np.ix_(m, o)] @ np.linalg.inv(matrix[np.ix_(o, o)])
@@ -60,13 +61,84 @@ def test_moments_are_the_conditional_expectations(covariance_type):
             spread[np.ix_(m, m)] = matrix[np.ix_(m, m)] - gain @ matrix[np.ix_(o, m)]
             total[k] += posterior[k, t] * expected
             products[k] += posterior[k, t] * (np.outer(expected, expected) + spread)
-    lifted = Lifted(values, covariance_type)
+    lifted = Lifted(values, "full")
     count, ours, squares = lifted.moments(posterior, parameters.means, parameters.covariances)
-    if covariance_type == "diag":
-        products = np.diagonal(products, axis1=1, axis2=2)
-    np.testing.assert_allclose(count, posterior.sum(axis=1))
+    np.testing.assert_allclose(count, posterior.sum(axis=1, keepdims=True))
     np.testing.assert_allclose(ours, total)
     np.testing.assert_allclose(squares, products)
+
+
+def test_diagonal_emissions_are_estimated_from_what_is_known():
+    """Metrics are independent within a state, so nothing has to be expected of a missing one."""
+    values = with_holes(np.random.default_rng(14).normal(size=(40, 3)), 0.4, seed=15)
+    posterior = np.random.default_rng(16).dirichlet(np.ones(2), size=40).T
+    states = EmissionParameters(np.zeros((2, 3)), np.ones((2, 3)), None)
+    Emissions(values, "diag").maximise(posterior, states, np.full(3, 0.01))
+    for k in range(2):
+        for i in range(3):
+            known = ~np.isnan(values[:, i])
+            weights, z = posterior[k, known], values[known, i]
+            mean = np.average(z, weights=weights)
+            assert states.means[k, i] == pytest.approx(mean)
+            variance = (weights @ (z - mean) ** 2 + 0.01) / weights.sum()
+            assert states.covariances[k, i] == pytest.approx(variance)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("late", [8, 15])
+def test_em_ends_where_a_state_never_sees_a_metric(covariance_type, late):
+    """A metric that is saved only from some checkpoint on; phases begin at 10 and 20."""
+    made = simulate("sharp", 3, n_runs=5, n_checkpoints=30, n_metrics=3, random_state=1)
+    complete, lengths = made.values, made.lengths
+    values = complete.copy()
+    values[np.tile(np.arange(30) < late, 5), 2] = np.nan
+    kinds = ["k-means", "time segments"]
+    fits = em.fit(
+        values, lengths, [start(values, lengths, 3, covariance_type, 0, k) for k in kinds]
+    )
+    for fitted in fits:
+        assert fitted.valid, fitted.reason
+        assert len(fitted.objective) < 100
+        assert (np.diff(fitted.objective) > -1e-8).all()
+        assert adjusted_rand_score(made.phases, fitted.states) > 0.9
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_a_metric_not_seen_in_a_state_stays_as_wide_as_the_data(covariance_type):
+    """And the state's other metrics are estimated as without it."""
+    rng = np.random.default_rng(17)
+    values, posterior = rng.normal(size=(30, 3)), np.ones((1, 30))
+    values[:, 2] = np.nan
+    first = random_parameters(1, 3, covariance_type, seed=18)
+    without, unseen = (
+        EmissionParameters(first.means[:, :d].copy(), first.covariances[:, :d].copy(), None)
+        if covariance_type == "diag"
+        else EmissionParameters(
+            first.means[:, :d].copy(), first.covariances[:, :d, :d].copy(), None
+        )
+        for d in (2, 3)
+    )
+    for states in (without, unseen):
+        d = states.means.shape[1]
+        prior = 0.01 * (np.ones(d) if covariance_type == "diag" else np.eye(d))
+        Emissions(values[:, :d], covariance_type).maximise(posterior, states, prior)
+    before, after = first.covariances[0], unseen.covariances[0]
+    np.testing.assert_allclose(unseen.means[0, :2], without.means[0])
+    if covariance_type == "diag":
+        np.testing.assert_allclose(after[:2], without.covariances[0])
+        assert unseen.means[0, 2] == first.means[0, 2]
+        assert after[2] == max(before[2], 1.0)
+        return
+    np.testing.assert_allclose(after[:2, :2], without.covariances[0])
+    # Given the others, it is distributed as before, but not more narrowly than the data are.
+    gains = [c[2, :2] @ np.linalg.inv(c[:2, :2]) for c in (before, after)]
+    np.testing.assert_allclose(gains[1], gains[0])
+    offsets = [
+        m[2] - g @ m[:2] for m, g in zip((first.means[0], unseen.means[0]), gains, strict=True)
+    ]
+    assert offsets[1] == pytest.approx(offsets[0])
+    rests = [c[2, 2] - g @ c[:2, 2] for c, g in zip((before, after), gains, strict=True)]
+    assert rests[1] == pytest.approx(max(rests[0], 1.0))
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)

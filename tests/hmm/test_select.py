@@ -6,9 +6,13 @@ import pytest
 from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
 from hmmdyn.hmm import em, sweep
 from hmmdyn.hmm.align import reorder, time_order
+from hmmdyn.hmm.evidence import _recommended
+from hmmdyn.hmm.held_out import split_runs
 from hmmdyn.hmm.inference import beliefs
+from hmmdyn.hmm.search import Search
 from hmmdyn.hmm.select import select_n_states
 from hmmdyn.hmm.starts import KINDS
+from hmmdyn.results import PLAIN_MODEL, ModelOptions, Recommendation
 from tests.simulate import observations, random_parameters, sample
 
 
@@ -106,6 +110,79 @@ def test_paper_protocol_scores_runs_the_fit_has_not_seen(three_states):
     row = selection.criteria.set_index("n_states").loc[other]
     expected = -2 * log_likelihood + row["n_parameters"] * np.log(rows.sum())
     assert row["held_out_bic"] == pytest.approx(expected)
+
+
+def test_paper_protocol_judges_both_covariance_types_on_the_same_runs(three_states):
+    data, _ = three_states
+    selection = select_n_states(data, [2, 3], protocol="paper", n_restarts=2, random_state=3)
+    held = (data.runs["group"] + "/" + data.runs["run"]).isin(selection.held_out).to_numpy()
+    fitted, unseen, _ = split_runs(data.values, data.lengths, data.steps, held)
+    for covariance_type in ("diag", "full"):
+        winners = sweep.sweep(
+            *fitted[:2], [2, 3], covariance_type=covariance_type, n_restarts=2, random_state=3
+        ).winners
+        rows = selection.criteria[selection.criteria["covariance_type"] == covariance_type]
+        for row in rows[rows["n_states"] > 1].itertuples():
+            winner = winners[row.n_states]
+            assert row.log_likelihood == pytest.approx(winner.log_likelihood)
+            score = beliefs(winner.parameters, *unseen[:2]).log_likelihood.sum()
+            assert row.held_out_bic == pytest.approx(
+                -2 * score + row.n_parameters * np.log(len(unseen[0]))
+            )
+    # What the maps shown were fitted to: all runs.
+    attempts = selection.attempts.set_index(["covariance_type", "n_states"])
+    last = attempts[attempts["n_runs"] == 6]
+    assert set(last.index) == {("diag", selection.n_states)}
+    model = selection.models[selection.n_states]
+    log_likelihood = beliefs(model, data.values, data.lengths).log_likelihood.sum()
+    assert last.loc[last["valid"], "log_likelihood"].max() == pytest.approx(log_likelihood)
+    assert set(attempts["n_runs"]) == {5, 6}
+
+
+def test_the_recommended_map_has_seen_all_runs_under_the_papers_protocol(three_states):
+    """Also where it is of the other covariance type."""
+    data, _ = three_states
+    whole = data.values, data.lengths, data.steps
+    search = Search(2, 3, 1, PLAIN_MODEL)
+    fitted, _, _ = split_runs(*whole, np.arange(6) == 0)
+    swept = search.sweep(fitted, [3], "full")
+    selection = select_n_states(data, [2], protocol="paper", n_restarts=2, quick=True)
+    selection = replace(selection, recommendation=Recommendation(3, "full", 3, 3, "for this test"))
+    recommended = _recommended(selection, swept, data, search)
+    model = recommended.models[3]
+    assert model.covariance_type == "full"
+    last = recommended.attempts.query("covariance_type == 'full' and n_runs == 6 and valid")
+    log_likelihood = beliefs(model, data.values, data.lengths).log_likelihood.sum()
+    assert last["log_likelihood"].max() == pytest.approx(log_likelihood)
+
+
+def test_a_metric_that_only_held_out_runs_know_is_left_out_and_named(three_states):
+    data, _ = three_states
+    quick = {"protocol": "paper", "n_restarts": 2, "random_state": 3, "quick": True}
+    selection = select_n_states(data, [2, 3], **quick)
+    names = data.runs["group"] + "/" + data.runs["run"]
+    held = np.repeat(names.isin(selection.held_out).to_numpy(), data.lengths)
+    values = data.values.copy()
+    values[~held, 2] = np.nan
+    ours = select_n_states(replace(data, values=values), [2, 3], **quick)
+    without = replace(data, values=values[:, :2], features=data.features[:2])
+    theirs = select_n_states(without, [2, 3], **quick)
+    assert ours.criteria.equals(theirs.criteria)
+    assert ours.models[ours.n_states].means.shape[1] == 3
+    assert any(n.subject == "metric m2" for n in ours.notices)
+
+
+def test_long_gaps_are_named(three_states):
+    data, _ = three_states
+    steps = data.steps.copy()
+    steps[30:60] += 10**6
+    options = ModelOptions(clock="step")
+    selection = select_n_states(
+        replace(data, steps=steps), [2], options=options, n_restarts=2, quick=True
+    )
+    (notice,) = [n for n in selection.notices if n.subject.startswith("gaps")]
+    assert "1 of them count as 100 times the median gap" in notice.message
+    assert "seed0 before 1,000,300" in notice.message
 
 
 def test_a_held_out_run_with_an_unseen_transition_has_a_finite_score():
