@@ -40,6 +40,11 @@ def printable(text: str) -> str:
     return "".join(c if _is_harmless(c) else repr(c)[1:-1] for c in text)
 
 
+def file_stem(text: str) -> str:
+    """Return a part of a name that any file system takes; different names can give the same."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)[:40].strip("-.") or "unnamed"
+
+
 def some(items: Iterable[str], limit: int = 5) -> str:
     """List a few items, and how many there are where that is not all, for a message."""
     items = list(items)

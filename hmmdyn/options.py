@@ -50,8 +50,16 @@ _ALLOWED = {
     "direction": DIRECTIONS,
     "clock": CLOCKS,
 }
-# These tell how a folder is read, and mean nothing for a table of metrics.
-_FOR_FOLDERS = ("layout", "outcomes_file", "skip_bad", "include", "exclude", "split")
+# What runs are read from, and the options that tell how, which mean nothing for anything else.
+FOLDER, TABLE = "a folder of checkpoints", "a table of metrics"
+_READING = {
+    FOLDER: ("layout", "outcomes_file", "skip_bad", "include", "exclude", "split"),
+    TABLE: ("outcome_columns",),
+}
+_OUTCOMES = {
+    FOLDER: "Outcomes of a folder are found beside its checkpoints, or in a file (--outcomes).",
+    TABLE: "Outcomes of a table are columns of it (--outcome-column).",
+}
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,8 @@ class Options:
     quick : bool
         Leave out what weighs the choice of a number of states (runs held out, the other covariance
         type, repeated searches, diagnostics), which takes most of the time.
+    map_per_group : bool
+        Beside the map of all groups together, fit each group one of its own.
     seed : int
         Seeds every random choice: same input, same seed, same bytes.
     outcome, threshold, direction, sustained
@@ -125,6 +135,7 @@ class Options:
     clock: str = "checkpoint"
     autoregressive: bool = False
     quick: bool = False
+    map_per_group: bool = False
     seed: int = 0
     outcome: str | None = None
     threshold: float | None = None
@@ -169,19 +180,22 @@ class Options:
                 raise UsageError(f"There is no option {name!r}. There are: {', '.join(known)}.")
         return replace(self, **changes)
 
-    def require_fit_for_table(self, source: str) -> None:
-        """Reject options that only mean something for a folder of checkpoints.
+    def require_fit_for(self, kind: str, source: str) -> None:
+        """Reject options that only mean something for another kind of source.
+
+        ``kind`` is ``FOLDER`` or ``TABLE``; ``source`` is what to call it.
 
         Raises
         ------
         UsageError
         """
-        given = [_flag(name) for name in self.set_by_user() if name in _FOR_FOLDERS]
-        if given:
-            raise UsageError(
-                f"{', '.join(given)} tells how a folder of checkpoints is read, and {source} is a "
-                "table of metrics. Outcomes of a table are columns of it (--outcome-column)."
-            )
+        for other, names in _READING.items():
+            given = [_flag(name) for name in self.set_by_user() if name in names]
+            if given and other != kind:
+                raise UsageError(
+                    f"{', '.join(given)} tells how {other} is read, and {source} is {kind}. "
+                    f"{_OUTCOMES[kind]}"
+                )
 
     @property
     def model(self) -> ModelOptions:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,27 +19,39 @@ from hmmdyn.checkpoints.outcomes import find_outcomes, join_outcomes
 from hmmdyn.checkpoints.parameters import ParameterRules
 from hmmdyn.dynamics.compare import dissimilarity
 from hmmdyn.dynamics.convergence import measure_convergence
+from hmmdyn.dynamics.groups import compare_groups
+from hmmdyn.dynamics.outcome_transitions import find_outcome_transitions
+from hmmdyn.dynamics.outliers import find_outliers
 from hmmdyn.dynamics.phases import summarise_states
 from hmmdyn.dynamics.semantics import bag_of_states, detour_verdicts, regress_convergence
-from hmmdyn.dynamics.transitions import change_points, influences, is_forking, training_map_edges
+from hmmdyn.dynamics.speed import compare_speed
+from hmmdyn.dynamics.transitions import (
+    change_points,
+    fork_choices,
+    influences,
+    is_forking,
+    training_map_edges,
+)
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.files import replacing
 from hmmdyn.hmm.training_map import FittedMap, TrainingMap, fit_training_map
 from hmmdyn.metrics.extract import Extraction, extract
-from hmmdyn.options import Options
+from hmmdyn.names import file_stem
+from hmmdyn.options import FOLDER, TABLE, Options
 from hmmdyn.results import (
     CHECKPOINT_KEY,
+    DEFAULT_FORMATS,
     RUN_KEY,
     CheckpointIndex,
     Convergence,
     Findings,
     Notice,
     OtherMap,
-    Regression,
 )
 from hmmdyn.tables import PROVENANCE_COLUMNS, TABLE_SUFFIXES, from_frame, read_table, write_table
 from hmmdyn.trajectories import KEY_COLUMNS, Trajectories, require_known
 
+_Said = TypeVar("_Said")
 # Called with (stage, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
 
@@ -51,12 +63,14 @@ class Analysis(Findings):
     """Findings, with the model behind them: computed once, rendered in many ways.
 
     ``recommended`` is the same analysis with the number of states that runs held out recommend;
-    None where that is the chosen one, or none is recommended.
+    None where that is the chosen one, or none is recommended. ``of_groups`` has each group's runs
+    analysed by themselves, where a map per group was asked for.
     """
 
     trajectories: Trajectories
     training_map: TrainingMap
     recommended: Analysis | None = None
+    of_groups: Mapping[str, Analysis] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -69,35 +83,74 @@ class Analysis(Findings):
 
         return summary(self)
 
+    def _repr_html_(self) -> str:
+        from hmmdyn.report.notebook import to_html
+
+        return to_html(self)
+
     @property
     def figure(self) -> Any:
-        """The figures, as plotly Figures: ``analysis.figure.training_map()`` and others."""
+        """The figures, as plotly Figures: ``analysis.figure.training_map()`` and others.
+
+        Each takes a theme, ``light`` or ``dark``: ``analysis.figure.timeline(theme="dark")``.
+        """
         from hmmdyn.report.figures import Figures
 
         return Figures(self)
 
-    def write(self, folder: Path | str) -> Path:
-        """Write the report folder; returns the path of its ``report.html``.
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table of the report by the name of its CSV file: ``tables["convergence"]``."""
+        from hmmdyn.report.tables import tables
 
-        Beside the page: ``report.json`` (every number shown), a CSV per table,
-        ``metrics.parquet``, ``states.parquet`` and ``training_map.json``. The recommended map,
-        where it is another, has the same in the folder ``recommended``.
+        return {name: table.frame for name, table in tables(self).items()}
+
+    def export(
+        self,
+        folder: Path | str,
+        formats: Collection[str] = DEFAULT_FORMATS,
+        theme: str = "light",
+    ) -> Path:
+        """Write the report alone, as page, tables or pictures: see :func:`.export.write_report`."""
+        from hmmdyn.report.export import write_report
+
+        return write_report(self, Path(folder), formats, theme)
+
+    def write(
+        self,
+        folder: Path | str,
+        formats: Collection[str] = DEFAULT_FORMATS,
+        theme: str = "light",
+    ) -> Path:
+        """Write the report folder; returns the path of its ``report.html``, if that is among it.
+
+        Beside the report (:meth:`export`): ``metrics.parquet``, ``states.parquet`` and
+        ``training_map.json``. The recommended map, where it is another, has the same in the folder
+        ``recommended``. Reports of other maps that an earlier analysis left there go, as far as
+        hmmdyn wrote them.
 
         Raises
         ------
+        UsageError, MissingPackageError
+            A format is not known, or pictures need what is not installed.
         OutputError
             The folder cannot be written.
         """
-        from hmmdyn.report.page import write_report
+        from hmmdyn.report.folder import remove_other_reports
 
         folder = Path(folder)
+        others = dict(zip(_group_folders(self.of_groups), self.of_groups.values(), strict=True))
+        if self.recommended is not None:
+            others["recommended"] = self.recommended
         write_table(self.trajectories, folder / "metrics.parquet")
         with replacing(folder / "states.parquet") as temporary, temporary.open("wb") as file:
             self.states.to_parquet(file, index=False)
         self.training_map.save(folder / "training_map.json")
-        if self.recommended is not None:
-            self.recommended.write(folder / "recommended")
-        return write_report(self, folder)
+        for place, other in others.items():
+            other.write(folder / place, formats, theme)
+        page = self.export(folder, formats, theme)
+        remove_other_reports(folder, kept=others)
+        return page
 
 
 def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
@@ -119,6 +172,8 @@ def read_runs(
     ----------
     source : path, CheckpointIndex, DataFrame or Trajectories
         A folder of checkpoints or its index; a table of metrics (Parquet, CSV, TSV, DataFrame).
+        Of what was read before, the options may say how: the ``layout`` of an index, and
+        ``outcome_columns`` that trajectories have as outcomes.
     cache : Path, optional
         Where measurements are kept between calls: no checkpoint is measured twice.
     jobs : int
@@ -131,16 +186,19 @@ def read_runs(
     """
     options = options or Options()
     if isinstance(source, Trajectories):
+        options.require_fit_for(TABLE, "the source given")
+        require_known(options.outcome_columns, source.outcomes, "outcome")
         return source.without_runs(options.exclude_runs)
     if isinstance(source, pd.DataFrame):
-        options.require_fit_for_table("the DataFrame")
+        options.require_fit_for(TABLE, "the DataFrame")
         table = from_frame(source, outcomes=options.outcome_columns)
         return table.without_runs(options.exclude_runs)
     if not isinstance(source, CheckpointIndex) and is_table(source):
-        options.require_fit_for_table(str(source))
+        options.require_fit_for(TABLE, str(source))
         table = read_table(Path(source), outcomes=options.outcome_columns)
         return table.without_runs(options.exclude_runs)
     index = source if isinstance(source, CheckpointIndex) else scan(source, layout=options.layout)
+    options.require_fit_for(FOLDER, str(index.root))
     return _measured(without_runs(index, options.exclude_runs), options, cache, jobs, progress)
 
 
@@ -261,22 +319,58 @@ def analyze(
     trajectories = read_runs(source, options, cache=cache, jobs=jobs, progress=progress)
     if options.outcome is not None:  # before the model is fitted, which takes long
         require_known([options.outcome], trajectories.outcomes, "outcome")
-    fitted = fit(trajectories, options, jobs=jobs, progress=progress)
     name = source_name or _name(source)
-    analysis = _state_findings(trajectories, fitted, options, name)
+    analysis = _fitted_and_stated(trajectories, options, name, jobs, progress)
+    if not options.map_per_group:
+        return analysis
+    groups = trajectories.runs["group"].unique()
+    of_groups = {
+        group: _fitted_and_stated(trajectories.of_group(group), options, name, jobs, progress)
+        for group in groups
+    }
+    return _with_maps_of_groups(analysis, of_groups)
+
+
+def _fitted_and_stated(
+    trajectories: Trajectories,
+    options: Options,
+    source: str,
+    jobs: int,
+    progress: Progress | None,
+) -> Analysis:
+    """Fit a map to trajectories, and say what there is to say of it and of the recommended one."""
+    fitted = fit(trajectories, options, jobs=jobs, progress=progress)
+    analysis = _state_findings(trajectories, fitted, options, source)
     if fitted.recommended is None:
         return analysis
-    recommended = _state_findings(trajectories, fitted.recommended, options, name)
+    recommended = _state_findings(trajectories, fitted.recommended, options, source)
     return replace(
         analysis,
-        other_map=OtherMap(
-            recommended.parameters.n_states, "recommended", "recommended/report.html"
-        ),
+        other_maps=(_other_map(recommended, "recommended", "recommended/report.html"),),
         recommended=replace(
-            recommended,
-            other_map=OtherMap(analysis.parameters.n_states, "chosen", "../report.html"),
+            recommended, other_maps=(_other_map(analysis, "chosen", "../report.html"),)
         ),
     )
+
+
+def _with_maps_of_groups(joint: Analysis, of_groups: Mapping[str, Analysis]) -> Analysis:
+    """Link the map of all groups and those of each group with each other."""
+    back = _other_map(joint, "all groups together", "../../report.html")
+    linked = {g: replace(a, other_maps=(*a.other_maps, back)) for g, a in of_groups.items()}
+    links = tuple(
+        _other_map(alone, f"group {group} by itself", f"{place}/report.html")
+        for place, (group, alone) in zip(_group_folders(linked), linked.items(), strict=True)
+    )
+    return replace(joint, other_maps=(*joint.other_maps, *links), of_groups=linked)
+
+
+def _group_folders(groups: Iterable[str]) -> list[str]:
+    """Folders for groups' reports; names may be anything, so they are numbered, too."""
+    return [f"groups/{i}-{file_stem(group)}" for i, group in enumerate(groups, 1)]
+
+
+def _other_map(analysis: Analysis, what: str, page: str) -> OtherMap:
+    return OtherMap(analysis.parameters.n_states, what, page)
 
 
 def is_table(source: Path | str) -> bool:
@@ -304,9 +398,19 @@ def _state_findings(
     table = table[columns]
     convergence, why_no_convergence = _convergence(table, chosen.outcomes, options)
     occupancy = bag_of_states(decoding.states, parameters.n_states)
-    regression, why_no_regression = _regression(occupancy, convergence, decoding.states)
+    regression, why_no_regression = _of(
+        convergence, "regression", lambda c: regress_convergence(occupancy, c, decoding.states)
+    )
+    speed, why_no_speed = _of(
+        convergence, "speed", lambda c: compare_speed(c, random_state=options.seed)
+    )
     changes = change_points(decoding, parameters)
     edges = training_map_edges(changes, parameters, len(runs), convergence)
+    outcome_transitions = (
+        find_outcome_transitions(table, chosen.outcomes, changes, random_state=options.seed)
+        if convergence
+        else None
+    )
     return Analysis(
         trajectories=trajectories,
         training_map=fitted.training_map,
@@ -318,15 +422,35 @@ def _state_findings(
         standardisation=decoding.observations.standardisation.kind,
         parameters=parameters,
         states=decoding.states,
-        state_summary=summarise_states(decoding, table, chosen.outcomes, parameters.n_states),
+        state_summary=summarise_states(decoding, table, chosen.outcomes, parameters),
         transitions=edges,
         influences=influences(decoding, parameters),
         change_points=changes,
+        fork_choices=fork_choices(decoding.states),
         occupancy=occupancy,
         selection=fitted.selection,
         dissimilarity=dissimilarity(occupancy, parameters.means),
         forking=is_forking(edges, decoding.states["state"].nunique()),
         convergence=convergence,
+        speed=speed,
+        outcome_transitions=outcome_transitions,
+        outliers=find_outliers(
+            decoding.observations,
+            parameters,
+            decoding.states,
+            options=options.model,
+            step_unit=chosen.step_unit,
+            random_state=options.seed,
+        ),
+        group_comparison=compare_groups(
+            decoding.states,
+            table,
+            occupancy,
+            changes,
+            convergence,
+            parameters,
+            random_state=options.seed,
+        ),
         regression=regression,
         detours=detour_verdicts(occupancy, convergence, regression, decoding.states, table),
         notices=(
@@ -334,8 +458,11 @@ def _state_findings(
             *decoding.observations.notices,
             *fitted.selection.notices,
             *(convergence.notices if convergence else ()),
+            *(speed.notices if speed else ()),
+            *(outcome_transitions.notices if outcome_transitions else ()),
             *why_no_convergence,
             *why_no_regression,
+            *why_no_speed,
             *_one_run(len(runs)),
         ),
         source=source or "a table given from Python",
@@ -373,15 +500,16 @@ def _convergence(
     )
 
 
-def _regression(
-    occupancy: pd.DataFrame, convergence: Convergence | None, states: pd.DataFrame
-) -> tuple[Regression | None, tuple[Notice, ...]]:
+def _of(
+    convergence: Convergence | None, subject: str, state: Callable[[Convergence], _Said]
+) -> tuple[_Said | None, tuple[Notice, ...]]:
+    """Say something about convergence, or why it cannot be said."""
     if convergence is None:
         return None, ()
     try:
-        return regress_convergence(occupancy, convergence, states), ()
+        return state(convergence), ()
     except NotEnoughDataError as error:
-        return None, (Notice("statements", "limit", "regression", str(error)),)
+        return None, (Notice("statements", "limit", subject, str(error)),)
 
 
 def _one_run(n_runs: int) -> tuple[Notice, ...]:

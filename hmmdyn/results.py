@@ -10,8 +10,9 @@ States are the integers 0 … K-1, in order of time.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,40 @@ COVARIANCE_TYPES = ("diag", "full")
 STANDARDISATIONS = ("run", "pooled")
 DIRECTIONS = ("above", "below")
 CLOCKS = ("checkpoint", "step", "log-step")
+FORMATS = ("html", "json", "csv", "png", "svg")
+DEFAULT_FORMATS = ("html", "json", "csv")
+THEMES = ("light", "dark")
 # What is said of a state and convergence: see ``Findings.detours``.
 CONFIRMED, FLAG_ONLY, SLOWS = "confirmed detour", "paper's flag only", "slows"
 HELPS, NO_EVIDENCE, CANNOT_TELL = "helps", "no evidence", "cannot tell"
+# What is said of two groups, or of all: see ``ConvergenceSpeed.tests``.
+FASTER, SLOWER, DIFFERENT = "faster", "slower", "different"
 
 RUN_KEY = ["group", "run"]
 CHECKPOINT_KEY = ["group", "run", "step"]
+
+
+class _Shown:
+    """A result that shows itself a line per field: tables and the like by what is in them."""
+
+    def __repr__(self) -> str:
+        own = fields(self)  # type: ignore[arg-type]
+        width = max(len(f.name) for f in own)
+        lines = [f"  {f.name:<{width}}  {_in_short(getattr(self, f.name))}" for f in own]
+        return "\n".join([type(self).__name__, *lines])
+
+
+def _in_short(value: object) -> str:
+    if isinstance(value, pd.DataFrame):
+        columns = repr(list(value.columns))[1:-1].replace("'", "")
+        return shorten(f"table, {len(value):,} × {value.shape[1]}: {columns}", 92, placeholder=" …")
+    if isinstance(value, np.ndarray):
+        return f"array, {' × '.join(map(str, value.shape))}"
+    if isinstance(value, _Shown):
+        return type(value).__name__
+    if isinstance(value, Mapping) or (value and isinstance(value, tuple)):
+        return f"{type(value).__name__} of {len(value)}"
+    return repr(value)
 
 
 @dataclass(frozen=True)
@@ -99,8 +128,8 @@ class CheckpointIndex:
     notices: tuple[Notice, ...] = ()
 
 
-@dataclass(frozen=True)
-class OutcomeTable:
+@dataclass(frozen=True, repr=False)
+class OutcomeTable(_Shown):
     """Outcomes (loss, accuracy, …) logged beside the checkpoints, before they are joined.
 
     ``table`` has ``group, run, step`` and one float64 column per outcome (NaN: not logged at that
@@ -132,8 +161,8 @@ class Standardisation:
     deviation: FloatArray = field(default_factory=lambda: np.empty(0))
 
 
-@dataclass(frozen=True)
-class Observations:
+@dataclass(frozen=True, repr=False)
+class Observations(_Shown):
     """Standardised metrics of all runs, pooled: runs contiguous, steps increasing within a run.
 
     ``values`` has shape (n, D), dimensionless. ``lengths`` has shape (R,): checkpoints per run,
@@ -269,8 +298,8 @@ class Diagnostics:
     notices: tuple[Notice, ...]
 
 
-@dataclass(frozen=True)
-class Stability:
+@dataclass(frozen=True, repr=False)
+class Stability(_Shown):
     """Whether other seeds of the search give the same map.
 
     ``agreement``: mean adjusted Rand index between the map's decoded states and those of
@@ -283,8 +312,8 @@ class Stability:
     states: pd.DataFrame
 
 
-@dataclass(frozen=True)
-class Selection:
+@dataclass(frozen=True, repr=False)
+class Selection(_Shown):
     """How the number of states was chosen.
 
     Attributes
@@ -308,12 +337,14 @@ class Selection:
     attempts : DataFrame
         One row per start: ``covariance_type, n_states, start`` (its kind), ``seed, log_likelihood,
         n_iterations, valid, reason`` (empty where valid; ``left behind`` where the race went on
-        without it).
+        without it), ``n_runs`` (fitted to: under ``paper`` all of them only in the last fit of the
+        chosen K).
     held_out : tuple of str
         Names (``group/run``) of the runs held out; empty under ``bic``.
     models : Mapping
         The best valid fit per K, states in order of time; fitted to all runs under ``bic``, and
-        under ``paper`` to the runs not held out, except the chosen K, which is fitted to all.
+        under ``paper`` to the runs not held out (and the metrics known in these), except the chosen
+        K, which is fitted to all.
     recommendation : Recommendation or None
         What runs held out recommend; None where this was not asked for.
     recommended : Selection or None
@@ -345,8 +376,8 @@ class Selection:
         return self.criteria[self.criteria["covariance_type"] == self.covariance_type]
 
 
-@dataclass(frozen=True)
-class Convergence:
+@dataclass(frozen=True, repr=False)
+class Convergence(_Shown):
     """When each run converged (METHOD: first step at which an outcome crosses a threshold).
 
     Attributes
@@ -358,8 +389,12 @@ class Convergence:
     how : str
         In words, how outcome and threshold were chosen.
     table : DataFrame
-        One row per run: ``group, run, seed, converged`` (bool), ``step`` (convergence step, or the
-        last evaluated step where the run is right-censored), ``last_step`` (of the run), ``time``
+        One row per run: ``group, run, seed, converged`` (bool), ``previous_step`` (Int64, the last
+        evaluated step at which it is known not to have converged: convergence lies after it, and
+        at or before ``step``; ``<NA>`` where the first evaluation did not tell), ``step``
+        (convergence step, or the last evaluated step where the run is right-censored: then equal
+        to ``previous_step``, but for the evaluations after which a streak could no longer become
+        ``sustained``), ``last_step`` (of the run), ``time``
         (share of the run's checkpoints before ``step``; of a censored run, up to it; 0 … 1). Runs
         in which the outcome is never known are not in the table but in the notices.
     """
@@ -373,8 +408,8 @@ class Convergence:
     notices: tuple[Notice, ...] = ()
 
 
-@dataclass(frozen=True)
-class Regression:
+@dataclass(frozen=True, repr=False)
+class Regression(_Shown):
     """Convergence time on bag-of-states occupancy, least squares without intercept.
 
     Hu 2023, section 2.3. ``coefficients`` has one row per state: ``state, coefficient,
@@ -412,9 +447,150 @@ class Dissimilarity:
     n_runs: int
 
 
+@dataclass(frozen=True, repr=False)
+class ConvergenceSpeed(_Shown):
+    """How fast runs converge, group by group; steps count from the start of training, step 0.
+
+    A run that never converges is right-censored: it counts as long as it was watched. The
+    *horizon* of a comparison is the last step up to which the curves of all its groups are known:
+    the end of the last run of a group, unless that run converged, which ends the curve at 0; where
+    all curves end so, the last step of any run.
+
+    Attributes
+    ----------
+    curves : DataFrame
+        Kaplan–Meier curves, one row per group and step at which something is seen, step 0 first:
+        ``group, step, n_at_risk`` (runs watched, not converged before), ``n_converged,
+        n_censored`` (at this step), ``waiting`` (share of runs still to converge after it),
+        ``low, high`` (95 % interval of that share until the next step).
+    groups : DataFrame
+        One row per group: ``group, n_runs, n_converged, median`` (first step by which half of the
+        runs have converged; inf where never seen), ``median_low, median_high`` (its 95 % interval;
+        0 and inf where the runs are too few to bound it), ``restricted_mean`` (mean step of
+        convergence, a run that takes longer than the horizon counting as the horizon),
+        ``restricted_mean_se, restricted_mean_low, restricted_mean_high`` (95 % interval; NaN where
+        the runs do not differ), ``horizon`` (of all groups).
+    tests : DataFrame
+        One row per pair of groups, before them one for all groups where there are more than two
+        (``group_a, group_b`` are missing). ``logrank`` (chi-squared statistic), ``logrank_p`` (of
+        large samples), ``p`` (permutation test of the log-rank statistic), ``least_p`` (the least
+        that any arrangement of these runs would give), ``p_corrected`` (Benjamini–Hochberg over the
+        pairs that could be significant), ``difference`` (restricted mean of group_a minus that of
+        group_b, steps) with ``difference_low, difference_high`` (95 %), ``horizon`` (of these
+        groups), ``verdict``: group_a is ``faster`` or ``slower`` (corrected p < 0.05), ``no
+        evidence``, or ``cannot tell`` (nothing to compare, or ``least_p`` is 0.05 or more); for
+        all groups ``different``, ``no evidence`` or ``cannot tell``. NaN where nothing can be
+        compared.
+    profile : DataFrame
+        Performance profile: ``group, ratio`` (of time, to the fastest run of all), ``share`` (of
+        the group's runs that converge within ``ratio`` times the fastest run's steps; a censored
+        run never counts). Each group's share changes at its rows only.
+    ranking : DataFrame
+        All runs, fastest first, censored ones last: ``group, run, seed, converged, rank`` (by
+        step, ties share the better one; ``<NA>`` where censored), ``rank_low, rank_high`` (ranks
+        that evaluations between which convergence lies, and censoring, leave open),
+        ``previous_step, step`` (as in :class:`Convergence`).
+    """
+
+    curves: pd.DataFrame
+    groups: pd.DataFrame
+    tests: pd.DataFrame
+    profile: pd.DataFrame
+    ranking: pd.DataFrame
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class GroupComparison(_Shown):
+    """How groups (recipes) differ on one joint map: the paper's tables, group by group.
+
+    Attributes
+    ----------
+    groups : DataFrame
+        One row per group: ``group, n_runs, n_converged`` (``<NA>`` where no outcome is known),
+        ``n_states_visited, forking`` (True unless the group's own transitions make a line),
+        ``emission, total_variation`` (dissimilarity within the group, see
+        :class:`Dissimilarity`; NaN with one run), ``path`` (the states in the order in which most
+        runs first enter them, tuple of int; of equally common ones the first in order) and
+        ``n_on_path`` (runs that take it).
+    dissimilarities : DataFrame
+        One row per pair of groups: ``group_a, group_b, between, within_a, within_b, excess,
+        least_p, p, p_corrected``; see :func:`hmmdyn.dynamics.compare.compare_pairs`.
+    forks : DataFrame
+        One row per state after which runs go on to different states, state new to the run that
+        they enter next, and group: ``from_state, to_state, group, n_runs``, then of the state
+        ``p`` (whether groups go different ways; exact, or drawn tables) and ``p_corrected``
+        (Benjamini–Hochberg over the forks). NaN where runs of one group only go on.
+    detours : DataFrame
+        The columns of ``Findings.detours`` for each group's own runs, ``group`` before them.
+        ``p_corrected`` is over the states of all groups.
+    regressions : DataFrame
+        One row per group: ``group, n_runs, n_censored, r_squared, r_squared_loo, p, p_corrected``
+        (Benjamini–Hochberg over groups), ``why_not`` (why there is no regression, else empty).
+    """
+
+    groups: pd.DataFrame
+    dissimilarities: pd.DataFrame
+    forks: pd.DataFrame
+    detours: pd.DataFrame
+    regressions: pd.DataFrame
+
+
+@dataclass(frozen=True, repr=False)
+class OutcomeTransitions(_Shown):
+    """Sustained inflections of the outcomes, and the changes of state that go with them.
+
+    Attributes
+    ----------
+    training, held_out : str
+        The outcomes that ``delays`` are about; both empty where there are not both kinds.
+    transitions : DataFrame
+        One row per transition of an outcome in a run: ``group, run, seed, outcome, role``
+        (``memorisation``: the largest improvement of a training outcome; ``generalisation``: of a
+        held-out one; else empty), ``from_start`` (it has no calm before it: the training outcome
+        improves from the first checkpoint on, and has levelled off before the held-out one
+        follows), ``start, step, end`` (10 %, steepest, 90 % of the change; half where
+        ``from_start``), ``step_low, step_high`` (95 % interval of ``step``), ``change,
+        from_value, to_value`` (in units of the outcome).
+    delays : DataFrame
+        One row per run whose training outcome memorises and whose held-out outcome generalises, or
+        has not done so when the run ends: ``group, run, seed, memorisation, generalisation``
+        (steps; the latter NaN where ``censored``), ``delay`` (steps from the one to the other; up
+        to the run's last evaluation where ``censored``), ``censored``, ``grokking`` (memorisation
+        was over before generalisation began).
+    spikes : DataFrame
+        One row per time a loss leaves its level upwards: ``group, run, seed, outcome, kind``
+        (``spike``, ``divergence``: not back within a tenth of the run), ``step, end_step`` (first
+        evaluation at which it is back; NaN where it is not before the run ends),
+        ``n_checkpoints`` (evaluations it lasts), ``level`` (where it left from), ``height`` (above
+        that level; infinite where the loss was).
+    matches : DataFrame
+        One row per change of state and outcome that go together in some run: ``from_state,
+        to_state, outcome, role, n_runs, n_total, lead, lead_low, lead_high, p, p_corrected``: see
+        :func:`hmmdyn.dynamics.matching.match_transitions`. ``lead`` is in steps, positive where
+        the change of state comes first.
+    how : str
+        In words: clock, smoother, bandwidth and thresholds.
+    notices : tuple of Notice
+    """
+
+    training: str
+    held_out: str
+    transitions: pd.DataFrame
+    delays: pd.DataFrame
+    spikes: pd.DataFrame
+    matches: pd.DataFrame
+    how: str
+    notices: tuple[Notice, ...] = ()
+
+
 @dataclass(frozen=True)
 class OtherMap:
-    """A report of the same runs with another model: ``n_states``, ``what`` it is, and its page."""
+    """Another report that belongs to this one: ``n_states``, ``what`` it is, and its page.
+
+    ``what`` is ``recommended`` or ``chosen``: the same runs with another number of states; ``group
+    NAME by itself``: one group's runs with a map of their own; or ``all groups together``.
+    """
 
     n_states: int
     what: str
@@ -447,8 +623,12 @@ class Findings:
         One row per state: ``state, n_checkpoints, share`` (of all checkpoints), ``n_runs``
         (that visit it), ``median_time`` (median relative time 0 … 1 of its checkpoints),
         ``first_step`` (median step at which runs first enter it), ``dwell`` (mean number of
-        successive checkpoints per visit), then ``mean_<outcome>`` per outcome, ``phase`` (a
-        label such as ``memorisation`` where the outcomes say so, else empty).
+        successive checkpoints per visit, as far as seen where a run ends in it),
+        ``dwell_expected`` (checkpoints per visit that the model expects; inf where that is more
+        than there are in all runs), ``dwell_steps`` (all steps spent in it over the number of
+        times it is left, which is right for visits cut off by the end of a run, too; NaN where
+        never left), then ``mean_<outcome>`` per outcome, ``phase`` (a label such as
+        ``memorisation`` where the outcomes say so, else empty).
     transitions : DataFrame
         Edges of the training map, one row per pair of states that some decoded run takes:
         ``from_state, to_state, probability`` (of the model), ``n_taken`` (times), ``n_runs``,
@@ -456,12 +636,19 @@ class Findings:
         (convergence step of the converged runs that take it; NaN where none, se NaN with one).
     influences : DataFrame
         One row per edge and feature: ``from_state, to_state, rank`` (1 = most influential),
-        ``feature, influence`` (mean absolute derivative of the log posterior), ``movement``
-        (mean of to_state − mean of from_state, standard deviations).
+        ``feature, influence`` (mean absolute derivative of the log posterior), ``influence_sd``
+        (over runs, of each run's own mean; NaN with one), ``n_runs`` (that take the edge with the
+        feature known), ``n_top`` (of these, with the feature among their three most influential),
+        ``movement`` (mean of to_state − mean of from_state, standard deviations).
     change_points : DataFrame
         One row per decoded change of state: ``group, run, seed, previous_step, step`` (first
-        checkpoint in the new state), ``from_state, to_state, probability`` (smoothed, of being
-        in from_state at previous_step and in to_state at step).
+        checkpoint in the new state), ``step_low, step_high`` (90 % interval: it happened after
+        step_low and not after step_high; see :mod:`hmmdyn.dynamics.change_points`),
+        ``from_state, to_state, probability`` (smoothed, of being in from_state at previous_step
+        and in to_state at step).
+    fork_choices : DataFrame
+        Which runs fork where: one row per run and state after which runs go on to different states
+        that are new to them: ``group, run, seed, state, to_state, step``.
     occupancy : DataFrame
         One row per run: ``group, run, seed, state_0 …`` fractions of the run's checkpoints.
     selection : Selection
@@ -470,6 +657,14 @@ class Findings:
         True unless the map's pruned graph is a line.
     convergence : Convergence or None
         None where no outcome is known.
+    speed : ConvergenceSpeed or None
+        None where convergence is None.
+    outcome_transitions : OutcomeTransitions or None
+        None where no outcome is known.
+    outliers : DataFrame
+        Runs unlike the others, one row per run: see :func:`hmmdyn.dynamics.outliers.find_outliers`.
+    group_comparison : GroupComparison or None
+        None where there is one group.
     regression : Regression or None
         None where convergence is None or the runs are too few.
     detours : DataFrame
@@ -486,8 +681,8 @@ class Findings:
     notices : tuple of Notice
     source : str
         What was analysed, as the user named it.
-    other_map : OtherMap or None
-        Where the same runs are shown with another number of states.
+    other_maps : tuple of OtherMap
+        Reports that belong to this one.
     options : Mapping
         Every option that differs from its default, by its name in :class:`hmmdyn.Options`.
     command : tuple of str
@@ -509,16 +704,21 @@ class Findings:
     transitions: pd.DataFrame
     influences: pd.DataFrame
     change_points: pd.DataFrame
+    fork_choices: pd.DataFrame
     occupancy: pd.DataFrame
     selection: Selection
     dissimilarity: Dissimilarity
     forking: bool
     convergence: Convergence | None
+    speed: ConvergenceSpeed | None
+    outcome_transitions: OutcomeTransitions | None
+    outliers: pd.DataFrame
+    group_comparison: GroupComparison | None
     regression: Regression | None
     detours: pd.DataFrame
     notices: tuple[Notice, ...]
     source: str
-    other_map: OtherMap | None = None
+    other_maps: tuple[OtherMap, ...] = ()
     options: Mapping[str, object] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)

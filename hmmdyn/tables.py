@@ -25,14 +25,14 @@ from hmmdyn.results import CHECKPOINT_KEY, RUN_KEY, Notice
 from hmmdyn.trajectories import KEY_COLUMNS, Trajectories, require_known
 
 PROVENANCE_COLUMNS = ["path", "size", "mtime_ns"]
-TABLE_SUFFIXES = (".parquet", ".csv", ".tsv")
+TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 
 _STEP_NAMES = ("step", "global_step", "iteration", "iter")
 _METADATA_KEY = b"hmmdyn"
 
 
 def read_table(path: Path, *, outcomes: Sequence[str] = ()) -> Trajectories:
-    """Read a metric table: Parquet, CSV or TSV, hmmdyn's own or anybody's.
+    """Read a metric table: Parquet, CSV, TSV or JSON lines, hmmdyn's own or anybody's.
 
     A table needs a step (or epoch) column and, unless it holds a single run, a ``run`` or
     ``seed`` column; ``group`` is optional. Every other numeric column is a metric, or an outcome
@@ -145,14 +145,25 @@ def _read_frame(path: Path) -> tuple[pd.DataFrame, dict[str, Any] | None]:
         if suffix == ".parquet":
             table = pq.read_table(path)
             return table.to_pandas(), _own_metadata(table.schema.metadata or {}, path)
+        if suffix == ".jsonl":
+            return _read_json_lines(path), None
         separator = "\t" if suffix == ".tsv" else ","
         # pandas would rename a second column of a name without a word.
         names = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str).iloc[0]
         _require_unique_columns(names.dropna().tolist(), str(path))
         return pd.read_csv(path, sep=separator), None
-    except (ValueError, OSError, pa.ArrowException) as error:
+    except (ValueError, RecursionError, OSError, pa.ArrowException) as error:
         # pandas' parser errors are ValueErrors; so are bad UTF-8 and bad JSON.
         raise TableError(f"{path} cannot be read as a table: {error}") from error
+
+
+def _read_json_lines(path: Path) -> pd.DataFrame:
+    # pandas' own reader takes columns of some names for dates.
+    with path.open(encoding="utf-8-sig") as file:
+        rows = [json.loads(line) for line in file if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("a line of it is not a JSON object")
+    return pd.DataFrame(rows)
 
 
 def _own_metadata(metadata: Mapping[bytes, bytes], path: Path) -> dict[str, Any] | None:

@@ -119,6 +119,10 @@ class Trajectories:
         )
         return replace(self, table=table, notices=self.notices + notices)
 
+    def of_group(self, group: str) -> Trajectories:
+        """Return the runs of one group alone."""
+        return replace(self, table=self.table[self.table["group"] == group].reset_index(drop=True))
+
     def observations(self, standardise: str = "run", first: int | None = None) -> Observations:
         """Standardise the metrics (METHOD: z = (x - mean) / deviation, ddof 0).
 

@@ -1,6 +1,7 @@
 """The whole walk as library calls, on small runs on disk."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hmmdyn import Options, TrainingMap, analyze, read_runs, scan
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.hmm.simulated import simulate
 from hmmdyn.metrics import extract as extraction
+from hmmdyn.report.folder import remove_other_reports
 from tests.make_runs import write_runs
 from tests.simulate import PYTHIA, phased_table
 
@@ -178,9 +180,38 @@ def test_options_are_checked_where_they_are_given(wrong):
         Options(**wrong)
 
 
-def test_options_for_folders_are_refused_with_a_table():
-    with pytest.raises(UsageError, match="--skip-bad tells how a folder"):
-        analyze(phased_table(), skip_bad=True)
+FOLDER_OPTIONS = {
+    "layout": "{run}/{step}.npz",
+    "outcomes_file": Path("loss.csv"),
+    "skip_bad": True,
+    "include": ("norm",),
+    "exclude": ("head",),
+    "split": (("qkv", 0, 3),),
+}
+
+
+@pytest.mark.parametrize("name", FOLDER_OPTIONS)
+def test_options_for_folders_are_refused_with_a_table(name):
+    options = Options(**{name: FOLDER_OPTIONS[name]})
+    flag = "--outcomes" if name == "outcomes_file" else "--" + name.replace("_", "-")
+    for source in (phased_table(), read_runs(phased_table())):
+        with pytest.raises(UsageError, match=f"^{flag} tells how a folder .* is a table"):
+            read_runs(source, options)
+
+
+def test_options_for_tables_are_refused_with_a_folder(runs):
+    options = Options(outcome_columns=("l1",))
+    for source in (runs, scan(runs)):
+        with pytest.raises(UsageError, match=r"^--outcome-column tells how a table .* is a folder"):
+            read_runs(source, options)
+
+
+def test_outcome_columns_must_be_outcomes_of_what_was_read_before():
+    options = Options(outcome_columns=("m0",))
+    table = read_runs(phased_table(), options)
+    assert read_runs(table, options).outcomes == table.outcomes
+    with pytest.raises(UsageError, match="no outcome 'm0'"):
+        read_runs(read_runs(phased_table()), options)
 
 
 def test_an_unknown_outcome_is_refused_before_the_fit():
@@ -235,8 +266,65 @@ def test_the_recommended_map_stands_beside_the_chosen_one(tmp_path):
     assert 'href="recommended/report.html"' in page.read_text("utf-8")
     other = (tmp_path / "recommended" / "report.html").read_text("utf-8")
     assert 'href="../report.html"' in other
-    assert "Runs held out recommend another number. 3 states:" in str(result)
+    assert "Runs held out recommend 3 states; see their map." in " ".join(str(result).split())
     assert TrainingMap.load(tmp_path / "recommended" / "training_map.json").parameters.n_states == 3
+
+
+def files_below(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_the_recommended_map_of_an_earlier_analysis_does_not_stay(analysis, tmp_path):
+    replace(analysis, recommended=analysis).write(tmp_path)
+    below = files_below(tmp_path)
+    analysis.write(tmp_path)
+    assert files_below(tmp_path) == [f for f in below if not f.startswith("recommended/")]
+    assert not (tmp_path / "recommended").exists()
+
+
+def earlier_report(folder, document='{"format": "hmmdyn report", "tables": {"states": []}}'):
+    """Write as many of a report's files as can be told from others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("report.html", "metrics.parquet", "training_map.json", "states.csv"):
+        (folder / name).write_text("a file")
+    (folder / "report.json").write_text(document)
+
+
+def test_maps_of_groups_of_an_earlier_analysis_do_not_stay(tmp_path):
+    """Those that are written again do, and what hmmdyn did not write."""
+    for place in ("groups/1-a", "groups/1-a/recommended", "groups/2-b", "recommended"):
+        earlier_report(tmp_path / place)
+    (tmp_path / "groups" / "2-b" / "notes.csv").write_text("mine")
+    remove_other_reports(tmp_path, kept={"groups/2-b", "recommended"})
+    assert {f.rpartition("/")[0] for f in files_below(tmp_path)} == {"groups/2-b", "recommended"}
+    remove_other_reports(tmp_path, kept=())
+    assert files_below(tmp_path) == ["groups/2-b/notes.csv"]
+
+
+@pytest.mark.parametrize("document", ["", "[]", '{"format": "mine"}', "no JSON"])
+def test_a_users_own_folder_stays_as_it_is(document, tmp_path):
+    earlier_report(tmp_path / "recommended", document)
+    before = files_below(tmp_path)
+    remove_other_reports(tmp_path, kept=())
+    assert files_below(tmp_path) == before
+
+
+def test_a_report_elsewhere_that_a_link_leads_to_stays(tmp_path):
+    earlier_report(tmp_path / "elsewhere")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "recommended").symlink_to(tmp_path / "elsewhere")
+    before = files_below(tmp_path / "elsewhere")
+    remove_other_reports(tmp_path / "report", kept=())
+    assert files_below(tmp_path / "elsewhere") == before
+
+
+def test_names_in_an_earlier_report_lead_nowhere_else(tmp_path):
+    """Its report.json is a file like any other."""
+    (tmp_path / "precious.csv").write_text("mine")
+    document = {"format": "hmmdyn report", "tables": {"../precious": [], "states": []}}
+    earlier_report(tmp_path / "recommended", json.dumps(document))
+    remove_other_reports(tmp_path, kept=())
+    assert files_below(tmp_path) == ["precious.csv"]
 
 
 @pytest.mark.parametrize(

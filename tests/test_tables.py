@@ -190,3 +190,26 @@ def test_names_of_any_number_of_digits_can_be_ordered():
     names = ["9" * 6000, "1" + "0" * 6000, "a2", "a10", "a02"]
     assert sorted(names, key=natural_key)[:2] == names[:2]
     assert sorted(["a10", "a9", "b1"], key=natural_key) == ["a9", "a10", "b1"]
+
+
+def test_json_lines_are_read_as_written(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(
+        '{"run": "007", "step": 0, "norm": 0.1234567890123456789, "updated_at": 5, "note": "x"}\n'
+        '{"run": "007", "step": 1, "norm": null, "updated_at": 6, "nested": {"a": [1]}}\n'
+        '{"run": "8", "step": 1, "norm": Infinity, "updated_at": 7, "val_loss": 0.5}\n'
+    )
+    found = read_table(path)
+    assert found.table["run"].tolist() == ["007", "007", "8"]
+    assert found.metrics == ("norm", "updated_at")
+    assert found.outcomes == ("val_loss",)
+    assert found.table["norm"][0] == 0.1234567890123456789
+    assert found.table["updated_at"].tolist() == [5, 6, 7]
+    assert {notice.subject for notice in found.notices} == {"column note", "column nested"}
+
+
+def test_json_lines_that_are_damaged_are_named(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"step": 0, "norm": 1}\n{"step": 1,\n')
+    with pytest.raises(TableError, match=r"mine.jsonl cannot be read as a table"):
+        read_table(path)

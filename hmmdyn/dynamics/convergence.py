@@ -14,6 +14,7 @@ from hmmdyn.results import DIRECTIONS, RUN_KEY, Convergence, Notice
 
 # The automatic threshold lies this far along the way from the first value to the best one.
 SHARE_OF_THE_WAY = 0.9
+_COLUMNS = [*RUN_KEY, "seed", "converged", "previous_step", "step", "last_step", "time"]
 
 
 def choose_outcome(table: pd.DataFrame, outcomes: Sequence[str]) -> str:
@@ -34,6 +35,11 @@ def choose_outcome(table: pd.DataFrame, outcomes: Sequence[str]) -> str:
         )
 
     return min(outcomes, key=rank)
+
+
+def run_name(group: str, run: str, *, several_groups: bool) -> str:
+    """Name a run in a notice: with its group where there are several, which may share names."""
+    return f"{group}/{run}" if several_groups else run
 
 
 def first_and_best(table: pd.DataFrame, outcome: str, direction: str) -> tuple[float, float]:
@@ -91,14 +97,19 @@ def measure_convergence(
     chosen = outcome or choose_outcome(table, outcomes)
     side = direction or better_side(chosen)
     limit = automatic_threshold(table, chosen, side) if threshold is None else threshold
+    several_groups = table["group"].nunique() > 1
     rows, unknown = [], []
     for (group, run), checkpoints in table.groupby(RUN_KEY, sort=False):
         evaluated = checkpoints[np.isfinite(checkpoints[chosen])]
         if evaluated.empty:
-            unknown.append(str(run))
+            unknown.append(run_name(str(group), str(run), several_groups=several_groups))
             continue
-        step = _first_crossing(evaluated, chosen, limit, side, sustained)
-        reached = int(evaluated["step"].iloc[-1]) if step is None else step
+        at = evaluated["step"].tolist()
+        first = _first_crossing(evaluated, chosen, limit, side, sustained)
+        step = None if first is None else at[first]
+        reached = at[-1] if step is None else step
+        # Convergence could have begun no later than where `sustained` evaluations were left.
+        previous = first - 1 if first is not None else len(at) - sustained
         before = checkpoints["step"] <= reached if step is None else checkpoints["step"] < reached
         rows.append(
             {
@@ -106,12 +117,15 @@ def measure_convergence(
                 "run": run,
                 "seed": checkpoints["seed"].iloc[0],
                 "converged": step is not None,
+                "previous_step": at[previous] if previous >= 0 else None,
                 "step": reached,
                 "last_step": int(checkpoints["step"].iloc[-1]),
                 "time": float(before.mean()),
             }
         )
-    result = pd.DataFrame(rows).astype({"seed": "Int64"})
+    result = pd.DataFrame(rows, columns=_COLUMNS).astype(
+        {"seed": "Int64", "previous_step": "Int64"}
+    )
     return Convergence(
         outcome=chosen,
         threshold=limit,
@@ -141,12 +155,13 @@ def _check(
 def _first_crossing(
     evaluated: pd.DataFrame, outcome: str, threshold: float, direction: str, sustained: int
 ) -> int | None:
+    """Return which evaluation (0, 1, …) is the first from which on the threshold holds."""
     values = evaluated[outcome].to_numpy()
     holds = values >= threshold if direction == "above" else values <= threshold
     if len(holds) < sustained:
         return None
     windows = np.lib.stride_tricks.sliding_window_view(holds, sustained).all(axis=1)
-    return int(evaluated["step"].iloc[int(windows.argmax())]) if windows.any() else None
+    return int(windows.argmax()) if windows.any() else None
 
 
 def _in_words(
@@ -211,7 +226,7 @@ def _not_finite(table: pd.DataFrame, outcome: str) -> tuple[Notice, ...]:
     infinite = int(np.isinf(table[outcome]).sum())
     if not infinite:
         return ()
-    message = f"It is infinite at {infinite} checkpoints, which count as not evaluated."
+    message = f"Checkpoints at which it is infinite: {infinite:,}. They count as not evaluated."
     return (Notice("statements", "odd", f"outcome {outcome}", message),)
 
 

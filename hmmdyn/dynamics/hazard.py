@@ -16,17 +16,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import softmax
-from scipy.stats import false_discovery_control, hypergeom
+from scipy.stats import hypergeom
 
+from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.results import RUN_KEY, Convergence, FloatArray, IntArray
 
 BoolArray = NDArray[np.bool_]
 
-SIGNIFICANT = 0.05
 HAZARD_COLUMNS = [
-    "state", "hazard_ratio", "ratio_low", "ratio_high", "p", "p_corrected", "ratio_inside",
-    "ratio_left", "effect", "account",
+    "state", "hazard_ratio", "ratio_low", "ratio_high", "p", "least_p_slower", "p_corrected",
+    "ratio_inside", "ratio_left", "effect", "account",
 ]  # fmt: skip
+
+
+# When runs are in a state, seen from convergence.
+_BEFORE, _UNSEEN, _AFTER, _NEVER = "before", "between evaluations", "after", "never"
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,14 @@ def entry_hazards(
     -------
     DataFrame
         One row per state: ``state, hazard_ratio, ratio_low, ratio_high, p`` (having entered it,
-        against not yet; 95 % interval), ``p_corrected`` (Benjamini–Hochberg over the states in
-        which some outcome would have been significant [3]_), ``ratio_inside, ratio_left`` (being
-        in it, and having left it, each against not having entered yet), ``effect`` (``slower``,
-        ``faster``, ``none`` or ``cannot tell``), ``account`` (in words).
+        against not yet; 95 % interval), ``least_p_slower`` (p of the slowest course after entering
+        it), ``p_corrected`` (Benjamini–Hochberg over the states in which some outcome would have
+        been significant [3]_), ``ratio_inside, ratio_left`` (being in it, and having left it, each
+        against not having entered yet), ``effect`` (``slower``, ``faster``, ``none`` or ``cannot
+        tell``), ``account`` (in words).
         Numbers are NaN where these runs cannot tell: there is nothing to compare, or not even the
-        slowest course after entering the state would have been significant.
+        slowest course would have been significant. Where the fastest would have been, the test
+        counts all the same: its p is given.
 
     Notes
     -----
@@ -109,16 +115,16 @@ def entry_hazards(
        discrete data. Journal of the Royal Statistical Society C 54, 143-158.
     """
     sets = risk_sets(states, evaluated, convergence, n_states)
-    visited, early = _visits(states, evaluated, convergence, n_states)
+    visits = _visits(states, evaluated, convergence, n_states)
     compared = [
-        _compare(sets, sets.entered[:, k], ~sets.entered[:, k]) if early[k] else None
-        for k in range(n_states)
+        _compare(sets, sets.entered[:, k], ~sets.entered[:, k]) if when == _BEFORE else None
+        for k, when in enumerate(visits)
     ]
-    corrected = _corrected(compared)
+    p_corrected = corrected(np.array([_tested_p(found) for found in compared]))
     rows = [
-        _nothing_to_compare(sets, k, visited=bool(visited[k]), early=bool(early[k]))
+        _nothing_to_compare(sets, k, visits[k])
         if found is None
-        else _judged(sets, k, found, float(corrected[k]))
+        else _judged(sets, k, found, float(p_corrected[k]))
         for k, found in enumerate(compared)
     ]
     return pd.DataFrame(rows).reindex(columns=HAZARD_COLUMNS)
@@ -129,8 +135,8 @@ def risk_sets(
 ) -> RiskSets:
     """Collect who could have converged, whenever a run did; groups are never mixed.
 
-    A run is at risk until it converges, or until its last evaluation where it never does. Before
-    its first evaluation nothing is known of it, so it is not at risk.
+    A run is at risk until it converges, or until it was last seen not to where it never does.
+    Before its first evaluation nothing is known of it, so it is not at risk.
     """
     inside, entered = _covariates(states, n_states)
     steps = states["step"].to_numpy()
@@ -139,7 +145,8 @@ def risk_sets(
     n_sets = 0
     for group, runs in convergence.table.groupby("group", sort=False):
         events = np.unique(runs.loc[runs["converged"], "step"])
-        for run, converged, end in zip(runs["run"], runs["converged"], runs["step"], strict=True):
+        ends = runs["step"].where(runs["converged"], runs["previous_step"].fillna(-1))
+        for run, converged, end in zip(runs["run"], runs["converged"], ends, strict=True):
             seen = np.asarray(of_run[group, run])
             seen = seen[evaluated[seen]]
             last = np.searchsorted(steps[seen], events) - 1  # the last evaluation before
@@ -167,17 +174,21 @@ def _covariates(states: pd.DataFrame, n_states: int) -> tuple[BoolArray, BoolArr
 
 def _visits(
     states: pd.DataFrame, evaluated: BoolArray, convergence: Convergence, n_states: int
-) -> tuple[BoolArray, BoolArray]:
-    """Whether a run with a known outcome is ever in each state, and while not yet converged."""
+) -> list[str]:
+    """When runs with a known outcome are in each state, by what is earliest of the four."""
     ends = convergence.table.rename(columns={"step": "end"})
     joined = states[[*RUN_KEY, "step", "state"]].assign(evaluated=evaluated)
     joined = joined.merge(ends[[*RUN_KEY, "end", "converged"]], on=RUN_KEY)
     not_yet = (joined["step"] < joined["end"]) | ~joined["converged"]
     known = joined["step"].where(not_yet & joined["evaluated"])
     last_known = known.groupby([joined[key] for key in RUN_KEY]).transform("max")
-    early = joined.loc[joined["step"] <= last_known, "state"]
-    ever, before = (np.bincount(x, minlength=n_states) > 0 for x in (joined["state"], early))
-    return ever, before
+    before = joined["step"] <= last_known
+    # After the last evaluation at which it had not, a run may have converged, unseen so far.
+    unseen = ~before & not_yet
+    when = np.full(n_states, _NEVER, dtype=object)
+    for kind, here in ((_AFTER, ~not_yet), (_UNSEEN, unseen), (_BEFORE, before)):
+        when[joined.loc[here, "state"].unique()] = kind
+    return when.tolist()
 
 
 def _compare(sets: RiskSets, exposed: BoolArray, others: BoolArray) -> Comparison | None:
@@ -257,20 +268,14 @@ def _root(rising: Callable[[float], float]) -> float:
     return float(np.exp(brentq(rising, -reach, reach)))
 
 
-def _corrected(compared: list[Comparison | None]) -> FloatArray:
-    """Adjust p by Benjamini–Hochberg over the states that could have been significant at all.
+def _tested_p(found: Comparison | None) -> float:
+    """Return p where some outcome would have been significant, else NaN: then it is no test.
 
-    Whether one could depends on the risk sets only, not on which of their runs converged.
+    Whether one would depends on the risk sets only, not on which of their runs converged.
     """
-    corrected = np.full(len(compared), np.nan)
-    tested = {
-        k: found.p
-        for k, found in enumerate(compared)
-        if found and min(found.least_p_slower, found.least_p_faster) < SIGNIFICANT
-    }
-    if tested:
-        corrected[list(tested)] = false_discovery_control(list(tested.values()))
-    return corrected
+    if found and min(found.least_p_slower, found.least_p_faster) < SIGNIFICANT:
+        return found.p
+    return float("nan")
 
 
 def _judged(sets: RiskSets, state: int, found: Comparison, p_corrected: float) -> dict[str, object]:
@@ -284,7 +289,14 @@ def _judged(sets: RiskSets, state: int, found: Comparison, p_corrected: float) -
             "Even if the runs that entered it had converged last of all, p would be "
             f"{found.least_p_slower:.2g}: these runs cannot tell what it does."
         )
-        return {"state": state, "effect": "cannot tell", "account": account}
+        return {
+            "state": state,
+            "p": _tested_p(found),
+            "least_p_slower": found.least_p_slower,
+            "p_corrected": p_corrected,
+            "effect": "cannot tell",
+            "account": account,
+        }
     inside, entered = sets.inside[:, state], sets.entered[:, state]
     parts = (_compare(sets, part, ~entered) for part in (inside, entered & ~inside))
     while_in, after = (part.ratio if part else np.nan for part in parts)
@@ -294,6 +306,7 @@ def _judged(sets: RiskSets, state: int, found: Comparison, p_corrected: float) -
         "ratio_low": found.low,
         "ratio_high": found.high,
         "p": found.p,
+        "least_p_slower": found.least_p_slower,
         "p_corrected": p_corrected,
         "ratio_inside": while_in,
         "ratio_left": after,
@@ -302,15 +315,18 @@ def _judged(sets: RiskSets, state: int, found: Comparison, p_corrected: float) -
     }
 
 
-def _nothing_to_compare(
-    sets: RiskSets, state: int, *, visited: bool, early: bool
-) -> dict[str, object]:
+def _nothing_to_compare(sets: RiskSets, state: int, when: str) -> dict[str, object]:
     """Return a row of :func:`entry_hazards` for a state that could not be, with the reason."""
     effect = "cannot tell"
     entered = sets.entered[:, state]
-    if not visited:
+    if when == _NEVER:
         account = "No run enters it, so these runs cannot tell."
-    elif not early:
+    elif when == _UNSEEN:
+        account = (
+            "Runs enter it only where it was not evaluated whether they had converged before: "
+            "these runs cannot tell what it does."
+        )
+    elif when == _AFTER:
         effect = "none"
         account = "Runs enter it only once they have converged, so it cannot delay convergence."
     elif not sets.converges.any():

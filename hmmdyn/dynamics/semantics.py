@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
-from scipy.stats import false_discovery_control
 
-from hmmdyn.dynamics.hazard import HAZARD_COLUMNS, SIGNIFICANT, entry_hazards
+from hmmdyn.dynamics.compare import bags
+from hmmdyn.dynamics.hazard import HAZARD_COLUMNS, entry_hazards
+from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.results import (
     CANNOT_TELL,
@@ -76,8 +77,7 @@ def regress_convergence(
         proportions, all runs converging at the same time, or a fit without any residual.
     """
     data = occupancy.merge(convergence.table, on=RUN_KEY)
-    names = [c for c in occupancy if str(c).startswith("state_")]
-    X = data[names].to_numpy(dtype=np.float64)
+    X = bags(data)
     y = data["time"].to_numpy(dtype=np.float64)
     varies = np.ptp(X, axis=0) > 1e-12
     _require_determined(X[:, varies], y)
@@ -97,10 +97,10 @@ def regress_convergence(
             "ci_low": interval[:, 0],
             "ci_high": interval[:, 1],
             "p": result.pvalues,
-            "p_corrected": false_discovery_control(result.pvalues),
+            "p_corrected": corrected(result.pvalues),
         }
     )
-    coefficients = pd.DataFrame({"state": np.arange(len(names))}).merge(estimates, how="left")
+    coefficients = pd.DataFrame({"state": np.arange(X.shape[1])}).merge(estimates, how="left")
     n_censored = int((~data["converged"]).sum())
     return Regression(
         coefficients=coefficients,
@@ -180,15 +180,15 @@ def _paper_flags(
     regression: Regression | None,
     states: pd.DataFrame,
 ) -> pd.DataFrame:
-    names = [c for c in occupancy if str(c).startswith("state_")]
-    visited = np.zeros((0, len(names)), dtype=bool)
+    n_states = bags(occupancy).shape[1]
+    visited = np.zeros((0, n_states), dtype=bool)
     before = pd.Series(dtype=float)
     if convergence is not None:
         converged = convergence.table[convergence.table["converged"]]
-        visited = (occupancy.merge(converged, on=RUN_KEY)[names] > 0).to_numpy()
+        visited = bags(occupancy.merge(converged, on=RUN_KEY)) > 0
         before = _share_before_convergence(states, convergence)
     rows = []
-    for k in range(len(names)):
+    for k in range(n_states):
         coefficient = np.nan
         if regression is not None:
             coefficient = float(regression.coefficients["coefficient"].iloc[k])

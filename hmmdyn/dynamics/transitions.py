@@ -8,11 +8,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hmmdyn.dynamics.change_points import intervals
 from hmmdyn.hmm.autoregressive import expected_in
 from hmmdyn.hmm.inference import transition_posterior
 from hmmdyn.hmm.missing import marginal, patterns
 from hmmdyn.hmm.training_map import Decoding
 from hmmdyn.results import RUN_KEY, Convergence, FloatArray, HMMParameters, IntArray
+
+# A run names so many features as the most influential ones of a transition.
+_TOP = 3
+_INFLUENCES = [
+    "from_state",
+    "to_state",
+    "rank",
+    "feature",
+    "influence",
+    "influence_sd",
+    "n_runs",
+    "n_top",
+    "movement",
+]
 
 
 def change_points(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame:
@@ -21,16 +36,21 @@ def change_points(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame
     Returns
     -------
     DataFrame
-        ``group, run, seed, previous_step, step, from_state, to_state, probability``: the smoothed
+        ``group, run, seed, previous_step, step, step_low, step_high, from_state, to_state,
+        probability``. The change happened after ``step_low`` and not after ``step_high``, with
+        90 % probability (:mod:`hmmdyn.dynamics.change_points`). ``probability``: the smoothed
         posterior of being in ``from_state`` at the checkpoint before and in ``to_state`` at
         ``step``.
     """
     states = decoding.states
     rows = _entries(decoding)
     path = states["state"].to_numpy()
+    low, high = intervals(decoding, parameters, rows)
     changes = states.loc[rows, [*RUN_KEY, "seed"]].assign(
         previous_step=states["step"].to_numpy()[rows - 1],
         step=states["step"].to_numpy()[rows],
+        step_low=low,
+        step_high=high,
         from_state=path[rows - 1],
         to_state=path[rows],
         probability=transition_posterior(
@@ -94,41 +114,46 @@ def influences(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame:
     missing at t contributes nothing to its mean; one that is missing at every occurrence of a
     transition has no influence that could be known, and no row there.
 
+    The mean may be one run's doing. So it comes with its spread over runs, each run's own mean
+    being one value, and with the number of runs that would name the feature themselves.
+
     Returns
     -------
     DataFrame
-        ``from_state, to_state, rank`` (1 = most influential)``, feature, influence, movement``
-        (μ_k − μ_j, in standard deviations).
+        ``from_state, to_state, rank`` (1 = most influential)``, feature, influence,
+        influence_sd`` (over runs, ddof 1; NaN with one)``, n_runs`` (in which it is known at this
+        transition)``, n_top`` (of these, in which it is among the three most influential)``,
+        movement`` (μ_k − μ_j, in standard deviations).
     """
     rows = _entries(decoding)
     path = decoding.states["state"].to_numpy()
+    lengths = decoding.observations.lengths
+    run = np.repeat(np.arange(len(lengths)), lengths)[rows]
     gradients = np.abs(belief_gradient(decoding, parameters, rows, path[rows]))
-    features = np.array(decoding.observations.features)
+    names = np.array(decoding.observations.features, dtype=object)
     parts = []
     edges = pd.DataFrame({"j": path[rows - 1], "k": path[rows]})
     for _, taken in edges.groupby(["j", "k"]):
         j, k = int(taken["j"].iloc[0]), int(taken["k"].iloc[0])
-        occurrences = gradients[taken.index]
-        known = ~np.isnan(occurrences)
-        with np.errstate(invalid="ignore"):  # 0/0 where it is never known
-            influence = np.where(known, occurrences, 0.0).sum(axis=0) / known.sum(axis=0)
-        order = np.argsort(-influence, kind="stable")[: known.any(axis=0).sum()]  # NaN comes last
-        parts.append(
-            pd.DataFrame(
-                {
-                    "from_state": j,
-                    "to_state": k,
-                    "rank": np.arange(1, len(order) + 1),
-                    "feature": features[order],
-                    "influence": influence[order],
-                    "movement": (parameters.means[k] - parameters.means[j])[order],
-                }
-            )
-        )
-    if parts:
-        return pd.concat(parts, ignore_index=True)
-    columns = ["from_state", "to_state", "rank", "feature", "influence", "movement"]
-    return pd.DataFrame(columns=columns)
+        occurrences = pd.DataFrame(gradients[taken.index])  # missing ones are left out of sums
+        of_run = occurrences.groupby(run[taken.index]).mean()
+        in_top = of_run.rank(axis=1, ascending=False, method="first") <= _TOP
+        edge = pd.DataFrame(
+            {
+                "from_state": j,
+                "to_state": k,
+                "rank": 0,
+                "feature": names,
+                "influence": occurrences.mean(),
+                "influence_sd": of_run.std(ddof=1),
+                "n_runs": of_run.notna().sum(),
+                "n_top": in_top.sum(),
+                "movement": parameters.means[k] - parameters.means[j],
+            }
+        ).dropna(subset="influence")
+        edge = edge.sort_values("influence", ascending=False, kind="stable")
+        parts.append(edge.assign(rank=np.arange(1, len(edge) + 1)))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_INFLUENCES)
 
 
 def belief_gradient(
@@ -158,6 +183,32 @@ def belief_gradient(
         expected = np.einsum("mk,kmd->md", decoding.beliefs.filtered[rows[at]], pulls)
         gradient[np.ix_(at, known)] = pulls[states[at], np.arange(len(at))] - expected
     return gradient
+
+
+def fork_choices(states: pd.DataFrame) -> pd.DataFrame:
+    """List which run takes which way where runs part.
+
+    A fork is a state after which runs enter at least two different states, taking the states of a
+    run in the order it first enters them: falling back to one already seen is no other way.
+
+    Parameters
+    ----------
+    states : DataFrame
+        ``group, run, seed, step, state``, runs contiguous, steps increasing within a run.
+
+    Returns
+    -------
+    DataFrame
+        One row per run and fork that it goes on from: ``group, run, seed, state, to_state, step``
+        (first checkpoint in ``to_state``), by state and then in the order of the runs.
+    """
+    entered = states.drop_duplicates([*RUN_KEY, "state"])
+    before = entered.groupby(RUN_KEY, sort=False)["state"].shift()
+    ways = entered.rename(columns={"state": "to_state"}).assign(state=before)
+    ways = ways[before.notna()].astype({"state": "int64"})
+    n_ways = ways.groupby("state")["to_state"].transform("nunique")
+    chosen = ways[n_ways > 1].sort_values("state", kind="stable", ignore_index=True)
+    return chosen[[*RUN_KEY, "seed", "state", "to_state", "step"]]
 
 
 def is_forking(edges: pd.DataFrame, n_visited: int) -> bool:

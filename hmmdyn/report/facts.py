@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -138,39 +137,46 @@ def paths(findings: Findings) -> dict[tuple[int, ...], int]:
     A path is the states of a run in the order it first enters them: falling back to a state
     already seen does not make another path.
     """
-    counts = Counter(_path_of_each_run(findings).values())
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _path_of_each_run(findings: Findings) -> dict[tuple[str, str], tuple[int, ...]]:
     firsts = findings.states.drop_duplicates([*RUN_KEY, "state"])
-    return {
-        (str(group), str(run)): tuple(int(k) for k in states)
-        for (group, run), states in firsts.groupby(RUN_KEY, sort=False)["state"]
-    }
+    counts = Counter(
+        tuple(int(k) for k in states) for _, states in firsts.groupby(RUN_KEY, sort=False)["state"]
+    )
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def forks(findings: Findings) -> tuple[Fork, ...]:
     """Return the forks of the map, in order of time."""
-    walked = list(_path_of_each_run(findings).values())
     result = []
+    choices = findings.fork_choices
     for state in range(findings.parameters.n_states):
-        exits = _exits(walked, state)
-        n_runs = sum(exits.values())
-        kept = {k: n for k, n in exits.items() if n >= FORK_SHARE * n_runs}
+        taken = choices[choices["state"] == state]
+        kept = {k: n for k, n in _exits(taken).items() if n >= FORK_SHARE * len(taken)}
         if len(kept) > 1:
-            result.append(Fork(state, kept, n_runs))
+            result.append(Fork(state, kept, len(taken)))
     return tuple(result)
+
+
+def dead_ends(findings: Findings) -> frozenset[int]:
+    """Return the states that runs enter and never leave, though it is not where training leads.
+
+    Where most runs end is no dead end, nor is a state in which some run has converged.
+    """
+    last = findings.states.drop_duplicates(RUN_KEY, keep="last")
+    goals = set(last["state"].mode())
+    runs = runs_by_convergence(findings)
+    goals |= set(last.merge(runs.loc[runs["converged"], RUN_KEY], on=RUN_KEY)["state"])
+    never_left = set(last["state"]) - set(findings.transitions["from_state"])
+    return frozenset(int(state) for state in never_left - goals)
 
 
 def exits_of_group(findings: Findings, state: int, group: str) -> dict[int, int]:
     """Return how many runs of a group go from a state to which state new to them, most first."""
-    of_group = [path for key, path in _path_of_each_run(findings).items() if key[0] == group]
-    return _exits(of_group, state)
+    choices = findings.fork_choices
+    return _exits(choices[(choices["state"] == state) & (choices["group"] == group)])
 
 
-def _exits(walked: Iterable[tuple[int, ...]], state: int) -> dict[int, int]:
-    counts = Counter(after for path in walked for here, after in pairwise(path) if here == state)
+def _exits(choices: pd.DataFrame) -> dict[int, int]:
+    counts = Counter(choices["to_state"].tolist())
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -191,23 +197,6 @@ def checkpoints_before_convergence(findings: Findings) -> pd.DataFrame:
     index = pd.MultiIndex.from_frame(runs[RUN_KEY])
     n_states = findings.parameters.n_states
     return counts.reindex(index=index, columns=range(n_states), fill_value=0)
-
-
-def median_convergence(findings: Findings) -> float:
-    """Return the median convergence step of all runs, NaN where half of them never got there.
-
-    The Kaplan–Meier median: the first step at which at most half of the runs are still to
-    converge, censored runs counting for as long as they were watched.
-    """
-    runs = runs_by_convergence(findings).query("status != 'unknown'")
-    surviving = 1.0
-    for step, n_converging in (
-        runs.loc[runs["converged"], "step"].value_counts().sort_index().items()
-    ):
-        surviving *= 1 - n_converging / (runs["step"] >= step).sum()
-        if surviving <= 0.5 + 1e-12:  # rounding must not push the median one step on
-            return step
-    return float("nan")
 
 
 def top_movements(findings: Findings, j: int, k: int) -> list[tuple[str, float]]:

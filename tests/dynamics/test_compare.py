@@ -1,20 +1,24 @@
-from itertools import combinations
+from itertools import combinations, permutations
+from math import comb
+from time import perf_counter
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from hmmdyn.dynamics.compare import dissimilarity
+from hmmdyn.dynamics.compare import bags, compare_pairs, dissimilarity, distances
 
 RNG = np.random.default_rng(0)
 MEANS = RNG.normal(size=(4, 3))
 BAGS = RNG.dirichlet(np.ones(4), size=5)
 
 
-def occupancy(bags):
-    frame = pd.DataFrame(bags, columns=[f"state_{k}" for k in range(bags.shape[1])])
-    return frame.assign(group="all", run=[f"r{i}" for i in range(len(bags))])
+def occupancy(shares):
+    frame = pd.DataFrame(shares, columns=[f"state_{k}" for k in range(shares.shape[1])])
+    return frame.assign(group="all", run=[f"r{i}" for i in range(len(shares))])
 
 
 def transport(p, q, cost):
@@ -40,16 +44,132 @@ def test_equals_the_transport_problem(kind):
     assert ours == pytest.approx(expected, rel=1e-6)
 
 
-def test_relabelling_moves_only_the_papers_own_number():
-    order = [2, 0, 3, 1]
-    a = dissimilarity(occupancy(BAGS), MEANS)
-    b = dissimilarity(occupancy(BAGS[:, order]), MEANS[order])
-    assert b.emission == pytest.approx(a.emission)
-    assert b.total_variation == pytest.approx(a.total_variation)
-    assert b.labels != pytest.approx(a.labels)
+@given(
+    order=st.permutations(range(6)),
+    seed=st.integers(0, 2**32 - 1),
+    n_runs=st.integers(2, 6),
+)
+@settings(max_examples=40, deadline=None)
+def test_relabelling_states_changes_no_distance(order, seed, n_runs):
+    rng = np.random.default_rng(seed)
+    means = rng.normal(size=(6, 3))
+    shares = rng.multinomial(8, np.full(6, 1 / 6), size=n_runs) / 8  # with empty states
+    a = dissimilarity(occupancy(shares), means)
+    b = dissimilarity(occupancy(shares[:, order]), means[order])
+    assert b.emission == pytest.approx(a.emission, abs=1e-9)
+    assert b.total_variation == pytest.approx(a.total_variation, abs=1e-12)
+
+
+def test_relabelling_states_changes_the_papers_own_number():
+    found = {
+        round(dissimilarity(occupancy(BAGS[:, list(order)]), MEANS[list(order)]).labels, 9)
+        for order in permutations(range(4))
+    }
+    assert len(found) == 12  # an order and its mirror image are alike
 
 
 def test_equal_runs_have_no_distance_and_one_run_has_none_at_all():
     same = dissimilarity(occupancy(np.repeat(BAGS[:1], 3, axis=0)), MEANS)
     assert (same.emission, same.total_variation, same.labels) == (0, 0, 0)
-    assert np.isnan(dissimilarity(occupancy(BAGS[:1]), MEANS).emission)
+    alone = dissimilarity(occupancy(BAGS[:1]), MEANS)
+    assert np.isnan([alone.emission, alone.total_variation, alone.labels]).all()
+
+
+def test_one_state_has_no_distances():
+    one = dissimilarity(occupancy(np.ones((3, 1))), MEANS[:1])
+    assert (one.emission, one.total_variation, one.labels) == (0, 0, 0)
+
+
+def test_forty_runs_take_less_than_a_second():
+    rng = np.random.default_rng(1)
+    shares = rng.dirichlet(np.ones(8), size=40)
+    means = rng.normal(size=(8, 14))
+    began = perf_counter()
+    matrix = distances(shares, means)
+    assert perf_counter() - began < 3.0  # 0.1 s on an idle core
+    cost = np.linalg.norm(means[:, None] - means, axis=2)
+    for i, j in [(0, 1), (3, 39), (20, 21)]:
+        assert matrix[i, j] == pytest.approx(transport(shares[i], shares[j], cost), rel=1e-9)
+    assert (matrix == matrix.T).all()
+    assert (np.diag(matrix) == 0).all()
+
+
+def energy(matrix, a, b):
+    def mean(x, y):
+        return np.mean([matrix[i, j] for i in x for j in y])
+
+    return 2 * mean(a, b) - mean(a, a) - mean(b, b)
+
+
+def test_p_counts_the_divisions_that_are_at_least_as_far_apart():
+    shares = np.random.default_rng(2).dirichlet(np.ones(4), size=9)
+    shares[:4] = 0.5 * shares[:4] + 0.5 * np.eye(4)[0]
+    matrix = distances(shares, MEANS)
+    divisions = [
+        energy(matrix, a, [i for i in range(9) if i not in a]) for a in combinations(range(9), 4)
+    ]
+    seen = energy(matrix, range(4), range(4, 9))
+    row = compare_pairs(matrix, np.repeat([0, 1], [4, 5]), ["a", "b"]).iloc[0]
+    assert row["p"] == pytest.approx(np.mean(np.array(divisions) >= seen - 1e-12))
+    assert 0.01 < row["p"] < 0.5
+    assert row["excess"] == pytest.approx(seen)
+    assert row["least_p"] == 1 / comb(9, 4)
+    assert row["between"] == pytest.approx(matrix[:4, 4:].mean())
+    within = [matrix[i, j] for i, j in combinations(range(4, 9), 2)]
+    assert row["within_b"] == pytest.approx(np.mean(within))
+
+
+def test_groups_of_many_runs_are_told_apart_and_the_same_every_time():
+    rng = np.random.default_rng(3)
+    shares = np.r_[rng.dirichlet([8, 1, 1, 1], 15), rng.dirichlet([1, 1, 1, 8], 15)]
+    matrix = distances(shares, MEANS)
+    groups = np.repeat([0, 1], 15)
+    row = compare_pairs(matrix, groups, ["a", "b"]).iloc[0]
+    assert row["p"] == 1e-4  # of 9,999 divisions drawn and the one seen
+    pd.testing.assert_series_equal(row, compare_pairs(matrix, groups, ["a", "b"]).iloc[0])
+
+
+def test_groups_that_differ_in_spread_alone_are_told_apart():
+    rng = np.random.default_rng(4)
+    shares = np.r_[rng.dirichlet(np.full(4, 200), 12), rng.dirichlet(np.full(4, 0.5), 12)]
+    row = compare_pairs(distances(shares, MEANS), np.repeat([0, 1], 12), ["a", "b"]).iloc[0]
+    assert row["p"] < 0.01
+    assert row["within_a"] < row["within_b"]
+
+
+def test_false_alarms_are_at_most_nominal():
+    alarms = []
+    for seed in range(200):
+        shares = np.random.default_rng(seed).dirichlet(np.ones(4), size=9)
+        matrix = distances(shares, MEANS)
+        alarms.append(compare_pairs(matrix, np.repeat([0, 1], [4, 5]), ["a", "b"])["p"][0] < 0.05)
+    assert np.mean(alarms) <= 0.08  # nominal 0.05, and two standard errors
+
+
+@pytest.mark.parametrize(("sizes", "tells"), [((1, 1), False), ((1, 20), False),
+                                              ((3, 3), False), ((3, 4), True)])  # fmt: skip
+def test_groups_too_small_to_tell_have_no_p(sizes, tells):
+    shares = np.random.default_rng(5).dirichlet(np.ones(4), size=sum(sizes))
+    matrix = distances(shares, MEANS)
+    row = compare_pairs(matrix, np.repeat([0, 1], sizes), ["a", "b"]).iloc[0]
+    assert np.isfinite(row["p"]) == tells
+    assert (row["least_p"] < 0.05) == tells
+    assert np.isnan(row["within_a"]) == (sizes[0] == 1)
+
+
+def test_pairs_of_three_groups_are_corrected_together():
+    rng = np.random.default_rng(6)
+    shares = np.r_[
+        rng.dirichlet([9, 1, 1, 1], 6), rng.dirichlet([1, 1, 1, 9], 6), rng.dirichlet([1] * 4, 1)
+    ]
+    names = ["a", "b", "one run"]
+    pairs = compare_pairs(distances(shares, MEANS), np.repeat([0, 1, 2], [6, 6, 1]), names)
+    assert pairs[["group_a", "group_b"]].to_numpy().tolist() == [
+        ["a", "b"], ["a", "one run"], ["b", "one run"],
+    ]  # fmt: skip
+    assert pairs["p"].notna().tolist() == [True, False, False]
+    assert pairs["p_corrected"][0] == pairs["p"][0]  # the only one tested
+
+
+def test_bags_are_the_columns_of_states():
+    np.testing.assert_array_equal(bags(occupancy(BAGS)), BAGS)

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,13 +67,56 @@ def test_checkpoints_without_evaluation_are_passed_over():
     assert measure(data, threshold=0.9, sustained=2).table["step"].tolist() == [20]
 
 
+def test_runs_of_one_name_in_two_groups_are_both_named():
+    data = pd.concat(
+        [table(a=[0.1, 0.9], b=[NAN, NAN]).assign(group=g) for g in ("x", "y")], ignore_index=True
+    )
+    result = measure(data, threshold=0.5)
+    left_out = [n.subject for n in result.notices if n.kind == "left out"]
+    assert left_out == ["run x/b", "run y/b"]
+
+
 def test_infinite_values_count_as_not_evaluated():
     result = measure(table(a=[np.inf, 0.2, 0.95, 1.0], b=[0.1, 0.2, 0.3, -np.inf]))
     assert np.isfinite(result.threshold)
-    assert any("infinite at 2 checkpoints" in n.message for n in result.notices)
+    assert any("infinite: 2." in n.message for n in result.notices)
     late = measure(table(a=[0.1, 0.2, np.inf]), threshold=0.9)
     assert not late.table["converged"].any()
     assert late.table["step"].tolist() == [10]  # censored where it was last evaluated
+
+
+def test_previous_step_is_the_last_evaluation_before_convergence():
+    data = table(a=[0.1, 0.2, NAN, 0.95], b=[0.95, 1.0], c=[NAN, 0.95], d=[0.1, NAN, 0.2, NAN])
+    found = measure(data, threshold=0.9).table
+    assert found["previous_step"].tolist() == [10, pd.NA, pd.NA, 20]
+    assert found["step"].tolist() == [30, 0, 10, 20]
+    assert found["previous_step"].dtype == "Int64"
+
+
+def test_previous_step_minds_streaks_that_are_too_short():
+    # One that begins within the last two evaluations of a run could not become three.
+    data = table(a=[0.95, 0.1, 0.95, 0.96, 0.97], b=[0.1, 0.2, 0.3, 0.95, 0.96], c=[0.1, 0.95])
+    found = measure(data, threshold=0.9, sustained=3).table
+    assert found["converged"].tolist() == [True, False, False]
+    assert found["previous_step"].tolist() == [10, 20, pd.NA]
+    assert found["step"].tolist() == [20, 40, 10]
+
+
+@pytest.mark.parametrize("sustained", [1, 2, 3])
+def test_a_run_cut_short_never_contradicts_its_later_course(sustained):
+    courses = {f"r{i}": v for i, v in enumerate(itertools.product([0.0, 1.0], repeat=6))}
+    whole = measure(table(**courses), threshold=0.9, sustained=sustained).table
+    for n in range(1, 6):
+        cut = {name: values[:n] for name, values in courses.items()}
+        found = measure(table(**cut), threshold=0.9, sustained=sustained).table
+        told = found["converged"]
+        assert (found["step"] == whole["step"])[told].all()
+        known = ~told & whole["converged"] & found["previous_step"].notna()
+        assert (found["previous_step"] < whole["step"])[known].all()
+        assert known.any() == (n >= sustained)
+    lies_after = whole["step"] - whole["previous_step"]
+    assert set(lies_after[whole["converged"]].dropna()) == {10}
+    assert (whole["previous_step"].isna() == (whole["step"] == 0)).all()
 
 
 def test_a_threshold_met_from_the_start_is_said():

@@ -149,8 +149,17 @@ def test_a_risk_set_holds_who_had_not_converged_with_the_state_known_before():
     assert not sets.entered[:, 2].any()  # r0 and r1 enter it as they converge
 
 
+def test_a_run_is_at_risk_only_while_it_could_still_begin_to_hold_the_threshold():
+    """Sustained for three evaluations: a run that ends at step 9 cannot begin one after step 7."""
+    data = walks([[(2, 1)]] * 3, [7, 8, 99])
+    data = data[(data["run"] != "r2") | (data["step"] < 10)]
+    held = measure_convergence(data, ("accuracy",), threshold=0.5, sustained=3)
+    sets = risk_sets(data, np.ones(len(data), dtype=bool), held, 2)
+    assert sets.label.tolist() == [0, 0, 1, 0]  # r2 is compared at step 7, and not at step 8
+
+
 def test_a_state_entered_after_the_last_evaluation_before_convergence_is_not_held_against_it():
-    """Evaluated every 5 steps: what happens after the last one may follow convergence."""
+    """Evaluated every 5 steps: what happens after the last one may follow convergence, or not."""
     data = walks([[(7, 1)], [(13, 1)], [(3, 1)]], [10, 15, 99])
     evaluated = data["step"].to_numpy() % 5 == 0
     sets = risk_sets(data, evaluated, converge(data[evaluated]), 2)
@@ -159,8 +168,26 @@ def test_a_state_entered_after_the_last_evaluation_before_convergence_is_not_hel
     only_late = data[data["run"] != "r2"]
     evaluated = only_late["step"].to_numpy() % 5 == 0
     found = entry_hazards(only_late, evaluated, converge(only_late[evaluated]), 2)
+    assert found["effect"].tolist() == ["cannot tell", "cannot tell"]
+    assert found.loc[1, "account"].startswith("Runs enter it only where it was not evaluated")
+    once_converged = walks([[(10, 1)], [(15, 1)]], [10, 15])
+    evaluated = once_converged["step"].to_numpy() % 5 == 0
+    found = entry_hazards(once_converged, evaluated, converge(once_converged[evaluated]), 2)
     assert found["effect"].tolist() == ["cannot tell", "none"]
     assert found.loc[1, "account"].startswith("Runs enter it only once they have converged")
+
+
+@pytest.mark.parametrize(("first", "p", "effect"), [(0, 2 / 45, "faster"), (1, 1, "cannot tell")])
+def test_a_test_that_only_a_fast_course_could_have_passed_has_its_p_either_way(first, p, effect):
+    """One of 45 runs converges. Only one enters state 1: to be that one is rare, not to be is not.
+
+    Without its p where nothing was found, groups could not be corrected for it.
+    """
+    found = hazards(walks([[(1, 1)]] + [[]] * 44, [5 if i == first else 99 for i in range(45)]), 2)
+    assert found.loc[1, "effect"] == effect
+    assert found.loc[1, "p"] == pytest.approx(p)
+    assert found.loc[1, "p_corrected"] == pytest.approx(p)
+    assert found.loc[1, "least_p_slower"] == 1
 
 
 def test_groups_are_never_compared_with_each_other():

@@ -1,18 +1,24 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from hmmdyn.dynamics.phases import summarise_states
-from hmmdyn.hmm.training_map import fit_training_map
+from hmmdyn.dynamics.phases import expected_dwell, summarise_states
+from hmmdyn.hmm.chain import between_stages, propagators
+from hmmdyn.hmm.inference import Beliefs
+from hmmdyn.hmm.training_map import Decoding, fit_training_map
 from hmmdyn.tables import from_frame
-from tests.simulate import phased_table
+from tests.simulate import observations, phased_table, random_parameters
 
 
 @pytest.fixture(scope="module")
 def summary():
     trajectories = from_frame(phased_table())
     fitted = fit_training_map(trajectories, [3], n_restarts=4)
-    return summarise_states(fitted.decoding, trajectories.table, trajectories.outcomes, 3)
+    return summarise_states(
+        fitted.decoding, trajectories.table, trajectories.outcomes, fitted.training_map.parameters
+    )
 
 
 def test_summary_counts_what_the_runs_do(summary):
@@ -41,6 +47,98 @@ def test_no_phase_is_named_without_training_and_held_out_outcomes():
     table = phased_table().drop(columns="train_accuracy")
     trajectories = from_frame(table)
     fitted = fit_training_map(trajectories, [2], n_restarts=2)
-    summary = summarise_states(fitted.decoding, trajectories.table, trajectories.outcomes, 2)
+    parameters = fitted.training_map.parameters
+    summary = summarise_states(
+        fitted.decoding, trajectories.table, trajectories.outcomes, parameters
+    )
     assert summary["phase"].tolist() == ["", ""]
     assert isinstance(summary, pd.DataFrame)
+
+
+def by_iteration(transmat, dwell):
+    """Mean length of a visit from how much of it is left after n checkpoints, n = 0, 1, …"""
+    staged = between_stages(transmat, dwell)
+    means = []
+    for k in range(len(transmat)):
+        own = slice(k * dwell, (k + 1) * dwell)
+        inside, left = staged[own, own], np.eye(dwell)[0]
+        mean = 0.0
+        for _ in range(20_000):
+            mean += left.sum()
+            left = left @ inside
+        means.append(mean)
+    return means
+
+
+@pytest.mark.parametrize("dwell", [1, 2, 5])
+def test_expected_dwell_is_that_of_the_chain(dwell):
+    parameters = replace(random_parameters(3, 1, "diag", seed=2), minimum_dwell=dwell)
+    expected = by_iteration(parameters.transmat, dwell)
+    np.testing.assert_allclose(expected_dwell(parameters), expected, rtol=1e-9)
+
+
+def test_expected_dwell_of_a_chain_that_knows_gaps_is_that_at_its_unit():
+    generator = np.array([[-0.02, 0.02], [0.0, 0.0]])
+    parameters = replace(
+        random_parameters(2, 1, "diag"),
+        generator=generator,
+        transmat=propagators(generator, np.ones(1))[0],
+        clock="step",
+        unit=10.0,
+    )
+    # Left within a gap with probability 1 − exp(−0.02); the other state is never left.
+    np.testing.assert_allclose(expected_dwell(parameters), [1 / -np.expm1(-0.02), np.inf])
+
+
+def test_a_state_hardly_ever_left_has_a_dwell_of_its_own():
+    parameters = random_parameters(2, 1, "diag")
+    transmat = np.array([[1.0, 1e-20], [0.5, 0.5]])
+    assert expected_dwell(replace(parameters, transmat=transmat))[0] == pytest.approx(1e20)
+
+
+def test_a_state_that_no_fitted_run_leaves_is_expected_to_last(summary):
+    assert summary["dwell_expected"].iloc[2] == np.inf
+    np.testing.assert_allclose(
+        summary["dwell_expected"].iloc[:2], summary["dwell"].iloc[:2], rtol=0.01
+    )
+    assert np.isnan(summary["dwell_steps"].iloc[2])
+
+
+def decoded_as(paths, steps):
+    """A decoding with given paths, and nothing else known."""
+    data = observations(np.zeros((sum(map(len, paths)), 1)), [len(path) for path in paths])
+    data = replace(data, steps=np.concatenate(steps))
+    states = data.runs.loc[np.repeat(np.arange(len(paths)), data.lengths)].reset_index(drop=True)
+    states = states.assign(step=data.steps, state=np.concatenate(paths), probability=1.0)
+    empty = np.empty(0)
+    return Decoding(states, Beliefs(*[empty] * 7), data)
+
+
+def test_steps_per_visit_count_a_visit_cut_off_by_the_end_as_time_without_an_exit():
+    decoding = decoded_as(
+        [[0, 0, 1, 1, 0], [0, 1, 1]], [np.array([0, 10, 20, 40, 100]), np.array([0, 10, 30])]
+    )
+    parameters = random_parameters(3, 1, "diag")
+    table = decoding.states[["group", "run", "seed", "step"]]
+    summary = summarise_states(decoding, table, (), parameters)
+    # State 0: 0–15, then 70–100 cut off; 0–5. State 1: 15–70, then 5–30 cut off.
+    assert summary["dwell_steps"].iloc[0] == pytest.approx((15 + 30 + 5) / 2)
+    assert summary["dwell_steps"].iloc[1] == pytest.approx((55 + 25) / 1)
+    assert np.isnan(summary["dwell_steps"].iloc[2])
+    assert summary["dwell"].tolist()[:2] == pytest.approx([(2 + 1 + 1) / 3, 2])
+    assert np.isnan(summary["dwell"].iloc[2])
+
+
+def test_steps_per_visit_are_those_of_the_chain_however_early_runs_end():
+    """A state left with probability 0.1 per checkpoint, 10 steps apart, lasts 100 steps."""
+    rng = np.random.default_rng(0)
+    paths = []
+    for _ in range(10_000):
+        path = [0] * min(int(rng.geometric(0.1)), 8)  # about half of the runs end in the state
+        paths.append(path if len(path) == 8 else [*path, 1])
+    decoding = decoded_as(paths, [10 * np.arange(len(path)) for path in paths])
+    table = decoding.states[["group", "run", "seed", "step"]]
+    summary = summarise_states(decoding, table, (), random_parameters(2, 1, "diag"))
+    # Half a gap less: a run that starts in a state was not in it before its first checkpoint.
+    assert summary["dwell_steps"].iloc[0] == pytest.approx(95, rel=0.05)  # standard error 1.4 %
+    assert summary["dwell"].iloc[0] < 7

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ from scipy.optimize import approx_fprime
 from hmmdyn.dynamics.transitions import (
     belief_gradient,
     change_points,
+    fork_choices,
     influences,
     is_forking,
     training_map_edges,
@@ -156,6 +158,119 @@ def test_influence_is_the_mean_absolute_gradient_at_the_entries(decoded):
         expected = parameters.means[k, i] - parameters.means[j, i]
         assert edge.loc[feature, "movement"] == pytest.approx(expected)
     assert (edge.sort_values("rank")["influence"].diff().dropna() <= 0).all()
+
+
+def test_influence_comes_with_its_spread_over_runs(decoded_with_holes):
+    decoding, parameters = decoded_with_holes
+    table = influences(decoding, parameters)
+    found = entries(decoding.states["state"].tolist())
+    n_compared = 0
+    for j, k in {(a, b) for _, a, b in found}:
+        means = []  # one row per run that makes this transition
+        for begin, end in ((0, 25), (25, 43)):
+            rows = np.array([t for t, a, b in found if (a, b) == (j, k) and begin <= t < end])
+            if len(rows):
+                gradients = belief_gradient(decoding, parameters, rows, np.full(len(rows), k))
+                of_run = [np.abs(g[~np.isnan(g)]) for g in gradients.T]
+                means.append([g.mean() if len(g) else np.nan for g in of_run])
+        edge = table.query("from_state == @j and to_state == @k").set_index("feature")
+        for i, feature in enumerate(decoding.observations.features):
+            known = [row[i] for row in means if not np.isnan(row[i])]
+            if not known:
+                continue
+            assert edge.loc[feature, "n_runs"] == len(known)
+            assert edge.loc[feature, "n_top"] == len(known)  # three features are all in the top
+            if len(known) > 1:
+                n_compared += 1
+                assert edge.loc[feature, "influence_sd"] == pytest.approx(np.std(known, ddof=1))
+            else:
+                assert np.isnan(edge.loc[feature, "influence_sd"])
+    assert n_compared > 3
+
+
+def test_the_top_three_are_counted_run_by_run():
+    """One run with a wild sixth feature makes it lead; the runs themselves say otherwise."""
+    parameters = random_parameters(2, 6, "diag")
+    means = np.array([[0.0] * 6, [6.0, 5.0, 4.0, 1.0, 1.0, 0.1]])
+    parameters = replace(
+        parameters,
+        startprob=np.array([1.0, 0.0]),
+        transmat=np.array([[0.9, 0.1], [0.1, 0.9]]),
+        means=means,
+        covariances=np.array([np.ones(6), [1.0] * 5 + [0.01]]),
+    )
+    runs = [np.repeat(means, 5, axis=0) for _ in range(4)]
+    runs[3][5, 5] = 0.9  # far from its mean, where it varies little
+    data = observations(np.concatenate(runs), [10] * 4)
+    decoding = TrainingMap(parameters, data.features, Standardisation("run")).decode(data)
+    edge = influences(decoding, parameters).set_index("feature")
+    assert edge["n_runs"].tolist() == [4] * 6
+    assert edge["n_top"].sum() == 3 * 4
+    assert edge.loc["m5", "rank"] == 1
+    assert edge.loc["m5", "n_top"] == 1
+    assert edge.loc["m5", "influence_sd"] > edge.loc["m5", "influence"]
+
+
+def states_of(paths):
+    parts = [
+        pd.DataFrame(
+            {
+                "group": group,
+                "run": run,
+                "seed": i,
+                "step": 10 * np.arange(len(path)),
+                "state": path,
+            }
+        )
+        for i, (group, run, path) in enumerate(paths)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_fork_choices_name_every_run_that_goes_on_from_a_fork():
+    states = states_of(
+        [
+            ("a", "run 1", [0, 0, 1, 3]),
+            ("a", "run 2", [0, 2, 0, 3, 3]),  # going back to 0 is no other way
+            ("b", "run 1", [0, 1, 1, 3]),  # the same name in another group is another run
+            ("b", "7", [0, 0, 0]),  # goes nowhere
+            ("b", "late", [1, 3]),
+        ]
+    )
+    found = fork_choices(states)
+    assert found.to_dict("split")["data"] == [
+        ["a", "run 1", 0, 0, 1, 20],
+        ["a", "run 2", 1, 0, 2, 10],
+        ["b", "run 1", 2, 0, 1, 10],
+    ]
+    assert list(found) == ["group", "run", "seed", "state", "to_state", "step"]
+
+
+def test_fork_choices_are_those_counted_run_by_run():
+    rng = np.random.default_rng(0)
+    paths = [rng.integers(0, 5, 30).tolist() for _ in range(12)]
+    ways = {}
+    for i, path in enumerate(paths):
+        order = list(dict.fromkeys(path))
+        for here, after in pairwise(order):
+            ways.setdefault(here, []).append((i, after, 10 * path.index(after)))
+    expected = [
+        (i, here, after, step)
+        for here, taken in sorted(ways.items())
+        if len({after for _, after, _ in taken}) > 1
+        for i, after, step in taken
+    ]
+    found = fork_choices(states_of([("a", f"seed{i}", path) for i, path in enumerate(paths)]))
+    columns = ["seed", "state", "to_state", "step"]
+    assert list(found[columns].itertuples(index=False, name=None)) == expected
+    assert len(expected) > 30
+
+
+@pytest.mark.parametrize("paths", [[[0, 0]], [[0, 1, 2], [0, 0, 1]], [[0, 1, 0, 2]]])
+def test_where_all_runs_go_the_same_way_there_are_no_choices(paths):
+    found = fork_choices(states_of([("a", f"seed{i}", path) for i, path in enumerate(paths)]))
+    assert found.empty
+    assert list(found) == ["group", "run", "seed", "state", "to_state", "step"]
 
 
 def test_edges_count_runs_and_average_converged_ones(decoded):

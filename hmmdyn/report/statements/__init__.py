@@ -6,12 +6,36 @@ said with certainty has its own topic, ``How sure this is``. One module per topi
 
 from __future__ import annotations
 
-from hmmdyn.report.statements import certainty, convergence, data, detours, states, ways
+from hmmdyn.report.statements import (
+    certainty,
+    convergence,
+    data,
+    detours,
+    groups,
+    outcome_transitions,
+    outliers,
+    speed,
+    states,
+    transitions,
+    ways,
+)
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results import Findings
 
 # In reading order; statements of a topic stand together.
-_TOPICS = (data, states, ways, convergence, detours, certainty)
+_TOPICS = (
+    data,
+    states,
+    ways,
+    transitions,
+    convergence,
+    speed,
+    groups,
+    outliers,
+    outcome_transitions,
+    detours,
+    certainty,
+)
 
 
 def statements(findings: Findings) -> tuple[Statement, ...]:

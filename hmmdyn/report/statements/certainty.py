@@ -27,14 +27,18 @@ def _stability(stability: Stability) -> Statement:
     index = f"(mean adjusted Rand index {stability.agreement:.2f}; 1 is perfect)"
     repeats = f"{words.plural(stability.n_repeats, 'search', 'searches')} with other seeds"
     found = ", ".join(f"state {row.state} in {row.n_found}" for row in rows(stability.states))
-    return Statement(
-        "How sure this is",
+    text = (
         f"{repeats} find nearly the same map {index}."
         if stability.agreement >= _GOOD_AGREEMENT
         else f"{repeats} do not find the same map {index}: do not rely on where exactly one state "
-        "ends and the next begins.",
+        "ends and the next begins."
+    )
+    return Statement(
+        "How sure this is",
+        text,
         f"Of {stability.n_repeats} searches, found again: {found}. A state is found again where "
         "it holds nearly the same checkpoints (Jaccard index of at least 0.75).",
+        brief=text,
     )
 
 
@@ -43,12 +47,14 @@ def say(findings: Findings) -> Iterator[Statement]:
     topic = "How sure this is"
     selection = findings.selection
     if len(selection.curve) > 1:
+        text = _choice_in_words(selection)
         yield Statement(
             topic,
-            _choice_in_words(selection),
+            text,
             "BIC, AIC and ICL weigh how well a model fits against its number of parameters; lower "
             "is better. On smooth trajectories all tend to ask for too many states: read the "
             "number as a resolution, and the whole curve below.",
+            brief=text,
         )
     if selection.stability is not None:
         yield _stability(selection.stability)
@@ -70,8 +76,10 @@ def say(findings: Findings) -> Iterator[Statement]:
         )
     for notice in all_notices(findings):
         if notice.kind == "limit":
-            subject, message = words.name(notice.subject), words.name(notice.message, 600)
-            yield Statement(topic, f"{words.capital(subject)}: {message}")
+            text = f"{words.capital(words.name(notice.subject))}: {words.name(notice.message, 600)}"
+            # What limits the data put on other statements stands beside those.
+            brief = text.split(". ")[0].rstrip(".") + "." if notice.stage == "model" else ""
+            yield Statement(topic, text, brief=brief)
 
 
 def _choice_in_words(selection: Selection) -> str:

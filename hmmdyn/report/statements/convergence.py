@@ -11,7 +11,6 @@ from hmmdyn.report import words
 from hmmdyn.report.facts import (
     checkpoints_before_convergence,
     full_run_names,
-    median_convergence,
     rows,
     runs_by_convergence,
     state_name,
@@ -33,49 +32,59 @@ def when(findings: Findings) -> Iterator[Statement]:
     topic = "Which runs converged when"
     measure = findings.convergence
     if measure is None or measure.table.empty:
-        yield Statement(
-            topic,
+        text = (
             "No outcome (loss, accuracy) is known, so nothing can be said about convergence. "
-            "Beside a folder of checkpoints --outcomes FILE adds one; in a table it is a column.",
+            "Beside a folder of checkpoints --outcomes FILE adds one; in a table it is a column."
         )
+        yield Statement(topic, text, brief=text)
         return
     unit = findings.step_unit
     runs = runs_by_convergence(findings)
     names = full_run_names(findings)
     known = runs[runs["status"] != "unknown"]
     converged = known[known["converged"]].sort_values("step", kind="stable")
-    text = f"{len(converged)} of {words.plural(len(known), 'run')} converged"
+    counted = f"{len(converged)} of {words.plural(len(known), 'run')} converged"
     if len(converged) > 1:
         fastest, slowest = (
             f"({names[run.group, run.run]}) at {unit} {words.count(run.step)}"
             for run in rows(converged.iloc[[0, -1]])
         )
-        text += f", the fastest {fastest}, the slowest {slowest}"
+        at = f", the fastest {fastest}, the slowest {slowest}."
     elif len(converged):
-        text += f", at {unit} {words.count(converged['step'].iloc[0])}"
-    median = median_convergence(findings)
-    if len(known) > 2 and not np.isnan(median):
-        text += f"; by {unit} {words.count(median)} half of all runs had"
-    yield Statement(topic, f"{text}. {words.name(measure.how, 600)}")
+        at = f", at {unit} {words.count(converged['step'].iloc[0])}."
+    else:
+        at = "."
+    sign = "≥" if measure.direction == "above" else "≤"
+    criterion = f"{words.name(measure.outcome, 30)} {sign} {words.number(measure.threshold)}"
+    yield Statement(
+        topic,
+        f"{counted}{at} {words.name(measure.how, 600)}",
+        brief=f"{counted} ({criterion}){at}",
+    )
     censored = known[known["status"] == "censored"]
     if len(censored):
         which = words.listing(
             f"{names[run.group, run.run]} (last {unit} {words.count(run.step)})"
             for run in rows(censored)
         )
+        text = (
+            f"{words.plural(len(censored), 'run')} had not converged when {_they(censored)} ended: "
+            f"{which}."
+        )
         yield Statement(
             topic,
-            f"{words.plural(len(censored), 'run')} had not converged when {_they(censored)} ended: "
-            f"{which}.",
+            text,
             "Such a run is right-censored: its convergence step is only known to lie beyond its "
             "end. It is counted as that, neither dropped nor taken as converged.",
+            brief=text,
         )
     if known["group"].nunique() > 1:
         tallies = (
             f"{words.name(group, 30)}: {int(own['converged'].sum())} of {len(own)}"
             for group, own in known.groupby("group", sort=False)
         )
-        yield Statement(topic, f"Converged by group: {words.listing(tallies, at_most=10)}.")
+        text = f"Converged by group: {words.listing(tallies, at_most=10)}."
+        yield Statement(topic, text, brief=text)
 
 
 def _slow_runs(findings: Findings) -> Iterator[Statement]:
@@ -96,23 +105,27 @@ def _slow_runs(findings: Findings) -> Iterator[Statement]:
     extra = counts[slow].sum(axis=1).mean() - usual.sum()
     if in_slow <= usual[state] or findings.table["group"].nunique() > 1:
         return  # slow recipes are not slow seeds
-    yield Statement(
-        topic,
+    text = (
         f"Before converging (or ending), the slowest {words.plural(int(slow.sum()), 'run')} stayed "
         f"longer above all in {state_name(findings, state)}: {words.number(in_slow, 3)} "
         f"checkpoints on average, against {words.number(usual[state], 3)} in the other "
-        f"{(~slow).sum()} runs. In all they took {words.number(extra, 3)} checkpoints longer.",
+        f"{(~slow).sum()} runs."
+    )
+    yield Statement(
+        topic,
+        f"{text} In all they took {words.number(extra, 3)} checkpoints longer.",
+        brief=text,
     )
     full_names = full_run_names(findings)
     names = [full_names[run.group, run.run] for run in rows(runs)]
     slowest_first = np.flatnonzero(slow)[np.argsort(-delay[slow], kind="stable")]
     most = {i: int((counts[i] - usual).argmax()) for i in slowest_first}
     each = (f"{names[i]}: {counts[i, k]:,} in state {k}" for i, k in most.items())
-    yield Statement(
-        topic,
+    text = (
         "Of each slow run, the state it stayed in longest compared with the others (checkpoints): "
-        f"{words.listing(each)}.",
+        f"{words.listing(each)}."
     )
+    yield Statement(topic, text, brief=text)
 
 
 def _they(runs: pd.DataFrame) -> str:

@@ -23,15 +23,18 @@ def say(findings: Findings) -> Iterator[Statement]:
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     steps = f"{words.count(table['step'].min())} to {words.count(table['step'].max())}"
     left_out = len(findings.metrics) - len(findings.features)
-    yield Statement(
-        "What was analysed",
+    text = (
         f"{words.plural(len(per_run), 'run')}{groups}, {each} checkpoints"
         + (f" each ({len(table):,} in all)" if len(per_run) > 1 else "")
         + f", {findings.step_unit}s {steps}. "
         f"{words.plural(len(findings.features), 'metric')} entered the model"
-        + (f"; {left_out} did not (see below)." if left_out else "."),
+    )
+    yield Statement(
+        "What was analysed",
+        text + (f"; {left_out} did not (see below)." if left_out else "."),
         "A run is one training trajectory; runs of a group differ only in their seed. A metric is "
         "a number computed from the weights of a checkpoint.",
+        brief=text + (f"; {left_out} did not." if left_out else "."),
     )
     if findings.standardisation == "run" and len(per_run) > 1:
         yield Statement(

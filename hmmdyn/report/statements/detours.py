@@ -46,11 +46,12 @@ def say(findings: Findings) -> Iterator[Statement]:
         HELPS: "meets the paper's definition of a detour, but rather helps",
     }
     apart = findings.detours["flag"] | (findings.detours["verdict"] == SLOWS)
+    # Each with what is said of it in brief.
     texts = [
-        f"{words.capital(state_name(findings, state.state))} {said[state.verdict]}. "
-        f"{words.name(state.reason, 800)}"
+        (f"{brief} {words.name(state.reason, 800)}", brief)
         for state in rows(findings.detours[apart])
-    ] or ["No state is shown to be a detour."]
+        for brief in [f"{words.capital(state_name(findings, state.state))} {said[state.verdict]}."]
+    ] or [("No state is shown to be a detour.",) * 2]
     listed = {
         HELPS: "Runs converged sooner once they had entered {}: that helps, or lies on the way.",
         NO_EVIDENCE: "There is no evidence that entering {} makes runs slower or faster.",
@@ -61,9 +62,10 @@ def say(findings: Findings) -> Iterator[Statement]:
         states = others.loc[others["verdict"] == verdict, "state"]
         if len(states):
             noun = "state" if len(states) == 1 else "any of states"
-            texts.append(sentence.format(f"{noun} {words.listing(states, at_most=12)}"))
-    for i, text in enumerate(texts):
-        yield Statement(topic, text, _DETOUR if i == 0 else "")
+            text = sentence.format(f"{noun} {words.listing(states, at_most=12)}")
+            texts.append((text, text if verdict == CANNOT_TELL else ""))
+    for i, (text, brief) in enumerate(texts):
+        yield Statement(topic, text, _DETOUR if i == 0 else "", brief)
     regression = findings.regression
     if regression is None:
         return

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from hmmdyn.report import words
+from hmmdyn.report.extremes import Extremes, extremes
 from hmmdyn.report.facts import (
+    full_run_names,
     movement,
     rows,
+    state_name,
     top_movements,
 )
 from hmmdyn.report.statements import convergence, ways
 from hmmdyn.results import (
     Findings,
 )
+
+_QUARTERS = {"a quarter": 0.75, "half": 0.5, "three quarters": 0.25}  # shares still to converge
+_RATIOS = (1.2, 1.5, 2, 5)
 
 
 def figure_summaries(findings: Findings) -> dict[str, str]:
@@ -22,6 +29,9 @@ def figure_summaries(findings: Findings) -> dict[str, str]:
         "training_map": _map_in_words(findings),
         "convergence": " ".join(s.text for s in convergence.when(findings)),
         "timeline": " ".join(s.text for s in ways.say(findings)) or "There is one state.",
+        "waiting_curves": _waiting_in_words(findings),
+        "performance_profile": _profile_in_words(findings),
+        "slowest_and_fastest": " ".join(_pair_in_words(findings, e) for e in extremes(findings)),
         "state_means": _means_in_words(findings),
     }
 
@@ -51,3 +61,59 @@ def _means_in_words(findings: Findings) -> str:
         )
         lines.append(f"state {state}: {parts}")
     return f"Furthest from the average, in standard deviations: {'; '.join(lines)}."
+
+
+def _waiting_in_words(findings: Findings) -> str:
+    speed = findings.speed
+    if speed is None:
+        return ""
+    lines = []
+    for group in rows(speed.groups):
+        curve = speed.curves[speed.curves["group"] == group.group]
+        reached = words.listing(
+            f"{share} by {_first_step(curve, waiting, findings.step_unit)}"
+            for share, waiting in _QUARTERS.items()
+        )
+        lines.append(f"{words.name(group.group, 30)} ({group.n_runs}): {reached}")
+    return f"How many of the runs of each group had converged: {'; '.join(lines)}."
+
+
+def _first_step(curve: pd.DataFrame, waiting: float, unit: str) -> str:
+    reached = curve.loc[curve["waiting"] <= waiting + 1e-12, "step"]
+    return f"{unit} {words.count(reached.iloc[0])}" if len(reached) else "no step seen"
+
+
+def _profile_in_words(findings: Findings) -> str:
+    speed = findings.speed
+    if speed is None or speed.profile.empty:
+        return ""
+    lines = []
+    for group in rows(speed.groups):
+        own = speed.profile[speed.profile["group"] == group.group]
+        shares = (own.loc[own["ratio"] <= ratio, "share"].max() for ratio in _RATIOS)
+        lines.append(f"{words.name(group.group, 30)} {words.listing(map(words.percent, shares))}")
+    ratios = words.listing(words.number(ratio) for ratio in _RATIOS)
+    return (
+        f"Share of runs that converged within {ratios} times the fastest run's time: "
+        f"{'; '.join(lines)}."
+    )
+
+
+def _pair_in_words(findings: Findings, pair: Extremes) -> str:
+    names = full_run_names(findings)
+    unit = findings.step_unit
+    fastest, slowest = rows(pair.runs)
+    until = "converged at" if slowest.converged else "had not converged at"
+    text = (
+        f"{words.capital(names[fastest.group, fastest.run])} converged at {unit} "
+        f"{words.count(fastest.step)}, {names[slowest.group, slowest.run]} {until} {unit} "
+        f"{words.count(slowest.step)}."
+    )
+    if not pair.decisive:
+        return text
+    longer = words.listing(
+        f"{state_name(findings, k)} ({pair.in_slowest[k]:,} checkpoints against "
+        f"{pair.in_fastest[k]:,})"
+        for k in pair.decisive
+    )
+    return f"{text} The latter stayed longer above all in {longer}."

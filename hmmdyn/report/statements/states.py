@@ -43,6 +43,7 @@ def say(findings: Findings) -> Iterator[Statement]:
         f"{found}{how}.{caveat} Of all checkpoints, {shares}.",
         "A state is a phase in which the metrics of the weights behave alike, found by a hidden "
         "Markov model without looking at loss or accuracy. States are numbered by when they occur.",
+        brief=f"{found}{how}.",
     )
     if selection.recommendation is not None:
         yield _recommendation(findings, selection.recommendation)
@@ -50,18 +51,23 @@ def say(findings: Findings) -> Iterator[Statement]:
 
 def _recommendation(findings: Findings, advice: Recommendation) -> Statement:
     """Say what runs held out recommend, and where that map is if it is another."""
-    other = findings.other_map
+    other = next((m for m in findings.other_maps if m.what in ("recommended", "chosen")), None)
+    brief = ""
     if findings.selection.criterion not in CRITERIA:
-        text = f"This is the number that runs held out recommend. {advice.reason}"
+        brief = "This is the number that runs held out recommend."
+        text = f"{brief} {advice.reason}"
         if other is not None:
             text += f" The map with {other.n_states} states is at {other.page}."
     elif advice.n_states is None:
         text = advice.reason
     elif advice.n_states == 1 < findings.parameters.n_states:
         text = f"Runs held out recommend {advice.reason}"
+        brief = "Runs held out recommend 1 state: more do not predict them better."
     elif other is None:
-        text = f"Runs held out recommend the same number. {advice.reason}"
+        brief = "Runs held out recommend the same number."
+        text = f"{brief} {advice.reason}"
     else:
+        brief = f"Runs held out recommend {words.plural(other.n_states, 'state')}; see their map."
         text = (
             f"Runs held out recommend another number. {advice.reason} Its map "
             f"({advice.covariance_type} covariance) is at {other.page}."
@@ -71,6 +77,7 @@ def _recommendation(findings: Findings, advice: Recommendation) -> Statement:
         text,
         "Every run is held out once from the fit and then scored along the path the map decodes; "
         "the smallest number within one standard error of the best score is recommended.",
+        brief=brief or text,
     )
 
 

@@ -13,6 +13,7 @@ from hmmdyn.report.facts import (
     state_name,
 )
 from hmmdyn.report.statements.statement import Statement
+from hmmdyn.report.statements.transitions import by_name
 from hmmdyn.results import (
     RUN_KEY,
     Findings,
@@ -30,7 +31,8 @@ def say(findings: Findings) -> Iterator[Statement]:
     common, n_common = next(iter(taken.items()))
     walk = " → ".join(map(str, common))
     if n_runs == 1:
-        yield Statement("Where runs fork", f"The run goes {walk}. One run cannot show forks.")
+        text = f"The run goes {walk}. One run cannot show forks."
+        yield Statement("Where runs fork", text, brief=text)
         return
     if len(taken) == 1:
         text = f"All {n_runs} runs enter the states in the same order, {walk}."
@@ -41,21 +43,26 @@ def say(findings: Findings) -> Iterator[Statement]:
             + (f"{n_tied} of them are equally common, one being" if n_tied > 1 else "most often in")
             + f" {walk} ({n_common} of {n_runs} runs)."
         )
-    yield Statement("Where runs fork", text)
+    yield Statement("Where runs fork", text, brief=text)
     for fork in forks(findings)[:_FORKS_NAMED]:
         ways = words.listing(f"{n} to state {k}" for k, n in fork.exits.items())
         yield Statement(
             "Where runs fork",
             f"Runs fork after {state_name(findings, fork.state)}: of the {fork.n_runs} runs that "
-            f"go on from there to a state new to them, {ways}.{_by_group(findings, fork)}",
+            f"go on from there to a state new to them, {ways}.{_by_group(findings, fork)}"
+            f"{by_name(findings, fork)}",
+            brief=f"Runs fork after {state_name(findings, fork.state)}: {ways}."
+            f"{_by_group(findings, fork)}",
         )
     further = forks(findings)[_FORKS_NAMED:]
     if further:
         states = words.listing((str(fork.state) for fork in further), at_most=12)
         noun = "state" if len(further) == 1 else "states"
-        yield Statement("Where runs fork", f"They fork again after {noun} {states}.")
+        text = f"They fork again after {noun} {states}."
+        yield Statement("Where runs fork", text, brief=text)
     if not findings.forking:
-        yield Statement("Where runs fork", "The map is a line: nothing forks and nothing returns.")
+        text = "The map is a line: nothing forks and nothing returns."
+        yield Statement("Where runs fork", text, brief=text)
     elif not forks(findings):
         yield Statement(
             "Where runs fork",

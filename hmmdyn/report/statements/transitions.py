@@ -1,0 +1,120 @@
+"""When states change, how exactly that is known, and how long states last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hmmdyn.report import words
+from hmmdyn.report.facts import Fork, full_run_names, rows, state_name
+from hmmdyn.report.statements.statement import Statement
+from hmmdyn.results import RUN_KEY, Findings
+
+_TOPIC = "Phase transitions"
+_EDGES_SAID = 5
+_EDGES_IN_BRIEF = 2
+_INTERVAL = (
+    "A change is known to so many steps: the median width, over runs, of the 90 % interval in "
+    "which it lies if the map and the changes before and after it are right. The interval allows "
+    "for successive checkpoints being alike, and is never less than the gap between two. The table "
+    "of change points has that of every change."
+)
+_DWELL = (
+    "Steps per visit: all steps spent in a state over the number of times it was left, so that a "
+    "visit which the end of a run cuts off counts for as long as it was seen."
+)
+
+
+def say(findings: Findings) -> Iterator[Statement]:
+    """Say when states change, which rankings rest on few runs, and how long states last."""
+    if findings.parameters.n_states == 1:
+        return
+    if findings.change_points.empty:
+        yield Statement(_TOPIC, "No run changes its state.")
+        return
+    common = findings.transitions.sort_values("n_runs", ascending=False, kind="stable")
+    said = common.head(_EDGES_SAID).sort_values(["from_state", "to_state"])
+    yield Statement(
+        _TOPIC,
+        " ".join(_when(findings, edge) for edge in rows(said)),
+        _INTERVAL,
+        brief=" ".join(_when(findings, edge) for edge in rows(common.head(_EDGES_IN_BRIEF))),
+    )
+    rarer = common.iloc[_EDGES_SAID:]
+    if len(rarer):
+        yield Statement(
+            _TOPIC,
+            f"The table has {words.plural(len(rarer), 'further transition')}, taken by at most "
+            f"{words.plural(int(rarer['n_runs'].max()), 'run')}.",
+        )
+    doubtful = [text for edge in rows(said) for text in _unlike_its_runs(findings, edge)]
+    if doubtful:
+        yield Statement(
+            _TOPIC,
+            "What moves in a transition on average is not what moves in most runs: "
+            f"{'; '.join(doubtful)}.",
+        )
+    yield Statement(_TOPIC, _dwell(findings), _DWELL)
+
+
+def by_name(findings: Findings, fork: Fork) -> str:
+    """Name the runs that do not take a fork's most common way, as a sentence to go on with."""
+    names = full_run_names(findings)
+    choices = findings.fork_choices[findings.fork_choices["state"] == fork.state]
+    ways = [
+        f"to state {k}: "
+        + words.listing(
+            names[run.group, run.run] for run in rows(choices[choices["to_state"] == k])
+        )
+        for k in list(fork.exits)[1:]
+    ]
+    return f" {words.capital('; '.join(ways))}."
+
+
+def _when(findings: Findings, edge: Any) -> str:
+    """Say when runs first take a transition, and how exactly that is known within a run."""
+    changes = findings.change_points
+    here = (changes["from_state"] == edge.from_state) & (changes["to_state"] == edge.to_state)
+    taken = changes[here].drop_duplicates(RUN_KEY)
+    unit, step = findings.step_unit, taken["step"]
+    j, k = (state_name(findings, state) for state in (edge.from_state, edge.to_state))
+    what = f"{words.capital(j)} → {k}: {edge.n_runs} of {edge.n_total} runs"
+    if len(taken) == 1:
+        low, high = (words.count(taken[end].iloc[0]) for end in ("step_low", "step_high"))
+        return f"{what}, between {unit} {low} and {high}."
+    first, last = words.count(step.min()), words.count(step.max())
+    when = first if first == last else f"{first} to {last} (median {words.count(step.median())})"
+    width = words.count((taken["step_high"] - taken["step_low"]).median())
+    return f"{what}, at {unit} {when}, each known to {width} {unit}s."
+
+
+def _unlike_its_runs(findings: Findings, edge: Any) -> Iterator[str]:
+    """Say where the leading metric of a transition is among the top three of few of its runs."""
+    table = findings.influences
+    leading = table[
+        (table["from_state"] == edge.from_state)
+        & (table["to_state"] == edge.to_state)
+        & (table["rank"] == 1)
+    ]
+    for lead in rows(leading):
+        if 2 * lead.n_top <= lead.n_runs:
+            yield (
+                f"{words.name(lead.feature, 30)} leads at {edge.from_state} → {edge.to_state}, but "
+                f"is among the first three in {lead.n_top} of {words.plural(lead.n_runs, 'run')}"
+            )
+
+
+def _dwell(findings: Findings) -> str:
+    summary = findings.state_summary
+    visited = summary[summary["n_checkpoints"] > 0]
+    left = visited[visited["dwell_steps"].notna()]
+    lasting = words.listing(
+        (
+            f"{words.count(state.dwell_steps)} {findings.step_unit}s in state {state.state}"
+            for state in rows(left)
+        ),
+        at_most=12,
+    )
+    never = [f"state {k}" for k in visited.loc[visited["dwell_steps"].isna(), "state"]]
+    kept = f" Never left: {words.listing(never, at_most=12)}." if never else ""
+    return f"A visit lasts {lasting} on average.{kept}"

@@ -1,0 +1,378 @@
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmmdyn.dynamics.outliers import (
+    OUTLIER_COLUMNS,
+    _deviations,
+    _follows,
+    _only,
+    _share_at_least,
+    _squared_distances,
+    _Walks,
+    _worst_stretch,
+    find_outliers,
+)
+from hmmdyn.hmm.align import in_time_order
+from hmmdyn.hmm.chain import median_gap
+from hmmdyn.hmm.em import fit
+from hmmdyn.hmm.inference import beliefs, decode
+from hmmdyn.hmm.simulated import simulate
+from hmmdyn.hmm.starts import start
+from hmmdyn.hmm.sweep import sweep
+from hmmdyn.options import Options
+from hmmdyn.pipeline import fit as fit_map
+from hmmdyn.pipeline import read_runs
+from hmmdyn.results import PLAIN_MODEL, ModelOptions, RunData
+from hmmdyn.tasks import parity
+from tests.simulate import PYTHIA, observations, random_parameters, sample
+
+RNG = np.random.default_rng(0)
+PARITY = Path(__file__).parents[2] / "data" / "parity"
+
+
+def fitted(values, lengths, n_states, covariance="diag", **options):
+    """A map of all runs, and the states it decodes."""
+    winners = sweep(
+        values, lengths, [n_states], covariance_type=covariance, n_restarts=2, random_state=0,
+        **options,
+    ).winners  # fmt: skip
+    parameters = in_time_order(winners[n_states], lengths)
+    path = decode(parameters, values, lengths, options.get("steps"))
+    return parameters, pd.DataFrame({"state": path})
+
+
+def found(values, lengths, n_states=4, covariance="diag", groups=None):
+    parameters, states = fitted(values, lengths, n_states, covariance)
+    seen = observations(values, list(lengths))
+    if groups is not None:
+        seen = replace(seen, runs=seen.runs.assign(group=groups))
+    return find_outliers(seen, parameters, states)
+
+
+def with_broken(simulation, change, run=0):
+    """The values with one run changed and standardised again."""
+    values = simulation.values.copy()
+    n = simulation.lengths[0]
+    z = values[run * n : (run + 1) * n]
+    change(z)
+    z[:] = (z - z.mean(axis=0)) / z.std(axis=0)
+    return values
+
+
+def spike(z):
+    z[60:65] += 12.0 * np.sign(RNG.normal(size=z.shape[1]))
+
+
+def stuck(z):
+    seen = z[10:20].copy()
+    z[20:] = np.resize(np.concatenate([seen[::-1], seen]), z[20:].shape)
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return simulate("phases", 4, n_runs=20, random_state=3)
+
+
+def test_usual_runs_are_usual(sound):
+    table = found(sound.values, sound.lengths)
+    assert list(table.columns) == OUTLIER_COLUMNS
+    assert not table["outlier"].any()
+    assert (table["reason"] == "").all()
+    assert table["p_corrected"].between(0, 1).all()
+    assert (table["p_corrected"] >= table["p"]).all()
+
+
+def test_a_spike_is_found_where_it_is(sound):
+    table = found(with_broken(sound, spike, run=4), sound.lengths)
+    assert table.index[table["outlier"]].tolist() == [4]
+    assert table["score"][4] < table["score"].drop(4).min()
+    assert table["typical"][4] == table["score"].drop(4).median()
+    assert "from step 600 to 640" in table["reason"][4]
+
+
+def test_a_run_that_is_stuck_is_found(sound):
+    table = found(with_broken(sound, stuck, run=7), sound.lengths)
+    assert table.index[table["outlier"]].tolist() == [7]
+    assert "of its checkpoints in state" in table["reason"][7]
+
+
+def test_two_outliers_do_not_hide_each_other(sound):
+    values = with_broken(replace(sound, values=with_broken(sound, spike, 2)), spike, 9)
+    assert found(values, sound.lengths).query("outlier").index.tolist() == [2, 9]
+
+
+def test_scores_are_those_of_a_map_fitted_without_the_run():
+    made = simulate("sharp", 3, n_runs=5, n_checkpoints=60, n_metrics=3, random_state=1)
+    table = found(made.values, made.lengths, 3)
+    parameters, _ = fitted(made.values, made.lengths, 3)
+    others = np.repeat(np.arange(5) != 2, made.lengths)
+    alone = fit(made.values[others], made.lengths[:4], [parameters])[0].parameters  # to its end
+    score = beliefs(alone, made.values[~others], made.lengths[:1]).log_likelihood[0] / 60
+    assert table["score"][2] == pytest.approx(score, abs=1e-3)
+
+
+@pytest.mark.parametrize("covariance", ["diag", "full"])
+def test_distances_are_squared_mahalanobis_distances(covariance):
+    parameters = random_parameters(3, 4, covariance)
+    values, _ = sample(parameters, [30])
+    run: RunData = values, np.array([30]), None
+    seen = beliefs(parameters, *run)
+    expected = np.zeros(30)
+    for k in range(3):
+        c = parameters.covariances[k]
+        precision = np.linalg.inv(np.diag(c) if c.ndim == 1 else c)
+        off = values - parameters.means[k]
+        expected += seen.smoothed[:, k] * np.einsum("td,de,te->t", off, precision, off)
+    ours = _squared_distances(parameters, run, seen)
+    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+
+
+def test_missing_metrics_have_no_distance():
+    parameters = random_parameters(2, 3, "full")
+    values, _ = sample(parameters, [20])
+    values[5] = np.nan
+    values[6, 1] = np.nan
+    run: RunData = values, np.array([20]), None
+    ours = _squared_distances(parameters, run, beliefs(parameters, *run))
+    assert ours[5] == pytest.approx(0)
+    assert np.isfinite(ours).all()
+
+
+def test_a_state_of_the_run_alone_does_not_describe_it():
+    made = simulate("sharp", 3, n_runs=6, n_checkpoints=60, n_metrics=3, random_state=2)
+    values = made.values.copy()
+    values[10:25] += 20.0
+    table = found(values, made.lengths, 4)  # one of the four is for the spike
+    assert table["misfit"][0] > 20 * table["misfit"].drop(0).max()
+    assert table.query("outlier").index.tolist() == [0]
+
+
+@pytest.mark.parametrize("clock", ["checkpoint", "step"])
+def test_a_map_of_some_states_is_a_map(clock):
+    parameters = random_parameters(4, 2, "diag")
+    if clock == "step":
+        rates = RNG.uniform(0.1, 1, (4, 4)) * (1 - np.eye(4))
+        generator = rates - np.diag(rates.sum(axis=1))
+        parameters = replace(parameters, generator=generator, clock="step")
+    part = _only(parameters, np.array([0, 3]))
+    assert part.startprob.sum() == pytest.approx(1)
+    np.testing.assert_allclose(part.transmat.sum(axis=1), 1)
+    ratio = part.startprob[0] / part.startprob[1]
+    assert ratio == pytest.approx(parameters.startprob[0] / parameters.startprob[3])
+    np.testing.assert_array_equal(part.means, parameters.means[[0, 3]])
+    if clock == "step":
+        np.testing.assert_allclose(part.generator.sum(axis=1), 0, atol=1e-12)
+        assert part.generator[0, 1] == parameters.generator[0, 3]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ModelOptions(stickiness=20.0),
+        ModelOptions(left_right=True),
+        ModelOptions(minimum_dwell=3),
+        ModelOptions(clock="log-step"),
+        ModelOptions(autoregressive=True),
+    ],
+)
+def test_every_kind_of_model(options):
+    made = simulate("phases", 3, n_runs=4, n_checkpoints=40, n_metrics=3, random_state=5)
+    seen = observations(made.values, list(made.lengths))
+    data = seen.values, seen.lengths, seen.steps
+    unit = median_gap(options.clock, seen.steps, seen.lengths)
+    parameters = start(*data[:2], 3, "diag", 0, "k-means", options=options, unit=unit)
+    states = pd.DataFrame({"state": decode(parameters, *data)})
+    table = find_outliers(seen, parameters, states, options=options)
+    assert np.isfinite(table[["score", "misfit", "p"]]).all(axis=None)
+
+
+def test_walks_by_hand():
+    paths = [[0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 0, 0]]
+    walks = _Walks.of(np.concatenate(paths), np.array([4, 4, 4]), 2)
+    np.testing.assert_allclose(walks.bags, [[0.5, 0.5], [0.25, 0.75], [0.75, 0.25]])
+    np.testing.assert_allclose(walks.unlike, [0, 0.375, 0.375])
+    np.testing.assert_allclose(walks.back[0], 0)
+    np.testing.assert_allclose(walks.back[2], [0, 0, 1, 1])  # neither other goes from 1 to 0
+
+
+def test_going_back_as_half_of_the_others_do_counts_half():
+    paths = [[0, 1, 0], [0, 1, 0], [0, 1, 1]]
+    walks = _Walks.of(np.concatenate(paths), np.array([3, 3, 3]), 2)
+    np.testing.assert_allclose(walks.back[0], [0, 0, 0.5])
+
+
+def test_another_way_of_a_fork_is_no_way_back():
+    paths = [[0, 1, 3], [0, 1, 3], [0, 2, 3], [0, 2, 1]]  # only one run is in 2 and in 1
+    walks = _Walks.of(np.concatenate(paths), np.full(4, 3), 4)
+    assert all((back == 0).all() for back in walks.back)
+
+
+def test_relabelling_states_changes_nothing():
+    path = RNG.integers(0, 4, 200)
+    lengths = np.full(8, 25)
+    order = np.array([2, 0, 3, 1])
+    a, b = _Walks.of(path, lengths, 4), _Walks.of(order[path], lengths, 4)
+    np.testing.assert_allclose(a.unlike, b.unlike)
+    np.testing.assert_array_equal(np.concatenate(a.back), np.concatenate(b.back))
+
+
+def test_what_follows_what_by_brute_force():
+    for seed in range(20):
+        path = np.random.default_rng(seed).integers(0, 4, 12)
+        expected = [
+            [any(x == j and k in path[t + 1 :] for t, x in enumerate(path)) for k in range(4)]
+            for j in range(4)
+        ]
+        np.testing.assert_array_equal(_follows(path, 4), expected)
+
+
+def test_the_worst_stretch_by_brute_force():
+    for seed in range(20):
+        excess = np.random.default_rng(seed).normal(size=15)
+        sums = {(a, b): excess[a : b + 1].sum() for a in range(15) for b in range(a, 15)}
+        assert _worst_stretch(excess) == max(sums, key=sums.__getitem__)
+
+
+def test_deviations_leave_out_the_most_extreme():
+    values = np.array([1.0, 2, 3, 4, 5, 6, 50, 90])
+    usual = values[:6]
+    expected = (values - usual.mean()) / usual.std(ddof=1)
+    np.testing.assert_allclose(_deviations(values), expected)
+    np.testing.assert_allclose(_deviations(values[:4]), (values[:4] - 2) / 1)
+    assert (_deviations(np.ones(9), 0.1) == 0).all()  # equal runs are not infinitely apart
+
+
+def test_p_counts_draws_and_the_value_itself():
+    null = np.array([1.0, 2.0, 3.0])
+    np.testing.assert_allclose(_share_at_least(null, np.array([0.0, 2.0, 9.0])), [1, 0.75, 0.25])
+
+
+@pytest.mark.parametrize("law", ["logistic", "exponential"])
+@pytest.mark.parametrize("n_runs", [4, 10])
+def test_p_is_uniform_where_runs_scatter_by_the_law(law, n_runs):
+    null = _deviations(getattr(np.random.default_rng(0), law)(size=(9999, n_runs))).max(axis=1)
+    runs = getattr(np.random.default_rng(1), law)(size=(4000, n_runs))
+    p = _share_at_least(null, _deviations(runs).max(axis=1))
+    for level in (0.05, 0.5, 0.9):
+        assert np.mean(p < level) == pytest.approx(level, abs=0.03)
+
+
+def test_few_runs_cannot_tell():
+    made = simulate("sharp", 3, n_runs=3, n_checkpoints=40, random_state=0)
+    table = found(made.values, made.lengths, 3)
+    assert table[["p", "p_corrected"]].isna().all(axis=None)
+    assert np.isfinite(table["score"]).all()
+    assert not table["outlier"].any()
+    assert table["reason"].str.startswith("A group of 3 runs cannot tell").all()
+
+
+def test_one_run_has_nothing_to_be_unlike():
+    made = simulate("sharp", 3, n_runs=1, n_checkpoints=40, random_state=0)
+    table = found(made.values, made.lengths, 3)
+    assert table[["score", "typical", "misfit", "p"]].isna().all(axis=None)
+    assert table["reason"][0].startswith("A group of 1 run cannot tell")
+
+
+def test_one_state_and_equal_runs():
+    values = np.tile(RNG.normal(size=(30, 3)), (6, 1))
+    table = found(values, np.full(6, 30), 1)
+    assert table["path_distance"].eq(0).all()
+    assert table["returned"].eq(0).all()
+    assert not table["outlier"].any()
+
+
+def test_runs_are_compared_within_their_group(sound):
+    groups = ["b"] * 10 + ["a"] * 9 + ["one seed"]
+    table = found(with_broken(sound, spike, run=1), sound.lengths, groups=groups)
+    assert table["group"].tolist() == groups
+    assert table.query("outlier").index.tolist() == [1]
+    assert np.isnan(table["p"][19])
+    assert np.isfinite(table["p"][:19]).all()
+    own = table["score"][10:19]
+    assert table["typical"][10] == own.drop(10).median()
+
+
+def test_the_same_every_time(sound):
+    pd.testing.assert_frame_equal(
+        found(sound.values, sound.lengths), found(sound.values, sound.lengths)
+    )
+
+
+def test_runs_of_different_lengths():
+    made = simulate("phases", 3, n_runs=6, n_checkpoints=60, random_state=1)
+    kept = np.concatenate([np.arange(60) + 60 * i for i in range(5)] + [300 + np.arange(25)])
+    table = found(made.values[kept], np.array([60] * 5 + [25]), 3)
+    assert np.isfinite(table["p"]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_runs", [5, 10, 20, 40])
+def test_false_alarms_where_no_run_is_broken(n_runs):
+    """At most 0.05 are meant; benchmarks/outliers.md has many more simulations."""
+    alarms = []
+    for seed in range(12):
+        for kind, n_phases in [("phases", 4), ("fork", 5)]:
+            made = simulate(kind, n_phases, n_runs=n_runs, random_state=seed)
+            alarms.append(found(made.values, made.lengths, n_phases)["outlier"].any())
+    assert np.mean(alarms) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / len(alarms))
+
+
+@pytest.mark.skipif(not PYTHIA.exists(), reason="the metrics are not here")
+def test_five_real_seeds_are_alike():
+    fitted_map = fit_map(read_runs(PYTHIA), Options(n_states=8, quick=True))
+    decoding = fitted_map.decoding
+    table = find_outliers(
+        decoding.observations, fitted_map.training_map.parameters, decoding.states
+    )
+    assert np.isfinite(table["p"]).all()
+    assert not table["outlier"].any()
+    assert table["path_distance"].idxmax() == 4  # twice as long in one state as the others
+
+
+def test_plain_model_is_the_default():
+    made = simulate("sharp", 2, n_runs=4, n_checkpoints=30, random_state=0)
+    seen = observations(made.values, list(made.lengths))
+    parameters, states = fitted(made.values, made.lengths, 2)
+    pd.testing.assert_frame_equal(
+        find_outliers(seen, parameters, states),
+        find_outliers(seen, parameters, states, options=PLAIN_MODEL),
+    )
+
+
+@pytest.mark.slow
+def test_the_seed_that_was_broken_on_purpose_is_named(tmp_path, monkeypatch):
+    """Eight seeds of sparse parity; in one the learning rate is thirtyfold for six epochs."""
+    pytest.importorskip("torch")
+    recipe = parity.ParityRecipe(n_epochs=100, checkpoint_every=2)
+    parity.train_parity(tmp_path, range(7), recipe=recipe)
+    train_epoch, epoch = parity._train_epoch, count(1)
+
+    def spiking(network, optimizer, *rest):
+        spikes = 40 <= next(epoch) < 46
+        optimizer.param_groups[0]["lr"] = recipe.learning_rate * (30 if spikes else 1)
+        train_epoch(network, optimizer, *rest)
+
+    monkeypatch.setattr(parity, "_train_epoch", spiking)
+    parity.train_parity(tmp_path, [7], recipe=recipe)
+    fitted_map = fit_map(read_runs(tmp_path), Options(quick=True))
+    decoding = fitted_map.decoding
+    table = find_outliers(
+        decoding.observations, fitted_map.training_map.parameters, decoding.states
+    )
+    assert table.query("outlier")["run"].tolist() == ["seed7"]
+
+
+@pytest.mark.skipif(not PARITY.exists(), reason="the runs are not here")
+def test_ten_sound_seeds_of_sparse_parity_are_alike():
+    fitted_map = fit_map(read_runs(PARITY), Options(quick=True))
+    decoding = fitted_map.decoding
+    table = find_outliers(
+        decoding.observations, fitted_map.training_map.parameters, decoding.states
+    )
+    assert np.isfinite(table["p"]).all()
+    assert not table["outlier"].any()
