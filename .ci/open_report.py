@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 WIDTHS = (1400, 420)
+PATIENCE = 10_000  # milliseconds until a figure must be drawn
 # Chromium's sandbox needs privileges that containers do not give; the page comes from this machine.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
@@ -28,6 +29,7 @@ UNDRAWN = """() => [...document.querySelectorAll(".plot")].filter((plot) => {
   const box = drawing && drawing.getBoundingClientRect();
   return !plot.classList.contains("js-plotly-plot") || !box || box.width < 100 || box.height < 50;
 }).map((plot) => plot.dataset.spec)"""
+TO_VIEW = "(plot) => plot.scrollIntoView({ behavior: 'instant' })"
 TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -36,7 +38,8 @@ def main() -> int:
     parser.add_argument("report", type=Path)
     parser.add_argument("--screenshots", type=Path, help="folder for full-page screenshots")
     arguments = parser.parse_args()
-    problems = check(arguments.report.resolve(), arguments.screenshots)
+    with chromium() as browser:
+        problems = check(browser, arguments.report.resolve(), arguments.screenshots)
     for problem in problems:
         print(f"{arguments.report}: {problem}", file=sys.stderr)
     return 1 if problems else 0
@@ -54,14 +57,13 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-def check(report: Path, screenshots: Path | None = None) -> list[str]:
+def check(browser: Browser, report: Path, screenshots: Path | None = None) -> list[str]:
     """Return what is wrong with the page, one line each; an empty list if nothing is."""
-    with chromium() as browser:
-        return [
-            f"at {width} px: {problem}"
-            for width in WIDTHS
-            for problem in _check_at(browser, report, width, screenshots)
-        ]
+    return [
+        f"at {width} px: {problem}"
+        for width in WIDTHS
+        for problem in _check_at(browser, report, width, screenshots)
+    ]
 
 
 def _check_at(browser: Browser, report: Path, width: int, screenshots: Path | None) -> list[str]:
@@ -87,11 +89,11 @@ def _check_at(browser: Browser, report: Path, width: int, screenshots: Path | No
         ),
     )
     page.goto(report.as_uri(), wait_until="load")
-    page.wait_for_timeout(300)  # a late request or warning has time to show itself
-    plots = page.locator(".plot").count()
+    plots = page.locator(".plot").all()
     if not plots:
         problems.append("there is no figure")
-    problems += [f"figure {name} was not drawn" for name in page.evaluate(UNDRAWN)]
+    problems += [f"figure {name} was not drawn" for name in _undrawn(page, plots)]
+    page.wait_for_timeout(300)  # a late request or warning has time to show itself
     excess = page.evaluate(TOO_WIDE)
     if excess > 0:
         problems.append(f"the page is {excess} px wider than the window")
@@ -100,6 +102,19 @@ def _check_at(browser: Browser, report: Path, width: int, screenshots: Path | No
         page.screenshot(path=screenshots / f"{report.stem}-{width}.png", full_page=True)
     context.close()
     return problems
+
+
+def _undrawn(page: Page, plots: list[Locator]) -> list[str]:
+    """Bring every figure into view, which is when it is drawn, and name those that are not."""
+    for plot in plots:
+        plot.evaluate(TO_VIEW)
+        page.wait_for_timeout(50)
+    waited = 0
+    while (names := page.evaluate(UNDRAWN)) and waited < PATIENCE:
+        page.wait_for_timeout(100)
+        waited += 100
+    page.evaluate("() => scrollTo({ top: 0, behavior: 'instant' })")
+    return names
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hmmdyn.hmm.training_map import TrainingMap
     from hmmdyn.options import Options
     from hmmdyn.pipeline import Analysis, analyze, fit, read_runs, scan
+    from hmmdyn.record.recorder import MetricRecorder
     from hmmdyn.trajectories import Trajectories
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Analysis": "pipeline",
     "HmmdynError": "errors",
+    "MetricRecorder": "record.recorder",
     "Options": "options",
     "TrainingMap": "hmm.training_map",
     "Trajectories": "trajectories",
@@ -37,6 +39,7 @@ _HOME = {
 __all__ = [
     "Analysis",
     "HmmdynError",
+    "MetricRecorder",
     "Options",
     "TrainingMap",
     "Trajectories",

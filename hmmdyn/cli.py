@@ -25,9 +25,17 @@ from hmmdyn.checkpoints.outcomes import find_outcomes
 from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.files import require_writable
 from hmmdyn.names import printable, some
-from hmmdyn.options import PRESETS, Options
+from hmmdyn.options import PRESETS, TABLE, Options
+from hmmdyn.report.tables import to_json
 from hmmdyn.report.text import summary
-from hmmdyn.results import CheckpointIndex, Notice
+from hmmdyn.results import (
+    DEFAULT_FORMATS,
+    FORMATS,
+    THEMES,
+    CheckpointIndex,
+    Notice,
+    Selection,
+)
 from hmmdyn.tables import read_table, write_table
 from hmmdyn.trajectories import Trajectories
 
@@ -41,6 +49,7 @@ app = typer.Typer(
 )
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+_silent = Console(quiet=True)
 
 _STAGE_NAMES = {
     "audit": "Comparing checkpoints",
@@ -60,7 +69,7 @@ _CRITERIA = {
     "path": "path score",
     "path_se": "± se",
 }
-_READING, _MODEL, _CONVERGENCE = "Reading", "Model", "Convergence"
+_READING, _MODEL, _CONVERGENCE, _OUTPUT = "Reading", "Model", "Convergence", "Output"
 
 
 def _option(flags: str, help_text: str, panel: str, **more: Any) -> Any:
@@ -163,6 +172,9 @@ Quick = Annotated[
     bool,
     _option("--quick", "Do not weigh the number of states (held-out runs, repeats).", _MODEL),
 ]
+MapPerGroup = Annotated[
+    bool, _option("--map-per-group", "Fit each group a map of its own, too.", _MODEL)
+]
 Seed = Annotated[int | None, _option("--seed", "Seed of every random choice (0).", _MODEL, min=0)]
 Outcome = Annotated[
     str | None, _option("--outcome", "The outcome that tells convergence.", _CONVERGENCE)
@@ -177,6 +189,26 @@ Direction = Annotated[
 Sustained = Annotated[
     int | None,
     _option("--sustained", "… at so many checkpoints in a row (1).", _CONVERGENCE, min=1),
+]
+Formats = Annotated[
+    str | None,
+    _option(
+        "--format",
+        f"What to write, separated by commas: {', '.join(FORMATS)} "
+        f"({','.join(DEFAULT_FORMATS)}). Pictures need hmmdyn\\[export].",
+        _OUTPUT,
+    ),
+]
+Theme = Annotated[
+    str, _option("--theme", f"Of pictures: {' or '.join(map(repr, THEMES))}.", _OUTPUT)
+]
+Quiet = Annotated[
+    bool,
+    _option("--quiet -q", "Print the report's path only; warnings go to stderr.", _OUTPUT),
+]
+AsJson = Annotated[
+    bool,
+    _option("--json", "Print the result as JSON; everything else goes to stderr.", _OUTPUT),
 ]
 
 
@@ -202,7 +234,7 @@ def scan(
         ),
     ] = False,
     jobs: Jobs = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is in a folder: groups, runs, seeds, steps, formats, outcomes, oddities.
 
@@ -227,9 +259,9 @@ def scan(
                 document["findings"] = findings.to_dict("records")
             print(json.dumps(document, indent=1))
             return
-        _show_index(index, logged.outcomes)
+        _show_index(index, logged.outcomes, out)
         _show_runs(index)
-        _show_notices(notices)
+        _show_notices(notices, out)
         if findings is not None and findings.empty:
             out.print("Audit: nothing odd was found.")
 
@@ -266,13 +298,13 @@ def extract(
             split=_splits(split),
         )
         index = pipeline.scan(runs, layout=layout)
-        _show_index(index, find_outcomes(index, outcomes).outcomes)
+        _show_index(index, find_outcomes(index, outcomes).outcomes, out)
         with _progress() as progress:
             trajectories = pipeline.read_runs(
                 index, options, cache=_cache(output.parent), jobs=_jobs(jobs), progress=progress
             )
         write_table(trajectories, output)
-        _show_notices(trajectories.notices)
+        _show_notices(trajectories.notices, out)
         out.print(
             f"Wrote {len(trajectories.table):,} checkpoints × {len(trajectories.metrics)} metrics "
             f"and {len(trajectories.outcomes)} outcomes to {_plain(output)}"
@@ -303,10 +335,14 @@ def fit(
     quick: Quick = False,
     seed: Seed = None,
     jobs: Jobs = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fit hidden states to a metric table; write the training map as JSON.
 
-    Example:  [bold]hmmdyn fit metrics.parquet -o training_map.json[/bold]
+    The map decodes further runs (hmmdyn.TrainingMap). Examples:
+
+    [bold]hmmdyn fit metrics.parquet -o training_map.json[/bold]
+    [bold]hmmdyn fit metrics.parquet -o training_map.json --json | jq .n_states[/bold]
     """
     with _failing_clearly():
         options = _options(
@@ -340,12 +376,16 @@ def fit(
         with _progress() as progress:
             fitted = pipeline.fit(trajectories, options, jobs=_jobs(jobs), progress=progress)
         fitted.training_map.save(output)
+        notices = (
+            trajectories.notices + fitted.decoding.observations.notices + fitted.selection.notices
+        )
+        if as_json:
+            print(json.dumps(_fit_as_json(fitted.selection, notices, output), indent=1))
+            return
         criteria = fitted.selection.criteria.rename(columns=_CRITERIA)
         shown = [name for name in _CRITERIA.values() if name in criteria]
         _show_frame(criteria[shown].dropna(axis=1, how="all"), "Numbers of states tried")
-        _show_notices(
-            trajectories.notices + fitted.decoding.observations.notices + fitted.selection.notices
-        )
+        _show_notices(notices, out)
         if fitted.selection.recommendation is not None:
             out.print(f"Held-out runs: {fitted.selection.recommendation.reason}")
         out.print(
@@ -384,11 +424,16 @@ def analyze(
     clock: Clock = None,
     autoregressive: Autoregressive = False,
     quick: Quick = False,
+    map_per_group: MapPerGroup = False,
     seed: Seed = None,
     outcome: Outcome = None,
     threshold: Threshold = None,
     direction: Direction = None,
     sustained: Sustained = None,
+    formats: Formats = None,
+    theme: Theme = THEMES[0],
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     jobs: Jobs = None,
 ) -> None:
     """Do everything: find checkpoints, measure them, fit states, write the report.
@@ -398,6 +443,9 @@ def analyze(
     [bold]hmmdyn analyze runs/[/bold]
     [bold]hmmdyn analyze metrics.csv --outcome eval_loss --threshold 2.5[/bold]
     [bold]hmmdyn analyze runs/ --preset paper -o paper-report[/bold]
+    [bold]hmmdyn analyze runs/ --format html,svg --theme dark[/bold]
+    [bold]xdg-open $(hmmdyn analyze runs/ --quiet)[/bold]
+    [bold]hmmdyn analyze runs/ --json | jq .tables.convergence[/bold]
     """
     with _failing_clearly():
         options = _options(
@@ -425,22 +473,30 @@ def analyze(
             clock=clock,
             autoregressive=autoregressive,
             quick=quick,
+            map_per_group=map_per_group,
             seed=seed,
             outcome=outcome,
             threshold=threshold,
             direction=direction,
             sustained=sustained,
         )
+        from hmmdyn.report.export import require_formats
+
+        written: tuple[str, ...] = DEFAULT_FORMATS
+        if formats is not None:
+            written = tuple(name.strip() for name in formats.split(","))
+        require_formats(written, theme)
         require_writable(output)
+        notes = _silent if quiet else err if as_json else out
         found: CheckpointIndex | Trajectories
         if pipeline.is_table(source):
-            options.require_fit_for_table(str(source))
+            options.require_fit_for(TABLE, str(source))
             found = read_table(source, outcomes=options.outcome_columns)
-            _show_table(found)
+            _show_table(found, notes)
         else:
             found = pipeline.scan(source, layout=layout)
-            _show_index(found, find_outcomes(found, outcomes).outcomes)
-        with _progress() as progress:
+            _show_index(found, find_outcomes(found, outcomes).outcomes, notes)
+        with _progress(quiet) as progress:
             analysis = pipeline.analyze(
                 found,
                 options,
@@ -449,12 +505,18 @@ def analyze(
                 progress=progress,
                 source_name=str(source),
             )
-        page = analysis.write(output)
-        out.print(_plain(summary(analysis)), soft_wrap=True)
-        out.print(f"\nThe report is at [bold]{_plain(page)}[/bold]", soft_wrap=True)
-        if analysis.other_map is not None:
-            other = page.parent / analysis.other_map.page
-            out.print(f"The recommended map is at [bold]{_plain(other)}[/bold]", soft_wrap=True)
+        page = analysis.write(output, written, theme)
+        if as_json:
+            print(to_json(analysis), end="")
+        elif quiet:
+            print(page)
+        if quiet:
+            _show_notices([n for n in analysis.notices if n.kind != "limit"], err)
+        notes.print(f"\n{_plain(summary(analysis, notes.width)).rstrip()}", soft_wrap=True)
+        notes.print(f"It is at [bold]{_plain(page)}[/bold]", soft_wrap=True)
+        for other in analysis.other_maps if "html" in written else ():
+            where = f"[bold]{_plain(output / other.page)}[/bold]"
+            notes.print(f"Another map, {_plain(other.what)}, is at {where}", soft_wrap=True)
 
 
 @app.command()
@@ -514,7 +576,7 @@ def _failing_clearly() -> Iterator[None]:
 
 
 @contextmanager
-def _progress() -> Iterator[pipeline.Progress]:
+def _progress(quiet: bool = False) -> Iterator[pipeline.Progress]:
     """Show one progress bar per stage, on the terminal's error stream."""
     columns = (
         TextColumn("{task.description:<22}"),
@@ -522,7 +584,7 @@ def _progress() -> Iterator[pipeline.Progress]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err) as bars:
+    with Progress(*columns, console=err, disable=quiet) as bars:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, done: int, total: int) -> None:
@@ -572,7 +634,7 @@ def _plain(text: object) -> str:
     return escape("\n".join(map(printable, str(text).split("\n"))))
 
 
-def _show_index(index: CheckpointIndex, outcomes: Sequence[str]) -> None:
+def _show_index(index: CheckpointIndex, outcomes: Sequence[str], console: Console) -> None:
     """Show one row per group, and how one path was understood."""
     table = Table(title=f"Found in {_plain(index.root)}", title_justify="left")
     unit = index.step_unit
@@ -590,21 +652,21 @@ def _show_index(index: CheckpointIndex, outcomes: Sequence[str]) -> None:
             _plain(", ".join(sorted(set(runs["format"])))),
             _megabytes(int(runs["size"].sum())),
         )
-    out.print(table)
+    console.print(table)
     example = index.checkpoints[-1]
     path = example.path.relative_to(index.root) if example.path != index.root else example.path
-    out.print(
+    console.print(
         f"Read as: {_plain(path)} → group {_plain(example.group)}, run {_plain(example.run)}, "
         f"{unit} {example.step:,}",
         soft_wrap=True,
     )
-    out.print(f"Outcomes: {_plain(', '.join(outcomes)) or 'none found beside the checkpoints'}")
+    console.print(f"Outcomes: {_plain(', '.join(outcomes)) or 'none found beside the checkpoints'}")
 
 
-def _show_table(trajectories: Trajectories) -> None:
+def _show_table(trajectories: Trajectories, console: Console) -> None:
     """Say how a table of metrics was understood."""
     runs = trajectories.runs
-    out.print(
+    console.print(
         f"Read {len(trajectories.table):,} checkpoints of {len(runs)} runs "
         f"({_plain(some(runs['run']))}).\n"
         f"Metrics: {_plain(some(trajectories.metrics, 20))}\n"
@@ -644,9 +706,9 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else _plain(value)
 
 
-def _show_notices(notices: Sequence[Notice]) -> None:
+def _show_notices(notices: Sequence[Notice], console: Console) -> None:
     for notice in notices:
-        out.print(
+        console.print(
             f"[bold]{_plain(notice.kind)}[/]  {_plain(notice.subject)}: {_plain(notice.message)}",
             soft_wrap=True,
         )
@@ -660,6 +722,22 @@ def _index_as_json(
         "step_unit": index.step_unit,
         "outcomes": list(outcomes),
         "checkpoints": [{**vars(c), "path": str(c.path)} for c in index.checkpoints],
+        "notices": [vars(n) for n in notices],
+    }
+
+
+def _fit_as_json(
+    selection: Selection, notices: Sequence[Notice], training_map: Path
+) -> dict[str, Any]:
+    advice = selection.recommendation
+    known = selection.criteria.astype(object).where(selection.criteria.notna(), None)
+    return {
+        "training_map": str(training_map),
+        "n_states": selection.n_states,
+        "covariance_type": selection.covariance_type,
+        "criterion": selection.criterion,
+        "criteria": known.to_dict("records"),
+        "recommendation": vars(advice) if advice else None,
         "notices": [vars(n) for n in notices],
     }
 

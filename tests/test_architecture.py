@@ -27,9 +27,10 @@ ALLOWED = {
     "dynamics": GROUND | {"hmm"},
     "report": GROUND,
     "tasks": GROUND,
+    "record": GROUND | TABLES | {"checkpoints", "metrics"},
     "pipeline": GROUND
     | TABLES
-    | {"options", "checkpoints", "metrics", "hmm", "dynamics", "report"},
+    | {"options", "checkpoints", "metrics", "record", "hmm", "dynamics", "report"},
     "cli": GROUND | TABLES | {"options", "pipeline", "checkpoints", "report", "tasks"},
 }
 HOMES = {
@@ -44,9 +45,13 @@ HOMES = {
     "h5py": ("checkpoints/formats/keras_file.py",),
     "tensorstore": ("checkpoints/formats/orbax_folder.py",),
     "tensorboard": ("checkpoints/event_file.py",),
+    "kaleido": ("report/export.py",),
+    "transformers": ("record/transformers.py",),
+    "lightning": ("record/lightning.py",),
+    "pytorch_lightning": ("record/lightning.py",),
 }
 # Extras, imported only once they are needed.
-OPTIONAL = {"torch", "h5py", "tensorstore", "tensorboard"}
+OPTIONAL = {"torch", "h5py", "tensorstore", "tensorboard", "kaleido"}
 
 
 def stage(module: Path) -> str:

@@ -69,6 +69,95 @@ def test_extract_then_fit_then_analyze(runs, tmp_path):
     assert (report / "report.html").exists()
 
 
+def test_analyze_ends_with_a_summary_on_a_screen_and_the_place_of_the_report(runs, tmp_path):
+    output = run("analyze", runs, "-o", tmp_path, *QUICK).stdout
+    summary = output[output.index("Training map of") :]
+    assert max(map(len, summary.splitlines()[:-1])) <= 80
+    assert len(summary.splitlines()) <= 40
+    for topic in ("What was", "Where runs fork", "converged when", "How sure this is"):
+        assert topic in summary
+    assert "3 of 3 runs converged (eval_accuracy ≥" in one_line(summary)
+    assert summary.rstrip().endswith(str(tmp_path / "report.html"))
+
+
+def test_quiet_prints_the_path_alone_and_warnings_on_stderr(runs, tmp_path):
+    given = ["-o", tmp_path, *QUICK, "--exclude-run", "seed0"]
+    result = run("analyze", runs, *given, "--quiet")
+    assert result.stdout == f"{tmp_path / 'report.html'}\n"
+    assert "left out  run seed0: Left out by request." in result.stderr
+    assert "Fitting" not in result.stderr
+    assert "standardised" not in result.stderr  # a limit of the statements is no warning
+    assert run("analyze", runs, *given, "-q", "--format", "csv").stdout == f"{tmp_path}\n"
+
+
+def test_json_prints_the_report_and_nothing_else_on_stdout(runs, tmp_path):
+    result = run("analyze", runs, "-o", tmp_path, *QUICK, "--json")
+    assert result.stdout == (tmp_path / "report.json").read_text("utf-8")
+    assert len(json.loads(result.stdout)["tables"]["convergence"]) == 3
+    assert "How sure this is" in result.stderr
+    quiet = run("analyze", runs, "-o", tmp_path, *QUICK, "--json", "--quiet")
+    assert quiet.stdout == result.stdout
+    assert "How sure this is" not in quiet.stderr
+
+
+def test_fit_as_json(runs, tmp_path):
+    table = tmp_path / "t.parquet"
+    run("extract", runs, "-o", table, "-j", 1)
+    result = run("fit", table, "-o", tmp_path / "map.json", *QUICK, "--json")
+    document = json.loads(result.stdout)
+    assert document["n_states"] == TrainingMap.load(document["training_map"]).parameters.n_states
+    assert [row["n_states"] for row in document["criteria"]] == [1, 2]
+    best = min(document["criteria"], key=lambda row: row["bic"])
+    assert best["n_states"] == document["n_states"]
+    assert document["criteria"][0]["held_out_bic"] is None  # not NaN, which is no JSON
+    assert document["recommendation"] is None
+
+
+def test_formats_choose_what_is_written(runs, tmp_path):
+    output = run("analyze", runs, "-o", tmp_path, *QUICK, "--format", "json,csv").stdout
+    assert output.rstrip().endswith(str(tmp_path))
+    assert not (tmp_path / "report.html").exists()
+    assert (tmp_path / "report.json").exists()
+    assert (tmp_path / "convergence.csv").exists()
+    assert (tmp_path / "training_map.json").exists()  # the result itself is always written
+
+
+@pytest.mark.parametrize("flags", [["--format", "gif"], ["--format", ""], ["--theme", "sepia"]])
+def test_unknown_formats_stop_before_any_work(runs, tmp_path, flags):
+    result = run("analyze", runs, "-o", tmp_path / "r", *flags, code=2)
+    assert "Wrong usage" in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "r").exists()
+
+
+def test_pictures_without_kaleido_stop_before_any_work(runs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kaleido", None)
+    result = run("analyze", runs, "-o", tmp_path / "r", "--format", "html,png", code=1)
+    assert "pip install 'hmmdyn[export]'" in result.stderr
+    assert not (tmp_path / "r").exists()
+
+
+def test_hostile_names_are_harmless_in_terminal_and_json(tmp_path):
+    names = ["a\x1b[31mred", "b\u202etxt.exe", "c\nd", "[bold]e[/bold]"]
+    rows = [
+        {"run": name, "step": step, "m\x07": step**0.5 + i, "n": (step > 5) * 1.0 + i * step}
+        for i, name in enumerate(names)
+        for step in range(12)
+    ]
+    table = tmp_path / "t.csv"
+    pd.DataFrame(rows).assign(eval_accuracy=[r["step"] > 6 for r in rows]).astype(
+        {"eval_accuracy": float}
+    ).to_csv(table, index=False)
+    result = run("analyze", table, "-o", tmp_path / "r", *QUICK)
+    for text in (result.stdout, result.stderr):
+        assert not set(text) & {"\x1b", "\x07", "\u202e"}
+    assert "[bold]e[/bold]" in result.stdout
+    printed = run("analyze", table, "-o", tmp_path / "r", *QUICK, "--json").stdout
+    assert printed.isascii()
+    assert not set(printed) & {"\x1b", "\x07"}
+    assert {row["run"] for row in json.loads(printed)["tables"]["convergence"]} == set(names)
+
+
 def test_analyze_twice_measures_once(runs, tmp_path):
     from hmmdyn.checkpoints.discover import discover
     from hmmdyn.metrics.extract import extract
@@ -182,6 +271,7 @@ def test_the_command_in_the_report_gives_the_same_options(runs, tmp_path, monkey
         clock="step",
         autoregressive=True,
         quick=True,
+        map_per_group=True,
         seed=7,
         outcome="eval_accuracy",
         threshold=0.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import joblib
@@ -17,6 +17,7 @@ from hmmdyn.errors import CheckpointError, HmmdynError, UsageError
 from hmmdyn.metrics.cache import MeasurementCache, relative_path
 from hmmdyn.metrics.checks import (
     Measured,
+    Unchanging,
     find_unchanging,
     notices_of,
     require_same_architecture,
@@ -118,17 +119,37 @@ def extract(
     bad = {relative_path(file, index.root): why for file, why in work.failures.items()}
     if bad and (not skip_bad or not measured):
         raise CheckpointError(_all_bad_files(bad, len(index.checkpoints)))
-    require_same_architecture(measured)
-    chosen, no_biases = _without_bias_metrics(chosen, measured)
-    outcomes = tuple(sorted({name for m in measured.values() for name in m.outcomes}))
+    found = tabulate(index.root, measured, chosen, unchanging)
     n_computed = sum(file in work.computed for file in measured)
-    return Extraction(
-        table=_table(index.root, measured, [metric.name for metric in chosen], outcomes),
-        metrics=tuple(metric.name for metric in chosen),
-        stored_outcomes=outcomes,
-        notices=(*_skipped(bad), *notices_of(measured, unchanging), *no_biases),
+    return replace(
+        found,
+        notices=(*_skipped(bad), *found.notices),
         n_computed=n_computed,
         n_reused=len(measured) - n_computed,
+    )
+
+
+def tabulate(
+    root: Path, measured: Measured, metrics: tuple[Metric, ...], unchanging: Unchanging
+) -> Extraction:
+    """Put measurements made earlier into one table, one row each.
+
+    Raises
+    ------
+    ArchitectureMismatchError
+        Those of one group are of different weights.
+    """
+    require_same_architecture(measured)
+    kept, no_biases = _without_bias_metrics(metrics, measured)
+    names = tuple(metric.name for metric in kept)
+    outcomes = tuple(sorted({name for m in measured.values() for name in m.outcomes}))
+    return Extraction(
+        table=_table(root, measured, names, outcomes),
+        metrics=names,
+        stored_outcomes=outcomes,
+        notices=(*notices_of(measured, unchanging), *no_biases),
+        n_computed=0,
+        n_reused=len(measured),
     )
 
 

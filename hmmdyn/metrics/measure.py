@@ -103,18 +103,31 @@ def measure(
     UsageError
         A metric does not exist, or a rule does not fit.
     """
-    with open_checkpoint(path) as checkpoint, _threads().limit(limits=1):
+    with open_checkpoint(path) as checkpoint:
+        return measure_opened(checkpoint, metrics, rules, frozen=frozen, fingerprint=fingerprint)
+
+
+def measure_opened(
+    checkpoint: Checkpoint,
+    metrics: Iterable[str] | None,
+    rules: ParameterRules,
+    *,
+    frozen: Collection[str] = (),
+    fingerprint: bool = False,
+) -> Measurement:
+    """As `measure`, of a checkpoint that is open."""
+    with _threads().limit(limits=1):
         parameters = select_parameters(checkpoint, rules)
         tally = _Tally(select_metrics(metrics), checkpoint, parameters, frozen)
         if not tally.weights:
-            raise NoWeightsError(_no_weights(path, parameters, frozen))
+            raise NoWeightsError(_no_weights(checkpoint.path, parameters, frozen))
         fingerprints: dict[str, str] = {}
         for name in (*parameters.weights, *parameters.biases):
             if name in frozen and not fingerprint:
                 continue
             values = checkpoint[name].read()
             if fingerprint:
-                fingerprints[name] = _fingerprint(values)
+                fingerprints[name] = fingerprint_of(values)
             if name not in frozen:
                 tally.add(name, values, rules)
         return Measurement(
@@ -129,6 +142,12 @@ def measure(
             not_finite=tuple(tally.not_finite),
             fingerprints=fingerprints,
         )
+
+
+def fingerprint_of(values: NDArray[Any]) -> str:
+    """Hash the numbers of a tensor: equal for the same numbers, bit for bit."""
+    data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 class _Tally:
@@ -204,11 +223,6 @@ def _value(metric: Metric, argument: Matrix | Entries) -> float:
     with np.errstate(invalid="ignore", over="ignore"):
         value = metric.function(argument)
     return value if math.isfinite(value) else math.nan
-
-
-def _fingerprint(values: NDArray[Any]) -> str:
-    data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 @cache

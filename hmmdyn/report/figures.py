@@ -1,13 +1,15 @@
 """One function per figure: findings in, a Plotly figure out.
 
-Every figure works on its own, in a notebook as on the page. Colour means the state in all of them.
+Every figure works on its own, in a notebook as on the page. Colour means the state, and in figures
+of groups that show no states, the group.
 A figure that does not apply to the findings raises ``NotEnoughDataError`` with the reason.
 """
 
 from __future__ import annotations
 
-import html
-from functools import partial
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,14 @@ from plotly.subplots import make_subplots
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.report import theme, words
 from hmmdyn.report.curves import draw_curves
-from hmmdyn.report.facts import CRITERIA, HELD_OUT_SCORES, rows, state_name, stays
+from hmmdyn.report.extremes_figure import slowest_and_fastest
+from hmmdyn.report.facts import CRITERIA, HELD_OUT_SCORES
 from hmmdyn.report.map_figure import training_map
 from hmmdyn.report.run_rows import RunRows
-from hmmdyn.results import RUN_KEY, Findings
+from hmmdyn.report.speed_figures import performance_profile, waiting_curves
+from hmmdyn.report.strips import strips
+from hmmdyn.report.theme import standalone
+from hmmdyn.results import Findings
 
 __all__ = [
     "Figures",
@@ -29,54 +35,60 @@ __all__ = [
     "metric_trajectories",
     "model_selection",
     "outcome_curves",
+    "performance_profile",
+    "slowest_and_fastest",
     "state_means",
     "timeline",
     "training_map",
+    "waiting_curves",
 ]
 
 _DASHES = dict(zip(CRITERIA, ("solid", "dash", "dot", "longdash"), strict=True))
 
 
 class Figures:
-    """The figures of one set of findings: ``Figures(findings).training_map()``, and so on."""
+    """The figures of one set of findings: ``Figures(findings).training_map()``, and so on.
+
+    Each takes the options of the function of its name, and a ``theme``: ``light`` or ``dark``.
+    """
 
     def __init__(self, findings: Findings) -> None:
-        self.training_map = partial(training_map, findings)
-        self.convergence = partial(convergence, findings)
-        self.timeline = partial(timeline, findings)
-        self.outcome_curves = partial(outcome_curves, findings)
-        self.metric_trajectories = partial(metric_trajectories, findings)
-        self.state_means = partial(state_means, findings)
-        self.model_selection = partial(model_selection, findings)
+        self.training_map = _themed(training_map, findings)
+        self.convergence = _themed(convergence, findings)
+        self.timeline = _themed(timeline, findings)
+        self.waiting_curves = _themed(waiting_curves, findings)
+        self.performance_profile = _themed(performance_profile, findings)
+        self.slowest_and_fastest = _themed(slowest_and_fastest, findings)
+        self.outcome_curves = _themed(outcome_curves, findings)
+        self.metric_trajectories = _themed(metric_trajectories, findings)
+        self.state_means = _themed(state_means, findings)
+        self.model_selection = _themed(model_selection, findings)
+
+
+def _themed(draw: Callable[..., go.Figure], findings: Findings) -> Callable[..., go.Figure]:
+    """Bind a figure's function to its findings, and let the caller choose a theme."""
+
+    @wraps(draw)
+    def themed(*options: Any, theme: str = "light", **named_options: Any) -> go.Figure:
+        template = standalone(theme)
+        return draw(findings, *options, **named_options).update_layout(template=template)
+
+    _, *parameters = signature(draw).parameters.values()
+    choice = Parameter("theme", Parameter.KEYWORD_ONLY, default="light", annotation="str")
+    themed.__signature__ = signature(draw).replace(parameters=[*parameters, choice])  # type: ignore[attr-defined]
+    return themed
 
 
 def timeline(findings: Findings) -> go.Figure:
     """Draw which state every run is in at every step: a strip per run, the fastest on top.
 
     A state begins halfway between two checkpoints. Convergence is marked on the strip; a run that
-    had not converged when it ended (censored) has an open triangle at its end.
+    had not converged when it ended (censored) has an open triangle at its end, and one that is
+    unlike the others of its group a star at its beginning.
     """
-    run_rows = RunRows(findings)
-    visits = stays(findings).merge(run_rows.runs[[*RUN_KEY, "y", "label"]], on=RUN_KEY)
-    figure = go.Figure()
-    for state, colour in enumerate(theme.state_colours(findings.parameters.n_states)):
-        own = visits[visits["state"] == state]
-        figure.add_trace(
-            go.Bar(
-                x=own["end"] - own["start"],
-                base=own["start"],
-                y=own["y"],
-                orientation="h",
-                width=0.78,
-                name=f"state {state}",
-                marker={"color": colour, "line": {"width": 0}},
-                hovertext=[_stay_card(findings, stay) for stay in rows(own)],
-                hoverinfo="text",
-            )
-        )
-    for trace in run_rows.marks():
-        figure.add_trace(trace)
-    figure.update_layout(barmode="overlay", **run_rows.frame(row_pixels=24))
+    run_rows = RunRows(findings, row_pixels=24)
+    figure = go.Figure([*strips(findings, run_rows.runs), *run_rows.marks(), *run_rows.outliers()])
+    figure.update_layout(barmode="overlay", **run_rows.frame())
     return figure
 
 
@@ -84,7 +96,9 @@ def convergence(findings: Findings) -> go.Figure:
     """Compare the runs by convergence step: a dot per run, the fastest on top.
 
     An open triangle is a run that had not converged when it ended (right-censored): its
-    convergence step lies somewhere to the right.
+    convergence step lies somewhere to the right. The thick end of a line is the interval between
+    two evaluations in which the run converged. A line through each group is its mean step, with
+    its standard error as a band.
 
     Raises
     ------
@@ -92,23 +106,18 @@ def convergence(findings: Findings) -> go.Figure:
         There is no outcome, or none of the runs has a known one.
     """
     _require_convergence(findings)
-    run_rows = RunRows(findings)
+    run_rows = RunRows(findings, row_pixels=22)
     known = run_rows.runs[run_rows.runs["status"] != "unknown"]
+    converged = known[known["converged"]]
     figure = go.Figure(
-        go.Bar(
-            x=known["step"],
-            y=known["y"],
-            orientation="h",
-            width=0.06,
-            marker={"color": theme.MARK, "line": {"width": 0}},
-            opacity=0.5,
-            hoverinfo="skip",
-            showlegend=False,
-        )
+        [
+            *run_rows.means(),
+            _bars(known, 0, width=0.06, opacity=0.5),
+            _bars(converged, converged["previous_step"].fillna(0), width=0.3, opacity=0.7),
+            *run_rows.marks(),
+        ]
     )
-    for trace in run_rows.marks():
-        figure.add_trace(trace)
-    figure.update_layout(**run_rows.frame(row_pixels=22))
+    figure.update_layout(barmode="overlay", **run_rows.frame())
     return figure
 
 
@@ -180,6 +189,7 @@ def state_means(findings: Findings) -> go.Figure:
     )
     figure.update_layout(
         template=theme.LIGHT,
+        meta={"states": list(range(n_states))},
         xaxis={**theme.named_ticks(range(n_features), features), "showgrid": False},
         yaxis={
             **theme.named_ticks(range(n_states), [f"state {k}" for k in range(n_states)]),
@@ -228,6 +238,23 @@ def model_selection(findings: Findings) -> go.Figure:
     return figure
 
 
+def _bars(runs: pd.DataFrame, start: Any, *, width: float, opacity: float) -> go.Bar:
+    """Return a bar for each run from ``start`` to its convergence step."""
+    return go.Bar(
+        x=runs["step"] - start,
+        base=start,
+        y=runs["y"],
+        orientation="h",
+        width=width,
+        marker={"color": theme.MARK, "line": {"width": 0}},
+        opacity=opacity,
+        customdata=runs["number"],
+        meta={"each": "run"},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
 def _criterion(findings: Findings, name: str) -> go.Scatter:
     selection = findings.selection
     decides = name == selection.criterion
@@ -268,17 +295,6 @@ def _ring(row: pd.DataFrame, column: str, name: str) -> go.Scatter:
             "line": {"width": 3},
         },
         hoverinfo="skip",
-    )
-
-
-def _stay_card(findings: Findings, stay: Any) -> str:
-    span = f"{findings.step_unit} {words.count(stay.first_step)}"
-    if stay.last_step > stay.first_step:
-        span += f" to {words.count(stay.last_step)}"
-    return (
-        f"<b>{stay.label}</b><br>{html.escape(state_name(findings, stay.state))}<br>{span}<br>"
-        f"{words.plural(stay.n_checkpoints, 'checkpoint')}, "
-        f"mean probability {stay.probability:.2f}"
     )
 
 

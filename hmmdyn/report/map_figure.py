@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import json
+import math
 import textwrap
 from typing import Any
 
@@ -11,7 +13,8 @@ import plotly.graph_objects as go
 
 from hmmdyn.errors import UsageError
 from hmmdyn.report import theme, words
-from hmmdyn.report.facts import forks, movement, rows, state_name, top_movements
+from hmmdyn.report.facts import dead_ends, forks, movement, rows, state_name, top_movements
+from hmmdyn.report.links import numbers_of
 from hmmdyn.report.map_layout import curve, lanes
 from hmmdyn.results import CONFIRMED, FLAG_ONLY, RUN_KEY, SLOWS, Findings, FloatArray
 
@@ -22,15 +25,29 @@ _N_OUTCOMES = 4  # outcomes named on a state
 
 # A detour that only the paper's flag sees is not painted as a confirmed one.
 _DETOURS = {CONFIRMED: "detour", FLAG_ONLY: "doubtful"}
-_SYMBOLS = {"detour": "diamond", "doubtful": "diamond", "fork": "square", "plain": "circle"}
-_RIMS = {"detour": theme.DETOUR, "doubtful": theme.MARK, "fork": theme.MARK, "plain": "#ffffff"}
+_SYMBOLS = {
+    "detour": "diamond",
+    "doubtful": "diamond",
+    "fork": "square",
+    "dead end": "octagon",
+    "plain": "circle",
+}
+_RIMS = {
+    "detour": theme.DETOUR,
+    "doubtful": theme.MARK,
+    "fork": theme.MARK,
+    "dead end": theme.DEAD_END,
+    "plain": "#ffffff",
+}
 _VERDICTS = {
     CONFIRMED: f'<b><span style="color:{theme.DETOUR}">detour</span></b>',
     FLAG_ONLY: "flagged, doubtful",
     SLOWS: "slows",
 }
 # How far Plotly's symbols reach from their centre, as a share of their size.
-_REACH = {"diamond": 0.65, "square": 0.5, "circle": 0.5}
+_REACH = {"diamond": 0.65, "square": 0.5, "octagon": 0.5, "circle": 0.5}
+_N_MEANS = 3  # features named on a state
+_BAR = 12  # characters of the longest bar on a card
 
 
 def training_map(findings: Findings, *, orientation: str = "horizontal") -> go.Figure:
@@ -39,8 +56,9 @@ def training_map(findings: Findings, *, orientation: str = "horizontal") -> go.F
     States stand in order of time, those off the path most runs take beside it. An arrow's width is
     the share of runs that take the transition; a state's size is its share of all checkpoints. How
     long runs stay in a state (its self-transition) is written below it as its dwell, in
-    checkpoints. A confirmed detour is a diamond with a red rim, a fork a square with a heavy rim,
-    and both are named; the arrows out of a fork are dashed and carry their number of runs.
+    checkpoints. A confirmed detour is a diamond with a red rim, a fork a square with a heavy rim, a
+    dead end an octagon with a black one, and all are named; the arrows out of a fork are dashed and
+    carry their number of runs.
 
     Parameters
     ----------
@@ -80,6 +98,7 @@ class _Canvas:
         self.n_states = findings.parameters.n_states
         self.colours = theme.state_colours(self.n_states)
         self.forks = {fork.state: fork for fork in forks(findings)}
+        self.dead_ends = dead_ends(findings)
         self.verdicts = findings.detours.set_index("state")["verdict"]
         first = findings.states.drop_duplicates(RUN_KEY)["state"].mode().iloc[0]
         self.lane = lanes(self.n_states, findings.transitions, int(first))
@@ -93,10 +112,19 @@ class _Canvas:
         )
 
     def kind(self, state: int) -> str:
-        """``detour``, ``doubtful``, ``fork`` or ``plain``; the first of these that holds."""
+        """Which of ``_SYMBOLS`` a state is: the first that holds."""
         if self.verdicts[state] in _DETOURS:
             return _DETOURS[self.verdicts[state]]
+        if state in self.dead_ends:
+            return "dead end"
         return "fork" if state in self.forks else "plain"
+
+    def link(self, j: int, k: int) -> dict[str, list[int]]:
+        """What the transition j→k shows (:mod:`.links`)."""
+        changes = self.findings.change_points
+        taken = changes[(changes["from_state"] == j) & (changes["to_state"] == k)]
+        runs = taken[RUN_KEY].drop_duplicates()
+        return {"states": [j, k], "runs": sorted(numbers_of(self.findings, runs))}
 
     def place(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Turn (time, lane) into x and y."""
@@ -142,6 +170,7 @@ def _edge(canvas: _Canvas, edge: Any, *, dashed: bool) -> go.Scatter:
         x=x,
         y=y,
         name=f"{edge.from_state} → {edge.to_state}",
+        meta=canvas.link(edge.from_state, edge.to_state),
         mode="lines+markers",
         line={
             "width": width,
@@ -172,6 +201,7 @@ def _edge_hover(canvas: _Canvas, edge: Any) -> go.Scatter:
         x=x,
         y=y,
         name=f"{edge.from_state} → {edge.to_state}",
+        meta=canvas.link(edge.from_state, edge.to_state),
         mode="markers",
         marker={"size": 12, "opacity": 0, "color": theme.MARK},
         hovertext=_edge_card(canvas.findings, edge),
@@ -187,6 +217,8 @@ def _nodes(canvas: _Canvas) -> go.Scatter:
         x=x,
         y=y,
         name="states",
+        customdata=list(states),
+        meta={"each": "state"},
         mode="markers+text",
         text=[f"<b>{k}</b>" for k in states],
         textposition="middle center",
@@ -216,11 +248,13 @@ def _node_label(canvas: _Canvas, state: int) -> go.layout.Annotation:
     lines = [_VERDICTS[verdict]] if verdict in _VERDICTS else []
     if state in canvas.forks:
         lines.append("<b>fork</b>")
+    if state in canvas.dead_ends:
+        lines.append("<b>dead end</b>")
     if summary["phase"]:
         lines.append(words.label(summary["phase"], 16))
     dwell = f"dwell {words.number(summary['dwell'], 2)}"
     numbers = [words.percent(summary["share"]), dwell]
-    roomy = canvas.vertical or canvas.n_states <= 4
+    roomy = canvas.lane[state] == 0 if canvas.vertical else canvas.n_states <= 4
     lines += [" · ".join(numbers)] if roomy else numbers
     x, y = canvas.place(np.array([[state, canvas.lane[state]]]))
     away = canvas.reach[state] + 6
@@ -231,7 +265,13 @@ def _node_label(canvas: _Canvas, state: int) -> go.layout.Annotation:
     else:
         beside = {"xshift": away, "xanchor": "left", "align": "left"}
     return go.layout.Annotation(
-        x=x[0], y=y[0], text="<br>".join(lines), showarrow=False, font={"size": 11.5}, **beside
+        x=x[0],
+        y=y[0],
+        text="<br>".join(lines),
+        name=json.dumps({"state": state}),
+        showarrow=False,
+        font={"size": 11.5},
+        **beside,
     )
 
 
@@ -242,6 +282,7 @@ def _edge_label(canvas: _Canvas, edge: Any) -> go.layout.Annotation:
         x=x[0],
         y=y[0],
         text=f"{edge.n_runs}/{edge.n_total}",
+        name=json.dumps(canvas.link(edge.from_state, edge.to_state)),
         showarrow=False,
         font={"size": 11.5},
     )
@@ -270,8 +311,14 @@ def _state_card(canvas: _Canvas, state: int) -> str:
     if fork is not None:
         ways = words.listing(f"{n} to state {k}" for k, n in fork.exits.items())
         lines.append(f"fork: of {fork.n_runs} runs that go on, {ways}")
+    if state in canvas.dead_ends:
+        lines.append("dead end: no run that enters it leaves it or converges in it")
     detour = findings.detours.iloc[state]
     lines += _wrapped(f"{detour['verdict']}: {detour['reason']}")
+    means = findings.parameters.means
+    strongest = np.argsort(-np.abs(means[state]), kind="stable")[:_N_MEANS]
+    lines.append("<br>furthest from the average:")
+    lines += _bars([(findings.features[i], means[state, i]) for i in strongest], means)
     return "<br>".join(lines)
 
 
@@ -289,9 +336,25 @@ def _edge_card(findings: Findings, edge: Any) -> str:
             f"these runs converge at {findings.step_unit} {words.count(edge.convergence_mean)}"
             f"{spread} (mean ± s.e., {edge.n_converged} converged)"
         )
-    movements = top_movements(findings, edge.from_state, edge.to_state)
-    lines += [f"{words.label(f)} {movement(m)}" for f, m in movements]
+    means = findings.parameters.means
+    largest = np.ptp(means, axis=0)  # of any movement, so that cards can be compared
+    lines.append("<br>what moves most:")
+    lines += _bars(top_movements(findings, edge.from_state, edge.to_state), largest)
     return "<br>".join(lines)
+
+
+def _bars(movements: list[tuple[str, float]], scale: FloatArray) -> list[str]:
+    """Write features as bars of text, as long as each is against the largest of ``scale``."""
+    largest = float(np.abs(scale).max()) or 1.0
+    lines = []
+    for feature, value in movements:
+        colour = theme.UP if value >= 0 else theme.DOWN
+        # Nothing has no bar, but what is not nothing has one.
+        bar = "▇" * math.ceil(_BAR * abs(value) / largest - 1e-9)
+        lines.append(
+            f'<span style="color:{colour}">{bar}</span> {movement(value)} {words.label(feature)}'
+        )
+    return lines
 
 
 def _wrapped(sentence: str) -> list[str]:

@@ -1,17 +1,18 @@
-"""The report as one HTML file that needs nothing else, and the numbers in it as JSON and CSV."""
+"""The report as one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
-from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -20,48 +21,29 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.files import replacing
 from hmmdyn.report import theme, words
+from hmmdyn.report.facts import full_run_names, state_name
 from hmmdyn.report.figures import Figures
+from hmmdyn.report.links import group_numbers, run_numbers
 from hmmdyn.report.statements import statements
 from hmmdyn.report.statements.figures import figure_summaries
 from hmmdyn.report.statements.statement import all_notices
-from hmmdyn.report.tables import Table, tables, to_csv, to_json
-from hmmdyn.results import LEFT_BEHIND, Findings
+from hmmdyn.report.tables import Table, tables
+from hmmdyn.results import LEFT_BEHIND, RUN_KEY, Findings
 
-# More rows than this are in the CSV file only: nobody reads them here, and the page stays quick.
-_ROWS_SHOWN = 200
+# More rows than this are in the CSV file only, so that the page stays quick.
+_ROWS_SHOWN = 1000
+_SEARCHED_ROWS = 6  # tables with fewer rows have no search box
 _PROSE = 40  # characters from which on a cell is a sentence, and wants room
 _KINDS = {
     "left out": "Left out of the analysis",
     "odd": "Odd, but not left out",
     "limit": "What these data cannot tell",
 }
-
-
-def write_report(findings: Findings, folder: Path) -> Path:
-    """Write ``report.html``, ``report.json`` and a CSV file per table into ``folder``.
-
-    Every file is replaced at once or left as it was. The same findings give the same bytes.
-
-    Returns
-    -------
-    Path
-        The HTML file.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be written.
-    """
-    folder = Path(folder)
-    contents = {f"{name}.csv": to_csv(table) for name, table in tables(findings).items()}
-    contents["report.json"] = to_json(findings).encode("utf-8")
-    contents["report.html"] = render(findings).encode("utf-8", errors="replace")
-    for name, content in contents.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(content)
-    return folder / "report.html"
+# The page's own scripts, in the order in which they need each other.
+_SCRIPTS = ("selection.js", "chooser.js", "axes.js", "figures.js", "tables.js")
+# Columns that hold a number of a state.
+_STATE_COLUMNS = ("state", "from_state", "to_state")
 
 
 def render(findings: Findings) -> str:
@@ -70,7 +52,7 @@ def render(findings: Findings) -> str:
     Its content-security policy lets only the page's own two scripts run (by their hashes) and
     forbids every connection, so that a name taken from a file can never become code.
     """
-    plotly_js, own_js = get_plotlyjs(), _asset("report.js")
+    plotly_js, own_js = get_plotlyjs(), "\n".join(map(_asset, _SCRIPTS))
     environment = Environment(
         loader=PackageLoader("hmmdyn.report"),
         autoescape=True,
@@ -87,14 +69,18 @@ def render(findings: Findings) -> str:
         words.p_value,
     ):
         environment.filters[function.__name__] = function
+    environment.filters["enumerated"] = enumerate
     topics = groupby(statements(findings), key=lambda statement: statement.topic)
     notices = all_notices(findings)
+    names = _names(findings)
     page = environment.get_template("report.html.j2").render(
         findings=findings,
         source=words.name(findings.source, 120),
         topics=[(topic, list(group)) for topic, group in topics],
         figures=_figures(findings),
-        tables={name: _shown(table) for name, table in tables(findings).items()},
+        tables={name: _shown(table, findings) for name, table in tables(findings).items()},
+        names=names,
+        names_json=_script_json(names),
         notices=[(title, [n for n in notices if n.kind == kind]) for kind, title in _KINDS.items()],
         attempts=_attempts_in_words(findings),
         command=_command(findings),
@@ -110,26 +96,46 @@ def render(findings: Findings) -> str:
 
 @dataclass(frozen=True)
 class _Drawing:
-    """A figure on the page: its JSON, one for narrow screens if that differs, or why not."""
+    """A figure on the page: its JSON, one for narrow screens if that differs, or why not.
 
-    spec: Markup | None
-    narrow_spec: Markup | None
-    height: int
-    summary: str
-    reason: str
+    ``columns`` can be chosen for it. ``has_steps``: its x axis is the step. Of ``values``, where it
+    draws curves, it draws ``points``.
+    """
+
+    reason: str = ""
+    spec: Markup | None = None
+    narrow_spec: Markup | None = None
+    height: int = 0
+    summary: str = ""
+    columns: tuple[str, ...] = ()
+    has_steps: bool = False
+    points: int = 0
+    values: int = 0
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of a table: its cells as text, and which run, group and states it is about."""
+
+    cells: tuple[str, ...]
+    run: int | None
+    group: int | None
+    states: str
 
 
 @dataclass(frozen=True)
 class _ShownTable:
-    """A table on the page: cells as text; ``kinds`` are ``number``, ``prose`` or ``text``."""
+    """A table on the page: ``kinds`` of columns are ``number``, ``prose`` or ``text``."""
 
     name: str
     title: str
     note: str
     columns: tuple[str, ...]
+    names: tuple[str, ...]
     kinds: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[_Row, ...]
     n_rows: int
+    has_search: bool
 
 
 def _figures(findings: Findings) -> dict[str, _Drawing]:
@@ -138,17 +144,54 @@ def _figures(findings: Findings) -> dict[str, _Drawing]:
     drawn: dict[str, Callable[[], go.Figure]] = vars(draw)
     result = {}
     for name, function in drawn.items():
-        summary = summaries.get(name, "")
         try:
             figure = function()
         except NotEnoughDataError as error:
-            result[name] = _Drawing(None, None, 0, summary, str(error))
+            result[name] = _Drawing(str(error))
             continue
         narrow = None
         if name == "training_map":
             narrow = _spec(draw.training_map(orientation="vertical"))
-        result[name] = _Drawing(_spec(figure), narrow, int(figure.layout.height), summary, "")
+        menus = figure.layout.updatemenus
+        about = figure.layout.meta or {}
+        result[name] = _Drawing(
+            spec=_spec(figure),
+            narrow_spec=narrow,
+            height=int(figure.layout.height),
+            summary=summaries.get(name, ""),
+            columns=tuple(html.unescape(b.label) for b in menus[0].buttons) if menus else (),
+            has_steps=about.get("x") == "step",
+            points=about.get("points", 0),
+            values=about.get("values", 0),
+        )
     return result
+
+
+def _names(findings: Findings) -> dict[str, Any]:
+    """Return what the page's scripts know of runs, groups and states (:mod:`.links`).
+
+    ``name`` is the whole name, which stands in addresses; ``label`` is for people.
+    """
+    groups = group_numbers(findings)
+    labels = full_run_names(findings)
+    visited = findings.states.groupby(RUN_KEY)["state"].unique()
+    last_step = findings.table.groupby(RUN_KEY)["step"].max()
+    steps = findings.table["step"]
+    return {
+        "groups": [{"name": words.encodable(g), "label": words.name(g)} for g in groups],
+        "runs": [
+            {
+                "name": words.encodable(key[1]),
+                "label": labels[key],
+                "group": groups[key[0]],
+                "states": sorted(int(k) for k in visited[key]),
+                "last_step": int(last_step[key]),
+            }
+            for key in run_numbers(findings)
+        ],
+        "states": [state_name(findings, k) for k in range(findings.parameters.n_states)],
+        "first_step": int(steps[steps > 0].min()) if (steps > 0).any() else 1,
+    }
 
 
 def _spec(figure: go.Figure) -> Markup:
@@ -172,18 +215,34 @@ def _script_json(value: object) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
-def _shown(table: Table) -> _ShownTable:
+def _shown(table: Table, findings: Findings) -> _ShownTable:
     frame = table.frame.head(_ROWS_SHOWN)
     columns = [_cells(frame[column], str(column)) for column in frame]
+    links = _links(frame, findings)
+    cells = zip(*columns, strict=True)
     return _ShownTable(
         name=table.name,
         title=table.title,
         note=table.note,
         columns=tuple(words.name(str(c).replace("_", " "), 40) for c in frame),
+        names=tuple(str(c) for c in frame),
         kinds=tuple(_kind(frame[c]) for c in frame),
-        rows=tuple(zip(*columns, strict=True)),
+        rows=tuple(_Row(row, *link) for row, link in zip(cells, links, strict=True)),
         n_rows=len(table.frame),
+        has_search=len(frame) >= _SEARCHED_ROWS,
     )
+
+
+def _links(frame: pd.DataFrame, findings: Findings) -> Iterator[tuple[int | None, int | None, str]]:
+    """Return the numbers of the run, the group and the states that each row is about."""
+    runs, groups = run_numbers(findings), group_numbers(findings)
+    state_columns = [
+        c for c in _STATE_COLUMNS if c in frame and pd.api.types.is_numeric_dtype(frame[c])
+    ]
+    for _, row in frame.iterrows():
+        group, run = str(row.get("group")), str(row.get("run"))
+        states = [str(int(row[c])) for c in state_columns if pd.notna(row[c])]
+        yield runs.get((group, run)), groups.get(group), " ".join(states)
 
 
 def _kind(column: pd.Series) -> str:

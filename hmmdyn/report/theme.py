@@ -1,4 +1,4 @@
-"""Colours, fonts and Plotly templates. Colour always means the state, everywhere."""
+"""Colours, fonts and Plotly templates. Colour means the state; of lines for groups, the group."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+
+from hmmdyn.errors import UsageError
+from hmmdyn.results import THEMES
 
 # Twelve colours in order of time: violet, blue, teal, green, gold, brown, red. They were found by
 # maximising the smallest distance between any two of them in OKLab, as seen with normal vision
@@ -16,9 +19,18 @@ STATE_COLOURS = (
     "#05b488", "#e8b602", "#ce8a04", "#9f6908", "#711602", "#a31d4c",
 )  # fmt: skip
 
-# Marks that are not states. Both greys and the red are legible on white and on near-black.
+# Marks that are not states: legible on white and on near-black.
 MARK = "#7b8491"
 DETOUR = "#e0521b"
+DEAD_END = "#3b7dd8"
+
+# Lines of groups, in figures that show no states: no colour without its dash. Legible on either
+# ground (contrast 3), and as far apart for all kinds of vision as four such colours can be, 0.15.
+GROUP_COLOURS = ("#419dc3", "#bf355c", "#bc8b07", "#7c4ae0")
+GROUP_DASHES = ("solid", "dash", "dot", "longdash", "dashdot")
+
+# Downwards and upwards, where a sign has a colour, on either ground.
+DOWN, UP = "#8d7cc3", "#d98018"
 
 # Purple – white – orange: diverging, and safe for colour-blind readers (ColorBrewer's PuOr).
 DIVERGING = (
@@ -37,6 +49,20 @@ def state_colours(n_states: int) -> tuple[str, ...]:
     known = np.arange(len(STATE_COLOURS))
     blended = np.stack([np.interp(place, known, channel) for channel in channels.T], axis=1)
     return tuple("#{:02x}{:02x}{:02x}".format(*rgb) for rgb in np.round(blended).astype(int))
+
+
+def group_line(number: int) -> dict[str, str]:
+    """Return colour and dash of the line of a group; the first 20 groups differ."""
+    return {
+        "color": GROUP_COLOURS[number % len(GROUP_COLOURS)],
+        "dash": GROUP_DASHES[number % len(GROUP_DASHES)],
+    }
+
+
+def see_through(colour: str, opacity: float) -> str:
+    """Return the colour as that of a band through which others are seen."""
+    red, green, blue = _rgb(colour)
+    return f"rgba({red},{green},{blue},{opacity:.3f})"
 
 
 def text_on(colour: str) -> str:
@@ -90,7 +116,13 @@ def _template(ink: str, faint: str, grid: str, paper: str) -> go.layout.Template
                 "yanchor": "bottom",
                 "itemsizing": "constant",
             },
-            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": faint, "activecolor": ink},
+            "modebar": {
+                "bgcolor": "rgba(0,0,0,0)",
+                "color": faint,
+                "activecolor": ink,
+                # It would send the data to a server of plotly's.
+                "remove": ["sendChartToCloud"],
+            },
             "xaxis": axis,
             "yaxis": axis,
             "annotationdefaults": {"font": {"color": ink, "size": 12}, "bgcolor": paper},
@@ -105,3 +137,20 @@ def _template(ink: str, faint: str, grid: str, paper: str) -> go.layout.Template
 
 LIGHT = _template(ink="#1f2530", faint="#9aa2ad", grid="#e7e9ed", paper="#ffffff")
 DARK = _template(ink="#dfe3ea", faint="#6d7683", grid="#2b313b", paper="#1b1f26")
+
+_TEMPLATES = dict(zip(THEMES, (LIGHT, DARK), strict=True))
+
+
+def standalone(theme: str) -> go.layout.Template:
+    """Return the template of a figure by itself, which brings the ground it is legible on.
+
+    Raises
+    ------
+    UsageError
+        There is no such theme.
+    """
+    if theme not in THEMES:
+        raise UsageError(f"'theme' must be one of {THEMES}, got {theme!r}.")
+    template = go.layout.Template(_TEMPLATES[theme])
+    template.layout.paper_bgcolor = template.layout.hoverlabel.bgcolor
+    return template

@@ -100,3 +100,8 @@ def _visible(character: str) -> str:
 def capital(sentence: str) -> str:
     """Return the sentence beginning with a capital."""
     return sentence[:1].upper() + sentence[1:]
+
+
+def encodable(text: str) -> str:
+    """Write out the bytes of a file name that are not UTF-8, which no page or table can hold."""
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hmmdyn.results import Findings
+from tests.report.browsing import ci_script
 from tests.report.synthetic import make_findings, make_hostile_findings, without_outcomes
 
 
@@ -23,3 +24,16 @@ def bare() -> Findings:
 @pytest.fixture(scope="session")
 def hostile() -> Findings:
     return make_hostile_findings()
+
+
+@pytest.fixture(scope="session")
+def open_report():
+    """The script of the continuous integration, which is a check."""
+    pytest.importorskip("playwright.sync_api")
+    return ci_script()
+
+
+@pytest.fixture(scope="module")
+def browser(open_report):
+    with open_report.chromium() as opened:
+        yield opened

@@ -8,9 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from hmmdyn.dynamics.convergence import measure_convergence
+from hmmdyn.dynamics.groups import compare_groups
+from hmmdyn.dynamics.outcome_transitions import find_outcome_transitions
+from hmmdyn.dynamics.speed import compare_speed
+from hmmdyn.dynamics.transitions import fork_choices
 from hmmdyn.results import (
     RUN_KEY,
-    Convergence,
     Dissimilarity,
     Findings,
     HMMParameters,
@@ -88,12 +92,22 @@ def make_findings(
     states = table[[*RUN_KEY, "seed", "step"]].assign(
         state=np.concatenate(paths), probability=rng.uniform(0.8, 1, len(table))
     )
-    convergence = _convergence(table)
+    convergence = replace(
+        measure_convergence(table, OUTCOMES, outcome="val_accuracy", threshold=THRESHOLD),
+        notices=(),
+    )
     changes = _change_points(states)
     transmat = _transmat(paths, n_states)
     occupancy = _occupancy(states, n_states)
     regression = _regression(occupancy, convergence, n_states)
     edges = _edges(changes, transmat, convergence, len(runs))
+    parameters = HMMParameters(
+        startprob=np.eye(n_states)[0],
+        transmat=transmat,
+        means=means,
+        covariances=np.full_like(means, 0.3),
+        covariance_type="diag",
+    )
     return Findings(
         table=table,
         metrics=features,
@@ -101,23 +115,22 @@ def make_findings(
         features=features,
         step_unit="step",
         standardisation="run",
-        parameters=HMMParameters(
-            startprob=np.eye(n_states)[0],
-            transmat=transmat,
-            means=means,
-            covariances=np.full_like(means, 0.3),
-            covariance_type="diag",
-        ),
+        parameters=parameters,
         states=states,
         state_summary=_state_summary(states, table, n_states),
         transitions=edges,
         influences=_influences(edges, means, features),
         change_points=changes,
+        fork_choices=fork_choices(states),
         occupancy=occupancy,
         selection=_selection(rng, n_states),
         dissimilarity=Dissimilarity(0.81, 0.12, 0.22, len(runs)),
         forking=detour is not None and len(runs) > 1,
         convergence=convergence,
+        speed=compare_speed(convergence),
+        outcome_transitions=find_outcome_transitions(table, OUTCOMES, changes),
+        outliers=_outliers(runs),
+        group_comparison=compare_groups(states, table, occupancy, changes, convergence, parameters),
         regression=regression,
         detours=_detours(occupancy, convergence, regression, detour, n_states),
         notices=(
@@ -140,6 +153,8 @@ def without_outcomes(findings: Findings) -> Findings:
         table=findings.table.drop(columns=list(findings.outcomes)),
         outcomes=(),
         convergence=None,
+        speed=None,
+        outcome_transitions=None,
         regression=None,
         state_summary=findings.state_summary.drop(
             columns=[f"mean_{o}" for o in findings.outcomes]
@@ -223,26 +238,6 @@ def _table(rng, runs, paths, means, features, stride, n_states):
     return pd.concat(parts, ignore_index=True).astype({"seed": "Int64"})
 
 
-def _convergence(table):
-    rows = []
-    for (group, run), checkpoints in table.groupby(RUN_KEY, sort=False):
-        crossed = checkpoints.loc[checkpoints["val_accuracy"] >= THRESHOLD, "step"]
-        last = int(checkpoints["step"].iloc[-1])
-        step = int(crossed.iloc[0]) if len(crossed) else last
-        time = float((checkpoints["step"] <= step).mean())
-        seed = checkpoints["seed"].iloc[0]
-        rows.append((group, run, seed, bool(len(crossed)), step, last, time))
-    columns = [*RUN_KEY, "seed", "converged", "step", "last_step", "time"]
-    return Convergence(
-        outcome="val_accuracy",
-        threshold=THRESHOLD,
-        direction="above",
-        sustained=1,
-        how="A run has converged at the first checkpoint where val_accuracy is at least 0.9.",
-        table=pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"}),
-    )
-
-
 def _change_points(states):
     previous = states.groupby(RUN_KEY, sort=False)[["step", "state"]].shift()
     changed = previous["state"].notna() & (previous["state"] != states["state"])
@@ -254,12 +249,14 @@ def _change_points(states):
                 "seed": states["seed"],
                 "previous_step": previous["step"],
                 "step": states["step"],
+                "step_low": previous["step"],
+                "step_high": states["step"],
                 "from_state": previous["state"],
                 "to_state": states["state"],
                 "probability": states["probability"],
             }
         )[changed]
-        .astype({"previous_step": int, "from_state": int})
+        .astype({"previous_step": int, "step_low": int, "from_state": int})
         .reset_index(drop=True)
     )
 
@@ -276,6 +273,23 @@ def _occupancy(states, n_states):
     bags = bags.reindex(columns=range(n_states), fill_value=0.0).add_prefix("state_")
     runs = states[[*RUN_KEY, "seed"]].drop_duplicates(RUN_KEY).reset_index(drop=True)
     return runs.merge(bags.reset_index(), on=RUN_KEY).rename_axis(columns=None)
+
+
+def _outliers(runs):
+    """One run of several goes back, the others are usual."""
+    out = (np.arange(len(runs)) == 1) & (len(runs) > 3)
+    p = np.where(out, 0.0003, 0.4) if len(runs) > 3 else np.nan
+    return runs.assign(
+        score=np.where(out, -9.0, 2.0),
+        typical=2.0,
+        misfit=np.where(out, 6.0, 1.0),
+        path_distance=np.where(out, 0.4, 0.1),
+        returned=np.where(out, 0.3, 0.0),
+        p=p,
+        p_corrected=p,
+        outlier=out,
+        reason=np.where(out, "It goes back to a state that the others leave for good.", ""),
+    )
 
 
 def _regression(occupancy, convergence, n_states):
@@ -346,6 +360,8 @@ def _state_summary(states, table, n_states):
                 "median_time": time.median(),
                 "first_step": entered.median(),
                 "dwell": len(inside) / max(int((stay & (states["state"] == k)).sum()), 1),
+                "dwell_expected": 1 / (1 - min(0.1 * k + 0.5, 0.99)),
+                "dwell_steps": 100.0 * (k + 1),
                 **{f"mean_{o}": table.loc[inside.index, o].mean() for o in OUTCOMES},
                 "phase": "generalisation" if k == n_states - 1 and k else "",
             }
@@ -382,13 +398,24 @@ def _edges(changes, transmat, convergence, n_total):
 
 
 def _influences(edges, means, features):
-    columns = ["from_state", "to_state", "rank", "feature", "influence", "movement"]
+    columns = ["from_state", "to_state", "rank", "feature", "influence", "influence_sd", "n_runs",
+               "n_top", "movement"]  # fmt: skip
     rows = []
     for j, k in zip(edges["from_state"], edges["to_state"], strict=True):
         movement = means[k] - means[j]
         order = np.argsort(-np.abs(movement), kind="stable")
         rows += [
-            (j, k, rank + 1, features[i], abs(movement[i]) / 0.3, movement[i])
+            (
+                j,
+                k,
+                rank + 1,
+                features[i],
+                abs(movement[i]) / 0.3,
+                0.2,
+                3,
+                int(rank < 3),
+                movement[i],
+            )
             for rank, i in enumerate(order)
         ]
     return pd.DataFrame(rows, columns=columns)

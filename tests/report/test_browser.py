@@ -1,40 +1,14 @@
 """The report in a real browser; skipped where playwright or a Chromium is missing."""
 
-import importlib.util
-import os
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from hmmdyn.report import theme
-from hmmdyn.report.page import write_report
+from hmmdyn.report.export import write_report
+from tests.report.browsing import draw_all, in_browser, opened, settles
 from tests.report.synthetic import make_findings, make_hostile_findings, without_outcomes
 
-pytest.importorskip("playwright.sync_api")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-SCRIPT = Path(__file__).parents[2] / ".ci" / "open_report.py"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium"),
-    pytest.mark.skipif(not SCRIPT.exists(), reason="not in a checkout"),
-]
-
-
-@pytest.fixture(scope="module")
-def open_report():
-    """The script of the continuous integration, which is the check."""
-    spec = importlib.util.spec_from_file_location("open_report", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def browser(open_report):
-    with open_report.chromium() as opened:
-        yield opened
+pytestmark = in_browser
 
 
 @pytest.mark.parametrize(
@@ -46,17 +20,8 @@ def browser(open_report):
     ],
     ids=["usual", "hostile", "bare"],
 )
-def test_the_report_opens_without_a_complaint_at_both_widths(open_report, made, tmp_path):
-    assert open_report.check(write_report(made, tmp_path)) == []
-
-
-def settles(page, expression, value):
-    """Wait until a JavaScript expression has the value (Playwright's own way needs eval)."""
-    for _ in range(60):
-        if page.evaluate(expression) == value:
-            return True
-        page.wait_for_timeout(50)
-    return False
+def test_the_report_opens_without_a_complaint_at_both_widths(open_report, browser, made, tmp_path):
+    assert open_report.check(browser, write_report(made, tmp_path)) == []
 
 
 FONT = "document.querySelector('.plot')._fullLayout.font.color"
@@ -65,38 +30,62 @@ WIDTHS = "[...document.querySelectorAll('.plot')].map(p => p._fullLayout.width)"
 
 def test_figures_follow_the_colour_scheme_and_print_dark_on_white(browser, tmp_path):
     report = write_report(make_findings(), tmp_path)
-    context = browser.new_context(color_scheme="dark", viewport={"width": 1400, "height": 900})
-    page = context.new_page()
+    with opened(browser, report, color_scheme="dark") as page:
+        assert page.evaluate(FONT) == theme.DARK.layout.font.color
+        on_screen = page.evaluate(WIDTHS)
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        assert page.evaluate(FONT) == theme.LIGHT.layout.font.color
+        assert max(page.evaluate(WIDTHS)) < 750  # a page of paper, in CSS pixels
+        page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+        assert settles(page, WIDTHS, on_screen)
+        page.emulate_media(color_scheme="light")
+        assert settles(page, FONT, theme.LIGHT.layout.font.color)
+
+
+def test_figures_out_of_view_wait_until_they_are_scrolled_to_or_printed(browser, tmp_path):
+    report = write_report(make_findings(), tmp_path)
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.goto(report.as_uri())
-    assert page.evaluate(FONT) == theme.DARK.layout.font.color
-    on_screen = page.evaluate(WIDTHS)
+    page.wait_for_timeout(300)
+    last = "document.querySelector('#model_selection .plot').classList.contains('js-plotly-plot')"
+    assert page.evaluate(last) is False
+    page.evaluate("document.querySelector('#model_selection').scrollIntoView()")
+    assert settles(page, last, True)
+    page.close()
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(report.as_uri())
+    page.wait_for_timeout(300)
+    assert page.evaluate(last) is False
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    assert page.evaluate(FONT) == theme.LIGHT.layout.font.color
-    assert max(page.evaluate(WIDTHS)) < 750  # a page of paper, in CSS pixels
-    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
-    assert settles(page, WIDTHS, on_screen)
-    page.emulate_media(color_scheme="light")
-    assert settles(page, FONT, theme.LIGHT.layout.font.color)
-    context.close()
+    assert page.evaluate(last) is True
+    page.close()
 
 
-def test_the_menu_draws_another_metric_and_a_narrow_window_the_upright_map(browser, tmp_path):
+def test_the_page_prints_to_a_sensible_pdf(browser, tmp_path):
+    report = write_report(make_findings(), tmp_path)
+    with opened(browser, report) as page:
+        page.emulate_media(media="print")
+        shown = (
+            "[...document.querySelectorAll('.chooser, .controls, nav')].some(e => e.offsetParent)"
+        )
+        assert page.evaluate(shown) is False
+        assert len(page.pdf()) > 50_000
+
+
+def test_another_metric_is_drawn_and_a_narrow_window_has_the_upright_map(browser, tmp_path):
     made = make_findings()
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
-    page = context.new_page()
-    page.goto(write_report(made, tmp_path).as_uri())
-    page.locator("#metric_trajectories .updatemenu-header").click()
-    page.locator("#metric_trajectories .updatemenu-dropdown-button", has_text="l1_over_l2").click()
-    title = "document.querySelector('#metric_trajectories .plot')._fullLayout.yaxis.title.text"
-    assert settles(page, title, "l1_over_l2")
-    first = "document.querySelector('#metric_trajectories .plot')._fullData[0].y[0]"
-    assert page.evaluate(first) == np.float32(made.table["l1_over_l2"].iloc[0])
-    nodes = "document.querySelector('#training_map .plot')._fullData.at(-1)"
-    assert page.evaluate(f"{nodes}.x") == [0, 1, 2, 3]
-    page.set_viewport_size({"width": 420, "height": 900})
-    assert settles(page, f"{nodes}.y", [0, -1, -2, -3])
-    assert page.evaluate(title) == "l1_over_l2"  # the reader's choice stays
-    context.close()
+    with opened(browser, write_report(made, tmp_path)) as page:
+        page.get_by_label("Metric", exact=True).select_option("l1_over_l2")
+        title = "document.querySelector('#metric_trajectories .plot')._fullLayout.yaxis.title.text"
+        assert settles(page, title, "l1_over_l2")
+        first = "document.querySelector('#metric_trajectories .plot')._fullData[0].y[0]"
+        assert page.evaluate(first) == np.float32(made.table["l1_over_l2"].iloc[0])
+        nodes = "document.querySelector('#training_map .plot')._fullData.at(-1)"
+        assert page.evaluate(f"[...{nodes}.x]") == [0, 1, 2, 3]
+        page.set_viewport_size({"width": 420, "height": 900})
+        draw_all(page)
+        assert settles(page, f"[...{nodes}.y]", [0, -1, -2, -3])
+        assert page.evaluate(title) == "l1_over_l2"  # the reader's choice stays
 
 
 PAGE = (
@@ -114,17 +103,18 @@ FAULTS = {
 }
 
 
-def test_the_check_finds_what_it_is_for(open_report, tmp_path):
+def test_the_check_finds_what_it_is_for(open_report, browser, tmp_path, monkeypatch):
     """A check that cannot fail would be worth nothing."""
+    monkeypatch.setattr(open_report, "PATIENCE", 100)
     page = tmp_path / "page.html"
     page.write_text(PAGE.format("".join(FAULTS)), encoding="utf-8")
-    found = " | ".join(open_report.check(page))
+    found = " | ".join(open_report.check(browser, page))
     assert [problem for problem in FAULTS.values() if problem not in found] == []
     assert "at 1400 px" in found
     assert "at 420 px" in found
 
 
-def test_a_page_without_fault_passes_the_check(open_report, tmp_path):
+def test_a_page_without_fault_passes_the_check(open_report, browser, tmp_path):
     page = tmp_path / "page.html"
     page.write_text(PAGE.format(""), encoding="utf-8")
-    assert open_report.check(page) == []
+    assert open_report.check(browser, page) == []

@@ -1,10 +1,8 @@
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
-import pytest
-from scipy.stats import CensoredData, ecdf
 
+from hmmdyn.dynamics.transitions import fork_choices
 from hmmdyn.report import facts
 from tests.report.synthetic import make_findings, without_outcomes
 
@@ -30,6 +28,7 @@ def walk(*sequences, groups=("g",), converged=None, steps=None):
         template,
         table=states.drop(columns="state"),
         states=states.assign(probability=1.0),
+        fork_choices=fork_choices(states),
         convergence=measure,
     )
 
@@ -100,18 +99,6 @@ def test_checkpoints_before_convergence_agree_with_counting_by_hand():
     counts = facts.checkpoints_before_convergence(found)
     assert counts.loc[("g", "r0")].tolist() == [2, 1]  # steps 0, 1 and 2
     assert counts.loc[("g", "r1")].tolist() == [3, 2]  # censored: all of it
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_median_is_the_kaplan_meier_median(seed):
-    rng = np.random.default_rng(seed)
-    steps = rng.integers(1, 30, 11)
-    converged = rng.random(11) < 0.7
-    found = walk(*[[0] * 30] * 11, converged=converged, steps=steps)
-    survival = ecdf(CensoredData(uncensored=steps[converged], right=steps[~converged])).sf
-    below = survival.quantiles[survival.probabilities <= 0.5 + 1e-12]
-    expected = below[0] if len(below) else np.nan
-    np.testing.assert_equal(facts.median_convergence(found), expected)
 
 
 def test_long_names_give_way_to_seeds_where_seeds_tell_runs_apart():

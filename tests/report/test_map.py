@@ -1,4 +1,5 @@
 import itertools
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from hmmdyn.errors import UsageError
 from hmmdyn.report import theme
+from hmmdyn.report.facts import dead_ends
 from hmmdyn.report.figures import training_map
 from hmmdyn.report.map_layout import curve, lanes, main_path
 from tests.report.synthetic import make_findings, without_outcomes
@@ -125,7 +127,69 @@ def test_hover_cards_say_everything_known(findings):
     assert "taken by 10 of 10 runs (11 times)" in card
     assert f"{edge['convergence_mean']:,.0f} ± {edge['convergence_se']:,.0f}" in card
     first = findings.influences.iloc[0]
-    assert f"{first['feature']} ↑ {first['movement']:.1f} sd" in card
+    assert f"▇</span> ↑ {first['movement']:.1f} sd {first['feature']}" in card
+
+
+def test_bars_on_cards_are_as_long_as_the_movement_and_coloured_by_its_sign(findings):
+    means = np.array([[0.0, 0.0, 0.0, 0.0], [2.0, -1.0, 0.01, 0.0]])
+    influences = pd.DataFrame(
+        [
+            (0, 1, rank + 1, f, 1.0, m)
+            for rank, (f, m) in enumerate(zip("abc", means[1], strict=False))
+        ],
+        columns=["from_state", "to_state", "rank", "feature", "influence", "movement"],
+    )
+    two = make_findings(4, n_states=2, n_features=4)
+    parameters = replace(two.parameters, means=means)
+    figure = training_map(replace(two, parameters=parameters, influences=influences))
+    card = next(t.hovertext for t in figure.data if t.mode == "markers" and t.name == "0 → 1")
+    bars = [line for line in card.split("<br>") if "</span>" in line]
+    assert [line.count("▇") for line in bars] == [12, 6, 1]
+    assert [theme.UP in line for line in bars] == [True, False, True]
+    assert [theme.DOWN in line for line in bars] == [False, True, False]
+    assert [line.split("</span> ")[1] for line in bars] == [
+        "↑ 2.0 sd a",
+        "↓ 1.0 sd b",
+        "↑ 0.0 sd c",
+    ]
+
+
+def test_parts_of_the_map_say_which_runs_and_states_they_show(findings):
+    figure = training_map(findings)
+    changes = findings.change_points
+    for trace in figure.data[:-1]:
+        j, k = map(int, trace.name.split(" → "))
+        taken = changes[(changes["from_state"] == j) & (changes["to_state"] == k)]
+        runs = sorted({int(run.removeprefix("seed")) for run in taken["run"]})
+        assert trace.meta == {"states": [j, k], "runs": runs}
+    assert (list(figure.data[-1].customdata), figure.data[-1].meta) == (
+        [0, 1, 2, 3], {"each": "state"},
+    )  # fmt: skip
+    said = [json.loads(a.name) for a in figure.layout.annotations]
+    assert {"state": 2} in said
+    assert {"states": [1, 2], "runs": [3, 7]} in said
+
+
+def test_a_dead_end_is_entered_never_left_and_not_where_training_leads(findings):
+    assert dead_ends(findings) == frozenset()  # state 3 is where it leads
+    stuck = findings.states.copy()
+    stuck.loc[(stuck["run"] == "seed9") & (stuck["step"] >= 3000), "state"] = 2
+    only_9 = findings.transitions[findings.transitions["from_state"] != 2]
+    made = replace(findings, states=stuck, transitions=only_9)
+    assert dead_ends(made) == {2}
+    verdicts = findings.detours.assign(verdict="cannot tell")
+    figure = training_map(replace(made, detours=verdicts))
+    marker = figure.data[-1].marker
+    assert (marker.symbol[2], marker.line.color[2]) == ("octagon", theme.DEAD_END)
+    assert sum("dead end" in a.text for a in figure.layout.annotations) == 1
+    assert "dead end: no run that enters it leaves it" in figure.data[-1].hovertext[2]
+
+
+def test_a_state_in_which_a_run_converged_is_no_dead_end(findings):
+    stuck = findings.states.copy()
+    stuck.loc[(stuck["run"] == "seed0") & (stuck["step"] >= 3000), "state"] = 2
+    edges = findings.transitions[findings.transitions["from_state"] != 2]
+    assert dead_ends(replace(findings, states=stuck, transitions=edges)) == frozenset()
 
 
 def test_an_edge_nobody_converged_on_says_nothing_of_convergence(bare):
@@ -179,5 +243,5 @@ def test_the_same_map_always_looks_the_same(findings):
 
 def test_a_feature_named_like_markup_is_shown_as_text(hostile):
     card = next(t.hovertext for t in training_map(hostile).data if t.mode == "markers")
-    assert "&lt;img src=x o…r=alert(3)&gt; ↑" in card
+    assert "sd &lt;img src=x o…r=alert(3)&gt;" in card
     assert "<img" not in card

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from hmmdyn.errors import OutputError
-from hmmdyn.report.page import render, write_report
+from hmmdyn.report.export import write_report
+from hmmdyn.report.page import render
 from hmmdyn.report.statements import statements
 from hmmdyn.report.tables import tables, to_csv, to_json
 from hmmdyn.results import Notice
@@ -115,17 +116,64 @@ def test_the_same_findings_give_the_same_bytes(findings):
     assert render(findings) == render(make_findings())
 
 
-def test_forty_runs_of_three_hundred_checkpoints_stay_small():
-    assert len(render(make_findings(40, 300, 6, 14)).encode()) < 8e6
+def test_forty_runs_of_a_thousand_checkpoints_stay_small_and_the_page_says_how():
+    page = render(make_findings(40, 1000, 6, 14))
+    assert len(page.encode()) < 12e6
+    assert re.search(r"Drawn through 2\d\d,\d{3} of 560,000 values", page)
+
+
+def test_a_page_that_draws_every_value_does_not_speak_of_thinning(page):
+    assert "Drawn through" not in page.text
+
+
+# --- what is linked ---
+
+
+def test_scripts_know_the_runs_groups_and_states(page, findings):
+    names = specs(page)["names"]
+    assert names["groups"] == [{"name": "adamw", "label": "adamw"}]
+    assert [run["name"] for run in names["runs"]] == [f"seed{i}" for i in range(10)]
+    assert names["runs"][3]["states"] == [0, 1, 2, 3]
+    assert names["runs"][9] == {
+        "name": "seed9", "label": "seed9", "group": 0, "states": [0, 1], "last_step": 4100,
+    }  # fmt: skip
+    assert names["states"] == ["state 0", "state 1", "state 2", "state 3 (generalisation)"]
+    assert names["first_step"] == 100
+
+
+def test_rows_of_tables_know_their_run_and_states(findings):
+    html = render(findings)
+    change = findings.change_points.iloc[0]
+    states = f"{change['from_state']} {change['to_state']}"
+    assert f'<tr data-run="0" data-group="0" data-states="{states}">' in html
+    assert '<tr data-states="2">' in html  # of the table of states
+
+
+def test_columns_that_can_be_chosen_stand_in_a_control(page, findings):
+    assert {s["id"] for s in page.all("select") if "data-control" in s} >= {
+        "outcome_curves-column", "outcome_curves-scale", "outcome_curves-time",
+        "metric_trajectories-column", "timeline-time", "convergence-time",
+    }  # fmt: skip
+    menu = specs(page)["metric_trajectories-spec"]["layout"]["updatemenus"][0]
+    assert len(menu["buttons"]) == len(findings.features)
 
 
 # --- what it shows ---
 
 
-def test_every_sentence_is_on_the_page_in_order(findings, page):
+def test_every_sentence_is_on_the_page_the_short_answer_first(findings, page):
     text = " ".join(page.text.split())
-    places = [text.index(" ".join(s.text.split())) for s in statements(findings)]
-    assert places == sorted(places)
+    said = statements(findings)
+    for sentence in said:
+        assert " ".join(sentence.text.split()) in text
+    for topic in dict.fromkeys(s.topic for s in said):
+        briefs = [s.brief for s in said if s.topic == topic and s.brief]
+        start = text.index(topic)
+        places = [text.index(" ".join(brief.split()), start) for brief in briefs]
+        assert places == sorted(places)
+        in_full = [s.text for s in said if s.topic == topic and s.text != s.brief]
+        if briefs and in_full:
+            assert places[-1] < text.index(" ".join(in_full[-1].split()), places[-1])
 
 
 def test_sections_come_in_reading_order(page):
@@ -134,19 +182,42 @@ def test_sections_come_in_reading_order(page):
     assert [a["href"] for a in page.all("a")] == ["#answer", *(f"#{i}" for i in ids)]
 
 
+def test_several_groups_have_a_section_between_seeds_and_phases():
+    page = Page(render(make_findings(4, groups=("a", "b"))))
+    ids = [a["id"] for a in page.all("section")]
+    assert ids[2:5] == ["seeds", "groups", "phases"]
+    assert "#groups" in [a.get("href") for a in page.all("a")]
+
+
+def test_every_table_with_rows_is_on_the_page():
+    made = make_findings(10, groups=("a", "b"))
+    html = render(made)
+    # Notices are a list.
+    filled = {name for name, t in tables(made).items() if len(t.frame)} - {"notices"}
+    assert {name for name in filled if f"<code>{name}.csv</code>" not in html} == set()
+
+
+def test_runs_that_cannot_be_compared_leave_no_empty_figures():
+    for made in (make_findings(1), without_outcomes(make_findings())):
+        ids = {a.get("id") for a in Page(render(made)).all("figure")}
+        assert not ids & {"waiting_curves", "performance_profile", "slowest_and_fastest"}
+        assert "timeline" in ids
+
+
 def test_every_figure_has_its_data_a_caption_and_a_height(page):
     drawn = specs(page)
     plots = [a for a in page.all("div") if a.get("class") == "plot"]
     assert [p["data-spec"].removesuffix("-spec") for p in plots] == [
-        "training_map", "convergence", "timeline", "outcome_curves", "metric_trajectories",
-        "state_means", "model_selection",
+        "training_map", "convergence", "timeline", "slowest_and_fastest", "waiting_curves",
+        "performance_profile", "outcome_curves", "metric_trajectories", "state_means",
+        "model_selection",
     ]  # fmt: skip
     captions = {a["id"] for a in page.all("figcaption")}
+    assert {a["aria-labelledby"] for a in page.all("figure")} == captions
     for plot in plots:
         spec = drawn[plot["data-spec"]]
         assert spec["data"]
         assert "template" not in spec["layout"]  # both themes stand in the page once
-        assert plot["aria-labelledby"] in captions
         assert plot["style"] == f"min-height: {spec['layout']['height']}px"
     assert set(drawn["themes"]) == {"light", "dark"}
 
@@ -194,11 +265,11 @@ def test_the_command_line_gives_the_report_again(findings):
 
 
 def test_a_long_table_is_cut_and_says_where_the_rest_is(findings):
-    points = pd.concat([findings.change_points] * 20, ignore_index=True)
+    points = pd.concat([findings.change_points] * 50, ignore_index=True)
     page = Page(render(replace(findings, change_points=points)))
     text = " ".join(page.text.split())
-    assert f"Change points ({len(points)} rows)" in text
-    assert "The first 200 rows; all of them are in change_points.csv." in text
+    assert f"Change points ({len(points):,} rows)" in text
+    assert "The first 1,000 rows; all of them are in change_points.csv." in text
 
 
 def test_cells_are_written_for_people(page):
@@ -233,14 +304,16 @@ def test_templates_in_names_are_not_evaluated(hostile_page):
 def test_json_holds_every_table_in_full_precision(made):
     content = json.loads(to_json(made), parse_constant=lambda name: pytest.fail(name))
     for name, table in tables(made).items():
-        back = pd.DataFrame(content["tables"][name], columns=table.frame.columns)
-        assert len(back) == len(table.frame)
-        for column in back:
-            expected, got = table.frame[column], back[column]
+        records = content["tables"][name]
+        assert len(records) == len(table.frame)
+        for column in table.frame:
+            expected = table.frame[column]
+            got = [record[column] for record in records]
             if pd.api.types.is_float_dtype(expected):
-                np.testing.assert_array_equal(got.astype(float), expected.to_numpy())
+                numbers = [float("nan") if x is None else float(x) for x in got]
+                np.testing.assert_array_equal(numbers, expected.to_numpy())
             else:
-                assert got.astype(object).tolist() == expected.astype(object).tolist()
+                assert got == expected.astype(object).where(expected.notna(), None).tolist()
 
 
 def test_json_holds_what_stands_outside_the_tables(findings):
@@ -248,7 +321,6 @@ def test_json_holds_what_stands_outside_the_tables(findings):
     assert content["regression"]["r_squared"] == findings.regression.r_squared
     assert content["regression"]["warning"] == findings.regression.warning
     assert content["dissimilarity"]["emission"] == findings.dissimilarity.emission
-    assert content["convergence"]["median_step"] == 3000
     assert content["forks"] == [{"state": 1, "exits": {"3": 7, "2": 2}, "n_runs": 9}]
     assert content["paths"][0] == {"states": [0, 1, 3], "n_runs": 7}
     assert [s["text"] for s in content["statements"]] == [s.text for s in statements(findings)]

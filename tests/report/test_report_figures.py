@@ -52,7 +52,11 @@ def test_figures_that_need_an_outcome_say_why_they_are_not_there(bare):
     for name in ("convergence", "outcome_curves"):
         with pytest.raises(NotEnoughDataError, match="No outcome"):
             getattr(figures, name)(bare)
-    for name in set(PUBLIC) - {"convergence", "outcome_curves"}:
+    comparisons = ("waiting_curves", "performance_profile", "slowest_and_fastest")
+    for name in comparisons:
+        with pytest.raises(NotEnoughDataError, match=r"converge"):
+            getattr(figures, name)(bare)
+    for name in set(PUBLIC) - {"convergence", "outcome_curves", *comparisons}:
         assert getattr(figures, name)(bare).data
 
 
@@ -66,7 +70,7 @@ def test_the_strips_of_a_run_cover_it_without_gap_or_overlap(findings):
         for t in bars
         for y, b, w in zip(t.y, t.base, t.x, strict=True)
     )
-    for row in range(10):
+    for row in range(1, 11):  # below the heading
         own = [(begin, end) for y, begin, end in pieces if y == row]
         assert own[0][0] == 0
         assert own[-1][1] == 4100
@@ -79,7 +83,7 @@ def test_the_strip_shows_the_decoded_state_at_every_checkpoint(findings):
     for _, checkpoint in findings.states.iloc[::7].iterrows():
         bar = bars[checkpoint["state"]]
         on_it = (
-            (np.asarray(bar.y) == rows.index(checkpoint["run"]))
+            (np.asarray(bar.y) == rows.index(checkpoint["run"]) + 1)
             & (np.asarray(bar.base) <= checkpoint["step"])
             & (checkpoint["step"] <= np.asarray(bar.base) + np.asarray(bar.x))
         )
@@ -100,7 +104,8 @@ def test_the_fastest_run_is_on_top_and_marked_where_it_converged(findings):
 
 
 def test_without_outcomes_the_timeline_has_no_marks(bare):
-    assert all(isinstance(t, go.Bar) for t in figures.timeline(bare).data)
+    marks = [t.name for t in figures.timeline(bare).data if isinstance(t, go.Scatter)]
+    assert marks == ["outlier (unlike the others)"]
 
 
 # --- convergence ---
@@ -116,9 +121,16 @@ def test_a_dot_per_converged_run_and_a_triangle_per_censored_one(findings):
 def test_groups_stand_apart_each_with_its_tally():
     figure = figures.convergence(make_findings(groups=("sgd", "adamw")))
     headings = [a.text for a in figure.layout.annotations]
-    assert headings == ["<b>sgd</b> 9 of 10 converged", "<b>adamw</b> 9 of 10 converged"]
-    rows = list(figure.layout.yaxis.tickvals)
-    assert rows == [*range(1, 11), *range(12, 22)]
+    assert [h.split(",")[0] for h in headings] == [
+        "<b>sgd</b><br>9 of 10 converged",
+        "<b>adamw</b><br>9 of 10 converged",
+    ]
+    rows = np.asarray(figure.layout.yaxis.tickvals)
+    gaps = np.diff(rows)
+    np.testing.assert_allclose(np.delete(gaps, 9), 1)
+    assert gaps[9] > 2
+    for heading, first in zip(figure.layout.annotations, rows[[0, 10]], strict=True):
+        assert first - 2 < heading.y < first - 1
 
 
 def test_a_run_whose_outcome_is_unknown_has_a_row_without_a_mark(findings):
@@ -126,7 +138,8 @@ def test_a_run_whose_outcome_is_unknown_has_a_row_without_a_mark(findings):
     known = replace(measure, table=measure.table[measure.table["run"] != "seed2"])
     figure = figures.convergence(replace(findings, convergence=known))
     assert len(figure.layout.yaxis.tickvals) == 10
-    assert sum(len(t.x) for t in figure.data if isinstance(t, go.Scatter)) == 9
+    marks = [t for t in figure.data if t.name in ("converged", "censored")]
+    assert sum(len(t.x) for t in marks) == 9
 
 
 # --- curves ---
@@ -139,25 +152,35 @@ def test_curves_hold_every_checkpoint_in_the_colour_of_its_state(findings):
         for x, y in zip(findings.table["step"], findings.table["val_accuracy"], strict=True)
     }
     assert drawn_points(figure) == expected
-    for state, trace in enumerate(figure.data):
-        own = findings.table[findings.states["state"] == state]
+    joined = findings.table.assign(state=findings.states["state"])
+    for trace in figure.data:
+        own = joined[
+            (joined["run"] == trace.meta["name"]) & (joined["state"] == trace.meta["state"])
+        ]
         marked = np.asarray(trace.marker.size) > 0
         seen = {
-            (float(x), float(y), name)
-            for x, y, name, mark in zip(trace.x, trace.y, trace.text, marked, strict=True)
+            (float(x), float(y))
+            for x, y, mark in zip(trace.x, trace.y, marked, strict=True)
             if mark and not np.isnan(y)
         }
         assert seen == {
-            (float(row.step), float(np.float32(row.val_accuracy)), row.run)
-            for row in own.itertuples()
+            (float(row.step), float(np.float32(row.val_accuracy))) for row in own.itertuples()
         }
 
 
-def test_pieces_of_different_runs_are_never_joined():
-    found = make_findings(3, 10, 1)
-    (trace,) = figures.metric_trajectories(found, "l1").data
-    pieces = "".join("|" if np.isnan(y) else "." for y in trace.y)
-    assert pieces == "..........|..........|.........."
+def test_there_is_a_trace_per_run_and_state_that_says_so(findings):
+    traces = figures.metric_trajectories(findings).data
+    visited = findings.states[["run", "state"]].drop_duplicates().itertuples(index=False, name=None)
+    said = [(f"seed{t.meta['run']}", t.meta["state"]) for t in traces]
+    assert sorted(said) == sorted(visited)
+    assert sorted(t.name for t in traces if t.showlegend) == [f"state {k}" for k in range(4)]
+
+
+def test_a_run_that_falls_back_has_a_gap_between_its_stays(findings):
+    stays = (findings.states.query("run == 'seed7'")["state"].diff() != 0).sum()
+    traces = [t for t in figures.metric_trajectories(findings).data if t.meta["run"] == 7]
+    pieces = sum(1 + int(np.isnan(t.y).sum()) for t in traces)
+    assert len(traces) < pieces == stays
 
 
 def test_a_piece_reaches_back_to_the_checkpoint_before_it():
@@ -195,15 +218,91 @@ def test_the_most_influential_metric_comes_first(findings):
     assert menu.buttons[0].label in set(top)
 
 
-def test_an_outcome_logged_at_some_checkpoints_only_is_drawn_through_those(findings):
+def with_unknown(findings, column, unknown):
     table = findings.table.copy()
-    table.loc[table["step"] % 200 == 100, "train_loss"] = np.nan
-    sparse = replace(findings, table=table)
+    table.loc[unknown(table), column] = np.nan
+    return replace(findings, table=table)
+
+
+def pieces_of_run(figure, run):
+    """Steps of the unbroken pieces of a run, as they are drawn."""
+    pieces = []
+    for trace in figure.data:
+        if trace.meta["run"] != run or not len(trace.x):
+            continue
+        breaks = np.flatnonzero(np.isnan(trace.y))
+        pieces += [
+            p[~np.isnan(y)].tolist()
+            for p, y in zip(
+                np.split(np.asarray(trace.x), breaks),
+                np.split(np.asarray(trace.y), breaks),
+                strict=True,
+            )
+        ]
+    return pieces
+
+
+def test_an_outcome_logged_at_some_checkpoints_only_is_drawn_through_those(findings):
+    sparse = with_unknown(findings, "train_loss", lambda table: table["step"] % 200 == 100)
     figure = figures.outcome_curves(sparse, "train_loss")
     assert {x for x, _ in drawn_points(figure)} == set(range(0, 4200, 200))
+    assert {b - a for piece in pieces_of_run(figure, 0) for a, b in pairwise(piece)} == {200}
     button = figures.outcome_curves(sparse).layout.updatemenus[0].buttons[1]
-    assert set(button.args[0]) == {"x", "y", "text", "marker.size"}
-    assert len(decoded(button.args[0]["x"][0])) == len(button.args[0]["text"][0])
+    assert {"x", "y"} <= set(button.args[0])
+    assert len(decoded(button.args[0]["x"][0])) == len(decoded(button.args[0]["y"][0]))
+
+
+def test_a_missing_value_is_a_gap_that_no_line_bridges(findings):
+    holed = with_unknown(findings, "l1", lambda table: table["step"].isin([300, 400, 2000]))
+    pieces = pieces_of_run(figures.metric_trajectories(holed, "l1"), 0)
+    assert all(b - a == 100 for piece in pieces for a, b in pairwise(piece))
+    ends = {piece[-1] for piece in pieces}
+    assert {200, 1900} <= ends
+
+
+def test_a_value_alone_between_gaps_has_a_marker(findings):
+    many = make_findings(2, 200)
+    lonely = with_unknown(many, "l1", lambda t: t["step"].isin([300, 500]) & (t["run"] == "seed0"))
+    figure = figures.metric_trajectories(lonely, "l1")
+    marked = {
+        (t.meta["run"], int(x))
+        for t in figure.data
+        if t.mode == "lines+markers"
+        for x, size in zip(t.x, t.marker.size, strict=True)
+        if size
+    }
+    assert marked == {(0, 400)}
+
+
+def test_long_runs_are_thinned_and_say_how_many_points_are_drawn():
+    long = make_findings(40, 600, 4, 2)
+    figure = figures.metric_trajectories(long)
+    assert figure.layout.meta["values"] == 2 * 40 * 600
+    assert figure.layout.meta["points"] < 0.8 * figure.layout.meta["values"]
+    drawn = drawn_points(figures.metric_trajectories(long, "l1"))
+    table = long.table.assign(y=long.table["l1"].astype(np.float32))
+    points = set(zip(table["step"].astype(float), table["y"].astype(float), strict=True))
+    assert drawn < points
+    extremes = table.loc[[table["y"].idxmax(), table["y"].idxmin()]]
+    changes = table[long.states.groupby("run")["state"].diff().fillna(0) != 0]
+    for kept in (extremes, changes):
+        assert set(zip(kept["step"].astype(float), kept["y"].astype(float), strict=True)) <= drawn
+
+
+def test_short_runs_are_drawn_whole(findings):
+    meta = figures.metric_trajectories(findings).layout.meta
+    assert meta["points"] == meta["values"] == 8 * 420
+
+
+@pytest.mark.parametrize("odd", ["state", "number", "place", "x", "y"])
+def test_a_metric_may_have_any_name(findings, odd):
+    renamed = replace(
+        findings,
+        table=findings.table.rename(columns={"l1": odd}),
+        metrics=tuple(odd if m == "l1" else m for m in findings.metrics),
+    )
+    expected = drawn_points(figures.metric_trajectories(findings, "l1"))
+    assert drawn_points(figures.metric_trajectories(renamed, odd)) == expected
 
 
 def test_steps_too_large_for_32_bits_stay_exact(findings):
@@ -215,8 +314,8 @@ def test_steps_too_large_for_32_bits_stay_exact(findings):
 
 def test_every_group_has_axes_of_its_own():
     figure = figures.outcome_curves(make_findings(groups=("a", "b", "c")))
-    assert len(figure.data) == 3 * 4
-    assert {t.yaxis for t in figure.data} == {"y", "y2", "y3"}
+    axes = {(t.meta["run"] // 10, t.yaxis) for t in figure.data}
+    assert axes == {(0, "y"), (1, "y2"), (2, "y3")}
     assert [a.text for a in figure.layout.annotations] == ["a", "b", "c"]
     assert len(figure.layout.shapes) == 3
     assert sum(t.showlegend for t in figure.data) == 4

@@ -31,6 +31,10 @@ def linear_rgb(colour):
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
+def luminance(colour):
+    return float(linear_rgb(colour) @ [0.2126, 0.7152, 0.0722])
+
+
 def oklab(rgb):
     """Ottosson (2020)."""
     lms = np.cbrt(
@@ -64,8 +68,26 @@ def test_one_colour_per_state_and_none_twice(n_states):
 
 @pytest.mark.parametrize("colour", theme.STATE_COLOURS)
 def test_text_on_a_state_is_legible(colour):
-    def luminance(c):
-        return float(linear_rgb(c) @ [0.2126, 0.7152, 0.0722])
-
     low, high = sorted([luminance(colour), luminance(theme.text_on(colour))])
     assert (high + 0.05) / (low + 0.05) >= 4.5  # WCAG 2, level AA
+
+
+# --- lines of groups ---
+
+
+@pytest.mark.parametrize("colour", theme.GROUP_COLOURS)
+@pytest.mark.parametrize("ground", ["LIGHT", "DARK"])
+def test_lines_of_groups_are_legible_on_either_ground(colour, ground):
+    paper = getattr(theme, ground).layout.hoverlabel.bgcolor
+    low, high = sorted([luminance(colour), luminance(paper)])
+    assert (high + 0.05) / (low + 0.05) >= 3
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_groups_can_be_told_apart_with_every_kind_of_vision(vision):
+    seen = [oklab(VISION[vision] @ linear_rgb(c)) for c in theme.GROUP_COLOURS]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.15
+
+
+def test_twenty_groups_have_lines_of_their_own():
+    assert len({tuple(theme.group_line(i).items()) for i in range(20)}) == 20

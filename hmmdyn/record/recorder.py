@@ -1,0 +1,311 @@
+"""The recorder: a row of metrics whenever a training loop asks for one."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from hmmdyn.checkpoints.outcomes import normalise_column
+from hmmdyn.checkpoints.parameters import (
+    DEFAULT_RULES,
+    ParameterRules,
+    select_parameters,
+    shape_differences,
+)
+from hmmdyn.checkpoints.read import Checkpoint
+from hmmdyn.errors import ArchitectureMismatchError, UsageError
+from hmmdyn.metrics.measure import Measurement, fingerprint_of, measure_opened
+from hmmdyn.metrics.registry import all_metrics, select_metrics
+from hmmdyn.record.live import copied, live_weights
+from hmmdyn.record.rows import (
+    OF_ROW,
+    RECORDING,
+    Plan,
+    Recording,
+    Row,
+    RowFile,
+    read_rows,
+    recording_of,
+)
+from hmmdyn.tables import PROVENANCE_COLUMNS
+from hmmdyn.trajectories import KEY_COLUMNS
+
+STEP_UNITS = ("step", "epoch")
+
+
+class MetricRecorder:
+    """Records the metrics of a model's weights, step by step, into the folder of a run.
+
+    Each row is what extraction would give of a checkpoint saved at that step, together with the
+    outcomes given. It is in ``run_dir/hmmdyn-metrics.jsonl`` when `record` returns, so that a
+    killed training loses at most one row. Opened again, a recording goes on; recording a step again
+    removes the rows from that step on, because training went back to before it.
+
+    Tensors that have not changed since the first row are left out, as in extraction. Which these
+    are shows in the second row, and the first is then measured again if it had others: until then a
+    copy of the model's weights is held in main memory. Where a tensor begins to change only later,
+    rows before and after are not comparable; the fewer of them are named and left out on reading.
+
+    Nothing is moved, no gradient graph is kept and no random number drawn: the training is the same
+    as without. Tensors are copied to main memory one at a time. Record from one process only, and
+    whole weights: a model spread over devices has to be gathered first.
+
+    Parameters
+    ----------
+    run_dir : path
+        Folder of this run; its path says group, run and seed, as it does for checkpoints:
+        ``runs/adamw/seed3``.
+    every : int
+        `step` records at multiples of it.
+    metrics : iterable of str, optional
+        Names of metrics, all by default. Without ``spectral_norm``, ``trace_over_spectral``,
+        ``mean_sv`` and ``var_sv`` no singular values are computed, which take most of the time.
+    rules : ParameterRules
+        Which tensors are weights and biases (`hmmdyn.record.ParameterRules`): regular expressions
+        of what to include, exclude and split.
+    step_unit : {"step", "epoch"}
+        What ``step`` counts.
+
+    Raises
+    ------
+    UsageError
+        An argument is not allowed, or the folder holds a recording made otherwise.
+    OutputError, TableError
+        The folder cannot be written, or holds a file of that name that is no recording.
+
+    Examples
+    --------
+    >>> with MetricRecorder("runs/seed0", every=100) as recorder:  # doctest: +SKIP
+    ...     for step, batch in enumerate(batches):
+    ...         recorder.step(model, step, train_loss=loss)
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        *,
+        every: int = 1,
+        metrics: Iterable[str] | None = None,
+        rules: ParameterRules = DEFAULT_RULES,
+        step_unit: str = "step",
+    ) -> None:
+        if not isinstance(every, int) or every < 1:
+            raise UsageError(f"'every' must be a whole number from 1 on, got {every!r}.")
+        if step_unit not in STEP_UNITS:
+            raise UsageError(f"'step_unit' must be one of {STEP_UNITS}, got {step_unit!r}.")
+        self.every = every
+        names = tuple(metric.name for metric in select_metrics(metrics))
+        self._plan = Plan(names, rules, step_unit)
+        self._waiting: dict[str, Any] = {}  # outcomes for the next row
+        self._recording: Recording | None = None
+        # The first weights, until it shows which tensors change, and those that have not so far.
+        self._first: Checkpoint | None = None
+        self._unchanged: frozenset[str] = frozenset()
+        path = Path(run_dir) / RECORDING
+        rows = read_rows(path)[0] if path.exists() else []
+        if rows:
+            self._go_on(rows[0], path)
+        self._file = RowFile(path, rows)
+
+    @property
+    def last_step(self) -> int | None:
+        """The last step recorded, None before the first."""
+        return self._file.rows[-1]["step"] if self._file.rows else None
+
+    def step(self, model: Any, step: int, **outcomes: Any) -> None:
+        """Record where ``step`` is a multiple of ``every``; else `log` the outcomes."""
+        if _whole(step) % self.every == 0:
+            self.record(model, step, **outcomes)
+        else:
+            self.log(step, **outcomes)
+
+    def record(self, model: Any, step: int, **outcomes: Any) -> None:
+        """Measure the weights and write a row.
+
+        Parameters
+        ----------
+        model : torch.nn.Module or mapping
+            A module, or a mapping of names to tensors or NumPy arrays (a state dictionary).
+        step : int
+            Steps (or epochs) trained so far; 0 is the untrained model.
+        **outcomes
+            Loss, accuracy and the like: numbers, or tensors of a single one.
+
+        Raises
+        ------
+        ArchitectureMismatchError
+            The weights are not those recorded before.
+        NoWeightsError
+            The model holds no weight matrix.
+        UsageError
+            The step is no whole number from 0 on, an outcome is no number or bears the name of a
+            metric, or the model is neither of the two.
+        OutputError
+            The row cannot be written.
+        """
+        step = _whole(step)
+        named = self._named(outcomes)
+        rows, recording = self._file.rows, self._recording
+        if recording is None or not rows or step <= rows[0]["step"]:
+            measurement, notes = self._measure_first(model)
+        else:
+            measurement, notes = self._measure_later(model, recording), {}
+        told = {**measurement.outcomes, **self._waiting, **named}
+        self._file.add({"step": step, **_measured(measurement), **_numbers(told), **notes})
+        self._waiting = {}
+
+    def log(self, step: int, **outcomes: Any) -> None:
+        """Add outcomes to the row of ``step`` if it is the last one; else to the next row.
+
+        The latest value of each counts, so that a row has what was logged since the row before, as
+        the join of logs to checkpoints does it. For evaluations that follow the recording.
+        """
+        named = self._named(outcomes)
+        if named and _whole(step) == self.last_step:
+            self._file.amend(_numbers(named))
+        else:
+            self._waiting |= named
+
+    def close(self) -> None:
+        """Let go of the file; every row is in it already."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _go_on(self, first: Row, path: Path) -> None:
+        """Take up a recording made before."""
+        recording = recording_of(first, path)
+        if recording.plan != self._plan:
+            raise UsageError(
+                f"{path} was recorded otherwise: {_differences(recording.plan, self._plan)}.\n"
+                "Go on with the same options, or record into another folder."
+            )
+        self._recording = recording
+        self._unchanged = frozenset(recording.fingerprints)
+
+    def _measure_first(self, model: Any) -> tuple[Measurement, dict[str, Any]]:
+        """Measure weights that there is nothing to compare with; also return what is said once."""
+        weights, untrained = live_weights(model)
+        parameters = select_parameters(weights, self._plan.rules)
+        counted = frozenset((*parameters.weights, *parameters.biases))
+        # What no optimizer changes will hardly change: so the first row is seldom measured again.
+        frozen = counted & untrained if counted - untrained else frozenset()
+        first = copied(weights, counted)
+        measurement = self._measure(first, frozen, fingerprint=True)
+        self._recording = Recording(self._plan, measurement.architecture, measurement.fingerprints)
+        self._first, self._unchanged = first, counted
+        return measurement, {"recording": self._recording.as_json()}
+
+    def _measure_later(self, model: Any, recording: Recording) -> Measurement:
+        """Measure weights without those that are still what they were in the first row."""
+        weights, _ = live_weights(model)
+        unchanged = frozenset(
+            name
+            for name in self._unchanged
+            if name in weights
+            and fingerprint_of(weights[name].read()) == recording.fingerprints[name]
+        )
+        # Nothing may have changed at all, as in a warm-up from a learning rate of 0.
+        settled = len(unchanged) < len(recording.fingerprints)
+        frozen = unchanged if settled else self._file.rows[0].get("unchanged", ())
+        measurement = self._measure(weights, frozen)
+        _require_same_architecture(measurement, recording)
+        if settled:
+            self._settle(unchanged)
+        return measurement
+
+    def _settle(self, unchanged: frozenset[str]) -> None:
+        """Measure the rows up to now again, where they have other tensors than those to come.
+
+        That is once only, and of the first weights, which had not changed in any of those rows.
+        """
+        self._unchanged = unchanged
+        first, self._first = self._first, None
+        rows = self._file.rows
+        if first is None or unchanged == frozenset(rows[0].get("unchanged", ())):
+            return
+        again = _measured(self._measure(first, unchanged))
+        notes = ("unchanged", "not_finite")
+        self._file.replace(
+            [{**{key: row[key] for key in row if key not in notes}, **again} for row in rows]
+        )
+
+    def _measure(
+        self, weights: Checkpoint, frozen: Iterable[str], *, fingerprint: bool = False
+    ) -> Measurement:
+        return measure_opened(
+            weights,
+            self._plan.metrics,
+            self._plan.rules,
+            frozen=frozenset(frozen),
+            fingerprint=fingerprint,
+        )
+
+    def _named(self, outcomes: Mapping[str, Any]) -> dict[str, Any]:
+        """Check outcomes, name them as those of logs are, and let go of gradient graphs."""
+        named = {normalise_column(name): _single(value, name) for name, value in outcomes.items()}
+        metrics = (metric.name for metric in all_metrics())
+        taken = {*KEY_COLUMNS, *PROVENANCE_COLUMNS, *OF_ROW, "epoch", *metrics}
+        if clash := sorted(taken & named.keys()):
+            raise UsageError(
+                f"An outcome cannot be called {clash[0]!r}, which names something else in the row."
+            )
+        return named
+
+
+def _measured(measurement: Measurement) -> Row:
+    notes = {"not_finite": measurement.not_finite, "unchanged": measurement.frozen}
+    return {**measurement.metrics, **{key: list(names) for key, names in notes.items() if names}}
+
+
+def _require_same_architecture(measurement: Measurement, recording: Recording) -> None:
+    found, expected = measurement.architecture.shapes, recording.architecture.shapes
+    if found != expected:
+        raise ArchitectureMismatchError(
+            f"These are not the weights recorded before: {shape_differences(found, expected)}.\n"
+            "Record each model into a folder of its own."
+        )
+
+
+def _whole(step: Any) -> int:
+    try:
+        number = operator.index(step)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise UsageError(f"'step' must be a whole number from 0 on, got {step!r}.")
+    return number
+
+
+def _single(value: Any, name: str) -> Any:
+    """Return a number, or a tensor of one: to look at it would wait for the accelerator."""
+    if hasattr(value, "detach") and value.numel() == 1:
+        return value.detach().clone()
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"Outcome {name!r} must be a single number, got {value!r}.") from None
+
+
+def _numbers(outcomes: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in outcomes.items()}
+
+
+def _differences(found: Plan, wanted: Plan) -> str:
+    pairs = {
+        field: (getattr(found, field), getattr(wanted, field))
+        for field in ("metrics", "rules", "step_unit", "metrics_version")
+    }
+    return "; ".join(f"{f} was {a}, is {b}" for f, (a, b) in pairs.items() if a != b)

@@ -1,0 +1,182 @@
+"""The report as files, in the formats asked for: page, JSON, CSV, pictures of the figures."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import plotly.graph_objects as go
+
+from hmmdyn.errors import MissingPackageError, NotEnoughDataError, OutputError, UsageError
+from hmmdyn.files import replacing
+from hmmdyn.report import theme as themes
+from hmmdyn.report.figures import Figures
+from hmmdyn.report.folder import PICTURES
+from hmmdyn.report.page import render
+from hmmdyn.report.tables import tables, to_csv, to_json
+from hmmdyn.results import DEFAULT_FORMATS, FORMATS, Findings
+
+if TYPE_CHECKING:
+    from kaleido import Kaleido
+
+_PICTURES = ("png", "svg")
+# On a slide, this many pixels wide, the figures' letters can be read from the back of the room.
+_WIDTH = 960
+_SCALE = 2  # png: pixels of the picture to each of those
+
+_Job = tuple[go.Figure, str]  # a figure, and the format it is wanted in
+
+
+def require_formats(formats: Collection[str], theme: str = "light") -> None:
+    """Check that these formats can be written here, before long work is done for them.
+
+    Raises
+    ------
+    UsageError
+        There is no such format or theme, or none was given.
+    MissingPackageError
+        Pictures need Kaleido and a browser, and one of the two is not there.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        got = ", ".join(map(repr, unknown)) or "none"
+        raise UsageError(f"The formats of a report are {', '.join(FORMATS)}; got {got}.")
+    themes.standalone(theme)
+    if not _pictures_among(formats):
+        return
+    try:
+        from kaleido import Kaleido
+        from kaleido.errors import ChromeNotFoundError
+    except ImportError as error:
+        raise MissingPackageError(
+            "Pictures (png, svg) are drawn by the package Kaleido, which is not installed, and a "
+            "browser.\n"
+            "Install it with  pip install 'hmmdyn[export]'  or do without pictures."
+        ) from error
+    try:
+        Kaleido(mathjax=False)  # looks for the browser, but does not start it yet
+    except ChromeNotFoundError as error:
+        raise MissingPackageError(
+            "Pictures (png, svg) are drawn by a browser, and there is neither Chrome nor Chromium "
+            "nor Edge where programs are (or where BROWSER_PATH points).\nInstall one, for "
+            "instance with  kaleido_get_chrome  or do without pictures."
+        ) from error
+
+
+def write_report(
+    findings: Findings,
+    folder: Path,
+    formats: Collection[str] = DEFAULT_FORMATS,
+    theme: str = "light",
+) -> Path:
+    """Write the report into ``folder``, in some of :data:`hmmdyn.results.FORMATS`.
+
+    ``report.html``; ``report.json``; a CSV file per table; as ``png`` or ``svg`` the figures, in
+    the folder ``figures``, as wide as a slide (figures that do not apply to the findings are left
+    out; the page says why). Every file is replaced at once or left as it was, as are those of
+    formats not asked for. The same findings give the same bytes; pictures, where the same browser
+    with the same fonts draws them.
+
+    Parameters
+    ----------
+    theme : str
+        ``light`` or ``dark``, of the pictures; the page follows its reader's.
+
+    Returns
+    -------
+    Path
+        The HTML file, or the folder where there is none.
+
+    Raises
+    ------
+    UsageError, MissingPackageError
+        As :func:`require_formats`.
+    OutputError
+        The folder cannot be written, or the browser failed to draw.
+    """
+    require_formats(formats, theme)
+    folder = Path(folder)
+    contents: dict[str, bytes] = {}
+    if "csv" in formats:
+        contents |= {f"{name}.csv": to_csv(table) for name, table in tables(findings).items()}
+    if "json" in formats:
+        contents["report.json"] = to_json(findings).encode("utf-8")
+    if "html" in formats:
+        contents["report.html"] = render(findings).encode("utf-8", errors="replace")
+    _write(contents, folder)
+    pictures = _pictures_among(formats)
+    if pictures:
+        _write(_pictures(findings, pictures, theme), folder / PICTURES)
+    return folder / "report.html" if "html" in formats else folder
+
+
+def _write(contents: Mapping[str, bytes], folder: Path) -> None:
+    for name, content in contents.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
+
+
+def _pictures_among(formats: Collection[str]) -> list[str]:
+    return [name for name in _PICTURES if name in formats]
+
+
+def _pictures(findings: Findings, formats: Sequence[str], theme: str) -> dict[str, bytes]:
+    """Draw every figure that applies, in each of the formats, by file name."""
+    jobs: dict[str, _Job] = {}
+    for name, draw in vars(Figures(findings)).items():
+        with suppress(NotEnoughDataError):
+            figure = draw(theme=theme)
+            # A menu is of no use on a picture, which shows the first of its choices.
+            figure.layout.updatemenus = ()
+            for number, trace in enumerate(figure.data):
+                trace.uid = str(number)  # or plotly.js takes random ones
+            jobs |= {f"{name}.{kind}": (figure, kind) for kind in formats}
+    # In a thread of its own, because a notebook has an event loop in this one.
+    with ThreadPoolExecutor(1) as thread:
+        drawn = thread.submit(asyncio.run, _drawn(list(jobs.values()))).result()
+    return dict(zip(jobs, drawn, strict=True))
+
+
+async def _drawn(jobs: Sequence[_Job]) -> list[bytes]:
+    from kaleido import Kaleido
+    from kaleido.errors import (
+        BrowserClosedError,
+        BrowserFailedError,
+        JavascriptError,
+        KaleidoError,
+    )
+
+    failures = (BrowserClosedError, BrowserFailedError, JavascriptError, KaleidoError, TimeoutError)
+    try:
+        # MathJax would be fetched from the network, and would read a name with $ in it as formula.
+        async with Kaleido(mathjax=False) as browser:
+            return [await _picture(browser, figure, kind) for figure, kind in jobs]
+    except failures as error:
+        raise OutputError(
+            f"The browser that draws pictures (png, svg) failed: {error or type(error).__name__}.\n"
+            "The rest of the report is written. Try again, or do without pictures."
+        ) from error
+
+
+async def _picture(browser: Kaleido, figure: go.Figure, kind: str) -> bytes:
+    size = {"width": _WIDTH, "height": figure.layout.height}
+    if kind == "png":
+        return await browser.calc_fig(figure, opts={"format": kind, "scale": _SCALE, **size})
+    picture = (await browser.calc_fig(figure, opts={"format": kind, **size})).decode("utf-8")
+    return _with_fixed_names(picture, figure).encode("utf-8")
+
+
+def _with_fixed_names(svg: str, figure: go.Figure) -> str:
+    """Replace the random number in the names of an SVG's parts by one that goes with the figure.
+
+    Other figures get other numbers, so that several can be put into one document.
+    """
+    (random,) = re.findall(r'<defs id="defs-([0-9a-f]+)"', svg)
+    fixed = sha256(figure.to_json(engine="json").encode("utf-8")).hexdigest()[: len(random)]
+    return re.sub(rf'(\bid="[^"]*?|url\([^)]*?){random}', rf"\g<1>{fixed}", svg)

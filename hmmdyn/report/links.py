@@ -1,0 +1,42 @@
+"""What ties the parts of a figure to runs, groups and states, so that a page can link figures.
+
+A trace says in its ``meta`` what it shows; a choice of a run, group or state then lights the traces
+and points that go with it, and a click on one of them makes the choice:
+
+``run``, ``group``, ``state``
+    The number of the one run, group or state that the trace shows.
+``runs``, ``states``
+    The numbers of several, as of the runs that take a transition and the two states it joins.
+``each``
+    ``run``, ``group`` or ``state``: every point shows its own, the number in its ``customdata``.
+
+What says nothing of runs is lit whichever run is chosen, and likewise for groups and states. In
+``layout.meta``, ``x`` is ``step`` where that is the x axis, and ``runs`` or ``states`` are the
+numbers that the ticks of the y axis name. An annotation of a state or transition has its trace's
+``meta`` as JSON for its ``name``. Runs and groups are numbered in the order of ``Findings.table``.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from hmmdyn.results import RUN_KEY, Findings
+
+STEP_AXIS = {"x": "step"}
+
+
+def run_numbers(findings: Findings) -> dict[tuple[str, str], int]:
+    """Return the number of every run by (group, run)."""
+    keys = findings.table[RUN_KEY].drop_duplicates().itertuples(index=False, name=None)
+    return {key: number for number, key in enumerate(keys)}
+
+
+def group_numbers(findings: Findings) -> dict[str, int]:
+    """Return the number of every group by its name."""
+    return {group: number for number, group in enumerate(findings.table["group"].unique())}
+
+
+def numbers_of(findings: Findings, rows: pd.DataFrame) -> list[int]:
+    """Return the number of the run of each row of a table with the columns ``group, run``."""
+    numbers = run_numbers(findings)
+    return [numbers[key] for key in zip(rows["group"], rows["run"], strict=True)]

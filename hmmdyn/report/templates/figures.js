@@ -1,0 +1,207 @@
+// Draws the figures as they come into view, and again when a control, the width, the colour scheme
+// or the medium changes; dims in them what is not chosen, and turns clicks into choices.
+"use strict";
+(() => {
+  const themes = read("themes");
+  const narrow = window.matchMedia("(max-width: 40rem)");
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const touch = window.matchMedia("(pointer: coarse)");
+  const plots = [...document.querySelectorAll(".plot")];
+  const isDrawn = (plot) => plot.classList.contains("js-plotly-plot");
+  const control = (plot, name) =>
+    plot.closest("figure").querySelector(`select[data-control="${name}"]`);
+  const config = {
+    displaylogo: false,
+    // Plotly's "Share chart" would send the figure to its makers' server.
+    showSendToCloud: false,
+    plotlyServerURL: "",
+    responsive: true,
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    toImageButtonOptions: { format: "svg" },
+  };
+  const KINDS = {
+    i1: Int8Array, u1: Uint8Array, i2: Int16Array, u2: Uint16Array, i4: Int32Array,
+    u4: Uint32Array, f4: Float32Array, f8: Float64Array,
+  }; // prettier-ignore
+  let printing = false;
+
+  function decoded(values) {
+    if (!values?.bdata) return values;
+    const bytes = Uint8Array.from(atob(values.bdata), (character) => character.charCodeAt(0));
+    return new KINDS[values.dtype](bytes.buffer);
+  }
+
+  function set(target, path, value) {
+    const keys = path.split(".");
+    const last = keys.pop();
+    keys.reduce((inner, key) => (inner[key] ??= {}), target)[last] = value;
+  }
+
+  // In a notebook, columns are chosen from a menu within the figure; here from a control above it.
+  function takeColumn(plot, data, layout) {
+    const buttons = layout.updatemenus?.[0].buttons;
+    delete layout.updatemenus;
+    if (!buttons) return;
+    const [changes, changesOfLayout] = buttons[control(plot, "column").value].args;
+    for (const [path, values] of Object.entries(changes))
+      data.forEach((trace, i) => set(trace, path, values[i]));
+    for (const [path, value] of Object.entries(changesOfLayout)) set(layout, path, value);
+  }
+
+  function takeScale(plot, data, layout) {
+    const scale = control(plot, "scale");
+    if (!scale) return;
+    const positive = data.every(({ y }) => y.every((value) => !(value <= 0)));
+    scale.options[1].disabled = !positive;
+    scale.options[1].textContent = positive ? "log" : "log (not with values of 0 or below)";
+    if (!positive) scale.value = "linear";
+    if (scale.value !== "log") return;
+    const values = data.flatMap(({ y }) => [...y].filter(Number.isFinite));
+    const high = values.reduce((a, b) => Math.max(a, b), 0);
+    const decades = Math.log10(high / values.reduce((a, b) => Math.min(a, b), high));
+    for (const key of Object.keys(layout).filter((k) => /^yaxis\d*$/.test(k)))
+      Object.assign(layout[key], { type: "log", dtick: decades > 3 ? 1 : "D2" });
+  }
+
+  function takeTime(plot, data, layout) {
+    const time = control(plot, "time");
+    if (!time) return;
+    time.options[2].disabled = !axes.hasShare(data);
+    if (time.selectedOptions[0].disabled) time.value = "step";
+    axes.rescale(data, layout, time.value);
+  }
+
+  function draw(plot) {
+    const { spec, narrowSpec } = plot.dataset;
+    const { data, layout } = read(narrowSpec && narrow.matches && !printing ? narrowSpec : spec);
+    takeColumn(plot, data, layout);
+    for (const trace of data)
+      for (const key of ["x", "y", "base", "customdata"]) trace[key] = decoded(trace[key]);
+    takeScale(plot, data, layout);
+    takeTime(plot, data, layout);
+    layout.template = dark.matches && !printing ? themes.dark : themes.light;
+    // A zoom stays as long as the axes mean the same.
+    layout.uirevision = ["column", "scale", "time"].map((name) => control(plot, name)?.value).join();
+    // Paper does not resize what is on it: the width must be right before it is printed.
+    layout.width = printing ? plot.clientWidth : undefined;
+    // A finger scrolls the page; it must not be caught by zooming.
+    if (touch.matches) layout.dragmode = false;
+    plot.style.minHeight = `${layout.height}px`;
+    const isNew = !isDrawn(plot);
+    Plotly.react(plot, data, layout, config);
+    if (isNew) listen(plot);
+    highlight(plot);
+  }
+
+  // --- what is chosen is lit, the rest dimmed: by style alone, because drawing again is slow ---
+
+  // The numbers of what a trace, or one of its points, shows (see links.py).
+  function shown(meta, own) {
+    const { run, runs, group, state, states } = { ...meta, ...(meta?.each && { [meta.each]: own }) };
+    return {
+      runs: runs ?? (run === undefined ? undefined : [run]),
+      states: states ?? (state === undefined ? undefined : [state]),
+      group,
+    };
+  }
+
+  function highlight(plot) {
+    const lit = selection.light();
+    const dim = (element, what) => element.classList.toggle("dim", !lit(what));
+    const few = selection.chosen.runs.length > 0;
+    for (const element of plot.querySelectorAll(".trace")) {
+      const { meta, customdata } = plot.data[element.__data__?.[0]?.trace.index] ?? {};
+      if (!meta) continue;
+      if (meta.each)
+        for (const point of element.querySelectorAll(".point, .textpoint"))
+          dim(point, shown(meta, customdata[point.__data__.i]));
+      else {
+        dim(element, shown(meta));
+        element.classList.toggle("lit", few && meta.run !== undefined);
+      }
+    }
+    for (const element of plot.querySelectorAll(".annotation")) {
+      const { name } = plot.layout.annotations[element.dataset.index] ?? {};
+      if (name) dim(element, shown(JSON.parse(name)));
+    }
+    const { runs, states } = plot.layout.meta ?? {};
+    if (runs || states) {
+      const named = plot.layout.yaxis.tickvals;
+      for (const tick of plot.querySelectorAll("g.ytick")) {
+        const at = [...decoded(named)].indexOf(tick.__data__.x);
+        dim(tick, runs ? { runs: [runs[at]] } : { states: [states[at]] });
+      }
+    }
+    if (states) veil(plot, states.filter((k) => !lit({ states: [k] })));
+  }
+
+  // The rows of a heat map are one picture: a veil lies over those that are not chosen.
+  function veil(plot, states) {
+    const { bgcolor } = (dark.matches && !printing ? themes.dark : themes.light).layout.hoverlabel;
+    const look = { type: "rect", xref: "paper", x0: 0, x1: 1, line: { width: 0 }, opacity: 0.75 };
+    const shapes = states.map((k) => ({ ...look, y0: k - 0.5, y1: k + 0.5, fillcolor: bgcolor }));
+    if (JSON.stringify(plot.layout.shapes ?? []) !== JSON.stringify(shapes))
+      Plotly.relayout(plot, { shapes });
+  }
+
+  function choose(what, add) {
+    if (what.runs?.length === 1) selection.toggle.runs(what.runs, add);
+    else if (what.group !== undefined) selection.toggle.group(what.group);
+    else if (what.runs) selection.toggle.runs(what.runs, add);
+    else if (what.states) selection.toggle.state(what.states[0]);
+  }
+
+  function listen(plot) {
+    plot.on("plotly_click", ({ points: [point], event }) => {
+      const row = plot.layout.meta?.states && { states: [point.y] };
+      const { shiftKey, ctrlKey, metaKey } = event;
+      choose(row || shown(point.data.meta, point.customdata), shiftKey || ctrlKey || metaKey);
+    });
+    plot.on("plotly_legendclick", ({ data, curveNumber }) => {
+      const { state } = data[curveNumber].meta ?? {};
+      if (state === undefined) return true;
+      selection.toggle.state(state);
+      return false;
+    });
+    plot.on("plotly_legenddoubleclick", () => false);
+    // Plotly has drawn parts again, as after a zoom.
+    plot.on("plotly_afterplot", () => highlight(plot));
+  }
+
+  // --- when to draw ---
+
+  function print(begins) {
+    printing = begins;
+    document.body.classList.toggle("printing", begins);
+    plots.forEach(draw);
+    if (!begins) plots.forEach((plot) => Plotly.Plots.resize(plot));
+  }
+
+  const redraw = (which) => plots.filter(isDrawn).filter(which).forEach(draw);
+  const nearView = new IntersectionObserver(
+    (entries) => {
+      for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
+        nearView.unobserve(target);
+        if (!isDrawn(target)) draw(target);
+      }
+    },
+    { rootMargin: "300px 0px" },
+  );
+  plots.forEach((plot) => nearView.observe(plot));
+
+  document.addEventListener("change", ({ target }) => {
+    const name = target.dataset?.control;
+    if (!name) return;
+    const changed = target.closest("figure").querySelector(".plot");
+    if (name !== "time") return redraw((plot) => plot === changed);
+    // All figures of steps have the same axis.
+    for (const other of document.querySelectorAll('select[data-control="time"]'))
+      other.value = target.value;
+    redraw((plot) => control(plot, "time"));
+  });
+  selection.onChange(() => plots.filter(isDrawn).forEach(highlight));
+  narrow.addEventListener("change", () => redraw((plot) => plot.dataset.narrowSpec));
+  dark.addEventListener("change", () => redraw(() => true));
+  window.addEventListener("beforeprint", () => print(true));
+  window.addEventListener("afterprint", () => print(false));
+})();

@@ -1,0 +1,222 @@
+import asyncio
+import json
+import re
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from hmmdyn.errors import MissingPackageError, UsageError
+from hmmdyn.report import export
+from hmmdyn.report.export import require_formats, write_report
+from hmmdyn.report.figures import Figures
+from hmmdyn.report.folder import remove_other_reports
+from hmmdyn.report.tables import tables
+from hmmdyn.results import FORMATS
+from tests.report.synthetic import make_findings, make_hostile_findings
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def painter():
+    """Skip where pictures cannot be drawn."""
+    pytest.importorskip("kaleido")
+    try:
+        require_formats(["svg"])
+    except MissingPackageError as error:
+        pytest.skip(str(error))
+
+
+def files(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def contents(folder):
+    return {name: (folder / name).read_bytes() for name in files(folder)}
+
+
+# --- what is written ---
+
+
+def test_each_format_writes_its_files_and_no_other(findings, tmp_path):
+    csv = sorted(f"{name}.csv" for name in tables(findings))
+    for formats, expected in (
+        (["html"], ["report.html"]),
+        (["json"], ["report.json"]),
+        (["csv"], csv),
+        (["csv", "html"], sorted([*csv, "report.html"])),
+    ):
+        folder = tmp_path / "-".join(formats)
+        path = write_report(findings, folder, formats)
+        assert files(folder) == expected
+        assert path == (folder / "report.html" if "html" in formats else folder)
+
+
+def test_unless_told_otherwise_page_numbers_and_tables_are_written(findings, tmp_path):
+    write_report(findings, tmp_path)
+    assert {name.rpartition(".")[2] for name in files(tmp_path)} == {"html", "json", "csv"}
+
+
+def test_the_same_findings_give_the_same_bytes(tmp_path):
+    for name in "ab":
+        write_report(make_hostile_findings(), tmp_path / name)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_names_are_data_in_json(hostile, tmp_path):
+    write_report(hostile, tmp_path, ["json"])
+    text = (tmp_path / "report.json").read_bytes()
+    assert text.isascii()
+    assert not set(text) & set(range(0x20)) - {ord("\n")}  # no control character but line ends
+    runs = {row["run"] for row in json.loads(text)["tables"]["convergence"]}
+    assert runs <= set(hostile.table["run"])
+
+
+def test_pictures_of_an_earlier_map_go_with_its_report(findings, tmp_path):
+    earlier = tmp_path / "recommended"
+    write_report(findings, earlier, ["json"])
+    (earlier / "figures").mkdir()
+    for name in ("timeline.svg", "timeline.png", "My own.svg"):
+        (earlier / "figures" / name).write_text("")
+    remove_other_reports(tmp_path, kept=())
+    assert files(tmp_path) == ["recommended/figures/My own.svg"]
+
+
+# --- what cannot be written is said before any work ---
+
+
+@pytest.mark.parametrize("formats", [["pdf"], ["html", "docx"], [""], [], ["HTML"]])
+def test_an_unknown_format_is_named_with_those_there_are(formats, findings, tmp_path):
+    with pytest.raises(UsageError, match=", ".join(FORMATS)):
+        write_report(findings, tmp_path / "new", formats)
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_unknown_theme_is_named(findings, tmp_path):
+    with pytest.raises(UsageError, match=r"\('light', 'dark'\), got 'blue'"):
+        write_report(findings, tmp_path / "new", ["html"], theme="blue")
+    assert not (tmp_path / "new").exists()
+
+
+def test_without_kaleido_pictures_name_what_to_install(findings, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kaleido", None)
+    require_formats(["html", "json", "csv"])
+    with pytest.raises(MissingPackageError, match=r"pip install 'hmmdyn\[export\]'"):
+        write_report(findings, tmp_path / "new", ["html", "svg"])
+    assert not (tmp_path / "new").exists()
+
+
+def test_without_a_browser_pictures_name_what_to_install(monkeypatch, tmp_path):
+    pytest.importorskip("kaleido")
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "no browser"))
+    with pytest.raises(MissingPackageError, match="Chromium"):
+        require_formats(["png"])
+
+
+# --- pictures ---
+
+
+class OnlyTheMap:
+    def __init__(self, findings):
+        self.training_map = Figures(findings).training_map
+
+
+class TheMapAndConvergence(OnlyTheMap):
+    def __init__(self, findings):
+        super().__init__(findings)
+        self.convergence = Figures(findings).convergence
+
+
+@pytest.fixture(scope="module")
+def pictures(painter, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    made = make_hostile_findings()
+    write_report(made, folder / "light", ["png", "svg"])
+    write_report(made, folder / "again", ["svg"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "Figures", OnlyTheMap)
+        write_report(made, folder / "dark", ["svg"], theme="dark")
+    return {name: contents(folder / name) for name in ("light", "again", "dark")}
+
+
+def test_every_figure_is_a_picture_in_both_formats(pictures):
+    names = vars(Figures(make_hostile_findings()))
+    expected = sorted(f"figures/{name}.{kind}" for name in names for kind in ("png", "svg"))
+    assert sorted(pictures["light"]) == expected
+
+
+def test_a_png_is_as_wide_as_a_slide(pictures):
+    for name, content in pictures["light"].items():
+        if name.endswith(".png"):
+            assert content.startswith(b"\x89PNG")
+            assert int.from_bytes(content[16:20]) == 1920
+
+
+def test_an_svg_shows_names_as_text_and_runs_nothing(pictures):
+    for name, content in pictures["light"].items():
+        if name.endswith(".svg"):
+            root = ET.fromstring(content)
+            assert root.get("width") == "960"
+            tags = {element.tag.removeprefix(SVG) for element in root.iter()}
+            assert not tags & {"script", "foreignObject", "a", "iframe"}
+            assert not [a for e in root.iter() for a in e.attrib if a.startswith("on")]
+    timeline = "".join(ET.fromstring(pictures["light"]["figures/timeline.svg"]).itertext())
+    assert "<img src=x onerror=a()>" in timeline
+
+
+def test_the_same_findings_give_the_same_svg(pictures):
+    assert pictures["again"] == {k: v for k, v in pictures["light"].items() if k.endswith("svg")}
+
+
+def test_parts_of_different_pictures_have_different_names(pictures):
+    """So that several can stand in one document."""
+    svgs = [*pictures["again"].values(), *pictures["dark"].values()]
+    seen = [set(re.findall(rb'\bid="([^"]+)"', svg)) for svg in svgs]
+    assert all(seen)
+    assert len(set.union(*seen)) == sum(map(len, seen))
+
+
+def test_the_theme_is_that_of_the_ground(pictures):
+    for theme, ground in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(27, 31, 38)")):
+        svg = ET.fromstring(pictures[theme]["figures/training_map.svg"])
+        first = next(svg.iter(f"{SVG}rect"))
+        assert ground in first.get("style")
+
+
+def test_a_menu_is_not_in_a_picture(pictures):
+    assert b"updatemenu" not in pictures["light"]["figures/outcome_curves.svg"]
+    with_menu = Figures(make_hostile_findings()).outcome_curves()
+    assert with_menu.layout.updatemenus
+
+
+def test_figures_that_do_not_apply_are_left_out(painter, bare, monkeypatch, tmp_path):
+    monkeypatch.setattr(export, "Figures", TheMapAndConvergence)
+    write_report(bare, tmp_path, ["svg"])
+    assert files(tmp_path) == ["figures/training_map.svg"]
+
+
+def test_pictures_are_drawn_within_a_running_event_loop(painter, monkeypatch, tmp_path):
+    """As in a notebook."""
+    monkeypatch.setattr(export, "Figures", OnlyTheMap)
+
+    async def cell():
+        write_report(make_findings(2, n_censored=0), tmp_path, ["svg"])
+
+    asyncio.run(cell())
+    assert files(tmp_path) == ["figures/training_map.svg"]
+
+
+def test_a_browser_that_fails_is_an_error_with_a_remedy_and_keeps_the_rest(
+    painter, monkeypatch, tmp_path
+):
+    import kaleido
+    from kaleido.errors import KaleidoError
+
+    async def fail(*_, **__):
+        raise KaleidoError(1, "out of paint")
+
+    monkeypatch.setattr(kaleido.Kaleido, "calc_fig", fail)
+    with pytest.raises(export.OutputError, match=r"out of paint[\s\S]*do without"):
+        write_report(make_findings(2, n_censored=0), tmp_path, ["json", "png"])
+    assert files(tmp_path) == ["report.json"]
