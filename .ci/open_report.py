@@ -99,6 +99,9 @@ def _check_at(browser: Browser, report: Path, width: int, screenshots: Path | No
         problems.append(f"the page is {excess} px wider than the window")
     if screenshots is not None:
         screenshots.mkdir(parents=True, exist_ok=True)
+        # What is out of view is not painted otherwise.
+        page.add_style_tag(content=".plot { content-visibility: visible !important; }")
+        page.wait_for_timeout(1000)
         page.screenshot(path=screenshots / f"{report.stem}-{width}.png", full_page=True)
     context.close()
     return problems

@@ -36,7 +36,7 @@ from hmmdyn.results import (
     Notice,
     Selection,
 )
-from hmmdyn.tables import read_table, write_table
+from hmmdyn.tables import write_table
 from hmmdyn.trajectories import Trajectories
 
 app = typer.Typer(
@@ -80,7 +80,10 @@ def _option(flags: str, help_text: str, panel: str, **more: Any) -> Any:
 # What is not given stays None (or empty) and takes the default of `options.Options`.
 Runs = Annotated[Path, typer.Argument(help="Folder of checkpoints of one or several runs.")]
 Source = Annotated[
-    Path, typer.Argument(help="Folder of checkpoints, or a metric table (.parquet, .csv, .tsv).")
+    Path,
+    typer.Argument(
+        help="Folder of checkpoints or recordings, or a metric table (.parquet, .csv, …)."
+    ),
 ]
 Layout = Annotated[
     str | None,
@@ -313,7 +316,7 @@ def extract(
 
 @app.command()
 def fit(
-    table: Annotated[Path, typer.Argument(help="Metric table (.parquet, .csv, .tsv).")],
+    table: Annotated[Path, typer.Argument(help="Metric table (.parquet, .csv, .tsv, .jsonl).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Training map to write (.json).")],
     preset: Preset = None,
     protocol: Protocol = None,
@@ -491,7 +494,7 @@ def analyze(
         found: CheckpointIndex | Trajectories
         if pipeline.is_table(source):
             options.require_fit_for(TABLE, str(source))
-            found = read_table(source, outcomes=options.outcome_columns)
+            found = pipeline.read_metrics(source, options)
             _show_table(found, notes)
         else:
             found = pipeline.scan(source, layout=layout)

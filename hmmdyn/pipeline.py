@@ -32,12 +32,13 @@ from hmmdyn.dynamics.transitions import (
     is_forking,
     training_map_edges,
 )
-from hmmdyn.errors import NotEnoughDataError
+from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.files import replacing
 from hmmdyn.hmm.training_map import FittedMap, TrainingMap, fit_training_map
 from hmmdyn.metrics.extract import Extraction, extract
 from hmmdyn.names import file_stem
 from hmmdyn.options import FOLDER, TABLE, Options
+from hmmdyn.record.reader import has_recordings, read_recordings
 from hmmdyn.results import (
     CHECKPOINT_KEY,
     DEFAULT_FORMATS,
@@ -195,7 +196,7 @@ def read_runs(
         return table.without_runs(options.exclude_runs)
     if not isinstance(source, CheckpointIndex) and is_table(source):
         options.require_fit_for(TABLE, str(source))
-        table = read_table(Path(source), outcomes=options.outcome_columns)
+        table = read_metrics(Path(source), options)
         return table.without_runs(options.exclude_runs)
     index = source if isinstance(source, CheckpointIndex) else scan(source, layout=options.layout)
     options.require_fit_for(FOLDER, str(index.root))
@@ -318,7 +319,7 @@ def analyze(
     options = (options or Options()).changed(**changes)
     trajectories = read_runs(source, options, cache=cache, jobs=jobs, progress=progress)
     if options.outcome is not None:  # before the model is fitted, which takes long
-        require_known([options.outcome], trajectories.outcomes, "outcome")
+        _require_outcome(options.outcome, trajectories)
     name = source_name or _name(source)
     analysis = _fitted_and_stated(trajectories, options, name, jobs, progress)
     if not options.map_per_group:
@@ -329,6 +330,15 @@ def analyze(
         for group in groups
     }
     return _with_maps_of_groups(analysis, of_groups)
+
+
+def _require_outcome(outcome: str, trajectories: Trajectories) -> None:
+    require_known([outcome], trajectories.outcomes, "outcome")
+    if not np.isfinite(trajectories.table[outcome]).any():
+        raise UsageError(
+            f"The outcome {outcome!r} is known at no checkpoint. Leave out --outcome, or give a "
+            "file with its values (--outcomes)."
+        )
 
 
 def _fitted_and_stated(
@@ -374,9 +384,18 @@ def _other_map(analysis: Analysis, what: str, page: str) -> OtherMap:
 
 
 def is_table(source: Path | str) -> bool:
-    """Whether a path names a metric table rather than a folder of checkpoints."""
+    """Whether a path holds metrics, a table or recorded runs, rather than checkpoints."""
     path = Path(source)
-    return path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
+    return (path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()) or has_recordings(path)
+
+
+def read_metrics(source: Path, options: Options) -> Trajectories:
+    """Read a metric table, or the runs recorded below a folder."""
+    if not has_recordings(source):
+        return read_table(source, outcomes=options.outcome_columns)
+    recorded = read_recordings(source)
+    require_known(options.outcome_columns, recorded.outcomes, "outcome")
+    return recorded
 
 
 def _name(source: Any) -> str:

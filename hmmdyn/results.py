@@ -476,9 +476,9 @@ class ConvergenceSpeed(_Shown):
         large samples), ``p`` (permutation test of the log-rank statistic), ``least_p`` (the least
         that any arrangement of these runs would give), ``p_corrected`` (Benjamini–Hochberg over the
         pairs that could be significant), ``difference`` (restricted mean of group_a minus that of
-        group_b, steps) with ``difference_low, difference_high`` (95 %), ``horizon`` (of these
-        groups), ``verdict``: group_a is ``faster`` or ``slower`` (corrected p < 0.05), ``no
-        evidence``, or ``cannot tell`` (nothing to compare, or ``least_p`` is 0.05 or more); for
+        group_b, steps) with ``difference_low, difference_high`` (95 %; NaN where a group shows no
+        spread), ``horizon`` (of these groups), ``verdict``: group_a is ``faster`` or ``slower``
+        (corrected p < 0.05), ``no evidence``, or ``cannot tell`` (nothing to compare, or ``least_p`` is 0.05 or more); for
         all groups ``different``, ``no evidence`` or ``cannot tell``. NaN where nothing can be
         compared.
     profile : DataFrame
@@ -673,6 +673,7 @@ class Findings:
         definition holds; False without a regression); then, of runs that have entered the state
         against those that have not, at equal time: ``hazard_ratio`` (of the odds of converging
         next; below 1: slower) with its 95 % interval ``ratio_low, ratio_high``, ``p``,
+        ``least_p_slower`` (what the slowest course after entering it would have given),
         ``p_corrected`` (over states), and ``ratio_inside, ratio_left`` (while in the state, and
         after leaving it); NaN where these runs cannot tell. ``verdict``: ``confirmed detour``
         (flagged, and slower with corrected p < 0.05), ``paper's flag only``, ``slows`` (slower,

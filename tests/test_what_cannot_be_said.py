@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from hmmdyn import Analysis, analyze
+from hmmdyn.errors import UsageError
 from hmmdyn.report.page import render
 from hmmdyn.report.statements import statements
 from hmmdyn.report.statements.statement import all_notices
@@ -123,3 +124,9 @@ def test_one_state():
 def test_no_run_is_evaluated_often_enough():
     text = text_of(analysed(phased_table(), sustained=99))
     assert "No run reaches" in text
+
+
+def test_an_outcome_that_is_known_nowhere_is_refused_before_the_fit():
+    table = phased_table().assign(eval_loss=np.nan)
+    with pytest.raises(UsageError, match="'eval_loss' is known at no checkpoint"):
+        analysed(table, outcome="eval_loss")

@@ -249,7 +249,8 @@ def _of_evidence(findings: Findings) -> Iterator[Table]:
         "Optional: some converged run never visits it. Flag (the paper's): optional, with a "
         "positive coefficient in a significant regression. Hazard ratio: how readily runs that "
         "had entered the state converged next, against those that had not, at the same point "
-        "in training, with its 95 % interval, p, and p corrected over states; then the same "
+        "in training, with its 95 % interval, p (and the least that the slowest course would have "
+        "given), and p corrected over states; then the same "
         "while in the state, and after leaving it.",
         findings.detours,
     )

@@ -125,13 +125,6 @@ def test_log_rank_is_that_of_scipy(a, b):
     assert found["logrank_p"] == pytest.approx(other.pvalue)
 
 
-def test_runs_too_rarely_evaluated_are_named_with_their_group():
-    measured = convergence(a=[10, 20, -30], b=[10, 20, -30])
-    measured.table.loc[~measured.table["converged"], "previous_step"] = pd.NA
-    left_out = [n.subject for n in compare_speed(measured).notices if n.kind == "left out"]
-    assert left_out == ["run a/seed2", "run b/seed2"]
-
-
 @pytest.mark.parametrize("alike", [[-200] * 5, [50] * 5])
 def test_a_group_that_shows_no_spread_leaves_the_difference_without_an_interval(alike):
     """Five runs that do not converge, or all at one evaluation, need not be all there could be."""
@@ -290,7 +283,7 @@ def test_runs_too_short_to_be_seen_converging_are_left_out_and_named():
     found = convergence(a=[10, 20, -30], b=[10, 30])
     found.table.loc[2, "previous_step"] = pd.NA
     speed = compare_speed(found)
-    assert [n.subject for n in speed.notices] == ["run seed2"]
+    assert [n.subject for n in speed.notices] == ["run a/seed2"]
     assert speed.groups["n_runs"].tolist() == [2, 2]
     assert len(speed.ranking) == 4
     found.table[["converged", "previous_step"]] = [False, pd.NA]

@@ -38,7 +38,7 @@ def test_grokking_is_said_with_its_delay():
     assert when.startswith("eval_accuracy has a transition in 3 of 3 runs, at epoch 499 (median; ")
     assert "(10 % to 90 % of its change, median)" in when
     assert grokking.startswith(
-        "In 3 of the 3 runs in which both can be dated, train_accuracy had levelled off before "
+        "In all of the 3 runs in which both can be dated, train_accuracy had levelled off before "
         "eval_accuracy began to improve: grokking. The delay between the two is 48"
     )
     assert "(seed0) to 68" in grokking

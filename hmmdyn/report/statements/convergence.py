@@ -44,14 +44,15 @@ def when(findings: Findings) -> Iterator[Statement]:
     known = runs[runs["status"] != "unknown"]
     converged = known[known["converged"]].sort_values("step", kind="stable")
     counted = f"{len(converged)} of {words.plural(len(known), 'run')} converged"
-    if len(converged) > 1:
+    if converged["step"].nunique() > 1:
         fastest, slowest = (
             f"({names[run.group, run.run]}) at {unit} {words.count(run.step)}"
             for run in rows(converged.iloc[[0, -1]])
         )
         at = f", the fastest {fastest}, the slowest {slowest}."
     elif len(converged):
-        at = f", at {unit} {words.count(converged['step'].iloc[0])}."
+        at = f", {'all ' if len(converged) > 1 else ''}at {unit} "
+        at += f"{words.count(converged['step'].iloc[0])}."
     else:
         at = "."
     sign = "≥" if measure.direction == "above" else "≤"

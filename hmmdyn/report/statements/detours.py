@@ -33,7 +33,6 @@ _DETOUR = (
     "cause, and states, decoded from whole runs, know a little of each run's future. The table of "
     "detour states has the reason for every verdict."
 )
-_FORKS_NAMED = 4  # with their numbers; of more only the state is said
 
 
 def say(findings: Findings) -> Iterator[Statement]:

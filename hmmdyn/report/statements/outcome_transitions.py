@@ -101,8 +101,10 @@ def _grokking(findings: Findings, found: OutcomeTransitions) -> Iterator[Stateme
     training, held_out = words.name(found.training, 30), words.name(found.held_out, 30)
     came = delays[~delays["censored"]]
     late = came[came["grokking"]].sort_values("delay", kind="stable")
-    how_many = len(late) or "none"
+    how_many = "all" if len(late) == len(came) else len(late) or "none"
     both = f"In {how_many} of the {words.plural(len(came), 'run')} in which both can be dated"
+    if len(came) == 1:
+        both = "In the one run in which both can be dated"
     if len(late):
         delay = f"{words.count(late['delay'].median())} {unit}s"
         if len(late) > 1:

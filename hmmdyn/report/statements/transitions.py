@@ -85,7 +85,7 @@ def _when(findings: Findings, edge: Any) -> str:
     first, last = words.count(step.min()), words.count(step.max())
     when = first if first == last else f"{first} to {last} (median {words.count(step.median())})"
     width = words.count((taken["step_high"] - taken["step_low"]).median())
-    return f"{what}, at {unit} {when}, each known to {width} {unit}s."
+    return f"{what}, at {unit} {when}, each known to about {width} {unit}s."
 
 
 def _unlike_its_runs(findings: Findings, edge: Any) -> Iterator[str]:

@@ -45,7 +45,11 @@ def say(findings: Findings) -> Iterator[Statement]:
         )
     yield Statement("Where runs fork", text, brief=text)
     for fork in forks(findings)[:_FORKS_NAMED]:
-        ways = words.listing(f"{n} to state {k}" for k, n in fork.exits.items())
+        elsewhere = fork.n_runs - sum(fork.exits.values())
+        ways = words.listing(
+            [f"{n} to state {k}" for k, n in fork.exits.items()]
+            + ([f"{elsewhere} elsewhere"] if elsewhere else [])
+        )
         yield Statement(
             "Where runs fork",
             f"Runs fork after {state_name(findings, fork.state)}: of the {fork.n_runs} runs that "
