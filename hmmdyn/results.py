@@ -478,9 +478,9 @@ class ConvergenceSpeed(_Shown):
         pairs that could be significant), ``difference`` (restricted mean of group_a minus that of
         group_b, steps) with ``difference_low, difference_high`` (95 %; NaN where a group shows no
         spread), ``horizon`` (of these groups), ``verdict``: group_a is ``faster`` or ``slower``
-        (corrected p < 0.05), ``no evidence``, or ``cannot tell`` (nothing to compare, or ``least_p`` is 0.05 or more); for
-        all groups ``different``, ``no evidence`` or ``cannot tell``. NaN where nothing can be
-        compared.
+        (corrected p < 0.05), ``no evidence``, or ``cannot tell`` (nothing to compare, or
+        ``least_p`` is 0.05 or more); for all groups ``different``, ``no evidence`` or ``cannot
+        tell``. NaN where nothing can be compared.
     profile : DataFrame
         Performance profile: ``group, ratio`` (of time, to the fastest run of all), ``share`` (of
         the group's runs that converge within ``ratio`` times the fastest run's steps; a censored
