@@ -12,9 +12,10 @@ from scipy.linalg import solve_triangular
 from hmmdyn.hmm.missing import marginal, patterns
 from hmmdyn.results import FloatArray, IntArray
 
-# With less variance than this in some direction, the terms of the lifted form cancel too far: the
-# densities of such a state come from whitened differences.
-_NEARLY_SINGULAR = 1e-8
+# The terms of the lifted form are as large as the squared values times the precision. Where that is
+# more than this they cancel too far, and the densities of such a state come from whitened
+# differences: a state with hardly any variance in some direction, or values of many deviations.
+_CANCELS = 1e9
 
 
 class Lifted:
@@ -87,6 +88,7 @@ class _Part:
     ) -> None:
         self.rows, self.observed = rows, observed
         self._values = values
+        self._largest = max(1.0, float((values**2).max(initial=0.0)))
         self._full = covariance_type == "full"
         n, d = values.shape
         self._pairs = np.triu_indices(d) if self._full else (np.arange(d), np.arange(d))
@@ -116,7 +118,7 @@ class _Part:
         weights = np.concatenate([constant[:, None], linear, quadratic], axis=1)
         density = weights @ self._phi.T
         # The smallest variance lies between 1 and D times the reciprocal of the precision's trace.
-        for s in np.flatnonzero(trace > 1 / _NEARLY_SINGULAR):
+        for s in np.flatnonzero(trace * self._largest > _CANCELS):
             density[s] = -0.5 * (normaliser[s] + self._whitened(means[s], covariances[s]))
         return density
 

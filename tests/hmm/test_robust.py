@@ -172,6 +172,20 @@ def test_no_finite_input_breaks_a_sweep(frame, standardise, first, covariance_ty
     check_sweep(frame, standardise, first, covariance_type)
 
 
+def test_values_of_many_deviations_do_not_make_the_objective_fall():
+    """Scaled by their first two checkpoints, values can be tens of thousands of deviations."""
+    frame = pd.DataFrame(
+        {
+            "m0": [0, 1.049001e11, 1.304e12, -1.265421e12, 6.412327e16],
+            "m1": [-0.132105, -0.535669, 0.947081, -0.623274, -0.218792],
+            "m2": [0.640423, 0.361595, -0.703735, 0.041326, -1.245911],
+            "run": ["seed0", "seed1", "seed2", "seed2", "seed2"],
+            "step": [0, 0, 0, 1, 2],
+        }
+    )
+    check_sweep(frame, "run", 2, "full")
+
+
 @pytest.mark.long
 @few(max_examples=500)
 @at_worst
