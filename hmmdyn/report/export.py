@@ -77,11 +77,11 @@ def write_report(
 ) -> Path:
     """Write the report into ``folder``, in some of :data:`hmmdyn.results.FORMATS`.
 
-    ``report.html``; ``report.json``; a CSV file per table; as ``png`` or ``svg`` the figures, in
-    the folder ``figures``, as wide as a slide (figures that do not apply to the findings are left
-    out; the page says why). Every file is replaced at once or left as it was, as are those of
-    formats not asked for. The same findings give the same bytes; pictures, where the same browser
-    with the same fonts draws them.
+    ``report.html``; ``report.json``; a CSV file per table that applies; as ``png`` or ``svg`` the
+    figures, in the folder ``figures``, as wide as a slide (figures that do not apply to the
+    findings are left out; the page says why). Every file is replaced at once or left as it was, as
+    are those of formats not asked for. The same findings give the same bytes; pictures, where the
+    same browser with the same fonts draws them.
 
     Parameters
     ----------
@@ -103,13 +103,18 @@ def write_report(
     require_formats(formats, theme)
     folder = Path(folder)
     contents: dict[str, bytes] = {}
+    outdated: list[str] = []
     if "csv" in formats:
-        contents |= {f"{name}.csv": to_csv(table) for name, table in tables(findings).items()}
+        made = tables(findings).items()
+        contents |= {f"{name}.csv": to_csv(t) for name, t in made if len(t.frame.columns)}
+        outdated = [f"{name}.csv" for name, t in made if not len(t.frame.columns)]
     if "json" in formats:
         contents["report.json"] = to_json(findings).encode("utf-8")
     if "html" in formats:
         contents["report.html"] = render(findings).encode("utf-8", errors="replace")
     _write(contents, folder)
+    for name in outdated:  # what an earlier analysis left there is not true of this one
+        (folder / name).unlink(missing_ok=True)
     pictures = _pictures_among(formats)
     if pictures:
         _write(_pictures(findings, pictures, theme), folder / PICTURES)

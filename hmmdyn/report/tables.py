@@ -31,7 +31,7 @@ class Table:
 
 
 def tables(findings: Findings) -> dict[str, Table]:
-    """Return every table by name. One that does not apply to the findings has no rows."""
+    """Return every table by name. One that does not apply to the findings is empty."""
     parts = (_of_the_map, _of_seeds, _of_outcomes, _of_groups, _of_evidence)
     return {table.name: table for part in parts for table in part(findings)}
 
