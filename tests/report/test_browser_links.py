@@ -303,27 +303,23 @@ def test_garbage_in_the_address_is_told_and_does_nothing(browser, report):
             assert page.locator("#chosen").evaluate("(e) => e.children.length") == 0
 
 
-def test_highlighting_forty_runs_takes_less_than_a_tenth_of_a_second(browser, tmp_path):
-    """Time of the page's own thread: the clock on the wall counts other programs too."""
-    report = write_report(make_findings(40, 1000, 6, 14), tmp_path)
+def test_highlighting_draws_no_figure_anew(browser, report):
+    """Drawing is what takes long; benchmarks/report_page.py has the times."""
     with opened(browser, report) as page:
-        page.locator("#outcome_curves").evaluate("(e) => e.scrollIntoView({ behavior: 'instant' })")
-        page.wait_for_timeout(500)
-        devtools = page.context.new_cdp_session(page)
-        devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
-
-        def seconds():
-            metrics = devtools.send("Performance.getMetrics")["metrics"]
-            return next(m["value"] for m in metrics if m["name"] == "TaskDuration")
-
-        before = seconds()
-        for run in range(20):
-            page.evaluate(
-                "(run) => new Promise((done) => { selection.pick.runs([run]);"
-                " requestAnimationFrame(() => setTimeout(done)); })",
-                run,
-            )
-        assert (seconds() - before) / 20 < 0.1
+        page.evaluate(
+            """() => {
+              window.drawn = 0;
+              for (const name of ["newPlot", "react", "redraw", "restyle", "update"]) {
+                const original = Plotly[name];
+                Plotly[name] = (...given) => { window.drawn += 1; return original(...given); };
+              }
+            }"""
+        )
+        page.evaluate("selection.pick.runs([3])")
+        assert settles(page, "document.querySelectorAll('.plot .trace.dim').length > 0", True)
+        assert page.evaluate("window.drawn") == 0
+        page.locator('select[data-control="time"]').first.select_option("log")
+        assert page.evaluate("window.drawn") > 0  # it would have been counted
 
 
 def test_what_a_figure_needs_to_be_linked_survives_json(report):

@@ -48,7 +48,7 @@ def test_grokking_is_said_with_its_delay():
 def test_one_run():
     when, grokking = said(grokking_table((500,)))
     assert "in 1 of 1 run, at step 499; it takes" in when
-    assert "In 1 of the 1 run in which both can be dated" in grokking
+    assert "In the one run in which both can be dated" in grokking
     assert "median" not in grokking
 
 
