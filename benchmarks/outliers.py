@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from markdown_table import table
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.dynamics.outliers import find_outliers
@@ -193,14 +194,6 @@ def markdown(found: pd.DataFrame, n_simulations: int, first_seed: int) -> str:
             "",
         ]
     )
-
-
-def table(frame: pd.DataFrame, digits: str) -> str:
-    head = [*frame.index.names, *map(str, frame.columns)]
-    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
-    for key, values in zip(frame.index, frame.to_numpy(), strict=True):
-        lines.append(" | ".join([*map(str, key), *(format(x, digits) for x in values)]))
-    return "\n".join(f"| {line} |" for line in lines)
 
 
 def main() -> None:

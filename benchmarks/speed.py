@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from markdown_table import table
 from scipy.stats import CensoredData, ecdf, norm
 from threadpoolctl import threadpool_limits
 
@@ -179,7 +180,7 @@ def markdown(found: pd.DataFrame, n_simulations: int, first_seed: int) -> str:
             f"{alike['log-rank p'].max():.3f}. Where one group takes twice as long, the test sees "
             f"it in {', '.join(f'**{p:.2f}** with {n} runs' for n, p in power.items())} each.",
             "",
-            table(shares[["p", "log-rank p"]]),
+            table(shares[["p", "log-rank p"]], ".3f"),
             "",
             "## How often an interval holds the truth (nominal 0.95)",
             "",
@@ -190,7 +191,9 @@ def markdown(found: pd.DataFrame, n_simulations: int, first_seed: int) -> str:
             "interval is finite on both sides. *Log-log*: the usual interval of Brookmeyer and "
             "Crowley.",
             "",
-            table(shares[["median", "median, log-log", "median bounded", "mean", "difference"]]),
+            table(
+                shares[["median", "median, log-log", "median bounded", "mean", "difference"]], ".3f"
+            ),
             "",
             "## How often the interval of the curve holds the truth at a step (nominal 0.95)",
             "",
@@ -198,18 +201,10 @@ def markdown(found: pd.DataFrame, n_simulations: int, first_seed: int) -> str:
             f"{shares[usual].to_numpy().min():.3f} of the usual log-log band, which says nothing "
             "where no run has converged yet or none is left.",
             "",
-            table(shares[curve + usual]),
+            table(shares[curve + usual], ".3f"),
             "",
         ]
     )
-
-
-def table(frame: pd.DataFrame) -> str:
-    head = [*frame.index.names, *frame.columns]
-    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
-    for key, values in zip(frame.index, frame.to_numpy(), strict=True):
-        lines.append(" | ".join([*map(str, key), *(format(x, ".3f") for x in values)]))
-    return "\n".join(f"| {line} |" for line in lines)
 
 
 def main() -> None:
