@@ -7,8 +7,11 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from functools import partial
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import pandas as pd
 import typer
@@ -37,6 +40,9 @@ from hmmdyn.results import (
     Selection,
 )
 from hmmdyn.tables import write_table
+from hmmdyn.tasks.catalogue import TASKS, train
+from hmmdyn.tasks.runs import Keep
+from hmmdyn.tasks.task import Task
 from hmmdyn.trajectories import Trajectories
 
 app = typer.Typer(
@@ -283,7 +289,7 @@ def extract(
     split: Split = None,
     jobs: Jobs = None,
 ) -> None:
-    """Measure every checkpoint once; write the metric table.
+    """Measure every checkpoint once, or gather recorded runs; write the metric table.
 
     Stopped and started again, it goes on where it was. Example:
     [bold]hmmdyn extract runs/ -o metrics.parquet[/bold]
@@ -300,12 +306,17 @@ def extract(
             exclude=exclude,
             split=_splits(split),
         )
-        index = pipeline.scan(runs, layout=layout)
-        _show_index(index, find_outcomes(index, outcomes).outcomes, out)
-        with _progress() as progress:
-            trajectories = pipeline.read_runs(
-                index, options, cache=_cache(output.parent), jobs=_jobs(jobs), progress=progress
-            )
+        if pipeline.is_table(runs):
+            options.require_fit_for(TABLE, str(runs))
+            trajectories = pipeline.read_metrics(runs, options)
+            _show_table(trajectories, out)
+        else:
+            index = pipeline.scan(runs, layout=layout)
+            _show_index(index, find_outcomes(index, outcomes).outcomes, out)
+            with _progress() as progress:
+                trajectories = pipeline.read_runs(
+                    index, options, cache=_cache(output.parent), jobs=_jobs(jobs), progress=progress
+                )
         write_table(trajectories, output)
         _show_notices(trajectories.notices, out)
         out.print(
@@ -522,35 +533,104 @@ def analyze(
             notes.print(f"Another map, {_plain(other.what)}, is at {where}", soft_wrap=True)
 
 
-@app.command()
-def reproduce(
-    task: Annotated[str, typer.Argument(help="The task to train: parity.")],
-    output: Annotated[Path, typer.Option("--out", "-o", help="Folder for the runs.")],
-    seeds: Annotated[int, typer.Option(help="How many seeds, from 0 on.", min=1)] = 40,
-    jobs: Jobs = None,
+reproduce = typer.Typer(
+    help="Train one of the paper's tasks with several seeds (needs PyTorch).", no_args_is_help=True
+)
+app.add_typer(reproduce, name="reproduce")
+
+
+def _reproduce(
+    task: Task,
+    output: Path,
+    seeds: int,
+    first_seed: int,
+    keep_checkpoints: str,
+    device: str,
+    seeds_at_once: int | None,
+    jobs: int | None,
+    **recipe: Any,
 ) -> None:
-    """Train one of the paper's tasks (needs PyTorch) into a folder of checkpoints.
-
-    Example:  [bold]hmmdyn reproduce parity --seeds 10 --out runs/parity[/bold]
-    """
+    """Train a task; what every task's command does."""
     with _failing_clearly():
-        if task != "parity":
-            raise UsageError(f"There is no task {task!r}. There is: parity.")
-        from hmmdyn.tasks.parity import train_parity
-
         require_writable(output)
         with _progress() as progress:
-            train_parity(
+            train(
+                task.name,
                 output,
-                range(seeds),
-                n_jobs=_jobs(jobs),
-                progress=lambda done, total: progress("training", done, total),
+                range(first_seed, first_seed + seeds),
+                recipe=replace(task.recipe, **recipe),
+                keep=Keep.parse(keep_checkpoints),
+                device=device,
+                at_once=seeds_at_once or (1 if device == "cpu" else seeds),
+                n_jobs=_jobs(jobs) if device == "cpu" else 1,
+                progress=partial(progress, "training"),
             )
         out.print(
             f"{seeds} seeds are complete in {_plain(output)}. Look at them with\n"
             f"  hmmdyn analyze {_plain(output)}",
             soft_wrap=True,
         )
+
+
+_TRAINING = {
+    "output": Annotated[Path, typer.Option("--out", "-o", help="Folder for the runs.")],
+    "seeds": Annotated[int, typer.Option(help="How many seeds.", min=1)],
+    "first_seed": Annotated[int, typer.Option(help="The first of them.", min=0)],
+    "keep_checkpoints": Annotated[
+        str,
+        typer.Option(
+            help="Checkpoints to write: all, none or every:N. Metrics are recorded while training "
+            "goes on, unless all are written."
+        ),
+    ],
+    "device": Annotated[str, typer.Option(help="Where to train, as PyTorch names it: cpu, cuda.")],
+    "seeds_at_once": Annotated[
+        int | None,
+        typer.Option(
+            help="Seeds trained as one stack of networks: 1 on a CPU, all elsewhere, by default. "
+            "Only rounding depends on it.",
+            min=1,
+        ),
+    ],
+    "jobs": Jobs,
+}
+_DEFAULTS = {"seeds": 40, "first_seed": 0, "keep_checkpoints": "none", "device": "cpu"}
+
+
+def _add_task(task: Task) -> None:
+    """Add the command of a task: what all have, and an option for every field of its recipe."""
+    types = get_type_hints(type(task.recipe))
+    own = {
+        declared.name: Annotated[
+            types[declared.name], _option("", declared.metadata["help"], "Recipe")
+        ]
+        for declared in fields(task.recipe)
+    }
+    defaults = {**dict.fromkeys(_TRAINING), **_DEFAULTS, **asdict(task.recipe)}
+    del defaults["output"]
+    command = partial(_reproduce, task)
+    command.__signature__ = Signature(  # type: ignore[attr-defined]
+        [
+            Parameter(
+                name,
+                Parameter.KEYWORD_ONLY,
+                annotation=annotation,
+                default=defaults.get(name, Parameter.empty),
+            )
+            for name, annotation in {**_TRAINING, **own}.items()
+        ]
+    )
+    command.__annotations__ = {**_TRAINING, **own}
+    example = f"hmmdyn reproduce {task.name} --seeds 10 --out runs/{task.name}"
+    reproduce.command(
+        task.name,
+        short_help=task.summary,
+        help=f"{task.summary}\n\nExample:  [bold]{example}[/bold]",
+    )(command)
+
+
+for _task in TASKS.values():
+    _add_task(_task)
 
 
 def main() -> None:

@@ -3,43 +3,106 @@
 ::
 
     OUT/recipe.json                      what was trained, so that two recipes never mix
-    OUT/seed0/step_000320.safetensors    the weights at a step
     OUT/seed0/metrics.csv                the outcomes
-    OUT/.seed1.partial/                  a run being trained; it gets its name once it is complete
+    OUT/seed0/hmmdyn-metrics.jsonl       the metrics, recorded while the run was trained
+    OUT/seed0/step_000320.safetensors    the weights at a step, where they are kept
+    OUT/.seed1.<token>.partial/          a run being trained; it gets its name once it is complete
 
-A run folder that bears its name is therefore complete, and is not trained again.
+A run folder that bears its name is therefore complete, and is not trained again. The token is new in
+every training: processes that outlive a killed one write into no folder but their own.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pandas as pd
 from joblib import Parallel, delayed
-from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from hmmdyn.errors import OutputError, UsageError
 from hmmdyn.files import replacing
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+    import torch
 
-Recipe = TypeVar("Recipe", bound="DataclassInstance")
+OUTCOMES = "metrics.csv"
+# Seconds between looks at how far the runs being trained have come.
+_LOOK_EVERY = 1.0
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which checkpoints of a run are written: every ``every``-th and the last; 0 is none.
+
+    With all of them (1), no metrics are recorded: they can be extracted from the checkpoints.
+    """
+
+    every: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Keep:
+        """Read ``all``, ``none`` or ``every:N``; UsageError where it is none of them."""
+        match = re.fullmatch(r"all|none|every:([1-9]\d*)", text)
+        if match is None:
+            raise UsageError(
+                f"Checkpoints to keep must be 'all', 'none' or 'every:N', got {text!r}."
+            )
+        return cls(int(match[1]) if match[1] else int(text == "all"))
+
+    @property
+    def all(self) -> bool:
+        """Whether every checkpoint is written."""
+        return self.every == 1
+
+    def wants(self, n: int, is_last: bool) -> bool:
+        """Whether checkpoint number ``n``, from 0 on, is written."""
+        return self.every > 0 and (n % self.every == 0 or is_last)
+
+
+NO_CHECKPOINTS = Keep()
+
+
+class OutcomeLog:
+    """One row per evaluation in ``metrics.csv``, in the 7 digits that float32 carries."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / OUTCOMES).open("w", encoding="utf-8", newline="")
+        self._columns: tuple[str, ...] = ()
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Write a row; it is in the file when this returns."""
+        if not self._columns:
+            self._columns = tuple(row)
+            self._file.write(",".join(self._columns) + "\n")
+        self._file.write(",".join(f"{row[column]:.7g}" for column in self._columns) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+Train = Callable[[Sequence[int], Sequence[Path]], None]
 
 
 def train_seeds(
     out: Path,
     seeds: Sequence[int],
-    task: str,
-    recipe: Recipe,
-    train: Callable[[Recipe, int, Path], None],
+    described: Mapping[str, Any],
+    train: Train,
+    n_epochs: int,
     *,
+    at_once: int = 1,
     n_jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -51,36 +114,41 @@ def train_seeds(
         Folder for the runs; made where it is missing.
     seeds : sequence of int
         Distinct, each >= 0.
-    task : str
-        The task's name, kept in ``recipe.json`` with the recipe.
-    recipe : dataclass
-        Everything but the seed that decides what the weights become.
+    described : mapping
+        The task and everything but the seed that decides what the weights become; kept in
+        ``recipe.json``.
     train : callable
-        ``train(recipe, seed, folder)`` trains one seed and writes its checkpoints and outcomes
-        into an existing, empty folder. A function of a module, so that processes can be given it.
+        ``train(seeds, folders)`` trains some seeds into existing, empty folders, one each.
+        Processes must be able to be given it.
+    n_epochs : int
+        Of a complete run, by which progress is counted.
+    at_once : int
+        Seeds that ``train`` is given.
     n_jobs : int
         Processes, as in joblib: -1 means one per core.
     progress : callable, optional
-        Called with (runs complete, runs asked for) before the first run and after each.
+        Called with (epochs done, in all) of the seeds asked for, about once a second.
 
     Raises
     ------
     UsageError
-        The seeds are none, negative or not distinct.
+        The seeds are none, negative or not distinct, or ``at_once`` is below 1.
     OutputError
         ``out`` holds runs of another recipe, or cannot be written.
     """
     _check_seeds(seeds)
-    report = progress or (lambda done, total: None)
+    if at_once < 1:
+        raise UsageError(f"'at_once' must be at least 1, got {at_once}.")
     try:
-        _claim(out, task, recipe)
+        _claim(out, described)
         missing = [seed for seed in seeds if not _run_folder(out, seed).exists()]
-        n_complete = len(seeds) - len(missing)
-        report(n_complete, len(seeds))
-        work = (delayed(_train_run)(out, seed, recipe, train) for seed in missing)
-        for _ in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(work):
-            n_complete += 1
-            report(n_complete, len(seeds))
+        _remove_interrupted(out, missing)
+        blocks = [missing[i : i + at_once] for i in range(0, len(missing), at_once)]
+        token = uuid4().hex[:8]
+        with _watched(out, seeds, token, n_epochs, progress):
+            Parallel(n_jobs=n_jobs)(
+                delayed(_train_block)(out, block, token, train) for block in blocks
+            )
     except OSError as error:
         raise OutputError(
             f"Cannot write the runs into {out}: {error.strerror or error}.\n"
@@ -88,16 +156,58 @@ def train_seeds(
         ) from error
 
 
-def write_checkpoint(folder: Path, step: int, weights: Mapping[str, NDArray]) -> None:
-    """Write weights (name -> array) as ``step_000320.safetensors``."""
-    (folder / f"step_{step:06d}.safetensors").write_bytes(save(dict(weights)))
+def write_checkpoint(folder: Path, step: int, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write weights (name -> tensor) as ``step_000320.safetensors``."""
+    arrays = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
+    (folder / f"step_{step:06d}.safetensors").write_bytes(save(arrays))
 
 
-def write_outcomes(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write one row per logged step as ``metrics.csv``, in the 7 digits that float32 carries."""
-    pd.DataFrame(rows).to_csv(
-        folder / "metrics.csv", index=False, float_format="%.7g", lineterminator="\n"
-    )
+@contextmanager
+def _watched(
+    out: Path,
+    seeds: Sequence[int],
+    token: str,
+    n_epochs: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[None]:
+    """Tell ``progress`` how many epochs the runs have, while they are being trained.
+
+    It is read from their logs, so that it does not matter which process trains them.
+    """
+    if progress is None:
+        yield
+        return
+    ended = Event()
+
+    def look() -> None:
+        done = 0
+        while True:
+            is_last = ended.wait(_LOOK_EVERY)
+            # A run that gets its name while it is looked for is not found: what was done counts.
+            found = sum(_epochs_done(out, seed, token, n_epochs) for seed in seeds)
+            done = max(done, found)
+            progress(done, total)
+            if is_last:
+                return
+
+    total = len(seeds) * n_epochs
+    watcher = Thread(target=look)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _epochs_done(out: Path, seed: int, token: str, n_epochs: int) -> int:
+    if _run_folder(out, seed).exists():
+        return n_epochs
+    try:
+        log = pd.read_csv(_partial_folder(out, seed, token) / OUTCOMES, usecols=["epoch"])
+        return int(log["epoch"].max())
+    except (OSError, ValueError):  # not begun, complete just now, or nothing logged
+        return 0
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:
@@ -107,17 +217,17 @@ def _check_seeds(seeds: Sequence[int]) -> None:
         )
 
 
-def _claim(out: Path, task: str, recipe: Recipe) -> None:
+def _claim(out: Path, described: Mapping[str, Any]) -> None:
     """Write down what ``out`` is for, or check that it was made for the same."""
-    described = json.dumps({"task": task, **asdict(recipe)}, indent=1) + "\n"
+    text = json.dumps(described, indent=1) + "\n"
     path = out / "recipe.json"
     if path.exists():
         found = path.read_text(encoding="utf-8", errors="replace")
-        if found == described:
+        if found == text:
             return
         raise OutputError(
             f"{out} holds runs of another recipe, and two recipes must not mix in one folder.\n"
-            f"Asked for: {_on_one_line(described)}\n"
+            f"Asked for: {_on_one_line(text)}\n"
             f"{path}: {_on_one_line(found)}\n"
             "Choose another folder, or delete this one."
         )
@@ -127,7 +237,7 @@ def _claim(out: Path, task: str, recipe: Recipe) -> None:
             "Choose another folder."
         )
     with replacing(path) as temporary:
-        temporary.write_text(described, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _on_one_line(text: str) -> str:
@@ -138,14 +248,22 @@ def _run_folder(out: Path, seed: int) -> Path:
     return out / f"seed{seed}"
 
 
-def _train_run(
-    out: Path, seed: int, recipe: Recipe, train: Callable[[Recipe, int, Path], None]
-) -> None:
-    """Train one seed in a temporary folder, which gets the run's name once it is complete."""
-    complete = _run_folder(out, seed)
-    partial = out / f".{complete.name}.partial"
-    if partial.exists():  # left by an interrupted training
-        shutil.rmtree(partial)
-    partial.mkdir()
-    train(recipe, seed, partial)
-    partial.rename(complete)
+def _partial_folder(out: Path, seed: int, token: str) -> Path:
+    return out / f".seed{seed}.{token}.partial"
+
+
+def _remove_interrupted(out: Path, seeds: Sequence[int]) -> None:
+    """Remove what interrupted trainings left; one that still goes on fails, and names no run."""
+    for seed in seeds:
+        for folder in out.glob(_partial_folder(out, seed, "*").name):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _train_block(out: Path, seeds: Sequence[int], token: str, train: Train) -> None:
+    """Train seeds in temporary folders, which get the runs' names once they are complete."""
+    folders = [_partial_folder(out, seed, token) for seed in seeds]
+    for folder in folders:
+        folder.mkdir()
+    train(seeds, folders)
+    for seed, folder in zip(seeds, folders, strict=True):
+        folder.rename(_run_folder(out, seed))

@@ -1,0 +1,75 @@
+"""Networks of several seeds trained at once: their weights are stacked, and so are their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from hmmdyn.errors import UsageError
+
+
+class Stack:
+    """Networks of one shape, seen as one.
+
+    A single network is called as it is. Several become one whose tensors have an axis more
+    (`torch.func`): on an accelerator, and wherever networks are small, that takes about the time of
+    one. Products of stacked matrices may be rounded otherwise than those of each.
+
+    Raises
+    ------
+    UsageError
+        Several networks hold buffers, such as the running statistics of batch normalisation, which
+        cannot be stacked.
+    """
+
+    def __init__(self, networks: Sequence[torch.nn.Module], device: str) -> None:
+        self._networks = [network.to(device) for network in networks]
+        self._first = self._networks[0]
+        self._stacked: dict[str, torch.Tensor] | None = None
+        if len(networks) > 1:
+            self._stacked, buffers = torch.func.stack_module_state(self._networks)
+            if buffers:
+                raise UsageError(
+                    f"A network with {next(iter(buffers))} cannot be stacked. "
+                    "Train one seed at a time."
+                )
+
+    @property
+    def n_networks(self) -> int:
+        """How many there are."""
+        return len(self._networks)
+
+    def parameters(self) -> list[torch.Tensor]:
+        """What an optimiser changes; several networks' tensors have their axis first."""
+        return list(self._first.parameters() if self._stacked is None else self._stacked.values())
+
+    def train(self, training: bool) -> None:
+        """Say whether the networks are being trained, for layers that behave otherwise then."""
+        for network in self._networks:
+            network.train(training)
+
+    def map(
+        self, measure: Callable[..., torch.Tensor], inputs: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """Apply ``measure(outputs, targets)`` to every network, its inputs and its targets.
+
+        ``inputs`` and ``targets`` have the networks' axis first; so has what is returned.
+        """
+        if self._stacked is None:
+            return measure(self._first(inputs[0]), targets[0])[None]
+
+        def of_one(
+            weights: Mapping[str, torch.Tensor], inputs: torch.Tensor, targets: torch.Tensor
+        ) -> torch.Tensor:
+            outputs = torch.func.functional_call(self._first, dict(weights), (inputs,))
+            return measure(outputs, targets)
+
+        mapped: torch.Tensor = torch.vmap(of_one)(self._stacked, inputs, targets)
+        return mapped
+
+    def weights(self, i: int) -> dict[str, torch.Tensor]:
+        """The state of network ``i`` by name, in the memory that training goes on changing."""
+        if self._stacked is None:
+            return {name: tensor.detach() for name, tensor in self._first.state_dict().items()}
+        return {name: tensor[i].detach() for name, tensor in self._stacked.items()}
