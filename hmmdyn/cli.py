@@ -552,7 +552,6 @@ def _reproduce(
 ) -> None:
     """Train a task; what every task's command does."""
     with _failing_clearly():
-        require_writable(output)
         with _progress() as progress:
             train(
                 task.name,
@@ -561,8 +560,8 @@ def _reproduce(
                 recipe=replace(task.recipe, **recipe),
                 keep=Keep.parse(keep_checkpoints),
                 device=device,
-                at_once=seeds_at_once or (1 if device == "cpu" else seeds),
-                n_jobs=_jobs(jobs) if device == "cpu" else 1,
+                at_once=seeds_at_once,
+                n_jobs=_jobs(jobs) if jobs or device == "cpu" else 1,
                 progress=partial(progress, "training"),
             )
         out.print(
@@ -587,8 +586,8 @@ _TRAINING = {
     "seeds_at_once": Annotated[
         int | None,
         typer.Option(
-            help="Seeds trained as one stack of networks: 1 on a CPU, all elsewhere, by default. "
-            "Only rounding depends on it.",
+            help="Seeds trained as one stack of networks: by default 1 on a CPU, all elsewhere, "
+            "if they can be stacked. Only rounding depends on it.",
             min=1,
         ),
     ],

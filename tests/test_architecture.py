@@ -26,7 +26,7 @@ ALLOWED = {
     "hmm": GROUND | {"trajectories"},
     "dynamics": GROUND | {"hmm"},
     "report": GROUND,
-    "tasks": GROUND,
+    "tasks": GROUND | {"record"},
     "record": GROUND | TABLES | {"checkpoints", "metrics"},
     "pipeline": GROUND
     | TABLES
@@ -38,6 +38,7 @@ HOMES = {
     "plotly": ("report/",),
     "hmmlearn": ("hmm/gaussian.py",),
     "torch": ("tasks/",),
+    "torchvision": ("tasks/",),
     "typer": ("cli.py",),
     "rich": ("cli.py",),
     "jinja2": ("report/",),
@@ -51,7 +52,12 @@ HOMES = {
     "pytorch_lightning": ("record/lightning.py",),
 }
 # Extras, imported only once they are needed.
-OPTIONAL = {"torch", "h5py", "tensorstore", "tensorboard", "kaleido"}
+OPTIONAL = {"torch", "torchvision", "h5py", "tensorstore", "tensorboard", "kaleido"}
+# Modules that are themselves imported only once something is trained, and made of PyTorch.
+ON_DEMAND = {
+    f"hmmdyn.tasks.{name}": f"tasks/{name}.py"
+    for name in ("networks", "resnet", "stack", "training")
+}
 
 
 def stage(module: Path) -> str:
@@ -94,8 +100,10 @@ def test_libraries_stay_where_they_belong(module):
         library = name.split(".")[0]
         if library in HOMES:
             assert path.startswith(HOMES[library]), f"{path} must not import {library}"
-        if library in OPTIONAL:
+        if library in OPTIONAL and path not in ON_DEMAND.values():
             assert not at_top, f"{path} must import {library} where it is used, not at the top"
+        if ".".join(name.split(".")[:3]) in ON_DEMAND and path not in ON_DEMAND.values():
+            assert not at_top, f"{path} must import {name} where something is trained"
         assert library not in {"pickle", "dill", "cloudpickle"}, f"{path} must not import pickle"
 
 
@@ -106,6 +114,15 @@ def test_importing_hmmdyn_loads_nothing_heavy():
         "assert not heavy, heavy; "
         "assert all(hasattr(hmmdyn, name) for name in hmmdyn.__all__); "
         "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_command_line_knows_its_tasks_without_pytorch():
+    code = (
+        "import sys, hmmdyn.cli; "
+        "heavy = {'torch', 'torchvision', 'transformers', 'lightning'} & set(sys.modules); "
+        "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

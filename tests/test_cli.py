@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields, replace
 
 import pandas as pd
 import pytest
@@ -15,6 +16,8 @@ from hmmdyn import __version__, read_runs
 from hmmdyn.cli import _number_ranges, app
 from hmmdyn.hmm.training_map import TrainingMap
 from hmmdyn.names import printable
+from hmmdyn.tasks.catalogue import TASKS
+from hmmdyn.tasks.runs import Keep
 from tests.make_runs import write_runs
 
 QUICK = ["--max-states", "2", "--restarts", "2", "--jobs", "1", "--quick"]
@@ -311,7 +314,110 @@ def test_a_table_can_leave_runs_out(runs, tmp_path):
 
 
 def test_reproduce_names_the_tasks(tmp_path):
-    assert "There is: parity" in run("reproduce", "chess", "-o", tmp_path, code=2).stderr
+    assert "No such command 'chess'" in run("reproduce", "chess", "-o", tmp_path, code=2).stderr
+    output = run("reproduce", "--help").output
+    assert all(task in output for task in TASKS)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """What `reproduce` asks for: the arguments of every call of `train`, which trains nothing."""
+    calls = []
+    monkeypatch.setattr("hmmdyn.cli.train", lambda *args, **kwargs: calls.append((args, kwargs)))
+    return calls
+
+
+def flags(recipe):
+    """(field, a value that is not the default, the option that asks for it)."""
+    for declared in fields(recipe):
+        name, default = declared.name, getattr(recipe, declared.name)
+        flag = name.replace("_", "-")
+        if isinstance(default, bool):
+            yield name, not default, [f"--{'no-' * default}{flag}"]
+        else:
+            value = default + "x" if isinstance(default, str) else default / 2
+            value = default + 1 if isinstance(default, int) else value
+            yield name, value, [f"--{flag}", value]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_reproduce_takes_every_option_of_a_recipe(task, tmp_path, trained):
+    recipe = TASKS[task].recipe
+    for name, value, option in flags(recipe):
+        run("reproduce", task, "-o", tmp_path, *option)
+        (called, out, _), options = trained.pop()
+        assert (called, out) == (task, tmp_path)
+        assert options["recipe"] == replace(recipe, **{name: value}) != recipe
+
+
+def test_reproduce_trains_forty_seeds_by_the_tasks_recipe_unless_told(tmp_path, trained):
+    assert "40 seeds are complete" in run("reproduce", "digits-deep", "-o", tmp_path).output
+    ((_, _, seeds), options) = trained[0]
+    assert list(seeds) == list(range(40))
+    assert options["recipe"] == TASKS["digits-deep"].recipe
+    assert options["keep"] == Keep.parse("none")
+    assert (options["device"], options["at_once"]) == ("cpu", None)
+    assert options["n_jobs"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--seeds", 3, "--first-seed", 7], {"seeds": [7, 8, 9]}),
+        (["--keep-checkpoints", "every:5"], {"keep": Keep(5)}),
+        (["--keep-checkpoints", "all"], {"keep": Keep(1)}),
+        (["--jobs", 3], {"n_jobs": 3}),
+        (["--seeds-at-once", 6], {"at_once": 6, "device": "cpu"}),
+        # An accelerator trains all seeds at once, in one process.
+        (["--device", "cuda", "--seeds", 5], {"device": "cuda", "at_once": None, "n_jobs": 1}),
+        (["--device", "cuda", "--seeds-at-once", 2], {"at_once": 2, "n_jobs": 1}),
+        (["--device", "cuda", "--jobs", 2], {"at_once": None, "n_jobs": 2}),
+    ],
+    ids=str,
+)
+def test_reproduce_passes_on_what_every_task_has(arguments, expected, tmp_path, trained):
+    run("reproduce", "parity", "-o", tmp_path, *arguments)
+    ((_, _, seeds), options) = trained[0]
+    found = {"seeds": list(seeds), **options}
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--keep-checkpoints", "some"], "must be 'all', 'none' or 'every:N', got 'some'"),
+        (["--learning-rate", "nan"], "'learning_rate' must be at least 0, got nan"),
+        (["--n-heads", 0], "'n_heads' must be at least 1, got 0"),
+        (["--train-share", 1], "'train_share' must leave samples to train on"),
+        (["--seeds", 0], "Invalid value for '--seeds'"),
+        (["--n-epochs", "many"], "Invalid value for '--n-epochs'"),
+    ],
+    ids=str,
+)
+def test_reproduce_tells_wrong_usage(arguments, message, tmp_path, trained):
+    stderr = run("reproduce", "modular-addition", "-o", tmp_path, *arguments, code=2).stderr
+    assert message in one_line(stderr.replace("│", ""))
+    assert not trained
+
+
+def test_reproduce_tells_a_device_that_is_not_there(tmp_path):
+    pytest.importorskip("torch")
+    stderr = run("reproduce", "parity", "-o", tmp_path, "--device", "toaster", code=2).stderr
+    assert "Training cannot run on the device 'toaster'" in one_line(stderr)
+    assert not any(tmp_path.iterdir())
+
+
+def test_reproduce_trains_what_analyze_reads(tmp_path):
+    pytest.importorskip("torch")
+    runs = tmp_path / "runs"
+    small = {"n-epochs": 12, "n-train": 64, "n-hidden": 8, "checkpoint-every": 2, "jobs": 1}
+    options = [f"--{name}={value}" for name, value in small.items()]
+    output = run("reproduce", "parity", "-o", runs, "--seeds", 2, *options).output
+    assert f"hmmdyn analyze {runs}" in one_line(output)
+    assert sorted(p.name for p in runs.iterdir()) == ["recipe.json", "seed0", "seed1"]
+    run("analyze", runs, "-o", tmp_path / "report", *QUICK)
+    table = pd.read_parquet(tmp_path / "report" / "metrics.parquet")
+    assert table["step"].tolist() == [*range(0, 25, 2)] * 2
 
 
 def test_control_characters_are_shown_not_obeyed():

@@ -40,7 +40,7 @@ def train(
     recipe: Recipe | None = None,
     keep: Keep = NO_CHECKPOINTS,
     device: str = "cpu",
-    at_once: int = 1,
+    at_once: int | None = None,
     n_jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -66,8 +66,9 @@ def train(
         Which checkpoints to write; metrics are recorded unless all are.
     device : str
         ``cpu``, ``cuda`` or another that PyTorch knows.
-    at_once : int
-        Seeds trained as one stack of networks. Rounding depends on it; nothing else does.
+    at_once : int, optional
+        Seeds trained as one stack of networks; by default 1 on a CPU and for networks that cannot
+        be stacked, else all. Rounding depends on it; nothing else does.
     n_jobs : int
         Stacks trained side by side, each on one processor core; -1 means one per core. It does not
         change the result.
@@ -101,13 +102,23 @@ def train(
     train_seeds(
         out,
         seeds,
-        {"task": task, **chosen.recipe.decisive()},
+        {"task": task, **chosen.recipe.decisive(), "keep_checkpoints": str(keep)},
         partial(train_networks, chosen, keep=keep, device=device),
         chosen.recipe.n_epochs,
-        at_once=at_once,
+        at_once=fitting_stack(chosen, device, len(seeds)) if at_once is None else at_once,
         n_jobs=n_jobs,
         progress=progress,
     )
+
+
+def fitting_stack(task: Task, device: str, n_seeds: int) -> int:
+    """Return how many of n seeds are best trained at once: one on a CPU, or with buffers."""
+    import torch
+
+    if torch.device(device).type == "cpu":
+        return 1
+    network = task.network(task.recipe, torch.Generator())
+    return 1 if any(True for _ in network.buffers()) else max(1, n_seeds)
 
 
 def _with_recipe(name: str, recipe: Recipe | None) -> Task:

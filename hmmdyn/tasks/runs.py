@@ -8,8 +8,8 @@
     OUT/seed0/step_000320.safetensors    the weights at a step, where they are kept
     OUT/.seed1.<token>.partial/          a run being trained; it gets its name once it is complete
 
-A run folder that bears its name is therefore complete, and is not trained again. The token is new in
-every training: processes that outlive a killed one write into no folder but their own.
+A run folder that bears its name is therefore complete, and is not trained again. The token is new
+in every training: processes that outlive a killed one write into no folder but their own.
 """
 
 from __future__ import annotations
@@ -58,6 +58,9 @@ class Keep:
                 f"Checkpoints to keep must be 'all', 'none' or 'every:N', got {text!r}."
             )
         return cls(int(match[1]) if match[1] else int(text == "all"))
+
+    def __str__(self) -> str:
+        return {0: "none", 1: "all"}.get(self.every, f"every:{self.every}")
 
     @property
     def all(self) -> bool:
@@ -215,6 +218,8 @@ def _check_seeds(seeds: Sequence[int]) -> None:
         raise UsageError(
             f"'seeds' must be distinct whole numbers from 0 on, at least one, got {list(seeds)}."
         )
+    if max(seeds) >= 2**63:  # what PyTorch can be given
+        raise UsageError(f"'seeds' must be below 2^63, got {max(seeds)}.")
 
 
 def _claim(out: Path, described: Mapping[str, Any]) -> None:

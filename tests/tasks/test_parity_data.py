@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from hmmdyn.tasks.parity import PAPER, parity_samples, train_parity
+from hmmdyn.tasks.catalogue import train
+from hmmdyn.tasks.parity import ParityRecipe, parity_samples
+from hmmdyn.tasks.runs import Keep
 
 DATA = Path(__file__).parents[2] / "data" / "parity"
+PAPER = ParityRecipe()
 SEEDS = range(10)
 STEPS = range(0, 12_801, 320)
 
@@ -38,17 +41,21 @@ def test_it_holds_ten_seeds_with_the_same_steps_in_less_than_10_mb():
         for seed in SEEDS
         for name in ("metrics.csv", *(f"step_{step:06d}.safetensors" for step in STEPS))
     ]
-    assert found == sorted(["README.md", "recipe.json", *runs])
+    assert found == sorted(["README.md", "metrics.parquet", "recipe.json", *runs])
     assert sum(p.stat().st_size for p in DATA.rglob("*") if p.is_file()) < 10e6
 
 
 def test_it_was_made_by_the_default_recipe():
-    assert json.loads((DATA / "recipe.json").read_text()) == {"task": "parity", **asdict(PAPER)}
+    assert json.loads((DATA / "recipe.json").read_text()) == {
+        "task": "parity",
+        **asdict(PAPER),
+        "keep_checkpoints": "all",
+    }
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_log_tells_the_outcomes_of_every_checkpoint(seed):
-    train, evaluation = parity_samples()
+    train, evaluation = parity_samples(PAPER)
     log = log_of(seed).set_index("step")
     assert log.index.tolist() == [32 * epoch for epoch in log["epoch"]]
     assert log["epoch"].tolist() == list(range(401))
@@ -94,7 +101,7 @@ def test_training_now_gives_the_committed_start(tmp_path):
     torch = pytest.importorskip("torch")
     if not torch.__version__.startswith("2.13."):
         pytest.skip("data/parity was made with PyTorch 2.13; others may draw other numbers")
-    train_parity(tmp_path, [3], recipe=replace(PAPER, n_epochs=10))
+    train("parity", tmp_path, [3], recipe=replace(PAPER, n_epochs=10), keep=Keep(1))
     for step in (0, 320):
         name = f"seed3/step_{step:06d}.safetensors"
         now, committed = load_file(tmp_path / name), load_file(DATA / name)
