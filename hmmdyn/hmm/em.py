@@ -15,7 +15,7 @@ import numpy as np
 from hmmdyn.hmm.autoregressive import predecessors
 from hmmdyn.hmm.chain import CheckpointChain, ContinuousChain, gaps
 from hmmdyn.hmm.emissions import AutoregressiveEmissions, EmissionParameters, Emissions
-from hmmdyn.hmm.inference import decode, most_likely_path
+from hmmdyn.hmm.inference import most_likely_path
 from hmmdyn.hmm.kernels import TimeMajor
 from hmmdyn.results import PLAIN_MODEL, FloatArray, HMMParameters, IntArray, ModelOptions
 
@@ -106,6 +106,10 @@ class EM:
         Of the checkpoints; needed for a clock other than ``checkpoint``.
     unit : float
         Of that clock, the same as the starts'.
+    single : bool
+        Take densities and moments in single precision where that brings models near their end
+        quicker, see :class:`Lifted`. The objective is then known to some 1e-5 nats per checkpoint
+        and may fall by as much: too little to judge a fit by.
 
     Notes
     -----
@@ -124,6 +128,7 @@ class EM:
         options: ModelOptions = PLAIN_MODEL,
         steps: IntArray | None = None,
         unit: float = 1.0,
+        single: bool = False,
     ) -> None:
         self._values = values
         self._lengths = lengths
@@ -140,7 +145,7 @@ class EM:
             self._emissions = AutoregressiveEmissions(values[rows], before[rows])
         else:
             with np.errstate(all="ignore"):  # as in advance
-                self._emissions = Emissions(values[rows], covariance_type)
+                self._emissions = Emissions(values[rows], covariance_type, single=single)
         self._tolerance = TOLERANCE * len(values)
         self._compat = compat
         n_features = values.shape[1]
@@ -168,9 +173,7 @@ class EM:
 
     def decode(self, model: Model) -> IntArray:
         """Most likely states of all checkpoints under the model as it is, shape (n,)."""
-        log_b = np.empty((model.parameters.n_states, len(self._values)))
-        log_b[:, self._order.rows] = self._log_density(model.parameters)
-        return most_likely_path(model.parameters, log_b, self._lengths, self._steps)
+        return self._path(model.parameters, self._log_density(model.parameters))
 
     def judge(self, model: Model) -> Fit:
         """Compute the likelihood and path a model ends with, and say whether it is valid."""
@@ -180,7 +183,8 @@ class EM:
                 None, None, np.nan, objective, "not finite: the data or a covariance overflow"
             )
         parameters = model.parameters if self._compat else self._chain.floored(model.parameters)
-        states = decode(parameters, self._values, self._lengths, self._steps)
+        log_density = self._log_density(parameters)
+        states = self._path(parameters, log_density)
         visited = len(np.unique(states))
         reason = ""
         if model.fell:
@@ -189,22 +193,25 @@ class EM:
             reason = f"not converged after {len(objective)} iterations"
         elif visited < parameters.n_states:
             reason = f"only {visited} of {parameters.n_states} states are visited"
-        return Fit(parameters, states, self._log_likelihood(parameters), objective, reason)
-
-    def _goes_on(self, model: Model) -> bool:
-        return bool(model.left_to_rise >= self._tolerance)  # NaN does not go on
-
-    def _log_likelihood(self, parameters: HMMParameters) -> float:
         log_likelihood, _, _ = self._chain.smooth(
-            self._log_density(parameters),
+            log_density,
             parameters.startprob,
             self._chain.matrices(self._chain.dynamics(parameters)),
             self._order.begins,
         )
-        return log_likelihood
+        return Fit(parameters, states, log_likelihood, objective, reason)
+
+    def _goes_on(self, model: Model) -> bool:
+        return bool(model.left_to_rise >= self._tolerance)  # NaN does not go on
 
     def _log_density(self, parameters: HMMParameters) -> FloatArray:
-        return self._emissions.log_density(EmissionParameters.of([parameters]))
+        log_density = self._emissions.log_density(EmissionParameters.of([parameters]))
+        return log_density.astype(np.float64, copy=False)
+
+    def _path(self, parameters: HMMParameters, log_density: FloatArray) -> IntArray:
+        pooled = np.empty_like(log_density)
+        pooled[:, self._order.rows] = log_density
+        return most_likely_path(parameters, pooled, self._lengths, self._steps)
 
     def _iterate(self, batch: _Batch) -> None:
         """Do one iteration of EM on every model."""
@@ -215,9 +222,13 @@ class EM:
         for m, (model, states) in enumerate(zip(batch.models, batch.states, strict=True)):
             dynamics = batch.dynamics[m]
             matrices = self._chain.matrices(dynamics)
+            # Single precision has the digits for densities, but not the range for their products.
+            smoothed = posterior[states].astype(np.float64, copy=False)
             log_likelihood, transitions, first = self._chain.smooth(
-                posterior[states], batch.startprob[m], matrices, self._order.begins
+                smoothed, batch.startprob[m], matrices, self._order.begins
             )
+            if posterior.dtype == np.float32:
+                posterior[states] = smoothed
             log_prior = self._chain.log_prior(dynamics) - penalty[states].sum()
             model.objective.append(float(log_likelihood + log_prior))
             batch.startprob[m] = first / first.sum()

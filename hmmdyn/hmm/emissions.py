@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hmmdyn.hmm.autoregressive import expected, maximise
 from hmmdyn.hmm.inference import log_density
-from hmmdyn.hmm.lifted import Lifted
+from hmmdyn.hmm.lifted import Floats, Lifted
 from hmmdyn.hmm.missing import patterns
 from hmmdyn.results import FloatArray, HMMParameters
 
@@ -56,18 +56,16 @@ class EmissionParameters:
 class Emissions:
     """Emissions N(μ_k, Σ_k), of all states at once."""
 
-    def __init__(self, values: FloatArray, covariance_type: str) -> None:
-        self._lifted = Lifted(values, covariance_type)
+    def __init__(self, values: FloatArray, covariance_type: str, *, single: bool = False) -> None:
+        self._lifted = Lifted(values, covariance_type, single=single)
         known = ~np.isnan(values)
         self._known = None if known.all() else known.astype(np.float64)
 
-    def log_density(self, states: EmissionParameters) -> FloatArray:
+    def log_density(self, states: EmissionParameters) -> Floats:
         """Log-densities, shape (S, n)."""
         return self._lifted.log_density(states.means, states.covariances)
 
-    def maximise(
-        self, posterior: FloatArray, states: EmissionParameters, prior: FloatArray
-    ) -> None:
+    def maximise(self, posterior: Floats, states: EmissionParameters, prior: FloatArray) -> None:
         """Set means and covariances, Σ = (Q + ψ) / n; a starved state keeps its own.
 
         A state that has not seen a metric has a variance of at least 1 of it: see ``_opened``.
@@ -90,7 +88,7 @@ class Emissions:
         fed = fed if states.covariances.ndim == 2 else fed[..., None]
         np.copyto(states.covariances, covariances, where=fed)
 
-    def _unseen(self, posterior: FloatArray) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    def _unseen(self, posterior: Floats) -> Iterator[tuple[int, NDArray[np.bool_]]]:
         """States that have checkpoints, but some metric at none of them; and which, shape (D,)."""
         if self._known is None:
             return
@@ -118,9 +116,7 @@ class AutoregressiveEmissions:
                 out[s] = np.nan
         return out
 
-    def maximise(
-        self, posterior: FloatArray, states: EmissionParameters, prior: FloatArray
-    ) -> None:
+    def maximise(self, posterior: Floats, states: EmissionParameters, prior: FloatArray) -> None:
         """Set means, covariances and autoregression; a starved state keeps its own."""
         rho = _known(states)
         for s in np.flatnonzero(posterior.sum(axis=1) > _STARVED):

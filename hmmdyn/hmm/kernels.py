@@ -58,9 +58,8 @@ def forward_backward(
     density = np.subtract(log_emission, peak)
     np.exp(density, out=density)
     scale = np.empty(len(peak))
-    log_likelihood = _forward(
-        log_emission, density, peak, scale, startprob, transmat, begins, which
-    )
+    _forward(log_emission, density, peak, scale, startprob, transmat, begins, which)
+    log_likelihood = float(peak.sum() - np.log(scale).sum())
     transitions = _backward(log_emission, density, scale, transmat, begins, which)
     return log_likelihood, transitions, log_emission[:, : begins[1]].sum(axis=1)
 
@@ -75,12 +74,15 @@ def _forward(
     transmat: FloatArray,
     begins: IntArray,
     which: IntArray,
-) -> float:
-    """Replace log-densities by filtered posteriors; the inner loops run over the runs."""
+) -> None:
+    """Replace log-densities by filtered posteriors; the inner loops run over the runs.
+
+    ``scale`` (n,) is given what the densities relative to ``peak`` are multiplied by, for the
+    forward probabilities to sum to one.
+    """
     n_states = len(startprob)
     reached = np.empty((n_states, begins[1]))
     total = np.empty(begins[1])
-    log_likelihood = 0.0
     for t in range(len(begins) - 1):
         a, m = begins[t], begins[t + 1] - begins[t]
         for k in range(n_states):
@@ -106,14 +108,12 @@ def _forward(
         for r in range(m):
             if not total[r] > _TINY_TOTAL:
                 total[r] = _rescale(log_emission, density, peak, reached[:, r], a + r)
-            log_likelihood += np.log(total[r]) + peak[a + r]
             scale[a + r] = 1.0 / total[r]
         factor = scale[a : a + m]
         for k in range(n_states):
             into, here, out = reached[k], density[k, a : a + m], log_emission[k, a : a + m]
             for r in range(m):
                 out[r] = into[r] * here[r] * factor[r]
-    return log_likelihood
 
 
 @_compiled

@@ -6,16 +6,26 @@ observations, the log-densities of all states are W Φᵀ, and their sufficient 
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import TypeVar
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from hmmdyn.hmm.missing import marginal, patterns
 from hmmdyn.results import FloatArray, IntArray
 
+# In double precision, or in single.
+Floats = NDArray[np.float64] | NDArray[np.float32]
+_Float = TypeVar("_Float", np.float64, np.float32)
+
 # The terms of the lifted form are as large as the squared values times the precision. Where that is
 # more than this they cancel too far, and the densities of such a state come from whitened
 # differences: a state with hardly any variance in some direction, or values of many deviations.
 _CANCELS = 1e9
+# Single precision leaves errors of some 1e-2 nats per checkpoint at this, and less below.
+_CANCELS_IN_SINGLE = 1e5
 
 
 class Lifted:
@@ -28,14 +38,17 @@ class Lifted:
     ----------
     values : ndarray, shape (n, D)
     covariance_type : str
+    single : bool
+        Work in single precision, twice as fast, where it suffices: no value is missing and no
+        state is so narrow that digits cancel. The type of the log-densities tells.
     """
 
-    def __init__(self, values: FloatArray, covariance_type: str) -> None:
+    def __init__(self, values: FloatArray, covariance_type: str, *, single: bool = False) -> None:
         self.n, self.n_features = values.shape
         self._complete = not np.isnan(values).any()
         if self._complete:
             every = np.arange(self.n_features)
-            self._parts = [_Part(slice(None), every, values, covariance_type)]
+            self._parts = [_Part(slice(None), every, values, covariance_type, single=single)]
             return
         self._diagonal = _DiagonalWithHoles(values) if covariance_type == "diag" else None
         self._parts = [
@@ -43,7 +56,7 @@ class Lifted:
             for rows, observed in (patterns(values) if self._diagonal is None else ())
         ]
 
-    def log_density(self, means: FloatArray, covariances: FloatArray) -> FloatArray:
+    def log_density(self, means: FloatArray, covariances: FloatArray) -> Floats:
         """Log-densities under S states, shape (S, n), nats.
 
         ``means`` (S, D); ``covariances`` (S, D) or (S, D, D). NaN for a state whose covariance is
@@ -59,14 +72,14 @@ class Lifted:
         return out
 
     def moments(
-        self, posterior: FloatArray, means: FloatArray, covariances: FloatArray
+        self, posterior: Floats, means: FloatArray, covariances: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Weighted counts (S, 1) or (S, D), sums (S, D) and sums of products (S, D) or (S, D, D).
 
-        ``posterior`` has shape (S, n). Under full covariances what is missing is replaced by its
-        expectation given what was observed, under ``means`` and ``covariances`` (Little & Rubin,
-        section 8.2). Under diagonal ones nothing is expected of it: moments are those of the known
-        values, and counts go by metric.
+        ``posterior`` has shape (S, n); moments are added up in its precision. Under full
+        covariances what is missing is replaced by its expectation given what was observed, under
+        ``means`` and ``covariances`` (Little & Rubin, section 8.2). Under diagonal ones nothing is
+        expected of it: moments are those of the known values, and counts go by metric.
         """
         if self._complete:
             return self._parts[0].moments(posterior)
@@ -84,20 +97,42 @@ class _Part:
     """Rows that have the same metrics ``observed``, lifted in these."""
 
     def __init__(
-        self, rows: IntArray | slice, observed: IntArray, values: FloatArray, covariance_type: str
+        self,
+        rows: IntArray | slice,
+        observed: IntArray,
+        values: FloatArray,
+        covariance_type: str,
+        *,
+        single: bool = False,
     ) -> None:
         self.rows, self.observed = rows, observed
         self._values = values
+        self._may_be_single = single
         self._largest = max(1.0, float((values**2).max(initial=0.0)))
         self._full = covariance_type == "full"
-        n, d = values.shape
+        d = values.shape[1]
         self._pairs = np.triu_indices(d) if self._full else (np.arange(d), np.arange(d))
-        self._phi = np.empty((n, 1 + d + len(self._pairs[0])))
-        self._phi[:, 0] = 1
-        self._phi[:, 1 : 1 + d] = values
-        np.multiply(values[:, self._pairs[0]], values[:, self._pairs[1]], out=self._phi[:, 1 + d :])
 
-    def log_density(self, means: FloatArray, covariances: FloatArray) -> FloatArray:
+    @cached_property
+    def _double(self) -> FloatArray:
+        return self._lift(np.float64)
+
+    @cached_property
+    def _single(self) -> NDArray[np.float32]:
+        return self._lift(np.float32)
+
+    def _lift(self, dtype: type[_Float]) -> NDArray[_Float]:
+        """Φ with a column per row of the data, shape (P, rows)."""
+        n, d = self._values.shape
+        phi = np.empty((1 + d + len(self._pairs[0]), n), dtype=dtype)
+        phi[0] = 1
+        z = phi[1 : 1 + d]
+        z[:] = self._values.T
+        for product, i, j in zip(phi[1 + d :], *self._pairs, strict=True):
+            np.multiply(z[i], z[j], out=product)
+        return phi
+
+    def log_density(self, means: FloatArray, covariances: FloatArray) -> Floats:
         """Log-densities of these rows under marginal parameters, shape (S, rows)."""
         if self._full:
             sign, magnitude = np.linalg.slogdet(covariances)
@@ -116,9 +151,12 @@ class _Part:
         normaliser = means.shape[1] * np.log(2 * np.pi) + log_determinant
         constant = -0.5 * (normaliser + (linear * means).sum(axis=1))
         weights = np.concatenate([constant[:, None], linear, quadratic], axis=1)
-        density = weights @ self._phi.T
         # The smallest variance lies between 1 and D times the reciprocal of the precision's trace.
-        for s in np.flatnonzero(trace * self._largest > _CANCELS):
+        terms = trace * self._largest
+        if self._may_be_single and (terms < _CANCELS_IN_SINGLE).all():
+            return weights.astype(np.float32) @ self._single
+        density = weights @ self._double
+        for s in np.flatnonzero(terms > _CANCELS):
             density[s] = -0.5 * (normaliser[s] + self._whitened(means[s], covariances[s]))
         return density
 
@@ -133,10 +171,11 @@ class _Part:
             return np.full(len(self._values), np.nan)
         return (solve_triangular(root, difference, lower=True) ** 2).sum(axis=0)
 
-    def moments(self, posterior: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def moments(self, posterior: Floats) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Weighted counts, sums and sums of products of the metrics these rows have."""
         d = self._values.shape[1]
-        statistics = posterior @ self._phi
+        phi = self._single if posterior.dtype == np.float32 else self._double
+        statistics = (posterior @ phi.T).astype(np.float64, copy=False)
         products = statistics[:, 1 + d :]
         if self._full:
             square = np.empty((len(statistics), d, d))
@@ -146,7 +185,7 @@ class _Part:
         return statistics[:, :1], statistics[:, 1 : 1 + d], products
 
     def completed_moments(
-        self, posterior: FloatArray, means: FloatArray, covariances: FloatArray
+        self, posterior: Floats, means: FloatArray, covariances: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Counts, sums and sums of products of all metrics, the missing ones in expectation.
 
@@ -184,7 +223,7 @@ class _DiagonalWithHoles:
         weights = np.concatenate([constant, means / covariances, -0.5 / covariances], axis=1)
         return weights @ self._phi.T
 
-    def moments(self, posterior: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def moments(self, posterior: Floats) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Counts, sums and sums of squares of the known values, each (S, D)."""
         count, total, squares = np.split(posterior @ self._phi, 3, axis=1)
         return count, total, squares

@@ -1,14 +1,14 @@
 """The sweep: the best model of every number of states, found by racing many starts.
 
 Starts of several kinds run side by side for a few iterations of EM, the better half goes on, and
-the last one left is polished. Then states of the winner with one state fewer are split, and those
-of the winner with one more are merged, until no winner gets better.
+the last one left goes on. Then states of the winner with one state fewer are split, and those of
+the winner with one more are merged, until no winner gets better. At last the winners are polished.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, cycle
 
@@ -39,8 +39,13 @@ _RACED_RUNS = 10
 _RACED_LAPS = 2
 # So many splits, and as many merges, of a neighbour's winner challenge each winner.
 _CHALLENGERS = 3
-_ROUNDS = 3
+_ROUNDS = 2
 _LARGE = 8
+# From so many checkpoints on, models race in single precision, and challengers not expected to win
+# are out. With fewer neither gains anything, and a plateau of EM can deceive expectations.
+_MANY = 10_000
+# At the end the best model is tried once more, from itself with variances so many times larger.
+_WIDER = 3.0
 # A challenger makes a difference to its neighbours where it is better by so much, in nats per
 # checkpoint; less can be the same optimum, reached a little further.
 MARGIN = 1e-4
@@ -117,16 +122,21 @@ def sweep(
     # sums come out alike whatever n_jobs is.
     with threadpool_limits(1), Parallel(n_jobs=n_jobs, backend="threading") as parallel:
 
-        def contest(makers: Mapping[int, _Maker]) -> dict[int, list[_Contender]]:
+        def contest(
+            makers: Mapping[int, _Maker], leaders: Mapping[int, _Contender]
+        ) -> dict[int, list[_Contender]]:
             blocks = _blocks(makers)
-            raced = parallel(delayed(race.run)([makers[k] for k in block]) for block in blocks)
+            raced = parallel(
+                delayed(race.run)([makers[k] for k in block], [leaders.get(k) for k in block])
+                for block in blocks
+            )
             return {
                 k: contenders
                 for block, groups in zip(blocks, raced, strict=True)
                 for k, contenders in zip(block, groups, strict=True)
             }
 
-        contenders = contest({k: partial(race.starts, k, plan[k]) for k in plan})
+        contenders = contest({k: partial(race.starts, k, plan[k]) for k in plan}, {})
         changed = set(plan)
         for done in range(1, _ROUNDS + 1):
             leaders = {k: _leader(contenders[k]) for k in plan}
@@ -137,7 +147,7 @@ def sweep(
                 for k in plan
                 if k > 1 and {k - 1, k + 1} & changed
             }
-            for k, challengers in contest(makers).items():
+            for k, challengers in contest(makers, leaders if race.is_long else {}).items():
                 contenders[k] += challengers
             better = MARGIN * len(values)
             changed = {
@@ -198,7 +208,10 @@ def _leader(contenders: Sequence[_Contender]) -> _Contender:
 
 @dataclass(eq=False)
 class _Contender:
-    """A start on its way through the race; ``reached`` is its objective on all runs, if known."""
+    """A start on its way through the race.
+
+    ``reached`` is its objective on all runs, if known, and ``fit`` what has become of it.
+    """
 
     n_states: int
     start: str
@@ -207,12 +220,18 @@ class _Contender:
     n_iterations: int = 0
     em: EM | None = None
     reached: float = -np.inf
+    fit: Fit = _LEFT_BEHIND
 
     def enter(self, em: EM) -> None:
         """Go on, on the runs that ``em`` has: objectives on other runs do not compare."""
         if em is not self.em:
             self.n_iterations += len(self.model.objective)
             self.model, self.em = Model(self.model.parameters), em
+
+    def may_pass(self, leader: _Contender) -> bool:
+        """Whether it is expected to end above what the leader has reached, as far as is known."""
+        unknown = self.reached == -np.inf
+        return unknown or self.reached + self.model.left_to_rise > leader.reached
 
 
 _Maker = Callable[[], list[_Contender]]
@@ -236,20 +255,21 @@ class _Race:
         unit = median_gap(options.clock, steps, lengths)
         self._start = partial(start, options=options, unit=unit)
         self._from_labels = partial(from_labels, options=options, unit=unit)
-        self._em = EM(values, lengths, covariance_type, options=options, steps=steps, unit=unit)
-        self._laps = [(n, self._em) for n in LAPS]
+        make = partial(EM, covariance_type=covariance_type, options=options, unit=unit)
+        self.is_long = many = len(values) >= _MANY
+        self._em = make(values, lengths, steps=steps)
+        self._quick = make(values, lengths, steps=steps, single=True) if many else self._em
+        self._laps = [(n, self._quick) for n in LAPS]
         if len(lengths) > _RACED_RUNS:
             raced = np.zeros(len(lengths), dtype=bool)
             rng = np.random.default_rng(random_state)
             raced[rng.choice(len(lengths), _RACED_RUNS, replace=False)] = True
             rows = np.repeat(raced, lengths)
-            some = EM(
+            some = make(
                 values[rows],
                 lengths[raced],
-                covariance_type,
-                options=options,
                 steps=None if steps is None else steps[rows],
-                unit=unit,
+                single=many,
             )
             self._laps[:_RACED_LAPS] = [(n, some) for n in LAPS[:_RACED_LAPS]]
 
@@ -272,7 +292,7 @@ class _Race:
         """Make the best splits of a smaller model and merges of a larger one."""
         contenders = []
         for neighbour in neighbours:
-            states = self._em.decode(neighbour.model)
+            states = self._quick.decode(neighbour.model)
             smaller = neighbour.n_states < n_states
             relabelled = (self._splits if smaller else self._merges)(states, neighbour.n_states)
             kind = f"{'split' if smaller else 'merge'} of {neighbour.n_states} states"
@@ -283,48 +303,62 @@ class _Race:
                 contenders.append(_Contender(n_states, kind, neighbour.seed, Model(first)))
         return contenders
 
-    def run(self, makers: Sequence[_Maker]) -> list[list[_Contender]]:
-        """Let groups of contenders race, halving each lap by lap until one is left."""
+    def run(
+        self, makers: Sequence[_Maker], leaders: Sequence[_Contender | None]
+    ) -> list[list[_Contender]]:
+        """Let groups of contenders race, halving each lap by lap until one is left.
+
+        One that is not expected to pass the leader of its number of states, if given, is out.
+        """
         groups = [make() for make in makers]
         going = groups
         for lap, (n_iterations, em) in enumerate(self._laps):
             self._advance(em, [c for group in going for c in group], n_iterations)
             if lap + 1 < len(self._laps):
-                going = [_better_half(group) for group in going if group]
+                going = [
+                    [c for c in _better_half(group) if leader is None or c.may_pass(leader)]
+                    for group, leader in zip(going, leaders, strict=True)
+                ]
         return groups
 
     def _advance(self, em: EM, contenders: Sequence[_Contender], n_iterations: int) -> None:
         for contender in contenders:
             contender.enter(em)
         em.advance([contender.model for contender in contenders], n_iterations)
-        if em is self._em:
+        if em in (self._em, self._quick):
             for contender in contenders:
                 contender.reached = contender.model.reached
 
-    def polish(self, groups: Sequence[Sequence[_Contender]]) -> list[Attempt]:
-        """Bring the leader of each group to its end; while none is valid, also the next one."""
-        standings = [sorted(group, key=lambda c: -c.reached) for group in groups]
-        finalists = [c for group in standings for c in group[: _n_finalists(group[0].n_states)]]
-        self._advance(self._em, finalists, MAX_ITERATIONS)
-        attempts = []
-        for group in groups:
-            fits = {id(c): _LEFT_BEHIND for c in group}
-            for contender in sorted(group, key=lambda c: -c.reached):
-                self._advance(self._em, [contender], MAX_ITERATIONS)
-                fits[id(contender)] = self._em.judge(contender.model)
-                if fits[id(contender)].valid:
+    def polish(self, groups: Sequence[list[_Contender]]) -> list[Attempt]:
+        """Bring the leader of each group to its end; while none is valid, also the next one.
+
+        A leader that gets further from itself with wider states goes on from there, if that end is
+        valid.
+        """
+        self._advance(self._quick, [c for g in groups for c in _finalists(g)], MAX_ITERATIONS)
+        leaders = [_leader(group) for group in groups]
+        widened = [_widened(leader) for leader in leaders]
+        self._advance(self._quick, widened, MAX_ITERATIONS)
+        ahead = [_leader(pair) for pair in zip(leaders, widened, strict=True)]
+        self._advance(self._em, ahead, MAX_ITERATIONS)
+        for group, leader, best in zip(groups, leaders, ahead, strict=True):
+            if best is not leader and self._finish(best):
+                group[group.index(leader)] = best
+                continue
+            for contender in _standings(group):
+                if self._finish(contender):
                     break
-            attempts += [
-                Attempt(
-                    c.n_states,
-                    c.start,
-                    c.seed,
-                    c.n_iterations + len(c.model.objective),
-                    fits[id(c)],
-                )
-                for c in group
-            ]
-        return attempts
+        return [
+            Attempt(c.n_states, c.start, c.seed, c.n_iterations + len(c.model.objective), c.fit)
+            for group in groups
+            for c in group
+        ]
+
+    def _finish(self, contender: _Contender) -> bool:
+        """Bring a contender to its end; return whether it is valid."""
+        self._advance(self._em, [contender], MAX_ITERATIONS)
+        contender.fit = self._em.judge(contender.model)
+        return contender.fit.valid
 
     def _splits(self, states: IntArray, n_states: int) -> list[IntArray]:
         """Label the checkpoints anew with one state in two halves: the most telling splits."""
@@ -336,22 +370,23 @@ class _Race:
             for later in (self._later_half(members), self._upper_half(members)):
                 halves = members[~later], members[later]
                 if min(map(len, halves)) > 1:
-                    gain = self._cost(members) - sum(map(self._cost, halves))
+                    one, two = (_Members.of(self._values[half]) for half in halves)
+                    gain = self._cost(one.with_others(two)) - self._cost(one) - self._cost(two)
                     splits.append((gain, halves[1]))
         best = sorted(splits, key=lambda split: -split[0])[:_CHALLENGERS]
         return [_with_label(states, rows, n_states) for _, rows in best]
 
     def _merges(self, states: IntArray, n_states: int) -> list[IntArray]:
         """Label the checkpoints anew with two states as one: the least costly merges."""
-        members = [np.flatnonzero(states == k) for k in range(n_states)]
-        alone = [self._cost(rows) for rows in members]
+        members = [_Members.of(self._values[states == k]) for k in range(n_states)]
+        alone = [self._cost(state) for state in members]
         merges = [
-            (self._cost(np.concatenate([members[j], members[k]])) - alone[j] - alone[k], j, k)
+            (self._cost(members[j].with_others(members[k])) - alone[j] - alone[k], j, k)
             for j, k in combinations(range(n_states), 2)
         ]
         merged = []
         for _, j, k in sorted(merges)[:_CHALLENGERS]:
-            labels = _with_label(states, members[k], j)
+            labels = np.where(states == k, j, states)
             merged.append(labels - (labels > k))
         return merged
 
@@ -367,21 +402,64 @@ class _Race:
         axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
         return centred @ axis > 0
 
-    def _cost(self, members: IntArray) -> float:
+    def _cost(self, members: _Members) -> float:
         """Twice the negative log-likelihood of one Gaussian, up to what all splits share."""
-        if not len(members):  # a state that no checkpoint is decoded to costs nothing
+        n = members.n
+        if not n:  # a state that no checkpoint is decoded to costs nothing
             return 0.0
-        values = self._values[members]
-        n, n_features = values.shape
-        centred = values - values.mean(axis=0)
+        covariance = (members.scatter + COVARIANCE_PRIOR * np.eye(len(members.mean))) / n
         if self._covariance_type == "diag":
-            variances = ((centred**2).sum(axis=0) + COVARIANCE_PRIOR) / n
-            return float(n * np.log(variances).sum())
-        scatter = centred.T @ centred + COVARIANCE_PRIOR * np.eye(n_features)
-        return float(n * np.linalg.slogdet(scatter / n)[1])
+            return float(n * np.log(np.diag(covariance)).sum())
+        return float(n * np.linalg.slogdet(covariance)[1])
+
+
+@dataclass(frozen=True)
+class _Members:
+    """Checkpoints of a state: their number, mean (D,) and scatter around it (D, D)."""
+
+    n: int
+    mean: FloatArray
+    scatter: FloatArray
+
+    @classmethod
+    def of(cls, values: FloatArray) -> _Members:
+        n = len(values)
+        mean = values.sum(axis=0) / max(n, 1)
+        centred = values - mean
+        return cls(n, mean, centred.T @ centred)
+
+    def with_others(self, others: _Members) -> _Members:
+        """Both together, without a second look at the checkpoints (Chan et al. 1983)."""
+        n = self.n + others.n
+        share = others.n / max(n, 1)
+        apart = others.mean - self.mean
+        between = self.n * share * np.outer(apart, apart)
+        return _Members(n, self.mean + share * apart, self.scatter + others.scatter + between)
+
+
+def _standings(contenders: Sequence[_Contender]) -> list[_Contender]:
+    return sorted(contenders, key=lambda contender: -contender.reached)
+
+
+def _finalists(contenders: Sequence[_Contender]) -> list[_Contender]:
+    return _standings(contenders)[: _n_finalists(contenders[0].n_states)]
+
+
+def _widened(contender: _Contender) -> _Contender:
+    """Let a contender go on with all its states wider.
+
+    Where each checkpoint belongs is open again, a little, and EM often settles it better: a step
+    back in annealing (Ueda & Nakano 1998).
+    """
+    parameters = contender.model.parameters
+    wider = replace(parameters, covariances=_WIDER * parameters.covariances)
+    done = contender.n_iterations + len(contender.model.objective)
+    return replace(contender, model=Model(wider), n_iterations=done)
 
 
 def _better_half(contenders: Sequence[_Contender]) -> list[_Contender]:
+    if not contenders:
+        return []
     standing = sorted(contenders, key=lambda contender: -contender.model.reached)
     return standing[: max((len(standing) + 1) // 2, _n_finalists(standing[0].n_states))]
 

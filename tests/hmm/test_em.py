@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from hmmdyn.hmm import em
 from hmmdyn.hmm.chain import PROBABILITY_FLOOR
 from hmmdyn.hmm.gaussian import from_hmmlearn, n_parameters, to_hmmlearn
-from hmmdyn.hmm.inference import beliefs, log_emission
+from hmmdyn.hmm.inference import beliefs, decode, log_emission
 from hmmdyn.hmm.lifted import Lifted
 from hmmdyn.hmm.starts import KINDS, start
 from tests.simulate import random_parameters, sample
@@ -35,6 +35,17 @@ def test_recovers_the_states_it_was_sampled_from(covariance_type):
     fitted = fit(values, lengths, start(values, lengths, 3, covariance_type, 0, "k-means"))
     assert fitted.valid, fitted.reason
     assert adjusted_rand_score(states, fitted.states) > 0.95
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_a_fit_is_judged_as_its_parameters_are_elsewhere(covariance_type):
+    """Path and likelihood come from lifted densities; whitened ones, run by run, must agree."""
+    lengths = np.array([70, 1, 50])
+    values, _ = sample(sticky(3, 3, covariance_type, seed=31), list(lengths), seed=32)
+    fitted = fit(values, lengths, start(values, lengths, 3, covariance_type, 0, "k-means"))
+    np.testing.assert_array_equal(fitted.states, decode(fitted.parameters, values, lengths))
+    expected = beliefs(fitted.parameters, values, lengths).log_likelihood.sum()
+    assert fitted.log_likelihood == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
@@ -268,3 +279,60 @@ def test_a_nearly_singular_state_is_whitened(covariance_type):
     values, _ = sample(parameters, [40], seed=30)
     lifted = Lifted(values, covariance_type).log_density(parameters.means, covariances)
     np.testing.assert_allclose(lifted, log_emission(parameters, values).T, atol=1e-3)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_single_precision_leads_to_the_same_end(covariance_type):
+    """Iterations in single precision, then in double: where double alone ends, judged as it is."""
+    lengths = np.array([300, 200, 250])
+    values, _ = sample(sticky(4, 3, covariance_type, seed=33), list(lengths), seed=34)
+    first = start(values, lengths, 4, covariance_type, 0, "time segments")
+    alone = fit(values, lengths, first)
+    rough = em.Model(first)
+    em.EM(values, lengths, covariance_type, single=True).advance([rough], 40, until_converged=False)
+    assert len(rough.objective) == 40
+    assert rough.objective[-1] == pytest.approx(alone.objective[-1], abs=1e-5 * len(values))
+    after = fit(values, lengths, rough.parameters)
+    assert after.valid, after.reason
+    assert after.log_likelihood == pytest.approx(alone.log_likelihood, abs=1e-3)
+    np.testing.assert_array_equal(after.states, alone.states)
+    assert (np.diff(after.objective) > -1e-9 * np.abs(after.objective[1:])).all()
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_single_precision_is_taken_where_it_suffices(covariance_type):
+    parameters = random_parameters(3, 4, covariance_type, seed=35)
+    values, _ = sample(parameters, [200], seed=36)
+    exact = Lifted(values, covariance_type)
+    single = Lifted(values, covariance_type, single=True)
+    means, covariances = parameters.means, parameters.covariances
+    density = single.log_density(means, covariances)
+    assert density.dtype == np.float32
+    expected = exact.log_density(means, covariances)
+    np.testing.assert_allclose(density, expected, rtol=1e-5, atol=1e-3)
+    posterior = np.random.default_rng(37).dirichlet(np.ones(3), size=200).T
+    moments = single.moments(posterior.astype(np.float32), means, covariances)
+    for ours, theirs in zip(moments, exact.moments(posterior, means, covariances), strict=True):
+        assert ours.dtype == np.float64
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_single_precision_is_not_taken_for_a_narrow_state_or_a_missing_value(covariance_type):
+    """Standard deviations of 1e-3 around 1: single precision alone would be off by whole nats."""
+    parameters = random_parameters(2, 3, covariance_type, seed=38)
+    narrow = replace(
+        parameters,
+        means=1 + 0.1 * parameters.means,
+        covariances=1e-6 * parameters.covariances,
+    )
+    values, _ = sample(narrow, [60], seed=39)
+    single = Lifted(values, covariance_type, single=True)
+    density = single.log_density(narrow.means, narrow.covariances)
+    assert density.dtype == np.float64
+    exact = Lifted(values, covariance_type)
+    np.testing.assert_array_equal(density, exact.log_density(narrow.means, narrow.covariances))
+    values[3, 1] = np.nan
+    with_hole = Lifted(values, covariance_type, single=True)
+    density = with_hole.log_density(parameters.means, parameters.covariances)
+    assert density.dtype == np.float64

@@ -7,9 +7,11 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from hmmdyn.hmm import em
+from hmmdyn.hmm import sweep as sweeping
 from hmmdyn.hmm.align import match
 from hmmdyn.hmm.inference import beliefs, log_emission
 from hmmdyn.hmm.kernels import TimeMajor, forward_backward
+from hmmdyn.hmm.simulated import simulate
 from hmmdyn.hmm.stability import measure_stability
 from hmmdyn.hmm.starts import start
 from hmmdyn.hmm.sweep import sweep
@@ -87,6 +89,69 @@ def test_a_split_finds_what_starts_miss(phases):
     for k in poor.winners:
         assert poor.winners[k].log_likelihood > good.winners[k].log_likelihood - 1.0
     assert any(a.fit.valid and a.start.startswith("split") for a in poor.attempts)
+
+
+@pytest.mark.parametrize("covariance_type", ["diag", "full"])
+def test_races_in_single_precision_end_in_double(phases, monkeypatch, covariance_type):
+    """The same winners up to the true four states, and no noise of single precision in a fit."""
+    values, lengths, _ = phases
+    settings = {"covariance_type": covariance_type, "n_restarts": 3, "random_state": 0}
+    double = sweep(values, lengths, range(1, 5), **settings)
+    monkeypatch.setattr(sweeping, "_MANY", 0)
+    single = sweep(values, lengths, range(1, 5), **settings)
+    for k, winner in single.winners.items():
+        assert winner.log_likelihood == pytest.approx(double.winners[k].log_likelihood, abs=0.01)
+        assert adjusted_rand_score(winner.states, double.winners[k].states) == 1
+        objective = np.array(winner.objective)
+        assert (np.diff(objective) > -1e-9 * np.abs(objective[1:])).all()
+        exact = em.fit(values, lengths, [winner.parameters])[0]
+        assert winner.log_likelihood == pytest.approx(exact.log_likelihood, abs=1e-3)
+    assert {a.fit.reason for a in single.attempts} <= {"", "left behind"}
+
+
+def test_widening_makes_no_winner_worse_and_some_better(monkeypatch):
+    """The last step of a sweep: what it starts from is what a sweep without it ends with."""
+    gains = []
+    for seed in (1, 2):
+        drift = simulate("drift", n_runs=6, random_state=seed)
+        ends = []
+        for wider in (1.0, 3.0):
+            monkeypatch.setattr(sweeping, "_WIDER", wider)
+            swept = sweep(
+                drift.values,
+                drift.lengths,
+                range(4, 8),
+                covariance_type="full",
+                n_restarts=2,
+                random_state=1,
+            )
+            ends.append(np.array([winner.objective[-1] for winner in swept.winners.values()]))
+        gains += list(ends[1] - ends[0])
+    assert min(gains) > -0.1  # how far apart EM can stop
+    assert max(gains) > 1
+
+
+def test_a_contender_expected_to_stay_behind_is_out():
+    first = random_parameters(2, 2, "diag", seed=0)
+    leader, challenger = (
+        sweeping._Contender(2, "k-means", seed, em.Model(first)) for seed in (0, 1)
+    )
+    leader.reached = 1.0
+    assert challenger.may_pass(leader)  # what it has reached is not known
+    challenger.model.objective = [-2.0, -1.0, -0.5]  # 1/2 to come
+    challenger.reached = -0.5
+    assert not challenger.may_pass(leader)
+    challenger.reached = 0.75
+    assert challenger.may_pass(leader)
+
+
+def test_members_of_two_states_are_put_together_without_their_values():
+    values = 1e3 + np.random.default_rng(0).normal(size=(9, 3))
+    for n in (0, 1, 4):
+        both = sweeping._Members.of(values[:n]).with_others(sweeping._Members.of(values[n:]))
+        assert both.n == 9
+        np.testing.assert_allclose(both.mean, values.mean(axis=0))
+        np.testing.assert_allclose(both.scatter, 9 * np.cov(values.T, ddof=0), rtol=1e-9, atol=1e-9)
 
 
 def test_missing_values_are_swept_over(phases):
