@@ -10,5 +10,6 @@ def table(frame: pd.DataFrame, digits: str) -> str:
     head = [*frame.index.names, *map(str, frame.columns)]
     lines = [" | ".join(head), " | ".join(["---"] * len(head))]
     for key, values in zip(frame.index, frame.to_numpy(), strict=True):
-        lines.append(" | ".join([*map(str, key), *(format(x, digits) for x in values)]))
+        keys = key if isinstance(key, tuple) else (key,)
+        lines.append(" | ".join([*map(str, keys), *(format(x, digits) for x in values)]))
     return "\n".join(f"| {line} |" for line in lines)
