@@ -36,10 +36,8 @@ class PerceptronRecipe(Recipe):
 class DigitsRecipe(PerceptronRecipe):
     """That of a perceptron, with checkpoints after every epoch of 6 steps."""
 
-    checkpoint_every: int = option(
-        6, "Steps between checkpoints; the untrained and the last network count too.", least=1
-    )
-    evaluate_every: int = option(6, "Steps between evaluations, likewise.", least=1)
+    checkpoint_every: int = Recipe.but("checkpoint_every", 6)
+    evaluate_every: int = Recipe.but("evaluate_every", 6)
     data_seed: int = option(0, DATA_SEED, least=0)
     eval_share: float = option(0.2, "Share of the images that is only evaluated on.", least=0)
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import torch
 
 _ROOT = "Folder in which torchvision finds the images; nothing is downloaded."
-_CHECKPOINTS = "Steps between checkpoints; the untrained and the last network count too."
-_EVALUATIONS = "Steps between evaluations, likewise; each is of all images."
 # Mean and standard deviation of CIFAR-100's red, green and blue.
 _CIFAR_MEAN, _CIFAR_STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 _SHIFT = 4  # pixels
@@ -36,8 +34,8 @@ class MnistRecipe(PerceptronRecipe):
     """That of a perceptron, on images from disk."""
 
     root: str = option("data", _ROOT, decides=False)
-    checkpoint_every: int = option(20, _CHECKPOINTS, least=1)
-    evaluate_every: int = option(100, _EVALUATIONS, least=1)
+    checkpoint_every: int = Recipe.but("checkpoint_every", 20)
+    evaluate_every: int = Recipe.but("evaluate_every", 100)
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ class CifarRecipe(Recipe):
     root: str = option("data", _ROOT, decides=False)
     batch_norm: bool = option(True, "Normalise each layer by batch.")
     residual: bool = option(True, "Add its input to the output of each block.")
-    checkpoint_every: int = option(20, _CHECKPOINTS, least=1)
-    evaluate_every: int = option(200, _EVALUATIONS, least=1)
+    checkpoint_every: int = Recipe.but("checkpoint_every", 20)
+    evaluate_every: int = Recipe.but("evaluate_every", 200)
 
 
 def _mnist(recipe: MnistRecipe) -> Data:

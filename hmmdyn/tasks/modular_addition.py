@@ -36,12 +36,10 @@ class ModularAdditionRecipe(Recipe):
     d_head: int = option(32, "Width of a head.", least=1)
     d_mlp: int = option(512, "Hidden units of the MLP (ReLU).", least=1)
     layer_norm: bool = option(False, "Normalise after each residual sum.")
-    batch_size: int = option(2048, "Pairs per step; the last batch of a pass is smaller.", least=1)
-    n_epochs: int = option(10_000, "Passes over the training pairs.", least=1)
-    checkpoint_every: int = option(
-        20, "Steps between checkpoints; the untrained and the last network count too.", least=1
-    )
-    evaluate_every: int = option(20, "Steps between evaluations, likewise.", least=1)
+    batch_size: int = Recipe.but("batch_size", 2048)
+    n_epochs: int = Recipe.but("n_epochs", 10_000)
+    checkpoint_every: int = Recipe.but("checkpoint_every", 20)
+    evaluate_every: int = Recipe.but("evaluate_every", 20)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -40,14 +40,12 @@ class ParityRecipe(Recipe):
     n_train: int = option(1000, "Training samples, drawn independently and uniformly.", least=1)
     n_eval: int = option(100, "Evaluation samples, likewise.", least=1)
     n_hidden: int = option(128, "Hidden units (ReLU).", least=1)
-    learning_rate: float = option(0.1, "Step size of SGD.", least=0)
-    weight_decay: float = option(0.01, "Weight decay of SGD, on biases, too.", least=0)
-    batch_size: int = option(32, "Samples per step; the last batch of a pass is smaller.", least=1)
-    n_epochs: int = option(400, "Passes over the training samples.", least=1)
-    checkpoint_every: int = option(
-        320, "Steps between checkpoints; the untrained and the last network count too.", least=1
-    )
-    evaluate_every: int = option(32, "Steps between evaluations, likewise.", least=1)
+    learning_rate: float = Recipe.but("learning_rate", 0.1)
+    weight_decay: float = Recipe.but("weight_decay", 0.01)
+    batch_size: int = Recipe.but("batch_size", 32)
+    n_epochs: int = Recipe.but("n_epochs", 400)
+    checkpoint_every: int = Recipe.but("checkpoint_every", 320)
+    evaluate_every: int = Recipe.but("evaluate_every", 32)
 
     def __post_init__(self) -> None:
         super().__post_init__()

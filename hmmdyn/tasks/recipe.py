@@ -51,6 +51,11 @@ class Recipe:
     )
     evaluate_every: int = option(10, "Steps between evaluations, likewise.", least=1)
 
+    @classmethod
+    def but(cls, name: str, default: float) -> Any:
+        """Declare an option of every task anew, with another default."""
+        return field(default=default, metadata=cls.__dataclass_fields__[name].metadata)
+
     def __post_init__(self) -> None:
         for declared in fields(self):
             value, least = getattr(self, declared.name), declared.metadata["least"]
