@@ -373,7 +373,7 @@ def bic_figure(studies: Sequence[Study]) -> go.Figure:
             line={"color": theme.MARK, "dash": "dot"},
             **place,
         )
-    figure.update_yaxes(title_text="BIC above its least", col=1)
+    figure.update_yaxes(title_text="BIC above its least,<br>per checkpoint", col=1)
     figure.update_xaxes(title_text="K (dotted: published)", dtick=1)
     return figure
 

@@ -28,7 +28,7 @@ REACHED = {"parity": 0.9, "modular-addition": 0.9, "modular-addition-stabilised"
 REACHED_ELSEWHERE = 0.97
 
 
-def described(task: str, hardware: str, day: str) -> str:
+def described(task: str, hardware: str, day: str, note: str) -> str:
     """The README of a task's metric table."""
     folder = DATA / task
     table = pd.read_parquet(folder / "metrics.parquet")
@@ -38,7 +38,7 @@ def described(task: str, hardware: str, day: str) -> str:
     made = (
         f"on {day} with {versions} and Python {platform.python_version()}, on {hardware}. Seeds "
         f"{numbers(seeds)}: all that were trained to the end, none chosen. The same machine and "
-        "versions give the same numbers; others round differently, and training amplifies that."
+        f"versions give the same numbers; others round differently, and training amplifies that. {note}"
     )
     return f"""# {task}: metrics of {len(seeds)} seeds
 
@@ -52,7 +52,7 @@ the runs were trained, and losses and accuracies of the same step.
 ## Made by
 
     pip install 'hmmdyn[torch]'
-    hmmdyn reproduce {task} --seeds {len(seeds)} --out runs/{task}
+    hmmdyn reproduce {task} --seeds {max(seeds) + 1} --out runs/{task}
     hmmdyn extract runs/{task} -o data/{task}/metrics.parquet
 
 {fill(made, 100)}
@@ -117,8 +117,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="+", choices=sorted(TASKS))
     parser.add_argument("--hardware", required=True, help="What the runs were trained on.")
+    parser.add_argument("--note", default="", help="What else to say of how they were made.")
     parser.add_argument("--date", default=str(date.today()), help="When (today by default).")
     arguments = parser.parse_args()
     for name in arguments.tasks:
-        text = described(name, arguments.hardware, arguments.date)
+        text = described(name, arguments.hardware, arguments.date, arguments.note)
         (DATA / name / "README.md").write_text(text, encoding="utf-8")
