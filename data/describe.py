@@ -38,7 +38,8 @@ def described(task: str, hardware: str, day: str, note: str) -> str:
     made = (
         f"on {day} with {versions} and Python {platform.python_version()}, on {hardware}. Seeds "
         f"{numbers(seeds)}: all that were trained to the end, none chosen. The same machine and "
-        f"versions give the same numbers; others round differently, and training amplifies that. {note}"
+        "versions give the same numbers; others round differently, and training amplifies that. "
+        f"{note}"
     )
     return f"""# {task}: metrics of {len(seeds)} seeds
 
