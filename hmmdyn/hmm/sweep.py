@@ -44,6 +44,8 @@ _LARGE = 8
 # From so many checkpoints on, models race in single precision, and challengers not expected to win
 # are out. With fewer neither gains anything, and a plateau of EM can deceive expectations.
 _MANY = 10_000
+# Challengers then cost little, and more of them find better optima.
+_CHALLENGERS_OF_MANY = 6
 # At the end the best model is tried once more, from itself with variances so many times larger.
 _WIDER = 3.0
 # A challenger makes a difference to its neighbours where it is better by so much, in nats per
@@ -257,6 +259,7 @@ class _Race:
         self._from_labels = partial(from_labels, options=options, unit=unit)
         make = partial(EM, covariance_type=covariance_type, options=options, unit=unit)
         self.is_long = many = len(values) >= _MANY
+        self._n_challengers = _CHALLENGERS_OF_MANY if many else _CHALLENGERS
         self._em = make(values, lengths, steps=steps)
         self._quick = make(values, lengths, steps=steps, single=True) if many else self._em
         self._laps = [(n, self._quick) for n in LAPS]
@@ -373,7 +376,7 @@ class _Race:
                     one, two = (_Members.of(self._values[half]) for half in halves)
                     gain = self._cost(one.with_others(two)) - self._cost(one) - self._cost(two)
                     splits.append((gain, halves[1]))
-        best = sorted(splits, key=lambda split: -split[0])[:_CHALLENGERS]
+        best = sorted(splits, key=lambda split: -split[0])[: self._n_challengers]
         return [_with_label(states, rows, n_states) for _, rows in best]
 
     def _merges(self, states: IntArray, n_states: int) -> list[IntArray]:
@@ -385,7 +388,7 @@ class _Race:
             for j, k in combinations(range(n_states), 2)
         ]
         merged = []
-        for _, j, k in sorted(merges)[:_CHALLENGERS]:
+        for _, j, k in sorted(merges)[: self._n_challengers]:
             labels = np.where(states == k, j, states)
             merged.append(labels - (labels > k))
         return merged
