@@ -28,7 +28,8 @@ from hmmdyn.options import Options
 from hmmdyn.pipeline import fit as fit_map
 from hmmdyn.pipeline import read_runs
 from hmmdyn.results import PLAIN_MODEL, ModelOptions, RunData
-from hmmdyn.tasks import parity
+from hmmdyn.tasks.catalogue import train
+from hmmdyn.tasks.parity import ParityRecipe
 from tests.simulate import PYTHIA, observations, random_parameters, sample
 
 RNG = np.random.default_rng(0)
@@ -348,17 +349,19 @@ def test_plain_model_is_the_default():
 def test_the_seed_that_was_broken_on_purpose_is_named(tmp_path, monkeypatch):
     """Eight seeds of sparse parity; in one the learning rate is thirtyfold for six epochs."""
     pytest.importorskip("torch")
-    recipe = parity.ParityRecipe(n_epochs=100, checkpoint_every=2)
-    parity.train_parity(tmp_path, range(7), recipe=recipe)
-    train_epoch, epoch = parity._train_epoch, count(1)
+    from hmmdyn.tasks import training
 
-    def spiking(network, optimizer, *rest):
-        spikes = 40 <= next(epoch) < 46
+    recipe = ParityRecipe(n_epochs=100, checkpoint_every=64)  # 32 steps per epoch
+    train("parity", tmp_path, range(7), recipe=recipe)
+    train_step, step = training._train_step, count(1)
+
+    def spiking(task, stack, optimizer, *rest):
+        spikes = 39 * 32 < next(step) <= 45 * 32
         optimizer.param_groups[0]["lr"] = recipe.learning_rate * (30 if spikes else 1)
-        train_epoch(network, optimizer, *rest)
+        train_step(task, stack, optimizer, *rest)
 
-    monkeypatch.setattr(parity, "_train_epoch", spiking)
-    parity.train_parity(tmp_path, [7], recipe=recipe)
+    monkeypatch.setattr(training, "_train_step", spiking)
+    train("parity", tmp_path, [7], recipe=recipe)
     fitted_map = fit_map(read_runs(tmp_path), Options(quick=True))
     decoding = fitted_map.decoding
     table = find_outliers(
