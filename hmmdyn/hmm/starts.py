@@ -128,6 +128,11 @@ def _best_segments(
     return _cut(lengths, np.array(sorted(borders[1:])) / n_bins)
 
 
+def pooled_covariance(values: FloatArray) -> FloatArray:
+    """Covariance of all checkpoints, shape (D, D)."""
+    return _scatter(values, values.mean(axis=0)) / len(values)
+
+
 def from_labels(
     values: FloatArray,
     lengths: IntArray,
@@ -137,16 +142,19 @@ def from_labels(
     *,
     options: ModelOptions = PLAIN_MODEL,
     unit: float = 1.0,
+    pooled: FloatArray | None = None,
 ) -> HMMParameters:
     """Estimate the parameters of states that are given for every checkpoint, with pseudo-counts.
 
-    ``values`` must be finite. A label that no checkpoint has gets the pooled mean and covariance.
-    The states of a left-to-right model are put in order of time first.
+    ``values`` must be finite. A label that no checkpoint has gets the pooled mean and covariance;
+    ``pooled`` is that covariance, where it is known already. The states of a left-to-right model
+    are put in order of time first.
     """
     if options.left_right:
         labels = np.argsort(time_order(labels, lengths, n_states))[labels]
     n_features = values.shape[1]
-    pooled = _scatter(values, values.mean(axis=0)) / len(values)
+    if pooled is None:
+        pooled = pooled_covariance(values)
     means = np.zeros((n_states, n_features))
     covariances = np.zeros((n_states, n_features, n_features))
     for k in range(n_states):

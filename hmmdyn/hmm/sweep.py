@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from hmmdyn.hmm.chain import check_options, median_gap
 from hmmdyn.hmm.em import COVARIANCE_PRIOR, EM, MAX_ITERATIONS, Fit, Model
-from hmmdyn.hmm.starts import KINDS, filled, from_labels, start
+from hmmdyn.hmm.starts import KINDS, filled, from_labels, pooled_covariance, start
 from hmmdyn.results import (
     LEFT_BEHIND,
     PLAIN_MODEL,
@@ -256,7 +256,8 @@ class _Race:
         self._random_state = random_state
         unit = median_gap(options.clock, steps, lengths)
         self._start = partial(start, options=options, unit=unit)
-        self._from_labels = partial(from_labels, options=options, unit=unit)
+        pooled = pooled_covariance(self._values)
+        self._from_labels = partial(from_labels, options=options, unit=unit, pooled=pooled)
         make = partial(EM, covariance_type=covariance_type, options=options, unit=unit)
         self.is_long = many = len(values) >= _MANY
         self._n_challengers = _CHALLENGERS_OF_MANY if many else _CHALLENGERS
