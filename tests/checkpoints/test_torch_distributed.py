@@ -60,7 +60,7 @@ def test_one_process(folder):
 
 
 TWO_RANKS = """
-import sys, torch, torch.distributed as dist, torch.distributed.checkpoint as dcp
+import os, sys, torch, torch.distributed as dist, torch.distributed.checkpoint as dcp
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor, init_device_mesh
 rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
@@ -76,7 +76,9 @@ shards = {name: distribute_tensor(t, mesh, [places[name]]) for name, t in full.i
 dcp.save({"model": shards, "plain": torch.ones(2) * rank}, checkpoint_id=f"{folder}/step-1")
 if rank == 0:
     torch.save(full, f"{folder}/full.pt")
-dist.destroy_process_group()
+# All files are written. PyTorch's threads may abort the process while they are taken down
+# ("terminate called without an active exception", seen once on a busy machine): leave without.
+os._exit(0)
 """
 
 
