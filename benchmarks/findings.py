@@ -195,8 +195,8 @@ def _why(studies: Sequence[Study]) -> list[str]:
         "trajectories with the trend and spectrum of these runs, but no phases.",
         "- **R²** of a map with states before and after convergence is high whatever made runs "
         "slow, and a hidden Markov model need not be the reason. Where the paper's is "
-        "significant, ours is, for all metrics, the L2 norm alone and k-means (K as published, "
-        "`diag`): "
+        "significant, ours is, for all metrics / the L2 norm alone / k-means (K as published, "
+        f"`diag`; {words.MISSING} where too few runs converge for a regression): "
         f"{'; '.join(baselines)}.",
         "- **Dissimilarity** takes state labels as positions on a line. It changes when states are "
         "numbered otherwise, and grows with their number; the total variation beside it does not "

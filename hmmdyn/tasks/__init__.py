@@ -1,1 +1,1 @@
-"""Training the paper's tasks with PyTorch: ordinary checkpoint folders to analyse."""
+"""Training the paper's tasks with PyTorch: ordinary folders of runs to analyse."""

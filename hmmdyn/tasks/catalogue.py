@@ -78,10 +78,10 @@ def train(
     Raises
     ------
     MissingPackageError
-        PyTorch is not installed.
+        PyTorch is not installed, or torchvision where a task's data need it.
     UsageError
-        There is no such task or device, the recipe is that of another task, the seeds are none,
-        negative or not distinct, or a network cannot be stacked.
+        There is no such task or device, the task's data are not there, the recipe is that of
+        another task, the seeds are none, negative or not distinct, or a network cannot be stacked.
     OutputError
         ``out`` holds runs of another recipe, or cannot be written.
 
@@ -99,6 +99,7 @@ def train(
     require_device(device)
     from hmmdyn.tasks.training import train_networks
 
+    chosen.data(chosen.recipe)  # what is missing is told before there is a folder
     train_seeds(
         out,
         seeds,

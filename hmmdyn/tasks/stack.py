@@ -13,10 +13,10 @@ class Stack:
     """Networks of one shape, seen as one.
 
     A single network is called as it is. Several become one whose tensors have an axis more
-    (`torch.func`). That is meant for accelerators; on a CPU it is faster only where steps are so
-    small that calling PyTorch takes most of them, and slower for large networks
-    (``benchmarks/stacked_seeds.md``). Products of stacked matrices may be rounded otherwise than
-    those of each.
+    (`torch.func`). That is meant for accelerators, where it has not been measured yet; on a CPU it
+    is faster only where steps are so small that calling PyTorch takes most of them, and slower for
+    large networks (``benchmarks/stacked_seeds.md``). Products of stacked matrices may be rounded
+    otherwise than those of each.
 
     Raises
     ------

@@ -119,6 +119,7 @@ def test_images_that_are_not_there_are_told_with_how_to_get_them(tmp_path, monke
     recipe = MnistRecipe(root="nowhere")
     with pytest.raises(UsageError, match=r"MNIST is not in nowhere(.|\n)*download=True"):
         train("mnist", tmp_path / "out", [0], recipe=recipe)
+    assert not any(tmp_path.iterdir())  # so that the folder can be used for something else
 
 
 def test_without_torchvision_it_is_told_what_to_install(monkeypatch):
