@@ -9,7 +9,8 @@
     OUT/.seed1.<token>.partial/          a run being trained; it gets its name once it is complete
 
 A run folder that bears its name is therefore complete, and is not trained again. The token is new
-in every training: processes that outlive a killed one write into no folder but their own.
+in every training: processes that outlive a killed one write into no folder but their own. What an
+interrupted training left is taken over by the next one, see ``resume.py``.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import torch
 
 OUTCOMES = "metrics.csv"
+SAVED = "resume.pt"  # in the folder of the first run of those that are trained together
 # Seconds between looks at how far the runs being trained have come.
 _LOOK_EVERY = 1.0
 
@@ -76,11 +78,16 @@ NO_CHECKPOINTS = Keep()
 
 
 class OutcomeLog:
-    """One row per evaluation in ``metrics.csv``, in the 7 digits that float32 carries."""
+    """One row per evaluation in ``metrics.csv``, in the 7 digits that float32 carries.
+
+    Rows that are there already stay.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / OUTCOMES).open("w", encoding="utf-8", newline="")
-        self._columns: tuple[str, ...] = ()
+        self._file = (folder / OUTCOMES).open("a+", encoding="utf-8", newline="")
+        self._file.seek(0)
+        header = self._file.readline().strip()
+        self._columns = tuple(header.split(",")) if header else ()
 
     def add(self, row: Mapping[str, float]) -> None:
         """Write a row; it is in the file when this returns."""
@@ -121,8 +128,8 @@ def train_seeds(
         The task and everything but the seed that decides what the weights become; kept in
         ``recipe.json``.
     train : callable
-        ``train(seeds, folders)`` trains some seeds into existing, empty folders, one each.
-        Processes must be able to be given it.
+        ``train(seeds, folders)`` trains some seeds into existing folders, one each, which are empty
+        or hold what it left there when it was interrupted. Processes must be able to be given it.
     n_epochs : int
         Of a complete run, by which progress is counted.
     at_once : int
@@ -145,7 +152,6 @@ def train_seeds(
     try:
         _claim(out, described)
         missing = [seed for seed in seeds if not _run_folder(out, seed).exists()]
-        _remove_interrupted(out, missing)
         blocks = [missing[i : i + at_once] for i in range(0, len(missing), at_once)]
         token = uuid4().hex[:8]
         with _watched(out, seeds, token, n_epochs, progress):
@@ -257,18 +263,40 @@ def _partial_folder(out: Path, seed: int, token: str) -> Path:
     return out / f".seed{seed}.{token}.partial"
 
 
-def _remove_interrupted(out: Path, seeds: Sequence[int]) -> None:
-    """Remove what interrupted trainings left; one that still goes on fails, and names no run."""
-    for seed in seeds:
-        for folder in out.glob(_partial_folder(out, seed, "*").name):
-            shutil.rmtree(folder, ignore_errors=True)
+def _token(partial_folder: Path) -> str:
+    return partial_folder.name.split(".")[2]
 
 
 def _train_block(out: Path, seeds: Sequence[int], token: str, train: Train) -> None:
     """Train seeds in temporary folders, which get the runs' names once they are complete."""
+    left = [sorted(out.glob(_partial_folder(out, seed, "*").name)) for seed in seeds]
     folders = [_partial_folder(out, seed, token) for seed in seeds]
     for folder in folders:
         folder.mkdir()
+    _take_over(left, folders)
     train(seeds, folders)
     for seed, folder in zip(seeds, folders, strict=True):
         folder.rename(_run_folder(out, seed))
+
+
+def _take_over(left: Sequence[Sequence[Path]], folders: Sequence[Path]) -> None:
+    """Move the latest state that was saved, and the files beside it; remove what else was left.
+
+    ``left`` holds, run by run, the folders of interrupted trainings. A process that still writes
+    into one fails, and names no run: it has the old files open, so these are copied.
+    """
+    states = [folder / SAVED for folder in left[0] if (folder / SAVED).exists()]
+    if states:
+        latest = max(states, key=lambda path: path.stat().st_mtime_ns)
+        token = _token(latest.parent)
+        # First the state: files may be longer than it says, but not shorter.
+        shutil.copy(latest, folders[0])
+        for of_run, folder in zip(left, folders, strict=True):
+            for path in (p for old in of_run if _token(old) == token for p in old.iterdir()):
+                if path.suffix == ".safetensors":
+                    path.rename(folder / path.name)
+                elif path.name != SAVED:
+                    shutil.copy(path, folder)
+    for of_run in left:
+        for old in of_run:
+            shutil.rmtree(old, ignore_errors=True)

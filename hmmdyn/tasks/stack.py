@@ -42,6 +42,16 @@ class Stack:
         """How many there are."""
         return len(self._networks)
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything that training changes, in the memory that it goes on changing."""
+        tensors = self._first.state_dict() if self._stacked is None else self._stacked
+        return {name: tensor.detach() for name, tensor in tensors.items()}
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take the numbers of such tensors."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
+
     def parameters(self) -> list[torch.Tensor]:
         """What an optimiser changes; several networks' tensors have their axis first."""
         return list(self._first.parameters() if self._stacked is None else self._stacked.values())
@@ -72,6 +82,5 @@ class Stack:
 
     def weights(self, i: int) -> dict[str, torch.Tensor]:
         """The state of network ``i`` by name, in the memory that training goes on changing."""
-        if self._stacked is None:
-            return {name: tensor.detach() for name, tensor in self._first.state_dict().items()}
-        return {name: tensor[i].detach() for name, tensor in self._stacked.items()}
+        tensors = self.tensors()
+        return tensors if self._stacked is None else {n: t[i] for n, t in tensors.items()}

@@ -10,6 +10,7 @@ import torch
 
 from hmmdyn.record import MetricRecorder
 from hmmdyn.tasks.recipe import Recipe
+from hmmdyn.tasks.resume import Batches, Savings
 from hmmdyn.tasks.runs import Keep, OutcomeLog, write_checkpoint
 from hmmdyn.tasks.stack import Stack
 from hmmdyn.tasks.task import Samples, Task
@@ -30,7 +31,8 @@ def train_networks(
     seeds : sequence of int
         A seed draws its network's first weights and the order of its batches.
     folders : sequence of Path
-        Existing and empty, one for each seed.
+        Existing, one for each seed. They are empty, or hold what an interrupted training left,
+        from which this one then goes on.
     keep : Keep
         Which checkpoints to write, and so whether metrics are recorded.
     device : str
@@ -44,22 +46,29 @@ def train_networks(
     with _one_thread(), ExitStack() as files:
         stack = Stack([task.network(recipe, rng) for rng in rngs], device)
         optimizer = task.optimizer(stack.parameters(), recipe)
+        batches = Batches(len(train), recipe.batch_size, rngs)
+        made_for = {"seeds": list(seeds), "device": device}
+        savings = Savings(folders, made_for, stack, optimizer, batches)
+        done = savings.restore()
         runs = [files.enter_context(_Run(folder, keep, recipe)) for folder in folders]
-        steps_per_epoch = -(-len(train) // recipe.batch_size)
-        n_steps = recipe.n_epochs * steps_per_epoch
-        batches = _batches(len(train), recipe.batch_size, rngs)
-        for step in range(n_steps + 1):
+        n_steps = recipe.n_epochs * batches.steps_per_epoch
+        for step in range(done + 1, n_steps + 1):
             is_last = step == n_steps
             if step > 0:
-                _train_step(task, stack, optimizer, train, next(batches).to(device), rngs)
+                batch = batches.of_step(step).to(device)
+                _train_step(task, stack, optimizer, train, batch, rngs)
             if is_last or step % recipe.evaluate_every == 0:
                 of_train = _outcomes("train", task, stack, train)
                 of_evaluation = _outcomes("eval", task, stack, evaluation)
                 for run, *outcomes in zip(runs, of_train, of_evaluation, strict=True):
-                    run.log(step, step / steps_per_epoch, outcomes[0] | outcomes[1])
+                    run.log(step, step / batches.steps_per_epoch, outcomes[0] | outcomes[1])
             if is_last or step % recipe.checkpoint_every == 0:
                 for i, run in enumerate(runs):
                     run.look(stack.weights(i), step, is_last)
+                # By now every outcome is in a row, and from the second row on recordings can go on.
+                if step > 0:
+                    savings.save(step)
+    savings.forget()
 
 
 class _Run:
@@ -92,13 +101,6 @@ class _Run:
             self._recorder.record(weights, step)
         if self._keep.wants(step // self._checkpoint_every, is_last):
             write_checkpoint(self._folder, step, weights)
-
-
-def _batches(n: int, batch_size: int, rngs: Sequence[torch.Generator]) -> Iterator[torch.Tensor]:
-    """Without end: indices of samples, shape (networks, batch), every pass in a new order."""
-    while True:
-        orders = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
-        yield from orders.split(batch_size, dim=1)
 
 
 def _train_step(
