@@ -653,7 +653,9 @@ def _failing_clearly() -> Iterator[None]:
         err.print(f"[bold red]Error:[/] {_plain(error)}", soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        err.print("Stopped. What was measured or trained is kept: the same command goes on from there.")
+        err.print(
+            "Stopped. What was measured or trained is kept: the same command goes on from there."
+        )
         raise typer.Exit(130) from None
 
 
