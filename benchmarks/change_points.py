@@ -254,7 +254,7 @@ true one); *sharp* has white noise and nothing else. Counted are true changes th
 
 **Where the map has found the phases** (more than {FOUND:.0%} of the checkpoints in the state of \
 their phase), the intervals hold the true change in: {each(good)}; at worst {worst:.2f} in any row \
-of the first table with 100 changes or more. Untempered, as the model itself says: \
+of the first table with 100 decoded changes or more. Untempered, as the model itself says: \
 {each(good, "untempered")}. With **a map that knows the phases**: {each(known)}; untempered \
 {each(known, "untempered")}.
 

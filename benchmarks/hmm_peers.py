@@ -1,25 +1,32 @@
 """Time of one EM iteration against hmmlearn, dynamax and pomegranate, from the same start.
 
     pip install hmmlearn dynamax pomegranate
-    python benchmarks/hmm_peers.py [--runs 40] [--checkpoints 1000] [--metrics 14] [--states 8]
+    python benchmarks/hmm_peers.py [--runs 40] [--checkpoints 1000] [--states 8] [-o hmm_peers.md]
 
-One process, double precision; peers that are not installed are left out and named. What a peer
-does once (dynamax compiles) is not counted: an iteration's time is the difference between a long
-and a short fit, over the difference in iterations. Linear algebra has one thread, PyTorch too;
-JAX takes the threads it wants. Times are wall-clock, the best of three.
+One process; peers that are not installed are left out and named. What a peer does once (dynamax
+compiles) is not counted: an iteration's time is the difference between a long and a short fit, over
+the difference in iterations. Linear algebra has one thread, PyTorch too; JAX takes the threads it
+wants. Times are wall-clock, the best of three. hmmdyn is timed as the others are, one model in
+double precision, and as its sweep works: five models side by side, racing in single precision.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import platform
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from hmm_sweep import trajectories
+from markdown_table import table
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.hmm.em import EM, Model
@@ -27,13 +34,23 @@ from hmmdyn.hmm.starts import start
 from hmmdyn.results import HMMParameters
 
 _SHORT, _LONG = 3, 13
+_PACKAGES = ("hmmdyn", "hmmlearn", "dynamax", "jax", "pomegranate", "torch", "numpy")
 
 
 def with_hmmdyn(
-    values: np.ndarray, lengths: np.ndarray, first: HMMParameters
+    values: np.ndarray,
+    lengths: np.ndarray,
+    first: HMMParameters,
+    n_models: int = 1,
+    single: bool = False,
 ) -> Callable[[int], None]:
-    em = EM(values, lengths, first.covariance_type)
-    return lambda n: em.advance([Model(first)], n, until_converged=False)
+    em = EM(values, lengths, first.covariance_type, single=single)
+
+    def fit(n: int) -> None:
+        models = [Model(first) for _ in range(n_models)]
+        em.advance(models, n, until_converged=False)
+
+    return fit
 
 
 def with_hmmlearn(
@@ -105,16 +122,26 @@ def with_pomegranate(
     return fit
 
 
-_PEERS = {
-    "hmmdyn": with_hmmdyn,
-    "hmmlearn": with_hmmlearn,
-    "dynamax": with_dynamax,
-    "pomegranate": with_pomegranate,
+_SIDE_BY_SIDE = 5
+# Name -> how it is fitted, and how many models a fit brings forward.
+_FITTERS: dict[str, tuple[Callable[..., Callable[[int], None]], int]] = {
+    "hmmdyn": (with_hmmdyn, 1),
+    f"hmmdyn, {_SIDE_BY_SIDE} models": (
+        partial(with_hmmdyn, n_models=_SIDE_BY_SIDE),
+        _SIDE_BY_SIDE,
+    ),
+    f"hmmdyn, {_SIDE_BY_SIDE} models, single precision": (
+        partial(with_hmmdyn, n_models=_SIDE_BY_SIDE, single=True),
+        _SIDE_BY_SIDE,
+    ),
+    "hmmlearn": (with_hmmlearn, 1),
+    "dynamax": (with_dynamax, 1),
+    "pomegranate": (with_pomegranate, 1),
 }
 
 
 def per_iteration(fit: Callable[[int], None]) -> float:
-    """Seconds of one iteration."""
+    """Milliseconds of one iteration."""
 
     def timed(n: int) -> float:
         begin = time.perf_counter()
@@ -123,7 +150,24 @@ def per_iteration(fit: Callable[[int], None]) -> float:
 
     fit(_SHORT)
     short, long = (min(timed(n) for _ in range(3)) for n in (_SHORT, _LONG))
-    return (long - short) / (_LONG - _SHORT)
+    return 1000 * (long - short) / (_LONG - _SHORT)
+
+
+def measure(options: argparse.Namespace, covariance_type: str) -> pd.DataFrame:
+    """Milliseconds per iteration and model, and that in hmmdyn's: a row per program."""
+    values = trajectories(options.runs, options.checkpoints, options.metrics)
+    lengths = np.full(options.runs, options.checkpoints)
+    first = start(values, lengths, options.states, covariance_type, 0, "k-means")
+    times = {}
+    for name, (fitter, n_models) in _FITTERS.items():
+        if find_spec(name.partition(",")[0]) is None:
+            print(f"{name} is not installed")
+            continue
+        with threadpool_limits(1):
+            times[covariance_type, name] = per_iteration(fitter(values, lengths, first)) / n_models
+    index = pd.MultiIndex.from_tuples(times, names=["covariance", "program"])
+    measured = pd.DataFrame({"ms per iteration": list(times.values())}, index=index)
+    return measured.assign(**{"times hmmdyn's": measured / measured.iloc[0]})
 
 
 def main() -> None:
@@ -132,26 +176,25 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=int, default=1000)
     parser.add_argument("--metrics", type=int, default=14)
     parser.add_argument("--states", type=int, default=8)
+    parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     logging.getLogger("hmmlearn").setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    values = trajectories(options.runs, options.checkpoints, options.metrics)
-    lengths = np.full(options.runs, options.checkpoints)
-    for covariance_type in ("diag", "full"):
-        first = start(values, lengths, options.states, covariance_type, 0, "k-means")
-        ours = None
-        for name, peer in _PEERS.items():
-            if find_spec(name) is None:
-                print(f"{covariance_type}: {name} is not installed")
-                continue
-            try:
-                with threadpool_limits(1):
-                    seconds = per_iteration(peer(values, lengths, first))
-            except Exception as error:  # a peer's failure is a finding, not ours to raise
-                print(f"{covariance_type}: {name} failed: {type(error).__name__}: {error}")
-                continue
-            ours = ours or seconds
-            print(f"{covariance_type}: {name} {1000 * seconds:.1f} ms, {seconds / ours:.1f}")
+    measured = pd.concat([measure(options, c) for c in ("diag", "full")])
+    installed = [name for name in _PACKAGES if find_spec(name)]
+    text = "\n".join(
+        [
+            f"{options.runs} runs of {options.checkpoints} checkpoints, {options.metrics} metrics, "
+            f"K = {options.states}; {', '.join(f'{p} {version(p)}' for p in installed)}, Python "
+            f"{platform.python_version()}",
+            "",
+            table(measured, ".1f"),
+            "",
+        ]
+    )
+    print(text)
+    if options.output:
+        options.output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -141,6 +141,17 @@ class States:
     influences: pd.DataFrame = field(default_factory=pd.DataFrame)
     selection: Selection | None = None
 
+    @property
+    def by_definition(self) -> pd.DataFrame:
+        """The rows of ``detours`` that the paper's definition makes detour states.
+
+        Optional, with a positive coefficient, in a significant regression. hmmdyn's ``flag`` leaves
+        out those that lie after convergence.
+        """
+        is_read = self.regression is not None and self.regression.p < SIGNIFICANT
+        is_detour = self.detours["optional"] & (self.detours["coefficient"] > 0)
+        return self.detours[is_detour & is_read]
+
 
 @dataclass(frozen=True)
 class Study:

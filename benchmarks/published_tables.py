@@ -88,6 +88,7 @@ def side_by_side(study: Study) -> pd.DataFrame:
             NOT_GIVEN,
             yes(published.forking),
             NOT_GIVEN if published.detours is None else str(published.detours),
+            NOT_GIVEN,
             "no such test",
         ]
     }
@@ -100,15 +101,14 @@ def side_by_side(study: Study) -> pd.DataFrame:
         "dissimilarity, labels as positions [95 %]",
         "dissimilarity, total variation",
         "forking (not a line)",
-        "detour states by the paper's flag",
+        "detour states by the paper's definition",
+        "of these not after convergence",
         "of these confirmed by the hazard test",
     ]
     return pd.DataFrame(columns, index=index).rename_axis(study.experiment.name)
 
 
 def _column(states: States) -> list[str]:
-    flagged = states.detours[states.detours["flag"]]
-    confirmed = flagged[flagged["verdict"] == CONFIRMED]
     different = states.dissimilarity
     return [
         str(states.n_states),
@@ -116,9 +116,17 @@ def _column(states: States) -> list[str]:
         with_interval(different.labels, states.dissimilarity_interval),
         words.fraction(different.total_variation),
         yes(states.forking),
-        _counted(flagged["state"]),
-        _counted(confirmed["state"]),
+        *_detour_cells(states),
     ]
+
+
+def _detour_cells(states: States) -> list[str]:
+    if states.regression is None:
+        return [words.MISSING] * 3
+    found = states.by_definition
+    flagged = found[found["flag"]]
+    confirmed = flagged[flagged["verdict"] == CONFIRMED]
+    return [_counted(rows["state"]) for rows in (found, flagged, confirmed)]
 
 
 def regression_cells(states: States) -> tuple[str, str, str]:
@@ -129,7 +137,9 @@ def regression_cells(states: States) -> tuple[str, str, str]:
     return (
         with_interval(regression.r_squared, states.r_squared_interval),
         "< 0.001" if regression.p < 0.001 else f"{regression.p:.3f}",
-        "cannot: a state of one run" if np.isnan(loo) else f"{loo:.3f}".replace("-", "−"),
+        "not defined: only one run has a state"
+        if np.isnan(loo)
+        else f"{loo:.3f}".replace("-", "−"),
     )
 
 
@@ -161,7 +171,7 @@ _DETOUR_COLUMNS = [
     "state",
     "converged runs without it",
     "coefficient",
-    "paper's flag",
+    "paper's definition",
     "hazard ratio [95 %]",
     "p, corrected",
     "verdict",
@@ -169,13 +179,14 @@ _DETOUR_COLUMNS = [
 
 
 def detours_table(states: States) -> pd.DataFrame:
-    """Optional states: the paper's flag beside the hazard test; empty where there is none."""
+    """Optional states: the paper's definition beside the hazard test; empty where there is none."""
+    defined = set(states.by_definition["state"])
     rows = [
         (
             row.state,
             row.n_converged_without,
             words.number(row.coefficient, 3),
-            "detour" if row.flag else "",
+            _by_definition(row, defined),
             _ratio(row.hazard_ratio, row.ratio_low, row.ratio_high),
             words.number(row.p_corrected, 2),
             row.verdict,
@@ -184,6 +195,12 @@ def detours_table(states: States) -> pd.DataFrame:
         if row.optional
     ]
     return pd.DataFrame(rows, columns=_DETOUR_COLUMNS).set_index("state")
+
+
+def _by_definition(detour: Any, defined: set[int]) -> str:
+    if detour.state not in defined:
+        return ""
+    return "detour" if detour.flag else "detour, but after convergence"
 
 
 def _ratio(ratio: float, low: float, high: float) -> str:
@@ -258,7 +275,11 @@ def paths_table(study: Study) -> pd.DataFrame:
     ]
     for name in MAPS:
         edges = study.states[name].edges
-        for edge in facts.rows(edges[edges["from_state"] == 0]):
+        ways = edges[edges["from_state"] == 0]
+        if ways.empty:
+            left = {"runs": 0, "converged": 0, "convergence epoch (mean ± SE)": words.MISSING}
+            rows.append({"map": name, "to": "none: a single state", **left})
+        for edge in facts.rows(ways):
             rows.append(
                 {
                     "map": name,
@@ -280,7 +301,8 @@ def features_table(study: Study) -> pd.DataFrame:
             states.edges[["from_state", "to_state", "n_taken"]], on=["from_state", "to_state"]
         )
         share = top.groupby("feature")["n_taken"].sum() / states.edges["n_taken"].sum()
-        counted[name] = share.rename(index=_SIGNS)
+        if len(states.edges):
+            counted[name] = share.rename(index=_SIGNS)
     table = pd.DataFrame(counted).fillna(0.0)
     table = table.loc[table.mean(axis=1).sort_values(ascending=False, kind="stable").index]
     return table.map(words.percent).rename_axis("in the top 3 of")
@@ -333,9 +355,9 @@ def _agreements(study: Study, covariance: str) -> dict[str, bool | None]:
         else None,
         "dissimilarity": low <= published.dissimilarity <= high,
         "forking or not": states.forking == published.forking,
-        "number of detours flagged": None
+        "number of detours": None
         if published.detours is None or regression is None
-        else int(states.detours["flag"].sum()) == published.detours,
+        else len(states.by_definition) == published.detours,
     }
 
 

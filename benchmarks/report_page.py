@@ -137,7 +137,12 @@ def report(rows: list[tuple[tuple[int, ...], Measured]], browser: str) -> str:
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, plotly {version('plotly')}, Chromium {browser} (headless, "
         f"no graphics card), {os.cpu_count()} cores (load {os.getloadavg()[0]:.0f}), "
-        f"{platform.platform(terse=True)}.",
+        f"{platform.system()}; `python benchmarks/report_page.py`.",
+        "",
+        "Reports of synthetic findings, opened from disk. *First paint*: something is seen; "
+        "*first figure*: a figure is drawn. *Highlight*: from the choice of a run to the frame in "
+        "which all figures in view show it, over all runs in turn; *its thread*: processor time of "
+        "the page's own thread meanwhile, which other programs cannot lengthen.",
         "",
         "| runs × checkpoints × metrics, states | file | written in | first paint | first figure |"
         " highlight, median | 95 % | worst | its thread |",

@@ -86,7 +86,8 @@ def recipe_rows(defaults: Recipe, recipe: dict[str, object]) -> str:
 def checkpoints(table: pd.DataFrame) -> str:
     """How many checkpoints the runs have, and over which steps."""
     counts = table.groupby("run").size()
-    per_run = f"{counts.min()}" if counts.nunique() == 1 else f"{counts.min()} to {counts.max()}"
+    least, most = f"{counts.min():,}", f"{counts.max():,}"
+    per_run = least if least == most else f"{least} to {most}"
     return f"{per_run} of each run, steps {table['step'].min():,} to {table['step'].max():,}"
 
 

@@ -84,7 +84,9 @@ def _option(flags: str, help_text: str, panel: str, **more: Any) -> Any:
 
 # One definition per option; commands that share an option share its name, help and meaning.
 # What is not given stays None (or empty) and takes the default of `options.Options`.
-Runs = Annotated[Path, typer.Argument(help="Folder of checkpoints of one or several runs.")]
+Runs = Annotated[
+    Path, typer.Argument(help="Folder of checkpoints or recordings of one or several runs.")
+]
 Source = Annotated[
     Path,
     typer.Argument(
@@ -123,7 +125,12 @@ Jobs = Annotated[
     typer.Option("--jobs", "-j", help="Processes to work with (all cores by default).", min=1),
 ]
 Protocol = Annotated[
-    str | None, _option("--protocol", "Choose states by 'bic' (default) or as 'paper'.", _MODEL)
+    str | None,
+    _option(
+        "--protocol",
+        "Choose states by 'bic' of all runs (default), or of one in five, held out: 'paper'.",
+        _MODEL,
+    ),
 ]
 Preset = Annotated[
     str | None,
@@ -161,7 +168,12 @@ Restarts = Annotated[
 ]
 Stickiness = Annotated[
     float | None,
-    _option("--stickiness", "Checkpoints every state is taken to have stayed (0).", _MODEL, min=0),
+    _option(
+        "--stickiness",
+        "Favour staying: as if each state had been kept N more times (0).",
+        _MODEL,
+        min=0,
+    ),
 ]
 LeftRight = Annotated[
     bool, _option("--left-right", "Never go back to a state that comes earlier.", _MODEL)
@@ -175,7 +187,10 @@ Clock = Annotated[
     _option("--clock", "What transitions count: checkpoint, step or log-step.", _MODEL),
 ]
 Autoregressive = Annotated[
-    bool, _option("--autoregressive", "Metrics remember where they were within a state.", _MODEL)
+    bool,
+    _option(
+        "--autoregressive", "Within a state, each checkpoint depends on the one before.", _MODEL
+    ),
 ]
 Quick = Annotated[
     bool,

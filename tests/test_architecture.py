@@ -56,7 +56,7 @@ OPTIONAL = {"torch", "torchvision", "h5py", "tensorstore", "tensorboard", "kalei
 # Modules that are themselves imported only once something is trained, and made of PyTorch.
 ON_DEMAND = {
     f"hmmdyn.tasks.{name}": f"tasks/{name}.py"
-    for name in ("networks", "resnet", "stack", "training")
+    for name in ("networks", "resnet", "resume", "stack", "training")
 }
 
 

@@ -94,12 +94,12 @@ _DEEP = DigitsRecipe(width=128, n_blocks=8)
 DEEP_DIGITS = replace(
     DIGITS,
     name="digits-deep",
-    summary="The same in a deep network with normalisation and residuals.",
+    summary="Handwritten digits: a deep network with normalisation and residuals.",
     recipe=replace(_DEEP, layer_norm=True, residual=True),
 )
 DESTABILISED_DIGITS = replace(
     DIGITS,
     name="digits-destabilised",
-    summary="The same in a deep network with neither normalisation nor residuals.",
+    summary="Handwritten digits: a deep network without normalisation and residuals.",
     recipe=_DEEP,
 )

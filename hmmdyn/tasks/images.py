@@ -151,6 +151,6 @@ CIFAR100 = replace(
 DESTABILISED_CIFAR100 = replace(
     CIFAR100,
     name="cifar100-destabilised",
-    summary="The same without batch normalisation and residuals.",
+    summary="CIFAR-100 from disk: a ResNet18 without batch normalisation and residuals.",
     recipe=CifarRecipe(batch_norm=False, residual=False),
 )

@@ -89,7 +89,7 @@ MODULAR_ADDITION = Task(
 STABILISED_MODULAR_ADDITION = replace(
     MODULAR_ADDITION,
     name="modular-addition-stabilised",
-    summary="The same with layer normalisation and batches of 256: it groks much sooner.",
+    summary="Modular addition with layer normalisation and batches of 256: it groks much sooner.",
     recipe=ModularAdditionRecipe(
         layer_norm=True, batch_size=256, n_epochs=300, checkpoint_every=15, evaluate_every=15
     ),

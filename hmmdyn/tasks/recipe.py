@@ -44,7 +44,9 @@ class Recipe:
 
     learning_rate: float = option(1e-3, "Step size of the optimiser.", least=0)
     weight_decay: float = option(1.0, "Weight decay of the optimiser.", least=0)
-    batch_size: int = option(256, "Samples per step; the last batch of a pass is smaller.", least=1)
+    batch_size: int = option(
+        256, "Samples per step; the last batch of a pass may be smaller.", least=1
+    )
     n_epochs: int = option(100, "Passes over the training samples.", least=1)
     checkpoint_every: int = option(
         10, "Steps between checkpoints; the untrained and the last network count too.", least=1

@@ -138,11 +138,20 @@ def shortened(folder, name, n_bytes):
         lambda folder: (folder / runs.SAVED).unlink(),
         lambda folder: shortened(folder, runs.SAVED, 0),
         lambda folder: shortened(folder, runs.SAVED, 1000),
+        lambda folder: (folder / runs.SAVED).write_bytes(b"no state" * 100),
         lambda folder: shortened(folder, runs.OUTCOMES, 100),
         lambda folder: (folder / runs.OUTCOMES).unlink(),
         lambda folder: (folder / "step_000006.safetensors").unlink(),
     ],
-    ids=["no state", "an empty state", "half a state", "half a log", "no log", "no checkpoint"],
+    ids=[
+        "no state",
+        "an empty state",
+        "half a state",
+        "another file",
+        "half a log",
+        "no log",
+        "no checkpoint",
+    ],
 )
 def test_what_is_damaged_is_trained_anew(damage, tmp_path, steps):
     asked = {"recipe": PARITY, "keep": Keep(1)}
