@@ -107,7 +107,7 @@ class MetricRecorder:
         path = Path(run_dir) / RECORDING
         rows = read_rows(path)[0] if path.exists() else []
         if rows:
-            self._go_on(rows[0], path)
+            self._go_on(rows, path)
         self._file = RowFile(path, rows)
 
     @property
@@ -184,16 +184,18 @@ class MetricRecorder:
     ) -> None:
         self.close()
 
-    def _go_on(self, first: Row, path: Path) -> None:
+    def _go_on(self, rows: list[Row], path: Path) -> None:
         """Take up a recording made before."""
-        recording = recording_of(first, path)
+        recording = recording_of(rows[0], path)
         if recording.plan != self._plan:
             raise UsageError(
                 f"{path} was recorded otherwise: {_differences(recording.plan, self._plan)}.\n"
                 "Go on with the same options, or record into another folder."
             )
         self._recording = recording
-        self._unchanged = frozenset(recording.fingerprints)
+        # A tensor that changed and then came back to its first numbers counts as changed.
+        so_far = recording.fingerprints if len(rows) == 1 else rows[-1].get("unchanged", ())
+        self._unchanged = frozenset(so_far)
 
     def _measure_first(self, model: Any) -> tuple[Measurement, dict[str, Any]]:
         """Measure weights that there is nothing to compare with; also return what is said once."""

@@ -50,8 +50,8 @@ def train(
     train_accuracy, eval_loss, eval_accuracy``; accuracy 0 … 1), and the metrics of its weights,
     recorded while it was trained (``hmmdyn-metrics.jsonl``), or its checkpoints, or both. The seed
     decides first weights and batch order. Runs that are complete are not trained again; one that
-    was interrupted goes on from where it was a minute or less before, unless other seeds are
-    stacked with it now, or the device is another.
+    was interrupted goes on from its last saved state (at the first checkpoint after each minute),
+    unless the seeds stacked with it, the device, hmmdyn or PyTorch are others now.
 
     Parameters
     ----------

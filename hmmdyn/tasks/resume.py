@@ -7,18 +7,22 @@ the same bytes as one that was not.
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
+from hmmdyn import __version__
 from hmmdyn.tasks.runs import SAVED
 from hmmdyn.tasks.stack import Stack
 
-# Seconds between savings: as much is lost at most.
+# A state is saved at the first checkpoint after so many seconds.
 _SAVE_EVERY = 60.0
 
 
@@ -42,24 +46,25 @@ class Batches:
             )
         return self._orders[:, i * self._batch_size : (i + 1) * self._batch_size]
 
-    def state(self) -> dict[str, Any]:
+    def tensors(self) -> dict[str, torch.Tensor]:
         """All that decides the batches to come."""
-        return {"orders": self._orders, "rngs": [rng.get_state() for rng in self._rngs]}
+        states = {f"rng.{i}": rng.get_state() for i, rng in enumerate(self._rngs)}
+        return {"orders": self._orders, **states}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from such a state."""
-        self._orders = state["orders"]
-        for rng, of_one in zip(self._rngs, state["rngs"], strict=True):
-            rng.set_state(of_one)
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Go on from such tensors."""
+        self._orders = tensors["orders"]
+        for i, rng in enumerate(self._rngs):
+            rng.set_state(tensors[f"rng.{i}"])
 
 
-class Savings:
-    """The saved state of networks that are trained together, in the folder of the first of them.
+class SavedState:
+    """The saved state of networks that are trained together, beside the folders of their runs.
 
     Parameters
     ----------
-    folders : sequence of Path
-        Of the runs, maybe with what an interrupted training left there.
+    runs : sequence of Path
+        Folders of the runs, side by side, maybe with what an interrupted training left in them.
     made_for : mapping
         What must be the same for a training to go on from it, in plain numbers and text.
     stack, optimizer, batches
@@ -68,15 +73,17 @@ class Savings:
 
     def __init__(
         self,
-        folders: Sequence[Path],
+        runs: Sequence[Path],
         made_for: Mapping[str, Any],
         stack: Stack,
         optimizer: torch.optim.Optimizer,
         batches: Batches,
     ) -> None:
-        self._folders, self._made_for = folders, dict(made_for)
+        self._runs = runs
+        versions = {"hmmdyn": __version__, "torch": torch.__version__}
+        self._made_for = {**made_for, **versions}
         self._stack, self._optimizer, self._batches = stack, optimizer, batches
-        self._path = folders[0] / SAVED
+        self._path = runs[0].parent / SAVED
         self._saved_at = time.monotonic()
 
     def restore(self) -> int:
@@ -84,66 +91,91 @@ class Savings:
 
         Files become what they were when it was saved; with nothing to go on from, they go.
         """
-        state = self._load()
-        known = state["files"] if state else [{}] * len(self._folders)
-        for folder, sizes in zip(self._folders, known, strict=True):
-            _cut_back(folder, sizes)
-        if state is None:
+        told, tensors = self._load()
+        for run in self._runs:
+            _cut_back(run, told["files"][run.name] if told else {})
+        if not told:
             return -1
-        self._stack.load(state["tensors"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._batches.restore(state["batches"])
-        return int(state["step"])
+        self._stack.load(_part(tensors, "network"))
+        self._batches.load(_part(tensors, "batches"))
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in _part(tensors, "optimizer").items():
+            i, _, key = name.partition(".")
+            moments.setdefault(int(i), {})[key] = tensor
+        settings = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": settings})
+        return int(told["step"])
 
     def save(self, step: int) -> None:
         """Save the state after a step, if that is due; all rows up to it must be in the files."""
         if time.monotonic() - self._saved_at < _SAVE_EVERY:
             return
-        state = {
+        moments = self._optimizer.state_dict()["state"]
+        tensors = {
+            **_named("network", self._stack.tensors()),
+            **_named("batches", self._batches.tensors()),
+            **_named(
+                "optimizer", {f"{i}.{k}": t for i, of in moments.items() for k, t in of.items()}
+            ),
+        }
+        told = {
             "made_for": self._made_for,
             "step": step,
-            "files": [_sizes(folder) for folder in self._folders],
-            "tensors": self._stack.tensors(),
-            "optimizer": self._optimizer.state_dict(),
-            "batches": self._batches.state(),
+            "files": {run.name: _sizes(run) for run in self._runs},
         }
-        content = BytesIO()
-        torch.save(state, content)
         # The folder must not be made where it has gone: then another training has taken over.
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_bytes(content.getbuffer())
+        temporary.write_bytes(save(tensors, {"told": json.dumps(told)}))
         temporary.replace(self._path)
         self._saved_at = time.monotonic()
 
-    def forget(self) -> None:
-        """Remove what was saved: the runs are complete."""
-        self._path.unlink(missing_ok=True)
-
-    def _load(self) -> dict[str, Any] | None:
-        """Read what was saved: None where nothing was, for other networks, or it is damaged."""
+    def _load(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Read what was saved; nothing where it is missing, damaged or of another training."""
         try:
-            state: dict[str, Any] = torch.load(self._path, weights_only=True, map_location="cpu")
-        except Exception:  # damage raises all kinds; without it the runs are trained anew
-            return None
-        fits = state["made_for"] == self._made_for and all(
-            sizes.get(name, 0) >= size
-            for folder, wanted in zip(self._folders, state["files"], strict=True)
-            for sizes in (_sizes(folder),)
-            for name, size in wanted.items()
+            with safe_open(self._path, "pt") as file:
+                told = json.loads(file.metadata()["told"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, TypeError, KeyError, ValueError):
+            return {}, {}
+        fits = told["made_for"] == self._made_for and all(
+            _sizes(run).get(name, 0) >= size
+            for run in self._runs
+            for name, size in told["files"][run.name].items()
         )
-        return state if fits else None
+        return (told, tensors) if fits else ({}, {})
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """File -> bytes, without what was saved."""
-    return {p.name: p.stat().st_size for p in folder.iterdir() if p.name != SAVED}
+def _named(part: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {
+        f"{part}.{name}": tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in tensors.items()
+    }
 
 
-def _cut_back(folder: Path, sizes: Mapping[str, int]) -> None:
-    """Make files as long as they were, and remove those that were not there."""
-    for path in folder.iterdir():
-        if path.name in sizes:
-            with path.open("r+b") as file:
-                file.truncate(sizes[path.name])
-        elif path.name != SAVED or not sizes:
-            path.unlink()
+def _part(tensors: Mapping[str, torch.Tensor], part: str) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(f"{part}."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(f"{part}.")
+    }
+
+
+def _sizes(run: Path) -> dict[str, int]:
+    """File -> bytes."""
+    return {p.name: p.stat().st_size for p in run.iterdir() if p.is_file() and not p.is_symlink()}
+
+
+def _cut_back(run: Path, sizes: Mapping[str, int]) -> None:
+    """Make files as long as they were, and remove what was not there.
+
+    Logs become new files: a process that outlives a killed training may still write to the old.
+    """
+    there = _sizes(run)
+    for path in list(run.iterdir()):
+        if path.name not in there or path.name not in sizes:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for path in list(run.iterdir()):
+        if path.suffix != ".safetensors":  # these are written whole
+            temporary = path.with_suffix(".tmp")
+            temporary.write_bytes(path.read_bytes()[: sizes[path.name]])
+            temporary.replace(path)

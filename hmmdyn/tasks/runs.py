@@ -6,20 +6,25 @@
     OUT/seed0/metrics.csv                the outcomes
     OUT/seed0/hmmdyn-metrics.jsonl       the metrics, recorded while the run was trained
     OUT/seed0/step_000320.safetensors    the weights at a step, where they are kept
-    OUT/.seed1.<token>.partial/          a run being trained; it gets its name once it is complete
+    OUT/.seed1.<token>.partial/          runs being trained together, named by the first of them
+        seed1/ seed2/ …                  moved to OUT once all are complete
+        state.safetensors                what the training goes on from, see ``resume.py``
+        complete                         only the moving is left to be done
 
-A run folder that bears its name is therefore complete, and is not trained again. The token is new
-in every training: processes that outlive a killed one write into no folder but their own. What an
-interrupted training left is taken over by the next one, see ``resume.py``.
+A run folder in OUT is therefore complete, and is not trained again. The token is new in every
+training. The next one takes over what an interrupted one left by renaming its folder: processes
+that outlive a killed training no longer find their files, and stop.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -30,14 +35,15 @@ import pandas as pd
 from joblib import Parallel, delayed
 from safetensors.numpy import save
 
-from hmmdyn.errors import OutputError, UsageError
+from hmmdyn.errors import HmmdynError, OutputError, UsageError
 from hmmdyn.files import replacing
 
 if TYPE_CHECKING:
     import torch
 
 OUTCOMES = "metrics.csv"
-SAVED = "resume.pt"  # in the folder of the first run of those that are trained together
+# In the folder of runs that are trained together.
+SAVED, COMPLETE = "state.safetensors", "complete"
 # Seconds between looks at how far the runs being trained have come.
 _LOOK_EVERY = 1.0
 
@@ -94,12 +100,16 @@ class OutcomeLog:
         if not self._columns:
             self._columns = tuple(row)
             self._file.write(",".join(self._columns) + "\n")
-        self._file.write(",".join(f"{row[column]:.7g}" for column in self._columns) + "\n")
+        self._file.write(",".join(_written(row[column]) for column in self._columns) + "\n")
         self._file.flush()
 
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def _written(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:.7g}"
 
 
 Train = Callable[[Sequence[int], Sequence[Path]], None]
@@ -128,8 +138,9 @@ def train_seeds(
         The task and everything but the seed that decides what the weights become; kept in
         ``recipe.json``.
     train : callable
-        ``train(seeds, folders)`` trains some seeds into existing folders, one each, which are empty
-        or hold what it left there when it was interrupted. Processes must be able to be given it.
+        ``train(seeds, folders)`` trains some seeds into existing folders, one each, side by side,
+        which are empty or hold what it left there when it was interrupted. Processes must be able
+        to be given it.
     n_epochs : int
         Of a complete run, by which progress is counted.
     at_once : int
@@ -144,24 +155,45 @@ def train_seeds(
     UsageError
         The seeds are none, negative or not distinct, or ``at_once`` is below 1.
     OutputError
-        ``out`` holds runs of another recipe, or cannot be written.
+        ``out`` holds runs of another recipe, cannot be written, or another training took it over.
+    HmmdynError
+        A process was killed.
     """
     _check_seeds(seeds)
     if at_once < 1:
         raise UsageError(f"'at_once' must be at least 1, got {at_once}.")
+    goes_on = "What was trained is kept: the same command goes on from there."
     try:
         _claim(out, described)
+        for folder in out.glob(f".*.partial/{COMPLETE}"):
+            _move_runs(out, folder.parent)
         missing = [seed for seed in seeds if not _run_folder(out, seed).exists()]
         blocks = [missing[i : i + at_once] for i in range(0, len(missing), at_once)]
         token = uuid4().hex[:8]
-        with _watched(out, seeds, token, n_epochs, progress):
+        trained_in = {block[0]: out / f".seed{block[0]}.{token}.partial" for block in blocks}
+        logs = {
+            seed: trained_in[block[0]] / f"seed{seed}" / OUTCOMES
+            for block in blocks
+            for seed in block
+        }
+        with _watched(out, seeds, logs, n_epochs, progress):
             Parallel(n_jobs=n_jobs)(
-                delayed(_train_block)(out, block, token, train) for block in blocks
+                delayed(_train_block)(out, trained_in[block[0]], block, train, os.getpid())
+                for block in blocks
             )
+    except BrokenProcessPool as error:
+        raise HmmdynError(
+            "A worker process was killed, most likely because memory ran out. "
+            f"{goes_on} Fewer processes take less: --jobs 1"
+        ) from error
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"{error.filename or error} has gone. Another command may have taken over what this "
+            f"one was training.\n{goes_on}"
+        ) from error
     except OSError as error:
         raise OutputError(
-            f"Cannot write the runs into {out}: {error.strerror or error}.\n"
-            "Runs that are complete are kept: the same command goes on from there."
+            f"Cannot write the runs into {out}: {error.strerror or error}.\n{goes_on}"
         ) from error
 
 
@@ -175,7 +207,7 @@ def write_checkpoint(folder: Path, step: int, weights: Mapping[str, torch.Tensor
 def _watched(
     out: Path,
     seeds: Sequence[int],
-    token: str,
+    logs: Mapping[int, Path],
     n_epochs: int,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[None]:
@@ -193,7 +225,7 @@ def _watched(
         while True:
             is_last = ended.wait(_LOOK_EVERY)
             # A run that gets its name while it is looked for is not found: what was done counts.
-            found = sum(_epochs_done(out, seed, token, n_epochs) for seed in seeds)
+            found = sum(_epochs_done(out, seed, logs, n_epochs) for seed in seeds)
             done = max(done, found)
             progress(done, total)
             if is_last:
@@ -209,12 +241,11 @@ def _watched(
         watcher.join()
 
 
-def _epochs_done(out: Path, seed: int, token: str, n_epochs: int) -> int:
-    if _run_folder(out, seed).exists():
+def _epochs_done(out: Path, seed: int, logs: Mapping[int, Path], n_epochs: int) -> int:
+    if seed not in logs or _run_folder(out, seed).exists():
         return n_epochs
     try:
-        log = pd.read_csv(_partial_folder(out, seed, token) / OUTCOMES, usecols=["epoch"])
-        return int(log["epoch"].max())
+        return int(pd.read_csv(logs[seed], usecols=["epoch"])["epoch"].max())
     except (OSError, ValueError):  # not begun, complete just now, or nothing logged
         return 0
 
@@ -259,44 +290,48 @@ def _run_folder(out: Path, seed: int) -> Path:
     return out / f"seed{seed}"
 
 
-def _partial_folder(out: Path, seed: int, token: str) -> Path:
-    return out / f".seed{seed}.{token}.partial"
+def _train_block(out: Path, folder: Path, seeds: Sequence[int], train: Train, command: int) -> None:
+    """Train seeds in ``folder``, and move their runs to ``out`` once all are complete.
 
-
-def _token(partial_folder: Path) -> str:
-    return partial_folder.name.split(".")[2]
-
-
-def _train_block(out: Path, seeds: Sequence[int], token: str, train: Train) -> None:
-    """Train seeds in temporary folders, which get the runs' names once they are complete."""
-    left = [sorted(out.glob(_partial_folder(out, seed, "*").name)) for seed in seeds]
-    folders = [_partial_folder(out, seed, token) for seed in seeds]
-    for folder in folders:
-        folder.mkdir()
-    _take_over(left, folders)
-    train(seeds, folders)
-    for seed, folder in zip(seeds, folders, strict=True):
-        folder.rename(_run_folder(out, seed))
-
-
-def _take_over(left: Sequence[Sequence[Path]], folders: Sequence[Path]) -> None:
-    """Move the latest state that was saved, and the files beside it; remove what else was left.
-
-    ``left`` holds, run by run, the folders of interrupted trainings. A process that still writes
-    into one fails, and names no run: it has the old files open, so these are copied.
+    ``command`` is the process that asked for it.
     """
-    states = [folder / SAVED for folder in left[0] if (folder / SAVED).exists()]
-    if states:
-        latest = max(states, key=lambda path: path.stat().st_mtime_ns)
-        token = _token(latest.parent)
-        # First the state: files may be longer than it says, but not shorter.
-        shutil.copy(latest, folders[0])
-        for of_run, folder in zip(left, folders, strict=True):
-            for path in (p for old in of_run if _token(old) == token for p in old.iterdir()):
-                if path.suffix == ".safetensors":
-                    path.rename(folder / path.name)
-                elif path.name != SAVED:
-                    shutil.copy(path, folder)
-    for of_run in left:
-        for old in of_run:
-            shutil.rmtree(old, ignore_errors=True)
+    if command not in (os.getpid(), os.getppid()):
+        return  # it was killed, and if it was started again it trains these itself
+    _take_over(out, folder)
+    seeds = [seed for seed in seeds if not _run_folder(out, seed).exists()]  # by another command
+    runs = [folder / f"seed{seed}" for seed in seeds]
+    for stacked_before in set(folder.glob("seed*")) - set(runs):
+        shutil.rmtree(stacked_before)
+    for run in runs:
+        run.mkdir(parents=True, exist_ok=True)
+    if runs:
+        train(seeds, runs)
+        (folder / COMPLETE).touch()
+    _move_runs(out, folder)
+
+
+def _take_over(out: Path, folder: Path) -> None:
+    """Let ``folder`` be what the last training of the same seeds left; remove other leftovers.
+
+    All are renamed first, at once, so that whoever still writes there fails and moves no run.
+    """
+    seed = folder.name.split(".")[1]
+    left = [path for path in out.glob(f".{seed}.*.partial") if path != folder]
+    saved = [path / SAVED for path in left if (path / SAVED).exists()]
+    if saved:
+        latest = max(saved, key=lambda path: path.stat().st_mtime_ns).parent
+        latest.rename(folder)
+        left.remove(latest)
+    for path in left:
+        path.rename(path.with_suffix(".left"))
+    for path in out.glob(f".{seed}.*.left"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _move_runs(out: Path, folder: Path) -> None:
+    """Move complete runs to ``out``; what was moved before a stop is there already."""
+    for run in sorted(folder.glob("seed*")):
+        if not (out / run.name).exists():
+            with suppress(FileNotFoundError):  # another command has just moved it
+                run.rename(out / run.name)
+    shutil.rmtree(folder, ignore_errors=True)

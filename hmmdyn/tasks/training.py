@@ -10,7 +10,7 @@ import torch
 
 from hmmdyn.record import MetricRecorder
 from hmmdyn.tasks.recipe import Recipe
-from hmmdyn.tasks.resume import Batches, Savings
+from hmmdyn.tasks.resume import Batches, SavedState
 from hmmdyn.tasks.runs import Keep, OutcomeLog, write_checkpoint
 from hmmdyn.tasks.stack import Stack
 from hmmdyn.tasks.task import Samples, Task
@@ -31,8 +31,8 @@ def train_networks(
     seeds : sequence of int
         A seed draws its network's first weights and the order of its batches.
     folders : sequence of Path
-        Existing, one for each seed. They are empty, or hold what an interrupted training left,
-        from which this one then goes on.
+        Existing, one for each seed, side by side. They are empty, or hold what an interrupted
+        training left, from which this one then goes on.
     keep : Keep
         Which checkpoints to write, and so whether metrics are recorded.
     device : str
@@ -48,8 +48,8 @@ def train_networks(
         optimizer = task.optimizer(stack.parameters(), recipe)
         batches = Batches(len(train), recipe.batch_size, rngs)
         made_for = {"seeds": list(seeds), "device": device}
-        savings = Savings(folders, made_for, stack, optimizer, batches)
-        done = savings.restore()
+        state = SavedState(folders, made_for, stack, optimizer, batches)
+        done = state.restore()
         runs = [files.enter_context(_Run(folder, keep, recipe)) for folder in folders]
         n_steps = recipe.n_epochs * batches.steps_per_epoch
         for step in range(done + 1, n_steps + 1):
@@ -67,8 +67,7 @@ def train_networks(
                     run.look(stack.weights(i), step, is_last)
                 # By now every outcome is in a row, and from the second row on recordings can go on.
                 if step > 0:
-                    savings.save(step)
-    savings.forget()
+                    state.save(step)
 
 
 class _Run:

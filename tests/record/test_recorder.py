@@ -121,6 +121,25 @@ def test_a_recording_goes_on(run):
     assert (run / RECORDING).read_bytes() == (whole / RECORDING).read_bytes()
 
 
+def test_a_tensor_that_comes_back_to_its_first_numbers_has_changed(run, tmp_path):
+    """Also where the recording was opened again in between."""
+
+    def at(step):
+        changing = weights(0, step)
+        return {**changing, "layer.bias": np.full(3, float(step == 1))}
+
+    whole = tmp_path / "whole"
+    with MetricRecorder(whole) as recorder:
+        for step in range(4):
+            recorder.record(at(step), step)
+    for part in ((0, 1), (2,), (3,)):
+        with MetricRecorder(run) as recorder:
+            for step in part:
+                recorder.record(at(step), step)
+    assert (run / RECORDING).read_bytes() == (whole / RECORDING).read_bytes()
+    assert "layer.bias" not in rows(run)[-1].get("unchanged", ())
+
+
 def test_a_step_recorded_again_removes_the_rows_from_there_on(run):
     record(run, [0, 10, 20, 30])
     with MetricRecorder(run) as recorder:

@@ -1,13 +1,19 @@
 """Going on inside a run: an interrupted training ends with the bytes of one that was not."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from hmmdyn.errors import HmmdynError
 from hmmdyn.tasks import runs
 from hmmdyn.tasks.catalogue import train
 from hmmdyn.tasks.runs import Keep
@@ -107,9 +113,9 @@ def test_random_numbers_drawn_between_batches_go_on_too():
     for stop in range(1, 8):
         batches, rngs = fresh()
         list(draw(batches, rngs, range(1, stop + 1)))
-        state = batches.state()
+        state = batches.tensors()
         batches, rngs = fresh()
-        batches.restore(state)
+        batches.load(state)
         assert list(draw(batches, rngs, range(stop + 1, 9))) == first[stop:]
 
 
@@ -139,15 +145,17 @@ def shortened(folder, name, n_bytes):
         lambda folder: shortened(folder, runs.SAVED, 0),
         lambda folder: shortened(folder, runs.SAVED, 1000),
         lambda folder: (folder / runs.SAVED).write_bytes(b"no state" * 100),
-        lambda folder: shortened(folder, runs.OUTCOMES, 100),
-        lambda folder: (folder / runs.OUTCOMES).unlink(),
-        lambda folder: (folder / "step_000006.safetensors").unlink(),
+        lambda folder: save_file({"a": np.zeros(2)}, folder / runs.SAVED),
+        lambda folder: shortened(folder / "seed0", runs.OUTCOMES, 100),
+        lambda folder: (folder / "seed0" / runs.OUTCOMES).unlink(),
+        lambda folder: (folder / "seed0" / "step_000006.safetensors").unlink(),
     ],
     ids=[
         "no state",
         "an empty state",
         "half a state",
         "another file",
+        "other arrays",
         "half a log",
         "no log",
         "no checkpoint",
@@ -239,3 +247,128 @@ def test_what_outlives_a_killed_training_names_no_run_and_spoils_none(tmp_path, 
     assert asked[-3:] == [13, 14, 15]
     assert files(out) == files(tmp_path / "whole")
     assert sorted(p.name for p in out.iterdir()) == ["recipe.json", "seed0"]
+
+
+# ------------------------------------------------------------------- stops at any other moment
+
+
+def left_over(out):
+    return sorted(p.name for p in out.iterdir() if p.name not in {"recipe.json", "seed0", "seed1"})
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_stop_while_runs_are_moved_loses_none(at_once, tmp_path, steps, monkeypatch):
+    asked = {"recipe": PARITY, "at_once": at_once}
+    train("parity", tmp_path / "whole", [0, 1], **asked)
+    out, rename = tmp_path / "out", Path.rename
+    for moved in range(2):
+
+        def stop(path, target, moved=moved):
+            if target.name == f"seed{moved}":
+                raise Stopped
+            return rename(path, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", stop)
+            with pytest.raises(Stopped):
+                train("parity", out, [0, 1], **asked)
+    train("parity", out, [0, 1], **asked)
+    assert len(steps) == N_STEPS * (2 // at_once) * 2  # that of "whole", and once more
+    assert files(out) == files(tmp_path / "whole")
+    assert not left_over(out)
+
+
+def test_a_stop_while_another_training_is_taken_over_loses_nothing(tmp_path, steps, monkeypatch):
+    """Whatever is written, renamed or removed on the way is once the last thing done."""
+    asked = {"recipe": PARITY, "keep": Keep(1), "at_once": 2}
+    train("parity", tmp_path / "whole", [0, 1], **asked)
+    stopped(steps, 14, "parity", tmp_path / "left", [0, 1], **asked)
+    kinds = [(Path, "rename"), (Path, "replace"), (Path, "write_bytes"), (Path, "unlink")]
+    n_stops = 0
+    while True:
+        out = tmp_path / f"out{n_stops}"
+        shutil.copytree(tmp_path / "left", out)
+        left = n_stops
+
+        def counted(do):
+            def one_more(path, *arguments):
+                nonlocal left
+                if left == 0:
+                    raise Stopped
+                left -= 1
+                return do(path, *arguments)
+
+            return one_more
+
+        with monkeypatch.context() as patch:
+            for kind, name in kinds:
+                patch.setattr(kind, name, counted(getattr(kind, name)))
+            steps.stop_at = 13
+            with pytest.raises(Stopped):
+                train("parity", out, [0, 1], **asked)
+        steps.stop_at = None
+        if left > 0:  # it came to the training itself
+            break
+        steps.clear()
+        train("parity", out, [0, 1], **asked)
+        assert steps == [13, 14, 15]
+        assert files(out) == files(tmp_path / "whole")
+        assert not left_over(out)
+        n_stops += 1
+    assert n_stops >= 5
+
+
+def test_seeds_that_another_command_has_trained_meanwhile_are_not_trained_again(tmp_path, steps):
+    def trained(seeds, folders):
+        done.append(list(seeds))
+        if seeds == [0]:
+            runs.train_seeds(tmp_path, [1], {}, trained, 1)
+        (folders[0] / "metrics.csv").write_text("epoch\n1\n")
+
+    done = []
+    runs.train_seeds(tmp_path, [0, 1, 2], {}, trained, 1)
+    assert done == [[0], [1], [2]]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["recipe.json", "seed0", "seed1", "seed2"]
+
+
+def test_what_a_killed_command_had_queued_is_not_begun(tmp_path):
+    done = []
+    folder = tmp_path / ".seed0.token.partial"
+    runs._train_block(tmp_path, folder, [0], lambda *_: done.append(1), command=1)
+    assert not done
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_link_is_not_followed(tmp_path, steps):
+    """Into a folder of runs others can write, too."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"0" * 100_000)
+    asked = {"recipe": PARITY, "keep": Keep(1)}
+    train("parity", tmp_path / "whole", [0], **asked)
+    out = tmp_path / "out"
+    stopped(steps, 14, "parity", out, [0], **asked)
+    run = left_by(out) / "seed0"
+    for name in ("step_000006.safetensors", "extra"):
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(elsewhere)
+    (run / "folder").mkdir()
+    train("parity", out, [0], **asked)
+    assert elsewhere.read_bytes() == b"0" * 100_000
+    assert files(out) == files(tmp_path / "whole")
+    assert not any(p.is_symlink() for p in (out / "seed0").iterdir())
+
+
+def test_a_killed_worker_is_told_plainly(tmp_path):
+    with pytest.raises(HmmdynError, match=r"worker process was killed(.|\n)*goes on from there"):
+        runs.train_seeds(tmp_path, [0, 1], {}, killed, 1, n_jobs=2)
+
+
+def killed(seeds, folders):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_steps_are_written_whole(tmp_path):
+    log = runs.OutcomeLog(tmp_path)
+    log.add({"step": 12_345_678, "epoch": 0.5, "loss": 1 / 3})
+    log.close()
+    assert (tmp_path / runs.OUTCOMES).read_text() == "step,epoch,loss\n12345678,0.5,0.3333333\n"

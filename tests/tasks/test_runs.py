@@ -111,7 +111,7 @@ def test_an_interrupted_run_starts_anew(tmp_path, monkeypatch, at_once):
     assert not (tmp_path / "out" / "seed2").exists()
     # Whatever the interrupted run left behind must not end up in the complete one.
     (left,) = (tmp_path / "out").glob(".seed*.partial")
-    (left / "step_999999.safetensors").touch()
+    (min(left.glob("seed*")) / "step_999999.safetensors").touch()
     train_parity(tmp_path / "out", [0, 1, 2], at_once=at_once)
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
@@ -133,7 +133,7 @@ train("parity", Path(sys.argv[1]), [0, 1, 2], recipe=replace(PARITY, n_epochs=in
 def test_a_killed_training_goes_on_from_the_runs_that_are_complete(tmp_path):
     n_epochs, out = 150, tmp_path / "out"
     process = python(TRAIN, out, n_epochs)
-    while not (out / "seed0").exists() or not any(out.glob(".seed1.*.partial/metrics.csv")):
+    while not (out / "seed0").exists() or not any(out.glob(".seed1.*.partial/seed1/metrics.csv")):
         assert process.poll() is None
         time.sleep(0.003)
     process.send_signal(signal.SIGKILL)
@@ -219,8 +219,8 @@ def test_progress_rises_to_the_epochs_of_all_seeds(tmp_path, monkeypatch, option
 
 def test_progress_starts_from_what_is_complete_not_from_what_was_interrupted(tmp_path, monkeypatch):
     train_parity(tmp_path, [0], recipe=replace(PARITY, n_epochs=60))
-    left = tmp_path / ".seed1.0.partial"
-    left.mkdir()
+    left = tmp_path / ".seed1.0.partial" / "seed1"
+    left.mkdir(parents=True)
     (left / "metrics.csv").write_text("step,epoch\n0,0\n177,59\n")
     calls = progress_of(tmp_path, monkeypatch, [0, 1])
     assert calls[0][0] < 60 + 59
