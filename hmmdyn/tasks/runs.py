@@ -162,25 +162,49 @@ def train_seeds(
     _check_seeds(seeds)
     if at_once < 1:
         raise UsageError(f"'at_once' must be at least 1, got {at_once}.")
-    goes_on = "What was trained is kept: the same command goes on from there."
-    try:
+    with _failing_clearly(out):
         _claim(out, described)
         for folder in out.glob(f".*.partial/{COMPLETE}"):
             _move_runs(out, folder.parent)
         missing = [seed for seed in seeds if not _run_folder(out, seed).exists()]
-        blocks = [missing[i : i + at_once] for i in range(0, len(missing), at_once)]
-        token = uuid4().hex[:8]
-        trained_in = {block[0]: out / f".seed{block[0]}.{token}.partial" for block in blocks}
-        logs = {
-            seed: trained_in[block[0]] / f"seed{seed}" / OUTCOMES
-            for block in blocks
-            for seed in block
-        }
-        with _watched(out, seeds, logs, n_epochs, progress):
+        blocks = _blocks(out, missing, at_once)
+        with _watched(out, seeds, blocks, n_epochs, progress):
             Parallel(n_jobs=n_jobs)(
-                delayed(_train_block)(out, trained_in[block[0]], block, train, os.getpid())
-                for block in blocks
+                delayed(_train_block)(out, block, train, os.getpid()) for block in blocks
             )
+
+
+def write_checkpoint(folder: Path, step: int, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write weights (name -> tensor) as ``step_000320.safetensors``."""
+    arrays = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
+    (folder / f"step_{step:06d}.safetensors").write_bytes(save(arrays))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Runs that are trained together, in a hidden folder of their own."""
+
+    folder: Path
+    seeds: tuple[int, ...]
+
+    def run(self, seed: int) -> Path:
+        return self.folder / f"seed{seed}"
+
+
+def _blocks(out: Path, seeds: Sequence[int], at_once: int) -> list[_Block]:
+    token = uuid4().hex[:8]
+    return [
+        _Block(out / f".seed{seeds[i]}.{token}.partial", tuple(seeds[i : i + at_once]))
+        for i in range(0, len(seeds), at_once)
+    ]
+
+
+@contextmanager
+def _failing_clearly(out: Path) -> Iterator[None]:
+    """Turn what can go wrong with files and processes into messages."""
+    goes_on = "What was trained is kept: the same command goes on from there."
+    try:
+        yield
     except BrokenProcessPool as error:
         raise HmmdynError(
             "A worker process was killed, most likely because memory ran out. "
@@ -197,17 +221,11 @@ def train_seeds(
         ) from error
 
 
-def write_checkpoint(folder: Path, step: int, weights: Mapping[str, torch.Tensor]) -> None:
-    """Write weights (name -> tensor) as ``step_000320.safetensors``."""
-    arrays = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
-    (folder / f"step_{step:06d}.safetensors").write_bytes(save(arrays))
-
-
 @contextmanager
 def _watched(
     out: Path,
     seeds: Sequence[int],
-    logs: Mapping[int, Path],
+    blocks: Sequence[_Block],
     n_epochs: int,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[None]:
@@ -219,6 +237,7 @@ def _watched(
         yield
         return
     ended = Event()
+    logs = {seed: block.run(seed) / OUTCOMES for block in blocks for seed in block.seeds}
 
     def look() -> None:
         done = 0
@@ -290,24 +309,25 @@ def _run_folder(out: Path, seed: int) -> Path:
     return out / f"seed{seed}"
 
 
-def _train_block(out: Path, folder: Path, seeds: Sequence[int], train: Train, command: int) -> None:
-    """Train seeds in ``folder``, and move their runs to ``out`` once all are complete.
+def _train_block(out: Path, block: _Block, train: Train, command: int) -> None:
+    """Train runs together, and move them to ``out`` once all are complete.
 
     ``command`` is the process that asked for it.
     """
     if command not in (os.getpid(), os.getppid()):
         return  # it was killed, and if it was started again it trains these itself
-    _take_over(out, folder)
-    seeds = [seed for seed in seeds if not _run_folder(out, seed).exists()]  # by another command
-    runs = [folder / f"seed{seed}" for seed in seeds]
-    for stacked_before in set(folder.glob("seed*")) - set(runs):
+    _take_over(out, block.folder)
+    # Another command may have trained some since.
+    seeds = [seed for seed in block.seeds if not _run_folder(out, seed).exists()]
+    runs = [block.run(seed) for seed in seeds]
+    for stacked_before in set(block.folder.glob("seed*")) - set(runs):
         shutil.rmtree(stacked_before)
     for run in runs:
         run.mkdir(parents=True, exist_ok=True)
     if runs:
         train(seeds, runs)
-        (folder / COMPLETE).touch()
-    _move_runs(out, folder)
+        (block.folder / COMPLETE).touch()
+    _move_runs(out, block.folder)
 
 
 def _take_over(out: Path, folder: Path) -> None:

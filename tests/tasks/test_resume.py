@@ -333,8 +333,8 @@ def test_seeds_that_another_command_has_trained_meanwhile_are_not_trained_again(
 
 def test_what_a_killed_command_had_queued_is_not_begun(tmp_path):
     done = []
-    folder = tmp_path / ".seed0.token.partial"
-    runs._train_block(tmp_path, folder, [0], lambda *_: done.append(1), command=1)
+    (block,) = runs._blocks(tmp_path, [0], 1)
+    runs._train_block(tmp_path, block, lambda *_: done.append(1), command=1)
     assert not done
     assert not any(tmp_path.iterdir())
 
