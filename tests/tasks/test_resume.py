@@ -334,7 +334,7 @@ def test_seeds_that_another_command_has_trained_meanwhile_are_not_trained_again(
 def test_what_a_killed_command_had_queued_is_not_begun(tmp_path):
     done = []
     (block,) = runs._blocks(tmp_path, [0], 1)
-    runs._train_block(tmp_path, block, lambda *_: done.append(1), command=1)
+    runs._train_block(tmp_path, block, lambda *_: done.append(1), command=-1)
     assert not done
     assert not any(tmp_path.iterdir())
 
