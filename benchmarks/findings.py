@@ -175,6 +175,11 @@ def _why(studies: Sequence[Study]) -> list[str]:
         for s in studies
         if s.experiment.published.significant
     ]
+    none_there = (
+        f"; {words.MISSING} where there are too few runs for a regression"
+        if any(words.MISSING in line for line in baselines)
+        else ""
+    )
     return [
         f"- **The number of states** depends on the covariance. With `diag` it is the largest one "
         f"tried in {_counted(at_limit)} of {len(studies)} tasks: "
@@ -186,7 +191,7 @@ def _why(studies: Sequence[Study]) -> list[str]:
         "- **R²** of a map with states before and after convergence is high whatever made runs "
         "slow, and a hidden Markov model need not be the reason. Where the paper's is "
         "significant, ours is, for all metrics / the L2 norm alone / k-means (K as published, "
-        f"`diag`; {words.MISSING} where too few runs converge for a regression): "
+        f"`diag`{none_there}): "
         f"{'; '.join(baselines)}.",
         "- **Dissimilarity** takes state labels as positions on a line. It changes when states are "
         "numbered otherwise, and grows with their number; the total variation beside it does not "
