@@ -21,6 +21,7 @@ from published import (
     K_MEANS,
     L2_ONLY,
     MAPS,
+    PATHS_ARE_PUBLISHED,
     States,
     Study,
     absent,
@@ -34,6 +35,7 @@ from published_tables import (
     baselines_table,
     components_cell,
     data_table,
+    paths_table,
     regression_cells,
     side_by_side,
     why_no_regression,
@@ -75,6 +77,7 @@ def findings(studies: Sequence[Study], repeated: pd.DataFrame) -> list[str]:
         "## Task by task",
         "",
         *(line for study in studies for line in _task(study)),
+        *(line for study in studies for line in _ways(study)),
         "## Without a hidden Markov model, and with one metric",
         "",
         "The same regression on states from k-means, which knows nothing of time, and from a "
@@ -250,6 +253,20 @@ def _task(study: Study) -> list[str]:
         "",
         *(f"No regression: {reason}" for reason in regressions),
         *([""] if regressions else []),
+    ]
+
+
+def _ways(study: Study) -> list[str]:
+    if study.experiment.name != PATHS_ARE_PUBLISHED:
+        return []
+    return [
+        "## The ways from the initial state of modular addition",
+        "",
+        "The paper finds three, which go with slower and faster convergence; ours are all "
+        "transitions out of state 0.",
+        "",
+        table(paths_table(study), ""),
+        "",
     ]
 
 

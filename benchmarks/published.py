@@ -111,7 +111,8 @@ EXPERIMENTS = (
         "another data set and network, as above, without normalisation and residuals",
     ),
 )
-# Modular addition: the three ways from the initial state, by the mean epoch of convergence.
+# The three ways from the initial state of one task, by the mean epoch of convergence.
+PATHS_ARE_PUBLISHED = "modular-addition"
 PUBLISHED_PATHS = pd.DataFrame(
     {"epoch": [1810.0, 2950.0, 5450.0], "se": [71.5, 104.0, 313.0], "runs": [2, 34, 4]}
 )

@@ -13,6 +13,7 @@ from published import (
     K_MEANS,
     L2_ONLY,
     MAPS,
+    PATHS_ARE_PUBLISHED,
     PUBLISHED_PATHS,
     States,
     Study,
@@ -263,7 +264,8 @@ def _mean_and_error(values: FloatArray) -> str:
 
 
 def _mean_error(mean: float, error: float) -> str:
-    return f"{words.number(mean)} ± {words.number(error, 3)}"
+    of_one_run = np.isnan(error)
+    return words.number(mean) + ("" if of_one_run else f" ± {words.number(error, 3)}")
 
 
 def paths_table(study: Study) -> pd.DataFrame:
@@ -415,7 +417,7 @@ def convergence_figure(studies: Sequence[Study]) -> go.Figure:
         figure.add_histogram(
             x=epochs, nbinsx=20, marker_color=theme.GROUP_COLOURS[0], showlegend=False, **place
         )
-        if study.experiment.name == "modular-addition":
+        if study.experiment.name == PATHS_ARE_PUBLISHED:
             for epoch in PUBLISHED_PATHS["epoch"]:
                 figure.add_vline(epoch, line={"color": theme.MARK, "dash": "dot"}, **place)
     figure.update_yaxes(title_text="runs", col=1)
