@@ -2,10 +2,10 @@
 
     python benchmarks/change_points.py [--simulations 10] [-o change_points.md]
 
-Every simulation (``hmmdyn.hmm.simulated``) has 10 runs of four phases, and a map of four states is
-fitted to it. A state is the phase that most of its checkpoints are in. A true change from one phase
-to another is held against the decoded change between the same two phases in the same run; where
-there are several, against the nearest.
+Every simulation (``hmmdyn.simulate.trajectories``) has 10 runs of four phases, and a map of four
+states is fitted to it. A state is the phase that most of its checkpoints are in. A true change from
+one phase to another is held against the decoded change between the same two phases in the same run;
+where there are several, against the nearest.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.dynamics.change_points import Places, change_places, evidence_weight
-from hmmdyn.hmm.align import in_time_order
-from hmmdyn.hmm.inference import log_emission
-from hmmdyn.hmm.simulated import Simulation, simulate
-from hmmdyn.hmm.sweep import sweep
+from hmmdyn.hmm.fit.sweep import sweep
+from hmmdyn.hmm.model.inference import log_emission
+from hmmdyn.hmm.model.labels import in_time_order
 from hmmdyn.hmm.training_map import Decoding, TrainingMap
 from hmmdyn.results import HMMParameters, IntArray, Observations, Standardisation
+from hmmdyn.simulate.trajectories import Simulation, simulate
 
 N_PHASES = 4
 KINDS = ("phases", "fork", "gradual", "sharp")
@@ -247,10 +247,10 @@ def markdown(found: pd.DataFrame, n_simulations: int, first_seed: int) -> str:
 simulations of each case, seeds from {first_seed:,} on: 10 runs, four phases, \
 {", ".join(map(str, CHECKPOINTS))} checkpoints, maps of four states, diagonal and full covariance.
 
-Worlds (`hmmdyn.hmm.simulated`): *phases* and *fork* jump between levels, with smooth drift in \
-them and noise of autocorrelation 0.9; in *gradual* a change takes 5 % of a run (its middle is the \
-true one); *sharp* has white noise and nothing else. Counted are true changes that the map decodes \
-(*decoded*: their share of all).
+Worlds (`hmmdyn.simulate.trajectories`): *phases* and *fork* jump between levels, with smooth \
+drift in them and noise of autocorrelation 0.9; in *gradual* a change takes 5 % of a run (its \
+middle is the true one); *sharp* has white noise and nothing else. Counted are true changes that \
+the map decodes (*decoded*: their share of all).
 
 **Where the map has found the phases** (more than {FOUND:.0%} of the checkpoints in the state of \
 their phase), the intervals hold the true change in: {each(good)}; at worst {worst:.2f} in any row \

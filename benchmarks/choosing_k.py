@@ -2,7 +2,8 @@
 
     python benchmarks/choosing_k.py [--simulations 2] [--rows rows.csv] [-o choosing_k.md]
 
-Every simulation has trajectories of one kind (``hmmdyn.hmm.simulated``), 6 metrics, K = 1 … 8.
+Every simulation has trajectories of one kind (``hmmdyn.simulate.trajectories``), 6 metrics,
+K = 1 … 8.
 Results go to a CSV as they come; started again with the same one, the study goes on where it was.
 """
 
@@ -21,12 +22,12 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from hmmdyn.hmm.criteria import icl
-from hmmdyn.hmm.gaussian import n_parameters
-from hmmdyn.hmm.held_out import HeldOut, hold_out, recommend
-from hmmdyn.hmm.inference import beliefs
-from hmmdyn.hmm.simulated import Simulation, simulate
-from hmmdyn.hmm.sweep import sweep
+from hmmdyn.hmm.choose.criteria import icl
+from hmmdyn.hmm.choose.held_out import HeldOut, hold_out, recommend
+from hmmdyn.hmm.fit.sweep import sweep
+from hmmdyn.hmm.model.inference import beliefs
+from hmmdyn.hmm.model.sizes import n_parameters
+from hmmdyn.simulate.trajectories import Simulation, simulate
 
 WORLDS = [
     ("phases", 1),

@@ -2,7 +2,7 @@
 
     python benchmarks/detours.py [--simulations 400] [-o detours.md]
 
-Every simulation has runs of one world (``hmmdyn.dynamics.simulated``); with ``every`` 10, only
+Every simulation has runs of one world (``hmmdyn.simulate.walks``); with ``every`` 10, only
 each tenth checkpoint is kept, so that several runs converge at the same one. On noise the states
 and the time of convergence of 4-state runs have nothing to do with each other.
 """
@@ -23,10 +23,10 @@ from scipy.stats import mannwhitneyu
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.dynamics.convergence import measure_convergence
-from hmmdyn.dynamics.semantics import bag_of_states, detour_verdicts, regress_convergence
-from hmmdyn.dynamics.simulated import OPTIONAL_STATE, simulate_walks
+from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.results import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE, SLOWS
+from hmmdyn.simulate.walks import OPTIONAL_STATE, simulate_walks
 
 N_STATES = 4
 RUNS = (5, 10, 40)

@@ -24,11 +24,11 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
-from hmmdyn.hmm.inference import beliefs, decode
-from hmmdyn.hmm.simulated import simulate
-from hmmdyn.hmm.sweep import sweep
+from hmmdyn.hmm.fit.sweep import sweep
+from hmmdyn.hmm.model.inference import beliefs, decode
 from hmmdyn.results import FloatArray, IntArray, ModelOptions
-from hmmdyn.tables import read_table
+from hmmdyn.simulate.trajectories import simulate
+from hmmdyn.tables.metric_table import read_table
 
 K = 4
 METRICS = 6
@@ -63,7 +63,7 @@ class World:
 
 
 def simulated(kind: str) -> Callable[[int, int], World]:
-    """Runs of ``hmmdyn.hmm.simulated``, saved at even steps."""
+    """Runs of ``hmmdyn.simulate.trajectories``, saved at even steps."""
 
     def world(n_runs: int, seed: int) -> World:
         made = simulate(

@@ -29,8 +29,8 @@ from hmm_sweep import trajectories
 from markdown_table import table
 from threadpoolctl import threadpool_limits
 
-from hmmdyn.hmm.em import EM, Model
-from hmmdyn.hmm.starts import start
+from hmmdyn.hmm.fit.em import EM, Model
+from hmmdyn.hmm.fit.starts import start
 from hmmdyn.results import HMMParameters
 
 _SHORT, _LONG = 3, 13
@@ -56,7 +56,7 @@ def with_hmmdyn(
 def with_hmmlearn(
     values: np.ndarray, lengths: np.ndarray, first: HMMParameters
 ) -> Callable[[int], None]:
-    from hmmdyn.hmm.gaussian import to_hmmlearn
+    from hmmdyn.hmm.model.sizes import to_hmmlearn
 
     def fit(n: int) -> None:
         model = to_hmmlearn(first)

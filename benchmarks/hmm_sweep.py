@@ -23,8 +23,8 @@ from hmmlearn.hmm import GaussianHMM
 from markdown_table import table
 from threadpoolctl import threadpool_limits
 
-from hmmdyn.hmm import em
-from hmmdyn.hmm.sweep import sweep
+from hmmdyn.hmm.fit import em
+from hmmdyn.hmm.fit.sweep import sweep
 
 
 def trajectories(n_runs: int, n_checkpoints: int, n_metrics: int) -> np.ndarray:

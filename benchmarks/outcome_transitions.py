@@ -2,7 +2,7 @@
 
     python benchmarks/outcome_transitions.py [--simulations 400] [-o outcome_transitions.md]
 
-Curves and runs come from ``hmmdyn.dynamics.simulated_outcomes``.
+Curves and runs come from ``hmmdyn.simulate.outcomes``.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hmmdyn.dynamics.inflections import inflections
-from hmmdyn.dynamics.matching import match_transitions
-from hmmdyn.dynamics.simulated_outcomes import (
+from hmmdyn.dynamics.outcomes.inflections import inflections
+from hmmdyn.dynamics.outcomes.matching import match_transitions
+from hmmdyn.dynamics.outcomes.spikes import excursions
+from hmmdyn.simulate.outcomes import (
     PHASE_FREE,
     SCHEDULES,
     phase_free_curve,
     transition_curve,
     transitions_and_changes,
 )
-from hmmdyn.dynamics.spikes import excursions
 
 CHECKPOINTS = (20, 40, 150, 600)
 WIDTHS = (0.0, 0.01, 0.03, 0.05)

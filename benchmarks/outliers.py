@@ -2,9 +2,9 @@
 
     python benchmarks/outliers.py [--simulations 50] [--jobs 1] [-o outliers.md]
 
-Runs are simulated by ``hmmdyn.hmm.simulated``; each set is fitted with its true number of states
-(two for runs that only drift) and with eight (six), which is what BIC tends to. One run is broken
-by changing its trajectory before it is standardised again.
+Runs are simulated by ``hmmdyn.simulate.trajectories``; each set is fitted with its true number of
+states (two for runs that only drift) and with eight (six), which is what BIC tends to. One run is
+broken by changing its trajectory before it is standardised again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from markdown_table import table
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.dynamics.outliers import find_outliers
-from hmmdyn.hmm.align import in_time_order
-from hmmdyn.hmm.inference import decode
-from hmmdyn.hmm.simulated import simulate
-from hmmdyn.hmm.sweep import sweep
+from hmmdyn.hmm.fit.sweep import sweep
+from hmmdyn.hmm.model.inference import decode
+from hmmdyn.hmm.model.labels import in_time_order
 from hmmdyn.results import Observations, Standardisation
+from hmmdyn.simulate.trajectories import simulate
 
 RUNS = (5, 10, 20, 40)
 # Kind of trajectory, its phases, and the numbers of states it is fitted with.

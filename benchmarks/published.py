@@ -21,9 +21,9 @@ from scipy.stats import t as student
 from sklearn.cluster import KMeans
 
 from hmmdyn import Trajectories, fit, read_runs
-from hmmdyn.dynamics.compare import bags, dissimilarity
 from hmmdyn.dynamics.convergence import measure_convergence
-from hmmdyn.dynamics.semantics import bag_of_states, detour_verdicts, regress_convergence
+from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
+from hmmdyn.dynamics.dissimilarity import bags, dissimilarity
 from hmmdyn.dynamics.significance import SIGNIFICANT
 from hmmdyn.dynamics.transitions import influences, is_forking, training_map_edges
 from hmmdyn.errors import NotEnoughDataError

@@ -22,7 +22,8 @@ from published import (
 )
 
 from hmmdyn.dynamics.significance import SIGNIFICANT
-from hmmdyn.report import facts, theme, words
+from hmmdyn.report import facts, words
+from hmmdyn.report.figures import theme
 from hmmdyn.results import CONFIRMED, COVARIANCE_TYPES, FloatArray
 
 NOT_GIVEN = "not given"

@@ -11,6 +11,8 @@ The public names are loaded when first used, so that ``import hmmdyn`` costs not
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hmmdyn.version import __version__
+
 if TYPE_CHECKING:
     from hmmdyn.checkpoints.read import open_checkpoint
     from hmmdyn.errors import HmmdynError
@@ -18,9 +20,8 @@ if TYPE_CHECKING:
     from hmmdyn.options import Options
     from hmmdyn.pipeline import Analysis, analyze, fit, read_runs, scan
     from hmmdyn.record.recorder import MetricRecorder
-    from hmmdyn.trajectories import Trajectories
+    from hmmdyn.tables.trajectories import Trajectories
 
-__version__ = "0.1.0"
 
 _HOME = {
     "Analysis": "pipeline",
@@ -28,7 +29,7 @@ _HOME = {
     "MetricRecorder": "record.recorder",
     "Options": "options",
     "TrainingMap": "hmm.training_map",
-    "Trajectories": "trajectories",
+    "Trajectories": "tables.trajectories",
     "analyze": "pipeline",
     "fit": "pipeline",
     "open_checkpoint": "checkpoints.read",
@@ -43,6 +44,7 @@ __all__ = [
     "Options",
     "TrainingMap",
     "Trajectories",
+    "__version__",
     "analyze",
     "fit",
     "open_checkpoint",

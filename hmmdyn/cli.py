@@ -21,10 +21,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from hmmdyn import __version__, pipeline
+from hmmdyn import pipeline
 from hmmdyn.checkpoints.audit import audit as audit_checkpoints
-from hmmdyn.checkpoints.discover import summarise
-from hmmdyn.checkpoints.outcomes import find_outcomes
+from hmmdyn.checkpoints.find.discover import summarise
+from hmmdyn.checkpoints.logs.outcomes import find_outcomes
 from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.files import require_writable
 from hmmdyn.names import printable, some
@@ -39,11 +39,12 @@ from hmmdyn.results import (
     Notice,
     Selection,
 )
-from hmmdyn.tables import write_table
+from hmmdyn.tables.metric_table import write_table
+from hmmdyn.tables.trajectories import Trajectories
 from hmmdyn.tasks.catalogue import TASKS, train
 from hmmdyn.tasks.runs import Keep
 from hmmdyn.tasks.task import Task
-from hmmdyn.trajectories import Trajectories
+from hmmdyn.version import __version__
 
 app = typer.Typer(
     name="hmmdyn",

@@ -13,18 +13,17 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from hmmdyn import __version__
-from hmmdyn.checkpoints.discover import discover, without_runs
-from hmmdyn.checkpoints.outcomes import find_outcomes, join_outcomes
+from hmmdyn.checkpoints.find.discover import discover, without_runs
+from hmmdyn.checkpoints.logs.outcomes import find_outcomes, join_outcomes
 from hmmdyn.checkpoints.parameters import ParameterRules
-from hmmdyn.dynamics.compare import dissimilarity
 from hmmdyn.dynamics.convergence import measure_convergence
+from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
+from hmmdyn.dynamics.dissimilarity import dissimilarity
 from hmmdyn.dynamics.groups import compare_groups
-from hmmdyn.dynamics.outcome_transitions import find_outcome_transitions
+from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.dynamics.outliers import find_outliers
-from hmmdyn.dynamics.phases import summarise_states
-from hmmdyn.dynamics.semantics import bag_of_states, detour_verdicts, regress_convergence
 from hmmdyn.dynamics.speed import compare_speed
+from hmmdyn.dynamics.states import summarise_states
 from hmmdyn.dynamics.transitions import (
     change_points,
     fork_choices,
@@ -49,8 +48,15 @@ from hmmdyn.results import (
     Notice,
     OtherMap,
 )
-from hmmdyn.tables import PROVENANCE_COLUMNS, TABLE_SUFFIXES, from_frame, read_table, write_table
-from hmmdyn.trajectories import KEY_COLUMNS, Trajectories, require_known
+from hmmdyn.tables.metric_table import (
+    PROVENANCE_COLUMNS,
+    TABLE_SUFFIXES,
+    from_frame,
+    read_table,
+    write_table,
+)
+from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories, require_known
+from hmmdyn.version import __version__
 
 _Said = TypeVar("_Said")
 # Called with (stage, steps done, steps in all).
@@ -95,7 +101,7 @@ class Analysis(Findings):
 
         Each takes a theme, ``light`` or ``dark``: ``analysis.figure.timeline(theme="dark")``.
         """
-        from hmmdyn.report.figures import Figures
+        from hmmdyn.report.figures.figures import Figures
 
         return Figures(self)
 
@@ -155,7 +161,7 @@ class Analysis(Findings):
 
 
 def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
-    """Find the checkpoints under a folder; see :func:`hmmdyn.checkpoints.discover.discover`."""
+    """Find the checkpoints under a folder; see :func:`~.checkpoints.find.discover.discover`."""
     return discover(Path(root), layout)
 
 

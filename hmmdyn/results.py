@@ -281,7 +281,8 @@ class Diagnostics:
         The same, metric by metric.
     surrogate_n_states : int or None
         K that the same criterion gives on trajectories without phases
-        (:func:`hmmdyn.hmm.diagnostics.phase_free`); None where it gives none or was not asked.
+        (:func:`hmmdyn.hmm.choose.diagnostics.phase_free`); None where it gives none or was not
+        asked.
     single_run_states : tuple of int
         States that one run alone visits; empty where there is only one run.
     at_limit : bool
@@ -333,7 +334,7 @@ class Selection(_Shown):
         runs out). NaN where no fit was valid; ``icl`` also where the chain knows gaps or keeps
         states for a minimum dwell. Where the choice was weighed also ``held_out,
         held_out_se, path, path_se`` (how well the map predicts runs it was not fitted to, nats;
-        higher is better) and ``n_scored``: see :class:`hmmdyn.hmm.held_out.HeldOut`.
+        higher is better) and ``n_scored``: see :class:`hmmdyn.hmm.choose.held_out.HeldOut`.
     attempts : DataFrame
         One row per start: ``covariance_type, n_states, start`` (its kind), ``seed, log_likelihood,
         n_iterations, valid, reason`` (empty where valid; ``left behind`` where the race went on
@@ -515,7 +516,7 @@ class GroupComparison(_Shown):
         ``n_on_path`` (runs that take it).
     dissimilarities : DataFrame
         One row per pair of groups: ``group_a, group_b, between, within_a, within_b, excess,
-        least_p, p, p_corrected``; see :func:`hmmdyn.dynamics.compare.compare_pairs`.
+        least_p, p, p_corrected``; see :func:`hmmdyn.dynamics.dissimilarity.compare_pairs`.
     forks : DataFrame
         One row per state after which runs go on to different states, state new to the run that
         they enter next, and group: ``from_state, to_state, group, n_runs``, then of the state
@@ -567,8 +568,8 @@ class OutcomeTransitions(_Shown):
     matches : DataFrame
         One row per change of state and outcome that go together in some run: ``from_state,
         to_state, outcome, role, n_runs, n_total, lead, lead_low, lead_high, p, p_corrected``: see
-        :func:`hmmdyn.dynamics.matching.match_transitions`. ``lead`` is in steps, positive where
-        the change of state comes first.
+        :func:`hmmdyn.dynamics.outcomes.matching.match_transitions`. ``lead`` is in steps, positive
+        where the change of state comes first.
     how : str
         In words: clock, smoother, bandwidth and thresholds.
     notices : tuple of Notice

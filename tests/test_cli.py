@@ -162,7 +162,7 @@ def test_hostile_names_are_harmless_in_terminal_and_json(tmp_path):
 
 
 def test_analyze_twice_measures_once(runs, tmp_path):
-    from hmmdyn.checkpoints.discover import discover
+    from hmmdyn.checkpoints.find.discover import discover
     from hmmdyn.metrics.extract import extract
 
     run("analyze", runs, "-o", tmp_path, *QUICK)

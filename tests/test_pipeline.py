@@ -12,9 +12,9 @@ from sklearn.metrics import adjusted_rand_score
 import hmmdyn
 from hmmdyn import Options, TrainingMap, analyze, read_runs, scan
 from hmmdyn.errors import NotEnoughDataError, UsageError
-from hmmdyn.hmm.simulated import simulate
 from hmmdyn.metrics import extract as extraction
 from hmmdyn.report.folder import remove_other_reports
+from hmmdyn.simulate.trajectories import simulate
 from tests.make_runs import write_runs
 from tests.simulate import PYTHIA, phased_table
 

@@ -4,7 +4,7 @@ import pytest
 
 from hmmdyn.errors import TableError
 from hmmdyn.names import natural_key
-from hmmdyn.tables import from_frame, read_table, write_table
+from hmmdyn.tables.metric_table import from_frame, read_table, write_table
 from tests.simulate import PYTHIA
 
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from hmmdyn.errors import MetricNotFiniteError, NotEnoughDataError, UsageError
-from hmmdyn.tables import from_frame
+from hmmdyn.tables.metric_table import from_frame
 from tests.simulate import phased_table
 
 

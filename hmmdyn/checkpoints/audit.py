@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hmmdyn.checkpoints.find.schedules import Finding, RunKey, by_run, odd_schedules
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, Shape, select_parameters, shape_differences
 from hmmdyn.checkpoints.read import open_checkpoint
-from hmmdyn.checkpoints.schedules import Finding, RunKey, by_run, odd_schedules
 from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.names import printable, some
 from hmmdyn.results import CheckpointFile, CheckpointIndex, Notice

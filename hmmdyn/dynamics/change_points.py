@@ -37,8 +37,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import softmax
 
-from hmmdyn.hmm.chain import transition_matrices
-from hmmdyn.hmm.diagnostics import residual_autocorrelation
+from hmmdyn.hmm.choose.diagnostics import residual_autocorrelation
+from hmmdyn.hmm.model.chain import transition_matrices
 from hmmdyn.hmm.training_map import Decoding
 from hmmdyn.results import FloatArray, HMMParameters, IntArray
 

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from hmmdyn.hmm.align import reorder
-from hmmdyn.hmm.autoregressive import expected_in
-from hmmdyn.hmm.chain import PROBABILITY_FLOOR, propagators
-from hmmdyn.hmm.em import EM, Model
-from hmmdyn.hmm.held_out import of_runs
-from hmmdyn.hmm.inference import Beliefs, beliefs, log_density
-from hmmdyn.hmm.missing import patterns
+from hmmdyn.hmm.choose.held_out import of_runs
+from hmmdyn.hmm.fit.em import EM, Model
+from hmmdyn.hmm.model.autoregression import expected_in
+from hmmdyn.hmm.model.chain import PROBABILITY_FLOOR, propagators
+from hmmdyn.hmm.model.inference import Beliefs, beliefs, log_density
+from hmmdyn.hmm.model.labels import reorder
+from hmmdyn.hmm.model.missing import patterns
 from hmmdyn.results import (
     PLAIN_MODEL,
     FloatArray,

@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmmdyn.dynamics.change_points import intervals
-from hmmdyn.hmm.autoregressive import expected_in
-from hmmdyn.hmm.inference import transition_posterior
-from hmmdyn.hmm.missing import marginal, patterns
+from hmmdyn.hmm.model.autoregression import expected_in
+from hmmdyn.hmm.model.inference import transition_posterior
+from hmmdyn.hmm.model.missing import marginal, patterns
 from hmmdyn.hmm.training_map import Decoding
 from hmmdyn.results import RUN_KEY, Convergence, FloatArray, HMMParameters, IntArray
 

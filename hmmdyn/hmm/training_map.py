@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hmmdyn import __version__
 from hmmdyn.errors import TrainingMapError
 from hmmdyn.files import replacing
-from hmmdyn.hmm.chain import MAX_DWELL, MAX_RATE, propagators
-from hmmdyn.hmm.inference import Beliefs, beliefs, decode
-from hmmdyn.hmm.select import select_n_states
-from hmmdyn.hmm.sweep import Progress
+from hmmdyn.hmm.choose.select import select_n_states
+from hmmdyn.hmm.fit.sweep import Progress
+from hmmdyn.hmm.model.chain import MAX_DWELL, MAX_RATE, propagators
+from hmmdyn.hmm.model.inference import Beliefs, beliefs, decode
 from hmmdyn.results import (
     CLOCKS,
     COVARIANCE_TYPES,
@@ -30,7 +29,8 @@ from hmmdyn.results import (
     Selection,
     Standardisation,
 )
-from hmmdyn.trajectories import Trajectories
+from hmmdyn.tables.trajectories import Trajectories
+from hmmdyn.version import __version__
 
 _FORMAT = "hmmdyn training map"
 # A map without anything beyond the plain model is written as version 1, which every hmmdyn reads.
@@ -247,7 +247,7 @@ def fit_training_map(
     n_jobs: int = 1,
     progress: Progress | None = None,
 ) -> FittedMap:
-    """Standardise, choose K, fit: see :func:`hmmdyn.hmm.select.select_n_states`.
+    """Standardise, choose K, fit: see :func:`hmmdyn.hmm.choose.select.select_n_states`.
 
     Raises
     ------

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from hmmdyn.checkpoints import layouts
-from hmmdyn.checkpoints.candidates import find_candidates
-from hmmdyn.checkpoints.walking import walk
+from hmmdyn.checkpoints.find import layouts
+from hmmdyn.checkpoints.find.candidates import find_candidates
+from hmmdyn.checkpoints.find.walking import walk
 from hmmdyn.errors import ArchitectureMismatchError, LayoutError, TableError
 from hmmdyn.metrics.checks import Unchanging
 from hmmdyn.metrics.extract import tabulate
@@ -24,7 +24,7 @@ from hmmdyn.record.rows import (
     recording_of,
 )
 from hmmdyn.results import CheckpointFile, Notice
-from hmmdyn.trajectories import Trajectories
+from hmmdyn.tables.trajectories import Trajectories
 
 _STAGE = "metrics"
 RunKey = tuple[str, str]

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hmmdyn.checkpoints.outcomes import normalise_column
+from hmmdyn.checkpoints.logs.outcomes import normalise_column
 from hmmdyn.checkpoints.parameters import (
     DEFAULT_RULES,
     ParameterRules,
@@ -30,8 +30,8 @@ from hmmdyn.record.rows import (
     read_rows,
     recording_of,
 )
-from hmmdyn.tables import PROVENANCE_COLUMNS
-from hmmdyn.trajectories import KEY_COLUMNS
+from hmmdyn.tables.metric_table import PROVENANCE_COLUMNS
+from hmmdyn.tables.trajectories import KEY_COLUMNS
 
 STEP_UNITS = ("step", "epoch")
 

@@ -17,12 +17,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hmmdyn import __version__
 from hmmdyn.checkpoints.parameters import ParameterRules
 from hmmdyn.errors import OutputError, TableError, UsageError
 from hmmdyn.files import replacing
 from hmmdyn.metrics.measure import Architecture, Measurement
 from hmmdyn.metrics.registry import VERSION
+from hmmdyn.version import __version__
 
 RECORDING = "hmmdyn-metrics.jsonl"  # in the folder of the run
 OF_ROW = ("step", "not_finite", "unchanged", "recording")  # what is neither metric nor outcome

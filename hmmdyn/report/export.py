@@ -15,8 +15,8 @@ import plotly.graph_objects as go
 
 from hmmdyn.errors import MissingPackageError, NotEnoughDataError, OutputError, UsageError
 from hmmdyn.files import replacing
-from hmmdyn.report import theme as themes
-from hmmdyn.report.figures import Figures
+from hmmdyn.report.figures import theme as themes
+from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.folder import PICTURES
 from hmmdyn.report.page import render
 from hmmdyn.report.tables import tables, to_csv, to_json

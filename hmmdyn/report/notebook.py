@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 
 from hmmdyn.report import words
-from hmmdyn.report.figures import Figures
+from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.text import headlines
 from hmmdyn.results import Findings
 

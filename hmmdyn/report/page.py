@@ -21,10 +21,11 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.report import theme, words
+from hmmdyn.report import words
 from hmmdyn.report.facts import full_run_names, state_name
-from hmmdyn.report.figures import Figures
-from hmmdyn.report.links import group_numbers, run_numbers
+from hmmdyn.report.figures import theme
+from hmmdyn.report.figures.figures import Figures
+from hmmdyn.report.figures.links import group_numbers, run_numbers
 from hmmdyn.report.statements import statements
 from hmmdyn.report.statements.figures import figure_summaries
 from hmmdyn.report.statements.statement import all_notices

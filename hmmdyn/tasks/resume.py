@@ -18,9 +18,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from hmmdyn import __version__
 from hmmdyn.tasks.runs import SAVED
 from hmmdyn.tasks.stack import Stack
+from hmmdyn.version import __version__
 
 # A state is saved at the first checkpoint after so many seconds.
 _SAVE_EVERY = 60.0

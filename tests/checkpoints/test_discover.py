@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmmdyn.checkpoints.discover import discover, summarise
-from hmmdyn.checkpoints.walking import regular_file, walk
+from hmmdyn.checkpoints.find.discover import discover, summarise
+from hmmdyn.checkpoints.find.walking import regular_file, walk
 from hmmdyn.errors import (
     DuplicateCheckpointError,
     LayoutError,

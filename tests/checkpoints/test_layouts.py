@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmmdyn.checkpoints.layouts import (
+from hmmdyn.checkpoints.find.layouts import (
     NO_STEP,
     ONLY_ALIAS,
     TEMPORARY,

@@ -11,7 +11,7 @@ from itertools import product
 
 import pytest
 
-from hmmdyn.checkpoints.discover import discover
+from hmmdyn.checkpoints.find.discover import discover
 from hmmdyn.errors import LayoutError
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmmdyn.checkpoints.discover import discover
-from hmmdyn.checkpoints.outcomes import (
+from hmmdyn.checkpoints.find.discover import discover
+from hmmdyn.checkpoints.logs.outcomes import (
     find_outcomes,
     join_outcomes,
     normalise_column,

@@ -13,13 +13,13 @@ from hmmdyn.dynamics.change_points import (
     intervals,
 )
 from hmmdyn.dynamics.transitions import change_points
-from hmmdyn.hmm.align import in_time_order
-from hmmdyn.hmm.chain import first_stages, propagators, transition_matrices
-from hmmdyn.hmm.inference import log_emission
-from hmmdyn.hmm.simulated import simulate
-from hmmdyn.hmm.sweep import sweep
+from hmmdyn.hmm.fit.sweep import sweep
+from hmmdyn.hmm.model.chain import first_stages, propagators, transition_matrices
+from hmmdyn.hmm.model.inference import log_emission
+from hmmdyn.hmm.model.labels import in_time_order
 from hmmdyn.hmm.training_map import TrainingMap
 from hmmdyn.results import HMMParameters, Standardisation
+from hmmdyn.simulate.trajectories import simulate
 from tests.simulate import observations, random_parameters, sample
 
 LENGTHS = [9, 6, 1]

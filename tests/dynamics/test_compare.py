@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from hmmdyn.dynamics.compare import bags, compare_pairs, dissimilarity, distances
+from hmmdyn.dynamics.dissimilarity import bags, compare_pairs, dissimilarity, distances
 
 RNG = np.random.default_rng(0)
 MEANS = RNG.normal(size=(4, 3))

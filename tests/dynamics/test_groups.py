@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from scipy.stats import fisher_exact
 
-from hmmdyn.dynamics.compare import dissimilarity
 from hmmdyn.dynamics.convergence import measure_convergence
+from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
+from hmmdyn.dynamics.dissimilarity import dissimilarity
 from hmmdyn.dynamics.groups import _independence_p, _over_groups, compare_groups
-from hmmdyn.dynamics.semantics import bag_of_states, detour_verdicts, regress_convergence
-from hmmdyn.dynamics.simulated import OPTIONAL_STATE, simulate_walks
 from hmmdyn.results import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE
+from hmmdyn.simulate.walks import OPTIONAL_STATE, simulate_walks
 from tests.simulate import random_parameters
 
 PARAMETERS = random_parameters(4, 3, "diag")

@@ -9,10 +9,10 @@ from statsmodels.discrete.conditional_models import ConditionalLogit
 from statsmodels.duration.hazard_regression import PHReg
 
 from hmmdyn.dynamics.convergence import measure_convergence
+from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
 from hmmdyn.dynamics.hazard import RiskSets, _compare, entry_hazards, risk_sets
-from hmmdyn.dynamics.semantics import bag_of_states, detour_verdicts, regress_convergence
-from hmmdyn.dynamics.simulated import OPTIONAL_STATE, simulate_walks
 from hmmdyn.errors import NotEnoughDataError, UsageError
+from hmmdyn.simulate.walks import OPTIONAL_STATE, simulate_walks
 from tests.dynamics.test_semantics import runs_of
 
 

@@ -5,17 +5,17 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from hmmdyn.dynamics.inflections import inflections, is_logarithmic, rise_from_start
-from hmmdyn.dynamics.matching import match_transitions
-from hmmdyn.dynamics.outcome_transitions import find_outcome_transitions
-from hmmdyn.dynamics.simulated_outcomes import (
+from hmmdyn.dynamics.outcomes.inflections import inflections, is_logarithmic, rise_from_start
+from hmmdyn.dynamics.outcomes.matching import match_transitions
+from hmmdyn.dynamics.outcomes.spikes import excursions
+from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
+from hmmdyn.errors import UsageError
+from hmmdyn.simulate.outcomes import (
     PHASE_FREE,
     phase_free_curve,
     transition_curve,
     transitions_and_changes,
 )
-from hmmdyn.dynamics.spikes import excursions
-from hmmdyn.errors import UsageError
 
 NAN, INF = np.nan, np.inf
 STEPS = 10.0 * np.arange(101)

@@ -17,17 +17,17 @@ from hmmdyn.dynamics.outliers import (
     _worst_stretch,
     find_outliers,
 )
-from hmmdyn.hmm.align import in_time_order
-from hmmdyn.hmm.chain import median_gap
-from hmmdyn.hmm.em import fit
-from hmmdyn.hmm.inference import beliefs, decode
-from hmmdyn.hmm.simulated import simulate
-from hmmdyn.hmm.starts import start
-from hmmdyn.hmm.sweep import sweep
+from hmmdyn.hmm.fit.em import fit
+from hmmdyn.hmm.fit.starts import start
+from hmmdyn.hmm.fit.sweep import sweep
+from hmmdyn.hmm.model.chain import median_gap
+from hmmdyn.hmm.model.inference import beliefs, decode
+from hmmdyn.hmm.model.labels import in_time_order
 from hmmdyn.options import Options
 from hmmdyn.pipeline import fit as fit_map
 from hmmdyn.pipeline import read_runs
 from hmmdyn.results import PLAIN_MODEL, ModelOptions, RunData
+from hmmdyn.simulate.trajectories import simulate
 from hmmdyn.tasks.catalogue import train
 from hmmdyn.tasks.parity import ParityRecipe
 from tests.simulate import PYTHIA, observations, random_parameters, sample

@@ -4,7 +4,7 @@ import pytest
 from scipy.stats import f as f_distribution
 
 from hmmdyn.dynamics.convergence import measure_convergence
-from hmmdyn.dynamics.semantics import (
+from hmmdyn.dynamics.detours import (
     _share_before_convergence,
     _verdict,
     bag_of_states,

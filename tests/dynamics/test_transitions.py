@@ -14,7 +14,7 @@ from hmmdyn.dynamics.transitions import (
     is_forking,
     training_map_edges,
 )
-from hmmdyn.hmm.inference import beliefs
+from hmmdyn.hmm.model.inference import beliefs
 from hmmdyn.hmm.training_map import TrainingMap
 from hmmdyn.results import Convergence, Standardisation
 from tests.simulate import observations, random_parameters, sample

@@ -8,12 +8,12 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
-from hmmdyn.hmm import em
-from hmmdyn.hmm.autoregressive import MAX_AUTOREGRESSION, maximise, predecessors
-from hmmdyn.hmm.emissions import AutoregressiveEmissions, EmissionParameters
-from hmmdyn.hmm.inference import log_emission
-from hmmdyn.hmm.missing import patterns
-from hmmdyn.hmm.starts import start
+from hmmdyn.hmm.fit import em
+from hmmdyn.hmm.fit.emissions import AutoregressiveEmissions, EmissionParameters
+from hmmdyn.hmm.fit.starts import start
+from hmmdyn.hmm.model.autoregression import MAX_AUTOREGRESSION, maximise, predecessors
+from hmmdyn.hmm.model.inference import log_emission
+from hmmdyn.hmm.model.missing import patterns
 from hmmdyn.results import ModelOptions
 from tests.simulate import random_parameters, sample
 

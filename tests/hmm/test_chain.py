@@ -12,9 +12,10 @@ from scipy.special import logsumexp
 from sklearn.metrics import adjusted_rand_score
 
 from hmmdyn.errors import UsageError
-from hmmdyn.hmm import em
-from hmmdyn.hmm.align import reorder, time_order
-from hmmdyn.hmm.chain import (
+from hmmdyn.hmm.fit import em
+from hmmdyn.hmm.fit.starts import KINDS, start
+from hmmdyn.hmm.fit.sweep import sweep
+from hmmdyn.hmm.model.chain import (
     PROBABILITY_FLOOR,
     CheckpointChain,
     ContinuousChain,
@@ -25,10 +26,9 @@ from hmmdyn.hmm.chain import (
     median_gap,
     propagators,
 )
-from hmmdyn.hmm.inference import beliefs, decode, log_emission, transition_posterior
-from hmmdyn.hmm.kernels import TimeMajor, forward_backward
-from hmmdyn.hmm.starts import KINDS, start
-from hmmdyn.hmm.sweep import sweep
+from hmmdyn.hmm.model.inference import beliefs, decode, log_emission, transition_posterior
+from hmmdyn.hmm.model.kernels import TimeMajor, forward_backward
+from hmmdyn.hmm.model.labels import reorder, time_order
 from hmmdyn.results import ModelOptions
 from tests.simulate import random_parameters, sample
 

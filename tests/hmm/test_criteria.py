@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from hmmdyn.hmm.criteria import icl, path_entropy
-from hmmdyn.hmm.inference import log_emission
+from hmmdyn.hmm.choose.criteria import icl, path_entropy
+from hmmdyn.hmm.model.inference import log_emission
 from tests.simulate import random_parameters, sample
 
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from hmmdyn.hmm.diagnostics import diagnose, phase_free, residual_autocorrelation
-from hmmdyn.hmm.inference import decode
-from hmmdyn.hmm.simulated import simulate
+from hmmdyn.hmm.choose.diagnostics import diagnose, phase_free, residual_autocorrelation
+from hmmdyn.hmm.model.inference import decode
 from hmmdyn.results import HMMParameters
+from hmmdyn.simulate.trajectories import simulate
 from tests.simulate import random_parameters, sample
 
 

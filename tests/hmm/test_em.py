@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from hmmdyn.hmm import em
-from hmmdyn.hmm.chain import PROBABILITY_FLOOR
-from hmmdyn.hmm.gaussian import from_hmmlearn, n_parameters, to_hmmlearn
-from hmmdyn.hmm.inference import beliefs, decode, log_emission
-from hmmdyn.hmm.lifted import Lifted
-from hmmdyn.hmm.starts import KINDS, start
+from hmmdyn.hmm.fit import em
+from hmmdyn.hmm.fit.densities import Lifted
+from hmmdyn.hmm.fit.starts import KINDS, start
+from hmmdyn.hmm.model.chain import PROBABILITY_FLOOR
+from hmmdyn.hmm.model.inference import beliefs, decode, log_emission
+from hmmdyn.hmm.model.sizes import from_hmmlearn, n_parameters, to_hmmlearn
 from tests.simulate import random_parameters, sample
 
 COVARIANCE_TYPES = ["diag", "full"]

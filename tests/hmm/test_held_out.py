@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal, trim_mean
 from scipy.stats.mstats import winsorize
 
 from hmmdyn.errors import UsageError
-from hmmdyn.hmm.held_out import (
+from hmmdyn.hmm.choose.held_out import (
     HeldOut,
     Residuals,
     _log_path,
@@ -22,10 +22,10 @@ from hmmdyn.hmm.held_out import (
     recommend,
     trimmed_mean,
 )
-from hmmdyn.hmm.inference import beliefs, decode
-from hmmdyn.hmm.simulated import simulate
-from hmmdyn.hmm.sweep import sweep
+from hmmdyn.hmm.fit.sweep import sweep
+from hmmdyn.hmm.model.inference import beliefs, decode
 from hmmdyn.results import HMMParameters
+from hmmdyn.simulate.trajectories import simulate
 from tests.simulate import random_parameters, sample
 
 
@@ -313,7 +313,7 @@ def test_a_run_that_a_model_calls_impossible_cannot_be_compared(sharp, monkeypat
             else beliefs(parameters, values, lengths).log_likelihood
         )
 
-    monkeypatch.setattr("hmmdyn.hmm.held_out.beliefs", vanishing)
+    monkeypatch.setattr("hmmdyn.hmm.choose.held_out.beliefs", vanishing)
     held_out = hold_out(sharp.values, sharp.lengths, [2, 3], covariance_types=["diag"])
     criteria = held_out.criteria.set_index("n_states")
     assert criteria.loc[2, ["held_out", "path"]].isna().all()

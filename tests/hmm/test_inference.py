@@ -8,7 +8,7 @@ from hmmlearn.hmm import GaussianHMM
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from hmmdyn.hmm.inference import beliefs, decode, log_emission, transition_posterior
+from hmmdyn.hmm.model.inference import beliefs, decode, log_emission, transition_posterior
 from tests.simulate import random_parameters, sample
 
 COVARIANCE_TYPES = ["diag", "full"]

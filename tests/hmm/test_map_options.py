@@ -9,12 +9,12 @@ import pytest
 from scipy.linalg import expm
 
 from hmmdyn.errors import TrainingMapError
-from hmmdyn.hmm.align import reorder
-from hmmdyn.hmm.gaussian import n_parameters, to_hmmlearn
-from hmmdyn.hmm.inference import decode
+from hmmdyn.hmm.model.inference import decode
+from hmmdyn.hmm.model.labels import reorder
+from hmmdyn.hmm.model.sizes import n_parameters, to_hmmlearn
 from hmmdyn.hmm.training_map import TrainingMap
 from hmmdyn.results import ModelOptions, Standardisation
-from hmmdyn.tables import from_frame
+from hmmdyn.tables.metric_table import from_frame
 from tests.simulate import phased_table, random_parameters
 
 

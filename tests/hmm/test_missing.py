@@ -7,12 +7,12 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
-from hmmdyn.hmm import em
-from hmmdyn.hmm.emissions import EmissionParameters, Emissions
-from hmmdyn.hmm.inference import log_emission
-from hmmdyn.hmm.lifted import Lifted
-from hmmdyn.hmm.simulated import simulate
-from hmmdyn.hmm.starts import KINDS, start
+from hmmdyn.hmm.fit import em
+from hmmdyn.hmm.fit.densities import Lifted
+from hmmdyn.hmm.fit.emissions import EmissionParameters, Emissions
+from hmmdyn.hmm.fit.starts import KINDS, start
+from hmmdyn.hmm.model.inference import log_emission
+from hmmdyn.simulate.trajectories import simulate
 from tests.simulate import random_parameters, sample
 
 COVARIANCE_TYPES = ["diag", "full"]

@@ -12,12 +12,12 @@ from threadpoolctl import threadpool_limits
 
 from hmmdyn import analyze
 from hmmdyn.errors import HmmdynError
-from hmmdyn.hmm import em
-from hmmdyn.hmm.select import select_n_states
-from hmmdyn.hmm.starts import KINDS, filled, start
-from hmmdyn.hmm.sweep import LEFT_BEHIND, sweep
+from hmmdyn.hmm.choose.select import select_n_states
+from hmmdyn.hmm.fit import em
+from hmmdyn.hmm.fit.starts import KINDS, filled, start
+from hmmdyn.hmm.fit.sweep import LEFT_BEHIND, sweep
 from hmmdyn.results import COVARIANCE_TYPES, STANDARDISATIONS
-from hmmdyn.tables import from_frame, read_table
+from hmmdyn.tables.metric_table import from_frame, read_table
 from tests.simulate import PYTHIA, phased_table
 
 needs_pythia = pytest.mark.skipif(not PYTHIA.exists(), reason="the real metrics are not here")

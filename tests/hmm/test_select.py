@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
-from hmmdyn.hmm import em, sweep
-from hmmdyn.hmm.align import reorder, time_order
-from hmmdyn.hmm.evidence import _recommended
-from hmmdyn.hmm.held_out import split_runs
-from hmmdyn.hmm.inference import beliefs
-from hmmdyn.hmm.search import Search
-from hmmdyn.hmm.select import select_n_states
-from hmmdyn.hmm.starts import KINDS
+from hmmdyn.hmm.choose.evidence import _recommended
+from hmmdyn.hmm.choose.held_out import split_runs
+from hmmdyn.hmm.choose.select import select_n_states
+from hmmdyn.hmm.fit import em, sweep
+from hmmdyn.hmm.fit.settings import Search
+from hmmdyn.hmm.fit.starts import KINDS
+from hmmdyn.hmm.model.inference import beliefs
+from hmmdyn.hmm.model.labels import reorder, time_order
 from hmmdyn.results import PLAIN_MODEL, ModelOptions, Recommendation
 from tests.simulate import observations, random_parameters, sample
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hmmdyn.errors import UsageError
-from hmmdyn.hmm.simulated import KINDS, simulate
+from hmmdyn.simulate.trajectories import KINDS, simulate
 
 
 @pytest.mark.parametrize("kind", KINDS)

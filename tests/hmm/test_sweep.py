@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from hmmdyn.hmm import em
-from hmmdyn.hmm import sweep as sweeping
-from hmmdyn.hmm.align import match
-from hmmdyn.hmm.inference import beliefs, log_emission
-from hmmdyn.hmm.kernels import TimeMajor, forward_backward
-from hmmdyn.hmm.simulated import simulate
-from hmmdyn.hmm.stability import measure_stability
-from hmmdyn.hmm.starts import start
-from hmmdyn.hmm.sweep import sweep
-from hmmdyn.tables import read_table
+from hmmdyn.hmm.choose.stability import measure_stability
+from hmmdyn.hmm.fit import em
+from hmmdyn.hmm.fit import sweep as sweeping
+from hmmdyn.hmm.fit.starts import start
+from hmmdyn.hmm.fit.sweep import sweep
+from hmmdyn.hmm.model.inference import beliefs, log_emission
+from hmmdyn.hmm.model.kernels import TimeMajor, forward_backward
+from hmmdyn.hmm.model.labels import match
+from hmmdyn.simulate.trajectories import simulate
+from hmmdyn.tables.metric_table import read_table
 from tests.simulate import PYTHIA, random_parameters, sample
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from hmmdyn.errors import TrainingMapError
 from hmmdyn.hmm.training_map import TrainingMap, fit_training_map
-from hmmdyn.tables import from_frame
+from hmmdyn.tables.metric_table import from_frame
 from tests.simulate import phased_table
 
 

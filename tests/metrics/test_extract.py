@@ -227,7 +227,7 @@ def test_killed_and_started_again(runs, tmp_path):
     script = f"""
 import os
 from pathlib import Path
-from hmmdyn.checkpoints.discover import discover
+from hmmdyn.checkpoints.find.discover import discover
 from hmmdyn.metrics import cache
 from hmmdyn.metrics.extract import extract
 cache._FLUSH_SECONDS, cache._MOST_TIME_WRITING = -1.0, float("inf")  # write at once

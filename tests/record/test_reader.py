@@ -120,8 +120,8 @@ def test_checkpoints_of_runs_that_were_not_recorded_are_named(tmp_path):
 def test_outcomes_recorded_beside_checkpoints_are_found_with_them(tmp_path):
     write_runs(tmp_path, n_runs=1, steps=range(0, 30, 10), outcomes=False)
     record(tmp_path / "seed0")
-    from hmmdyn.checkpoints.discover import discover
-    from hmmdyn.checkpoints.outcomes import find_outcomes
+    from hmmdyn.checkpoints.find.discover import discover
+    from hmmdyn.checkpoints.logs.outcomes import find_outcomes
 
     found = find_outcomes(discover(tmp_path))
     assert found.outcomes == ("train_loss",)

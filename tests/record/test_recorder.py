@@ -20,7 +20,7 @@ from hmmdyn.errors import (
 )
 from hmmdyn.record.reader import read_recordings
 from hmmdyn.record.rows import RECORDING
-from hmmdyn.tables import read_table
+from hmmdyn.tables.metric_table import read_table
 from tests.make_runs import weights
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.groups import compare_groups
-from hmmdyn.dynamics.outcome_transitions import find_outcome_transitions
+from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.dynamics.transitions import fork_choices
 from hmmdyn.results import (

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hmmdyn.report import theme
 from hmmdyn.report.export import write_report
+from hmmdyn.report.figures import theme
 from tests.report.browsing import draw_all, in_browser, opened, settles
 from tests.report.synthetic import make_findings, make_hostile_findings, without_outcomes
 

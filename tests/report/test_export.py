@@ -9,7 +9,7 @@ import pytest
 from hmmdyn.errors import MissingPackageError, UsageError
 from hmmdyn.report import export
 from hmmdyn.report.export import require_formats, write_report
-from hmmdyn.report.figures import Figures
+from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.folder import remove_other_reports
 from hmmdyn.report.tables import tables
 from hmmdyn.results import FORMATS

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from hmmdyn.errors import UsageError
-from hmmdyn.report import theme
 from hmmdyn.report.facts import dead_ends
-from hmmdyn.report.figures import training_map
-from hmmdyn.report.map_layout import curve, lanes, main_path
+from hmmdyn.report.figures import theme
+from hmmdyn.report.figures.figures import training_map
+from hmmdyn.report.figures.map_layout import curve, lanes, main_path
 from tests.report.synthetic import make_findings, without_outcomes
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.pipeline import Analysis
-from hmmdyn.report.figures import Figures
+from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.notebook import to_html
 from hmmdyn.report.tables import tables
 from hmmdyn.report.text import headlines

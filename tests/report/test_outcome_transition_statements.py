@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmmdyn.dynamics.outcome_transitions import find_outcome_transitions
+from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.report.statements.outcome_transitions import say
 from tests.dynamics.test_outcome_transitions import BOTH, NO_CHANGES, grokking_table
 

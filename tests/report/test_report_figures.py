@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 import pytest
 
 from hmmdyn.errors import NotEnoughDataError, UsageError
-from hmmdyn.report import figures, theme
 from hmmdyn.report.facts import runs_by_convergence
+from hmmdyn.report.figures import figures, theme
 from tests.report.synthetic import THRESHOLD, make_findings
 
 PUBLIC = [name for name in figures.__all__ if name != "Figures"]

@@ -7,8 +7,8 @@ import pytest
 
 from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.report import figures
 from hmmdyn.report.extremes import extremes
+from hmmdyn.report.figures import figures
 from hmmdyn.report.statements.figures import figure_summaries
 from tests.report.synthetic import make_findings, make_hostile_findings
 

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from hmmdyn.report import theme
+from hmmdyn.report.figures import theme
 
 # Machado, Oliveira, Fernandes (2009), severity 1.0, on linear RGB.
 VISION = {

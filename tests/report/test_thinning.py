@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmmdyn.report.thinning import points_per_run, thin
+from hmmdyn.report.figures.thinning import points_per_run, thin
 
 
 def one_run(values, changes=()):

@@ -1,0 +1,126 @@
+"""What each state is like: when runs visit it, how long, and how well the model does there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from hmmdyn.dynamics.convergence import SHARE_OF_THE_WAY, choose_outcome, first_and_best
+from hmmdyn.hmm.model.labels import relative_times
+from hmmdyn.hmm.training_map import Decoding
+from hmmdyn.names import better_side, data_split
+from hmmdyn.results import RUN_KEY, FloatArray, HMMParameters
+
+
+def summarise_states(
+    decoding: Decoding,
+    table: pd.DataFrame,
+    outcomes: Sequence[str],
+    parameters: HMMParameters,
+) -> pd.DataFrame:
+    """Summarise every state: one row each, columns as in :class:`hmmdyn.results.Findings`."""
+    states = decoding.states.assign(time=relative_times(decoding.observations.lengths))
+    # Rows of the table and of the decoding are the same checkpoints in the same order, so outcomes
+    # are taken by position: their names may be any, "state" too.
+    logged = table[list(outcomes)].reset_index(drop=True)
+    visits = _visits(states)
+    expected = expected_dwell(parameters)
+    # So many checkpoints cannot tell a longer visit from one that never ends.
+    expected[expected > len(states)] = np.inf
+    rows = []
+    for k in range(parameters.n_states):
+        visits_to_k = visits[visits["state"] == k]
+        inside = states[states["state"] == k]
+        entered = inside.groupby(RUN_KEY, sort=False)["step"].first()
+        rows.append(
+            {
+                "state": k,
+                "n_checkpoints": len(inside),
+                "share": len(inside) / len(states),
+                "n_runs": len(entered),
+                "median_time": inside["time"].median(),
+                "first_step": entered.median(),
+                "dwell": visits_to_k["length"].mean(),
+                "dwell_expected": expected[k],
+                "dwell_steps": _dwell_steps(visits_to_k),
+                **{f"mean_{o}": logged.loc[inside.index, o].mean() for o in outcomes},
+            }
+        )
+    summary = pd.DataFrame(rows)
+    return summary.assign(phase=_phases(summary, table, outcomes))
+
+
+def expected_dwell(parameters: HMMParameters) -> FloatArray:
+    """Checkpoints that the model expects a visit to last, shape (K,); infinite if never left.
+
+    m − 1 + 1/(1 − a_kk) with m the minimum dwell: a visit is kept for m − 1 checkpoints, and is
+    left after each later one with probability 1 − a_kk (of a run's first visit, which may have
+    begun before the run, m − 1 fewer are seen). A chain that knows the gaps between checkpoints is
+    taken at gaps of one unit, the median gap of the runs it was fitted to.
+    """
+    others = ~np.eye(parameters.n_states, dtype=bool)
+    leaving = parameters.transmat.sum(axis=1, where=others)  # 1 − a_kk, not lost to rounding
+    with np.errstate(divide="ignore"):
+        return parameters.minimum_dwell - 1 + 1 / leaving
+
+
+def _visits(states: pd.DataFrame) -> pd.DataFrame:
+    """Unbroken stays in a state: ``state, length`` (checkpoints)``, time`` (steps)``, left``.
+
+    A state is entered and left somewhere between two checkpoints; ``time`` takes the middle.
+    ``left`` is False where the run ended first.
+    """
+    by_run = states.groupby(RUN_KEY, sort=False)["step"]
+    step = states["step"].astype(float)
+    since = ((by_run.shift(1) + step) / 2).fillna(step)
+    until = (by_run.shift(-1) + step) / 2
+    key = states[[*RUN_KEY, "state"]]
+    visit = (key != key.shift()).any(axis=1).cumsum()
+    ends = states.assign(since=since, until=until.fillna(step), left=until.notna())
+    visits = ends.groupby(visit).agg(
+        state=("state", "first"),
+        length=("state", "size"),
+        since=("since", "first"),
+        until=("until", "last"),
+        left=("left", "last"),
+    )
+    return visits.assign(time=visits["until"] - visits["since"])
+
+
+def _dwell_steps(visits: pd.DataFrame) -> float:
+    """Mean steps per visit: all time spent in the state over the number of times it was left.
+
+    A visit that the end of its run cuts off is only known to last so long. Its time counts, its
+    end does not: the estimate of greatest likelihood where a state is left at a constant rate.
+    NaN where it is never left, so that nothing but a lower bound is known.
+    """
+    n_left = visits["left"].sum()
+    return float(visits["time"].sum() / n_left) if n_left else float("nan")
+
+
+def _phases(summary: pd.DataFrame, table: pd.DataFrame, outcomes: Sequence[str]) -> list[str]:
+    """Label states by how far training and held-out outcomes have come (METHOD, section 9b).
+
+    ``memorisation``: training is done while held-out data are not half way; ``generalisation``:
+    both are done; otherwise, and where one of the two is unknown, the label is empty.
+    """
+    held_out = [o for o in outcomes if data_split(o) == "eval"]
+    # Beside an eval_loss, a plain loss is that of training.
+    train = [o for o in outcomes if data_split(o) == "train"] or [
+        o for o in outcomes if o not in held_out
+    ]
+    if not train or not held_out:
+        return [""] * len(summary)
+    fitted = _share_of_the_way(summary, table, choose_outcome(table, train))
+    generalised = _share_of_the_way(summary, table, choose_outcome(table, held_out))
+    memorised = (fitted >= SHARE_OF_THE_WAY) & (generalised < 0.5)
+    done = generalised >= SHARE_OF_THE_WAY
+    return np.where(done, "generalisation", np.where(memorised, "memorisation", "")).tolist()
+
+
+def _share_of_the_way(summary: pd.DataFrame, table: pd.DataFrame, outcome: str) -> pd.Series:
+    """How far each state's mean outcome is from its first value (0) to its best one (1)."""
+    first, best = first_and_best(table, outcome, better_side(outcome))
+    return (summary[f"mean_{outcome}"] - first) / (best - first if best != first else np.nan)

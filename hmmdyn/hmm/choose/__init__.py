@@ -1,0 +1,1 @@
+"""Choosing the number of states, and what speaks for and against the choice."""

@@ -1,0 +1,191 @@
+"""What speaks against reading a fitted map's states as phases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hmmdyn.hmm.fit.starts import filled
+from hmmdyn.hmm.model.autoregression import expected_in
+from hmmdyn.hmm.model.inference import decode
+from hmmdyn.hmm.model.labels import relative_times
+from hmmdyn.results import Diagnostics, FloatArray, HMMParameters, IntArray, Notice
+
+# Above this lag-1 autocorrelation within states, the likelihood overstates what another state
+# gains so far that a K chosen by it is a resolution.
+AUTOCORRELATION_LIMIT = 0.3
+_TREND_DEGREE = 3
+
+
+def diagnose(
+    parameters: HMMParameters,
+    values: FloatArray,
+    lengths: IntArray,
+    candidates: Sequence[int],
+    choose: Callable[[FloatArray, IntArray], int | None],
+    *,
+    steps: IntArray | None = None,
+    random_state: int = 0,
+) -> Diagnostics:
+    """Diagnose a map fitted to runs.
+
+    Parameters
+    ----------
+    parameters : HMMParameters
+        Of the chosen K.
+    values : ndarray, shape (n, D)
+        Standardised observations, runs contiguous; NaN where a metric is missing.
+    lengths : ndarray, shape (R,)
+        Checkpoints per run.
+    candidates : sequence of int
+        The numbers of states tried.
+    choose : callable
+        The criterion that chose K, applied to other ``values, lengths``: it gets a surrogate.
+    steps : ndarray, shape (n,), optional
+        Of the checkpoints; needed where the map knows the gaps between them.
+    """
+    states = decode(parameters, values, lengths, steps)
+    pooled, by_metric = residual_autocorrelation(parameters, values, lengths, states)
+    surrogate = choose(phase_free(values, lengths, random_state), lengths)
+    single = _single_run_states(states, lengths, parameters.n_states)
+    k = parameters.n_states
+    return Diagnostics(
+        autocorrelation=pooled,
+        autocorrelation_by_metric=by_metric,
+        surrogate_n_states=surrogate,
+        single_run_states=single,
+        at_limit=len(set(candidates)) > 1 and k == max(candidates),
+        notices=(
+            *_about_autocorrelation(pooled),
+            *_about_surrogate(k, surrogate),
+            *_about_single_runs(k, single),
+        ),
+    )
+
+
+def residual_autocorrelation(
+    parameters: HMMParameters, values: FloatArray, lengths: IntArray, states: IntArray
+) -> tuple[float, FloatArray]:
+    """Lag-1 autocorrelation of the standardised residuals within states.
+
+    Residuals are z - μ (where emissions remember, μ given the checkpoint before) in units of the
+    state's deviation; pairs are successive checkpoints of one
+    run in one state. Returns that of all metrics pooled, and of each, shape (D,).
+    """
+    covariances = parameters.covariances
+    if parameters.covariance_type == "full":
+        covariances = np.diagonal(covariances, axis1=1, axis2=2)
+    expected = np.empty_like(values)
+    for k in range(parameters.n_states):
+        here = states == k
+        expected[here] = expected_in(parameters, k, values, lengths)[here]
+    residuals = (values - expected) / np.sqrt(covariances)[states]
+    run = np.repeat(np.arange(len(lengths)), lengths)
+    paired = (run[1:] == run[:-1]) & (states[1:] == states[:-1])
+    before, after = residuals[:-1][paired], residuals[1:][paired]
+    known = ~np.isnan(before * after)
+    before, after = np.where(known, before, 0.0), np.where(known, after, 0.0)
+    products = (before * after).sum(axis=0)
+    squares = (before**2).sum(axis=0), (after**2).sum(axis=0)
+    with np.errstate(invalid="ignore"):  # without pairs it is 0/0, and unknown
+        by_metric = products / np.sqrt(squares[0] * squares[1])
+        pooled = products.sum() / np.sqrt(squares[0].sum() * squares[1].sum())
+    return float(pooled), by_metric
+
+
+def phase_free(values: FloatArray, lengths: IntArray, random_state: int) -> FloatArray:
+    """Make trajectories like these, but without phases, shape (n, D).
+
+    What all runs have in common is kept as a slow trend (a cubic in relative time, by least
+    squares); what is left of each run gets random Fourier phases, the same for all metrics, which
+    keeps every spectrum and cross-spectrum but leaves nothing beyond stationary linear noise [1]_.
+    Every run keeps its mean and deviation, metric by metric, and its missing values.
+
+    A spectrum has no ends: where a run's residuals end far from where they began, the surrogate is
+    somewhat rougher than the run.
+
+    References
+    ----------
+    .. [1] Prichard & Theiler (1994), Physical Review Letters 73, 951-954.
+    """
+    rng = np.random.default_rng(random_state)
+    complete = filled(values)
+    basis = np.polynomial.legendre.legvander(2 * relative_times(lengths) - 1, _TREND_DEGREE)
+    trend = basis @ np.linalg.lstsq(basis, complete, rcond=None)[0]
+    borders = np.cumsum(lengths)[:-1]
+    runs = [
+        _with_moments_of(original, slow + _with_random_phases(original - slow, rng))
+        for original, slow in zip(
+            np.split(complete, borders), np.split(trend, borders), strict=True
+        )
+    ]
+    return np.where(np.isnan(values), np.nan, np.concatenate(runs))
+
+
+def _with_random_phases(run: FloatArray, rng: np.random.Generator) -> FloatArray:
+    n = len(run)
+    turned = rng.uniform(0, 2 * np.pi, n // 2 + 1)
+    turned[0] = 0.0  # the mean stays, and so does the fastest wave of an even number of points
+    if n % 2 == 0:
+        turned[-1] = 0.0
+    spectrum = np.fft.rfft(run, axis=0) * np.exp(1j * turned)[:, None]
+    return np.fft.irfft(spectrum, n, axis=0)
+
+
+def _with_moments_of(original: FloatArray, run: FloatArray) -> FloatArray:
+    deviation = run.std(axis=0)
+    scale = original.std(axis=0) / np.where(deviation > 0, deviation, 1.0)
+    return original.mean(axis=0) + (run - run.mean(axis=0)) * scale
+
+
+def _single_run_states(states: IntArray, lengths: IntArray, n_states: int) -> tuple[int, ...]:
+    if len(lengths) == 1:
+        return ()
+    run = np.repeat(np.arange(len(lengths)), lengths)
+    return tuple(k for k in range(n_states) if len(np.unique(run[states == k])) == 1)
+
+
+def _about_autocorrelation(autocorrelation: float) -> list[Notice]:
+    if not autocorrelation > AUTOCORRELATION_LIMIT:
+        return []
+    return [
+        Notice(
+            "model",
+            "limit",
+            "autocorrelation",
+            "Successive checkpoints within a state are alike: the lag-1 autocorrelation of the "
+            f"residuals is {autocorrelation:.2f}, where the model assumes 0. Chosen by likelihood "
+            "(BIC, AIC, ICL), K is a resolution rather than a count of phases.",
+        )
+    ]
+
+
+def _about_surrogate(n_states: int, surrogate: int | None) -> list[Notice]:
+    if surrogate is None or surrogate < n_states:
+        return []
+    return [
+        Notice(
+            "model",
+            "limit",
+            "number of states",
+            f"The criterion that gave {n_states} states gives {surrogate} on made-up trajectories "
+            "with the trend and the spectrum of these runs, but no phases: this number is no "
+            "evidence of phases.",
+        )
+    ]
+
+
+def _about_single_runs(n_states: int, single: tuple[int, ...]) -> list[Notice]:
+    if not single:
+        return []
+    if len(single) == 1:
+        which = f"State {single[0]} of {n_states} is visited by a single run: it tells"
+    else:
+        *first, last = map(str, single)
+        which = (
+            f"States {', '.join(first)} and {last} of {n_states} are visited by a single run each: "
+            "they tell"
+        )
+    message = f"{which} of that run, not of the recipe."
+    return [Notice("model", "limit", "states of one run", message)]

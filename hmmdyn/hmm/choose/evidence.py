@@ -1,0 +1,166 @@
+"""What weighs the choice of a number of states: everything that speaks for and against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from hmmdyn.hmm.choose.criteria import criteria_table
+from hmmdyn.hmm.choose.diagnostics import diagnose
+from hmmdyn.hmm.choose.held_out import about_metrics_left_out, hold_out, recommend
+from hmmdyn.hmm.choose.stability import measure_stability
+from hmmdyn.hmm.fit.settings import Judged, Search, Stages, record
+from hmmdyn.hmm.fit.sweep import Sweep
+from hmmdyn.hmm.model.labels import in_time_order
+from hmmdyn.results import (
+    COVARIANCE_TYPES,
+    FloatArray,
+    HMMParameters,
+    IntArray,
+    Observations,
+    Selection,
+)
+
+N_STAGES = 3
+
+
+def weigh(
+    selection: Selection,
+    observations: Observations,
+    candidates: Sequence[int],
+    search: Search,
+    stages: Stages,
+    judged: Judged,
+) -> Selection:
+    """Add to a choice what weighs it.
+
+    The other covariance type by the same criteria on the same runs (``judged``); how well every K
+    predicts runs held out, and what that recommends; whether other seeds find the same map; and
+    whether the model's assumptions hold.
+    """
+    (other,) = set(COVARIANCE_TYPES) - {selection.covariance_type}
+    swept = search.sweep(judged.fitted, candidates, other, stages.of_next_stage())
+    criteria = criteria_table(
+        swept, candidates, other, search.options, judged.fitted, judged.unseen
+    )
+    scores = hold_out(
+        observations.values,
+        observations.lengths,
+        candidates,
+        options=search.options,
+        steps=observations.steps,
+        random_state=search.random_state,
+        n_jobs=search.n_jobs,
+        progress=stages.of_next_stage(),
+    )
+    advice = recommend(scores)
+    left_out = sorted(set(scores.left_out) - set(judged.left_out))  # those are named already
+    criteria = pd.concat([selection.criteria, criteria], ignore_index=True)
+    criteria = criteria.merge(scores.criteria, on=["covariance_type", "n_states"], how="outer")
+    weighed = replace(
+        selection,
+        criteria=criteria,
+        attempts=pd.concat(
+            [selection.attempts, record(swept, other, judged.fitted)], ignore_index=True
+        ),
+        recommendation=advice,
+        notices=(
+            *selection.notices,
+            *about_metrics_left_out(left_out, observations.features),
+        ),
+    )
+
+    def bic_choice(values: FloatArray, lengths: IntArray) -> int | None:
+        surrogate = values, lengths, observations.steps
+        again = search.sweep(surrogate, candidates, selection.covariance_type)
+        bic = criteria_table(
+            again, candidates, selection.covariance_type, search.options, surrogate
+        )["bic"]
+        return None if bic.isna().all() else int(candidates[int(np.nanargmin(bic))])
+
+    # Only where BIC on all runs chose, and had a choice, can it be asked again of a surrogate.
+    asked = selection.criterion == "bic" and len(candidates) > 1 and selection.n_states > 1
+
+    recommended = _recommended(weighed, swept, observations, search)
+    if recommended is not None:
+        recommended = _examined(recommended, observations, candidates, search, lambda *_: None)
+    stages.of_next_stage()(1, 1)
+    return replace(
+        _examined(
+            weighed, observations, candidates, search, bic_choice if asked else lambda *_: None
+        ),
+        recommended=recommended,
+    )
+
+
+def _recommended(
+    selection: Selection, other: Sweep, observations: Observations, search: Search
+) -> Selection | None:
+    """Put the recommended model in the place of the chosen one, unless it is the same.
+
+    One state makes no map to look at. ``other`` is the sweep of the other covariance type.
+    """
+    advice = selection.recommendation
+    if advice is None or advice.n_states in (None, 1):
+        return None
+    same_type = advice.covariance_type == selection.covariance_type
+    if same_type and advice.n_states == selection.n_states:
+        return None
+    attempts = selection.attempts
+    models: dict[int, HMMParameters]
+    if same_type and not selection.held_out:
+        models = dict(selection.models)
+    else:
+        if selection.held_out:  # models so far have not seen all runs
+            whole = observations.values, observations.lengths, observations.steps
+            other = search.sweep(whole, [advice.n_states], advice.covariance_type)
+            last = record(other, advice.covariance_type, whole)
+            attempts = pd.concat([attempts, last], ignore_index=True)
+        models = {k: in_time_order(fit, observations.lengths) for k, fit in other.winners.items()}
+    if advice.n_states not in models:
+        return None
+    return replace(
+        selection,
+        attempts=attempts,
+        n_states=advice.n_states,
+        covariance_type=advice.covariance_type,
+        criterion="path",
+        models=models,
+        notices=(),
+    )
+
+
+def _examined(
+    selection: Selection,
+    observations: Observations,
+    candidates: Sequence[int],
+    search: Search,
+    choose: Callable[[FloatArray, IntArray], int | None],
+) -> Selection:
+    """Add whether other seeds find the same map, and whether its assumptions hold."""
+    data = observations.values, observations.lengths
+    parameters = selection.models[selection.n_states]
+    diagnostics = diagnose(
+        parameters,
+        *data,
+        candidates,
+        choose,
+        steps=observations.steps,
+        random_state=search.random_state,
+    )
+    return replace(
+        selection,
+        stability=measure_stability(
+            parameters,
+            *data,
+            options=search.options,
+            steps=observations.steps,
+            random_state=search.random_state,
+            n_jobs=search.n_jobs,
+        ),
+        diagnostics=diagnostics,
+        notices=(*selection.notices, *diagnostics.notices),
+    )

@@ -1,0 +1,258 @@
+"""Choosing the number of hidden states: a sweep over K with restarts, every attempt recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
+from hmmdyn.hmm.choose.criteria import criteria_table
+from hmmdyn.hmm.choose.evidence import N_STAGES, weigh
+from hmmdyn.hmm.choose.held_out import about_metrics_left_out, split_runs
+from hmmdyn.hmm.fit.settings import Judged, Search, Stages, record
+from hmmdyn.hmm.fit.sweep import Attempt, Progress
+from hmmdyn.hmm.model.chain import LONGEST_GAP, capped
+from hmmdyn.hmm.model.labels import in_time_order
+from hmmdyn.hmm.model.sizes import n_parameters
+from hmmdyn.names import some
+from hmmdyn.results import (
+    COVARIANCE_TYPES,
+    LEFT_BEHIND,
+    PLAIN_MODEL,
+    PROTOCOLS,
+    FloatArray,
+    ModelOptions,
+    Notice,
+    Observations,
+    Selection,
+)
+
+# The paper keeps one run in five for choosing K (Hu 2023, section 2.1).
+HELD_OUT_SHARE = 0.2
+
+
+def select_n_states(
+    observations: Observations,
+    candidates: Sequence[int] = range(1, 9),
+    *,
+    covariance_type: str = "diag",
+    protocol: str = "bic",
+    options: ModelOptions = PLAIN_MODEL,
+    n_restarts: int = 10,
+    random_state: int = 0,
+    quick: bool = False,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> Selection:
+    """Choose the number of hidden states by the lowest BIC, and weigh the choice.
+
+    Each K is represented by the best valid model of a sweep (:func:`hmmdyn.hmm.fit.sweep.sweep`)
+    over all runs jointly. Fits that exhaust the iteration budget, leave a state unvisited or turn
+    non-finite stay in ``attempts`` but cannot win. With ``protocol="paper"`` one run in five is
+    held out, the fits see the others only, BIC is computed on the runs held out, and the chosen K
+    is then fitted to all runs. Beside the choice stands what weighs it:
+    :func:`hmmdyn.hmm.choose.evidence.weigh`.
+
+    Parameters
+    ----------
+    observations : Observations
+        Standardised metrics, shape (n, D).
+    candidates : sequence of int
+        Values of K, each >= 1.
+    options : ModelOptions
+        What the model assumes beyond the plain hidden Markov model.
+    n_restarts : int
+        Starts per K; K = 1 has a closed form and needs a single one.
+    random_state : int
+        Seeds every start (and the choice of runs held out): same input, same result, whatever
+        ``n_jobs`` is.
+    quick : bool
+        Only choose: leave out what weighs the choice, which takes most of the time.
+    progress : callable, optional
+        Called with (steps done, steps in all).
+
+    Returns
+    -------
+    Selection
+
+    Raises
+    ------
+    NoValidFitError
+        No candidate produced a valid fit; the message counts the reasons.
+    NotEnoughDataError
+        ``paper`` with fewer than two runs.
+    UsageError
+        An option is out of range.
+
+    Notes
+    -----
+    BIC = -2 log L + p log n. On smooth, autocorrelated trajectories it keeps falling with K
+    [1]_: read the whole curve.
+
+    References
+    ----------
+    .. [1] Pohle et al. (2017), arXiv:1701.08673.
+    """
+    _check_options(candidates, covariance_type, protocol, n_restarts)
+    held_out = _held_out_runs(observations, random_state) if protocol == "paper" else None
+    whole = observations.values, observations.lengths, observations.steps
+    judged = Judged(whole) if held_out is None else Judged(*split_runs(*whole, held_out))
+    kept, notices = _fittable(candidates, judged.fitted[0])
+    search = Search(n_restarts, random_state, n_jobs, options)
+    stages = Stages(progress, 1 if quick else 1 + N_STAGES)
+    swept = search.sweep(judged.fitted, kept, covariance_type, stages.of_next_stage())
+    criteria = criteria_table(swept, kept, covariance_type, options, judged.fitted, judged.unseen)
+    criterion = "held_out_bic" if protocol == "paper" else "bic"
+    if criteria[criterion].isna().all():
+        raise _no_valid_fit(swept.attempts)
+    chosen = int(criteria["n_states"].iloc[int(np.nanargmin(criteria[criterion]))])
+    models = {k: in_time_order(fit, judged.fitted[1]) for k, fit in swept.winners.items()}
+    attempts = record(swept, covariance_type, judged.fitted)
+    if judged.unseen is not None:
+        last = search.sweep(whole, [chosen], covariance_type)
+        if chosen not in last.winners:
+            raise _no_valid_fit(last.attempts)
+        models[chosen] = in_time_order(last.winners[chosen], observations.lengths)
+        attempts = pd.concat([attempts, record(last, covariance_type, whole)], ignore_index=True)
+    n_free = n_parameters(chosen, len(observations.features), covariance_type, options)
+    notices += about_metrics_left_out(judged.left_out, observations.features)
+    notices += _about_long_gaps(observations, options.clock)
+    notices += _notices(criteria, criterion, chosen, n_free, len(observations.values))
+    selection = Selection(
+        protocol=protocol,
+        n_states=chosen,
+        covariance_type=covariance_type,
+        criterion=criterion,
+        criteria=criteria,
+        attempts=attempts,
+        held_out=_run_names(observations, held_out),
+        models=models,
+        notices=tuple(notices),
+    )
+    return selection if quick else weigh(selection, observations, kept, search, stages, judged)
+
+
+def _check_options(
+    candidates: Sequence[int], covariance_type: str, protocol: str, n_restarts: int
+) -> None:
+    if not candidates or min(candidates) < 1:
+        raise UsageError(f"'candidates' must be numbers of states >= 1, got {list(candidates)}.")
+    if covariance_type not in COVARIANCE_TYPES:
+        raise UsageError(
+            f"'covariance' must be one of {COVARIANCE_TYPES}, got {covariance_type!r}."
+        )
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"'protocol' must be one of {PROTOCOLS}, got {protocol!r}.")
+    if n_restarts < 1:
+        raise UsageError(f"'restarts' must be at least 1, got {n_restarts}.")
+
+
+def _fittable(candidates: Sequence[int], values: FloatArray) -> tuple[list[int], list[Notice]]:
+    """Leave out numbers of states that exceed the different checkpoints there are."""
+    distinct = len(np.unique(np.nan_to_num(values, nan=np.inf), axis=0))  # NaN equals no NaN
+    kept = sorted({k for k in candidates if k <= distinct})
+    if not kept:
+        raise NotEnoughDataError(
+            f"There are only {distinct} different checkpoints, fewer than the smallest number of "
+            f"states asked for ({min(candidates)})."
+        )
+    if len(kept) == len(set(candidates)):
+        return kept, []
+    message = (
+        f"There are only {distinct} different checkpoints, so at most {kept[-1]} states were tried."
+    )
+    return kept, [Notice("model", "limit", "number of states", message)]
+
+
+def _held_out_runs(observations: Observations, random_state: int) -> np.ndarray:
+    """Mask of the runs held out, shape (R,): one in five, at least one, at least one left."""
+    n_runs = len(observations.lengths)
+    if n_runs < 2:
+        raise NotEnoughDataError(
+            "The paper's protocol chooses the number of states on runs held out, and there is "
+            "only one run. Leave out --preset paper, or add runs."
+        )
+    n_held_out = min(max(1, round(HELD_OUT_SHARE * n_runs)), n_runs - 1)
+    mask = np.zeros(n_runs, dtype=bool)
+    mask[np.random.default_rng(random_state).choice(n_runs, n_held_out, replace=False)] = True
+    return mask
+
+
+def _run_names(observations: Observations, mask: np.ndarray | None) -> tuple[str, ...]:
+    if mask is None:
+        return ()
+    return tuple(f"{r.group}/{r.run}" for r in observations.runs[mask].itertuples())
+
+
+def _no_valid_fit(attempts: Sequence[Attempt]) -> NoValidFitError:
+    # Who was left behind in a race could not have failed; only the judged ones tell.
+    judged = [a for a in attempts if a.fit.reason != LEFT_BEHIND]
+    counts = pd.Series([a.fit.reason for a in judged]).value_counts()
+    reasons = "\n".join(f"  {n:,} × {reason}" for reason, n in counts.items())
+    return NoValidFitError(
+        f"None of {len(judged):,} fits is valid:\n{reasons}\n"
+        "Try fewer states (--max-states), more restarts (--restarts), or fewer metrics (--metric)."
+    )
+
+
+def _about_long_gaps(observations: Observations, clock: str) -> list[Notice]:
+    """Count and name the gaps between checkpoints that count as shorter ones."""
+    rows = capped(clock, observations.steps, observations.lengths)
+    if not len(rows):
+        return []
+    run = np.repeat(np.arange(len(observations.lengths)), observations.lengths)
+    names = observations.runs["run"].astype(str).to_numpy()
+    places = [f"{names[run[r]]} before {observations.steps[r]:,}" for r in rows]
+    message = (
+        f"{len(rows):,} of them count as {LONGEST_GAP:g} times the median gap, because what "
+        f"happened in a longer one is not seen ({some(places, 4)})."
+    )
+    return [Notice("model", "odd", "gaps between checkpoints", message)]
+
+
+def _notices(
+    criteria: pd.DataFrame,
+    criterion: str,
+    chosen: int,
+    n_free: int,
+    n: int,
+) -> list[Notice]:
+    """Say in words what the criteria cannot tell."""
+    notices = []
+    tried = criteria["n_states"]
+    if chosen == tried.max() and len(tried) > 1:
+        notices.append(
+            Notice(
+                "model",
+                "limit",
+                "number of states",
+                f"{chosen} states is the largest number tried: the criterion may fall further, "
+                "and on smooth trajectories it keeps falling. Read it as a resolution, not as a "
+                "count of phases; try --max-states.",
+            )
+        )
+    without = criteria.loc[criteria[criterion].isna(), "n_states"].tolist()
+    if without:
+        notices.append(
+            Notice(
+                "model",
+                "left out",
+                "number of states",
+                f"No restart was valid for {', '.join(map(str, without))} states; see the attempts "
+                "for the reasons.",
+            )
+        )
+    if n_free > n:
+        notices.append(
+            Notice(
+                "model",
+                "limit",
+                "number of parameters",
+                f"The model has {n_free:,} parameters for {n:,} checkpoints: its details are not "
+                "to be trusted. More checkpoints, fewer states (--max-states) or fewer metrics "
+                "(--metric) help.",
+            )
+        )
+    return notices

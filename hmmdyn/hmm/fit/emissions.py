@@ -1,0 +1,173 @@
+"""What states emit: the emissions' part of EM, for the states of many models at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmmdyn.hmm.fit.densities import Floats, Lifted
+from hmmdyn.hmm.model.autoregression import expected, maximise
+from hmmdyn.hmm.model.inference import log_density
+from hmmdyn.hmm.model.missing import patterns
+from hmmdyn.results import FloatArray, HMMParameters
+
+# A state that holds less than this many checkpoints in expectation keeps its parameters; one that
+# holds less than this many with some metric known has not seen that metric. It must be less than
+# ``em.COVARIANCE_PRIOR``: see ``_opened``.
+_STARVED = 1e-3
+
+
+@dataclass
+class EmissionParameters:
+    """What the states of several models emit: the rows of common arrays, changed in place.
+
+    ``means`` (S, D), ``covariances`` (S, D) or (S, D, D), ``autoregression`` (S, D) where the
+    emissions remember.
+    """
+
+    means: FloatArray
+    covariances: FloatArray
+    autoregression: FloatArray | None
+
+    @classmethod
+    def of(cls, parameters: Sequence[HMMParameters]) -> EmissionParameters:
+        """Gather the states of models that either all remember or all do not."""
+        remembered = [p.autoregression for p in parameters if p.autoregression is not None]
+        return cls(
+            np.concatenate([p.means for p in parameters]),
+            np.concatenate([p.covariances for p in parameters]),
+            np.concatenate(remembered) if remembered else None,
+        )
+
+    def written(self, parameters: HMMParameters, states: slice) -> HMMParameters:
+        """Return a model's parameters with copies of its own rows."""
+        rho = self.autoregression
+        return replace(
+            parameters,
+            means=self.means[states].copy(),
+            covariances=self.covariances[states].copy(),
+            autoregression=None if rho is None else rho[states].copy(),
+        )
+
+
+class Emissions:
+    """Emissions N(μ_k, Σ_k), of all states at once."""
+
+    def __init__(self, values: FloatArray, covariance_type: str, *, single: bool = False) -> None:
+        self._lifted = Lifted(values, covariance_type, single=single)
+        known = ~np.isnan(values)
+        self._known = None if known.all() else known.astype(np.float64)
+
+    def log_density(self, states: EmissionParameters) -> Floats:
+        """Log-densities, shape (S, n)."""
+        return self._lifted.log_density(states.means, states.covariances)
+
+    def maximise(self, posterior: Floats, states: EmissionParameters, prior: FloatArray) -> None:
+        """Set means and covariances, Σ = (Q + ψ) / n; a starved state keeps its own.
+
+        A state that has not seen a metric has a variance of at least 1 of it: see ``_opened``.
+        """
+        count, total, products = self._lifted.moments(posterior, states.means, states.covariances)
+        fed = count > _STARVED
+        n = np.where(fed, count, 1.0)
+        means = total / n
+        if states.covariances.ndim == 2:
+            covariances = (products - n * means**2 + prior) / n
+        else:
+            outer = means[:, :, None] * means[:, None, :]
+            covariances = (products - n[..., None] * outer + prior) / n[..., None]
+        for s, unseen in self._unseen(posterior):
+            means[s], covariances[s] = _opened(
+                means[s], covariances[s], states.means[s], states.covariances[s], unseen
+            )
+            fed[s] = True
+        np.copyto(states.means, means, where=fed)
+        fed = fed if states.covariances.ndim == 2 else fed[..., None]
+        np.copyto(states.covariances, covariances, where=fed)
+
+    def _unseen(self, posterior: Floats) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+        """States that have checkpoints, but some metric at none of them; and which, shape (D,)."""
+        if self._known is None:
+            return
+        unseen = posterior @ self._known <= _STARVED
+        unseen &= posterior.sum(axis=1, keepdims=True) > _STARVED
+        for s in np.flatnonzero(unseen.any(axis=1)):
+            yield int(s), unseen[s]
+
+
+class AutoregressiveEmissions:
+    """Autoregressive emissions, state by state: see ``autoregressive.py``."""
+
+    def __init__(self, values: FloatArray, before: FloatArray) -> None:
+        self._values, self._before = values, before
+        self._groups = list(patterns(values))
+
+    def log_density(self, states: EmissionParameters) -> FloatArray:
+        """Log-densities, shape (S, n); NaN where a covariance is not positive definite."""
+        out = np.empty((len(states.means), len(self._values)))
+        for s, (mean, rho) in enumerate(zip(states.means, _known(states), strict=True)):
+            centre = expected(mean, rho, self._before)
+            try:
+                out[s] = log_density(self._values, centre, states.covariances[s], self._groups)
+            except (np.linalg.LinAlgError, ValueError):  # of a matrix that is not finite
+                out[s] = np.nan
+        return out
+
+    def maximise(self, posterior: Floats, states: EmissionParameters, prior: FloatArray) -> None:
+        """Set means, covariances and autoregression; a starved state keeps its own."""
+        rho = _known(states)
+        for s in np.flatnonzero(posterior.sum(axis=1) > _STARVED):
+            states.means[s], states.covariances[s], rho[s] = maximise(
+                posterior[s],
+                self._values,
+                self._before,
+                self._groups,
+                states.means[s],
+                states.covariances[s],
+                rho[s],
+                prior,
+            )
+
+
+def _opened(
+    mean: FloatArray,
+    covariance: FloatArray,
+    mean_before: FloatArray,
+    covariance_before: FloatArray,
+    unseen: NDArray[np.bool_],
+) -> tuple[FloatArray, FloatArray]:
+    """Update a state that has not seen some metrics: mean (D,), covariance (D,) or (D, D).
+
+    Of the unseen ones given the others it keeps what it had, z_u = a + B z_o + e, but for the
+    variance of e, which is at least 1, as that of standardised data. Left to the prior alone it
+    would rise by ψ/n per iteration for ever, and from a start of nearly 0, so that EM would not
+    end. The objective does not fall: the density loses no more than half w log(1/v) by raising a
+    variance v < 1 for the weight w < ψ with which the metric was seen, and the penalty half
+    ψ (1/v - 1).
+    """
+    mean, covariance = mean.copy(), covariance.copy()
+    if covariance.ndim == 1:
+        mean[unseen] = mean_before[unseen]
+        covariance[unseen] = np.maximum(covariance_before[unseen], 1.0)
+        return mean, covariance
+    o, u = np.flatnonzero(~unseen), np.flatnonzero(unseen)
+    across = covariance_before[np.ix_(u, o)]
+    gain = across @ np.linalg.inv(covariance_before[np.ix_(o, o)])
+    rest = covariance_before[np.ix_(u, u)] - gain @ across.T
+    variances, axes = np.linalg.eigh((rest + rest.T) / 2)
+    rest = (axes * np.maximum(variances, 1.0)) @ axes.T
+    observed = covariance[np.ix_(o, o)]
+    mean[u] = mean_before[u] + gain @ (mean[o] - mean_before[o])
+    covariance[np.ix_(u, o)] = gain @ observed
+    covariance[np.ix_(o, u)] = covariance[np.ix_(u, o)].T
+    covariance[np.ix_(u, u)] = rest + gain @ observed @ gain.T
+    return mean, (covariance + covariance.T) / 2
+
+
+def _known(states: EmissionParameters) -> FloatArray:
+    if states.autoregression is None:
+        raise AssertionError("a start for autoregressive emissions has an autoregression")
+    return states.autoregression

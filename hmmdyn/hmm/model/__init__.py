@@ -1,0 +1,1 @@
+"""The model: how states follow each other and what they emit, and what it says of observations."""

@@ -1,0 +1,83 @@
+"""Naming states: labels are arbitrary in a hidden Markov model.
+
+States are put in order of time, and matched between fits by their means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from hmmdyn.hmm.fit.em import Fit
+from hmmdyn.results import FloatArray, HMMParameters, IntArray
+
+
+def relative_times(lengths: IntArray) -> FloatArray:
+    """Position of each checkpoint in its run, 0 (first) … 1 (last), shape (n,).
+
+    Counted in checkpoints, not steps, so that logarithmically spaced checkpoints weigh alike.
+    """
+    return np.concatenate([np.arange(n) / max(n - 1, 1) for n in lengths])
+
+
+def time_order(states: IntArray, lengths: IntArray, n_states: int) -> IntArray:
+    """Order states by the median relative time at which they are visited, shape (K,).
+
+    ``order[i]`` is the present label of the state that comes i-th. Ties are broken by the mean
+    time; states no checkpoint visits come last.
+    """
+    times = relative_times(lengths)
+    keys = []
+    for k in range(n_states):
+        visited = times[states == k]
+        middle = (np.median(visited), visited.mean()) if len(visited) else (np.inf, np.inf)
+        keys.append((*middle, k))
+    return np.array([key[-1] for key in sorted(keys)], dtype=np.int64)
+
+
+def reorder(parameters: HMMParameters, order: IntArray) -> HMMParameters:
+    """Relabel states so that state ``order[i]`` becomes state i."""
+    both = np.ix_(order, order)
+    generator, autoregression = parameters.generator, parameters.autoregression
+    return replace(
+        parameters,
+        startprob=parameters.startprob[order],
+        transmat=parameters.transmat[both],
+        means=parameters.means[order],
+        covariances=parameters.covariances[order],
+        generator=None if generator is None else generator[both],
+        autoregression=None if autoregression is None else autoregression[order],
+    )
+
+
+def in_time_order(fitted: Fit, lengths: IntArray) -> HMMParameters:
+    """Return the parameters of a valid fit with its states in order of time."""
+    if fitted.parameters is None or fitted.states is None:
+        raise AssertionError("only valid fits represent a K")
+    order = time_order(fitted.states, lengths, fitted.parameters.n_states)
+    return reorder(fitted.parameters, order)
+
+
+def match(reference: FloatArray, means: FloatArray) -> IntArray:
+    """Match the states of another fit to those of a reference, by their means.
+
+    The assignment with the least sum of Euclidean distances (Kuhn 1955). Either fit may have more
+    states.
+
+    Parameters
+    ----------
+    reference, means : ndarray, shapes (K, D) and (L, D)
+        In the same standardised units.
+
+    Returns
+    -------
+    ndarray, shape (L,)
+        Reference state of each state of the other fit, -1 where it has none.
+    """
+    rows, columns = linear_sum_assignment(cdist(means, reference))
+    matched = np.full(len(means), -1)
+    matched[rows] = columns
+    return matched

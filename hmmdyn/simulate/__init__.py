@@ -1,0 +1,1 @@
+"""Simulated runs with a known truth, for tests and benchmarks."""

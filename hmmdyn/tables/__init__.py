@@ -1,0 +1,1 @@
+"""Tables of metrics: read, checked, and as trajectories of runs."""
