@@ -29,7 +29,9 @@ from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import log_emission
 from hmmdyn.hmm.model.labels import in_time_order
 from hmmdyn.hmm.training_map import Decoding, TrainingMap
-from hmmdyn.results import HMMParameters, IntArray, Observations, Standardisation
+from hmmdyn.results.arrays import IntArray
+from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.observations import Observations, Standardisation
 from hmmdyn.simulate.trajectories import Simulation, simulate
 
 N_PHASES = 4

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.results import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE, SLOWS
+from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE, SLOWS
 from hmmdyn.simulate.walks import OPTIONAL_STATE, simulate_walks
 
 N_STATES = 4

@@ -43,8 +43,9 @@ from published_tables import (
     yes,
 )
 
+from hmmdyn.choices import COVARIANCE_TYPES
 from hmmdyn.report import words
-from hmmdyn.results import CONFIRMED, COVARIANCE_TYPES, HELPS
+from hmmdyn.results.verdicts import CONFIRMED, HELPS
 
 
 def findings(studies: Sequence[Study], repeated: pd.DataFrame) -> list[str]:

@@ -26,7 +26,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import beliefs, decode
-from hmmdyn.results import FloatArray, IntArray, ModelOptions
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.model import ModelOptions
 from hmmdyn.simulate.trajectories import simulate
 from hmmdyn.tables.metric_table import read_table
 

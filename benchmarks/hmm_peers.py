@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.fit.starts import start
-from hmmdyn.results import HMMParameters
+from hmmdyn.results.model import HMMParameters
 
 _SHORT, _LONG = 3, 13
 _PACKAGES = ("hmmdyn", "hmmlearn", "dynamax", "jax", "pomegranate", "torch", "numpy")

@@ -27,7 +27,7 @@ from hmmdyn.dynamics.outliers import find_outliers
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import decode
 from hmmdyn.hmm.model.labels import in_time_order
-from hmmdyn.results import Observations, Standardisation
+from hmmdyn.results.observations import Observations, Standardisation
 from hmmdyn.simulate.trajectories import simulate
 
 RUNS = (5, 10, 20, 40)

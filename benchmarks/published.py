@@ -21,6 +21,7 @@ from scipy.stats import t as student
 from sklearn.cluster import KMeans
 
 from hmmdyn import Trajectories, fit, read_runs
+from hmmdyn.choices import COVARIANCE_TYPES
 from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
 from hmmdyn.dynamics.dissimilarity import bags, dissimilarity
@@ -28,16 +29,10 @@ from hmmdyn.dynamics.significance import SIGNIFICANT
 from hmmdyn.dynamics.transitions import influences, is_forking, training_map_edges
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.options import PRESETS, Options
-from hmmdyn.results import (
-    COVARIANCE_TYPES,
-    RUN_KEY,
-    Convergence,
-    Dissimilarity,
-    FloatArray,
-    IntArray,
-    Regression,
-    Selection,
-)
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.convergence import Convergence, Dissimilarity, Regression
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.selection import Selection
 
 DATA = Path(__file__).parents[1] / "data"
 OUTCOME = "eval_accuracy"

@@ -21,10 +21,12 @@ from published import (
     by_bic,
 )
 
+from hmmdyn.choices import COVARIANCE_TYPES
 from hmmdyn.dynamics.significance import SIGNIFICANT
 from hmmdyn.report import facts, words
 from hmmdyn.report.figures import theme
-from hmmdyn.results import CONFIRMED, COVARIANCE_TYPES, FloatArray
+from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.verdicts import CONFIRMED
 
 NOT_GIVEN = "not given"
 _SIGNS = {

@@ -24,7 +24,7 @@ from scipy.stats import CensoredData, ecdf, norm
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.dynamics.speed import compare_speed
-from hmmdyn.results import Convergence
+from hmmdyn.results.convergence import Convergence
 
 MEDIAN, SPREAD = 40, 0.6
 RUNS = (5, 10, 20)

@@ -25,20 +25,16 @@ from hmmdyn import pipeline
 from hmmdyn.checkpoints.audit import audit as audit_checkpoints
 from hmmdyn.checkpoints.find.discover import summarise
 from hmmdyn.checkpoints.logs.outcomes import find_outcomes
+from hmmdyn.choices import DEFAULT_FORMATS, FORMATS, THEMES
 from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.files import require_writable
 from hmmdyn.names import printable, some
 from hmmdyn.options import PRESETS, TABLE, Options
 from hmmdyn.report.tables import to_json
 from hmmdyn.report.text import summary
-from hmmdyn.results import (
-    DEFAULT_FORMATS,
-    FORMATS,
-    THEMES,
-    CheckpointIndex,
-    Notice,
-    Selection,
-)
+from hmmdyn.results.checkpoints import CheckpointIndex
+from hmmdyn.results.notice import Notice
+from hmmdyn.results.selection import Selection
 from hmmdyn.tables.metric_table import write_table
 from hmmdyn.tables.trajectories import Trajectories
 from hmmdyn.tasks.catalogue import TASKS, train

@@ -8,15 +8,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from hmmdyn.choices import CLOCKS, COVARIANCE_TYPES, DIRECTIONS, PROTOCOLS, STANDARDISATIONS
 from hmmdyn.errors import UsageError
-from hmmdyn.results import (
-    CLOCKS,
-    COVARIANCE_TYPES,
-    DIRECTIONS,
-    PROTOCOLS,
-    STANDARDISATIONS,
-    ModelOptions,
-)
+from hmmdyn.results.model import ModelOptions
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Hu 2023, section 2.1: BIC on one run in five held out, and each run standardised by the mean
@@ -100,7 +94,7 @@ class Options:
     restarts : int
         EM starts per number of states.
     stickiness, left_right, minimum_dwell, clock, autoregressive
-        What the model assumes beyond the plain one; see :class:`hmmdyn.results.ModelOptions`.
+        What the model assumes beyond the plain one; see :class:`hmmdyn.results.model.ModelOptions`.
     quick : bool
         Leave out what weighs the choice of a number of states (runs held out, the other covariance
         type, repeated searches, diagnostics), which takes most of the time.

@@ -16,6 +16,7 @@ import pandas as pd
 from hmmdyn.checkpoints.find.discover import discover, without_runs
 from hmmdyn.checkpoints.logs.outcomes import find_outcomes, join_outcomes
 from hmmdyn.checkpoints.parameters import ParameterRules
+from hmmdyn.choices import DEFAULT_FORMATS
 from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
 from hmmdyn.dynamics.dissimilarity import dissimilarity
@@ -38,16 +39,11 @@ from hmmdyn.metrics.extract import Extraction, extract
 from hmmdyn.names import file_stem
 from hmmdyn.options import FOLDER, TABLE, Options
 from hmmdyn.record.reader import has_recordings, read_recordings
-from hmmdyn.results import (
-    CHECKPOINT_KEY,
-    DEFAULT_FORMATS,
-    RUN_KEY,
-    CheckpointIndex,
-    Convergence,
-    Findings,
-    Notice,
-    OtherMap,
-)
+from hmmdyn.results.checkpoints import CheckpointIndex
+from hmmdyn.results.convergence import Convergence
+from hmmdyn.results.findings import Findings, OtherMap
+from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
+from hmmdyn.results.notice import Notice
 from hmmdyn.tables.metric_table import (
     PROVENANCE_COLUMNS,
     TABLE_SUFFIXES,

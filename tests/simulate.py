@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hmmdyn.results import HMMParameters, Observations, Standardisation
+from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.observations import Observations, Standardisation
 
 # Real metrics of five seeds of Pythia 70M; tests that need them are skipped where they are absent.
 PYTHIA = Path(__file__).parents[2] / "shared" / "data" / "pythia70m_metrics.tsv"

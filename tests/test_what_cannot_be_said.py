@@ -10,7 +10,7 @@ from hmmdyn.report.page import render
 from hmmdyn.report.statements import statements
 from hmmdyn.report.statements.statement import all_notices
 from hmmdyn.report.text import summary
-from hmmdyn.results import CONFIRMED, FLAG_ONLY
+from hmmdyn.results.verdicts import CONFIRMED, FLAG_ONLY
 from tests.simulate import phased_table
 
 DELAYING = {CONFIRMED, FLAG_ONLY}

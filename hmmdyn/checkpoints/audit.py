@@ -25,7 +25,8 @@ from hmmdyn.checkpoints.parameters import DEFAULT_RULES, Shape, select_parameter
 from hmmdyn.checkpoints.read import open_checkpoint
 from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.names import printable, some
-from hmmdyn.results import CheckpointFile, CheckpointIndex, Notice
+from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
+from hmmdyn.results.notice import Notice
 
 _R = TypeVar("_R")
 _Shapes = tuple[tuple[str, Shape], ...]

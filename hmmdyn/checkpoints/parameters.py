@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.errors import UsageError
 from hmmdyn.names import printable
-from hmmdyn.results import FloatArray
+from hmmdyn.results.arrays import FloatArray
 
 Shape = tuple[int, ...]
 

@@ -40,7 +40,8 @@ from scipy.special import softmax
 from hmmdyn.hmm.choose.diagnostics import residual_autocorrelation
 from hmmdyn.hmm.model.chain import transition_matrices
 from hmmdyn.hmm.training_map import Decoding
-from hmmdyn.results import FloatArray, HMMParameters, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.model import HMMParameters
 
 # Posterior mass of an interval; as much of the rest may lie before it as after it.
 LEVEL = 0.9

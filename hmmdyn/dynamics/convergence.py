@@ -8,9 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from hmmdyn.choices import DIRECTIONS
 from hmmdyn.errors import UsageError
 from hmmdyn.names import better_side, data_split, is_accuracy
-from hmmdyn.results import DIRECTIONS, RUN_KEY, Convergence, Notice
+from hmmdyn.results.convergence import Convergence
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.notice import Notice
 
 # The automatic threshold lies this far along the way from the first value to the best one.
 SHARE_OF_THE_WAY = 0.9

@@ -17,19 +17,10 @@ from hmmdyn.dynamics.dissimilarity import bags
 from hmmdyn.dynamics.hazard import HAZARD_COLUMNS, entry_hazards
 from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.results import (
-    CANNOT_TELL,
-    CHECKPOINT_KEY,
-    CONFIRMED,
-    FLAG_ONLY,
-    HELPS,
-    NO_EVIDENCE,
-    RUN_KEY,
-    SLOWS,
-    Convergence,
-    FloatArray,
-    Regression,
-)
+from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.convergence import Convergence, Regression
+from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
+from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE, SLOWS
 
 # A state counts as lying before (after) convergence when this share of its checkpoints does.
 _ONE_SIDED = 0.9
@@ -141,7 +132,7 @@ def detour_verdicts(
     Returns
     -------
     DataFrame
-        One row per state, columns as ``detours`` in :class:`hmmdyn.results.Findings`.
+        One row per state, columns as ``detours`` in :class:`hmmdyn.results.findings.Findings`.
     """
     flags = _paper_flags(occupancy, convergence, regression, states)
     if convergence is None:

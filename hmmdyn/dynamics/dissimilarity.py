@@ -14,7 +14,8 @@ from scipy.stats import permutation_test
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
-from hmmdyn.results import Dissimilarity, FloatArray, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.convergence import Dissimilarity
 
 _BATCH = 500
 PAIR_COLUMNS = [

@@ -15,18 +15,12 @@ from hmmdyn.dynamics.dissimilarity import bags, compare_pairs, dissimilarity, di
 from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
 from hmmdyn.dynamics.transitions import fork_choices, is_forking
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.results import (
-    CANNOT_TELL,
-    FLAG_ONLY,
-    NO_EVIDENCE,
-    RUN_KEY,
-    Convergence,
-    FloatArray,
-    GroupComparison,
-    HMMParameters,
-    IntArray,
-    Regression,
-)
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.convergence import Convergence, Regression
+from hmmdyn.results.groups import GroupComparison
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.verdicts import CANNOT_TELL, FLAG_ONLY, NO_EVIDENCE
 
 _REGRESSION = ["n_runs", "n_censored", "r_squared", "r_squared_loo", "p"]
 _FORK_COLUMNS = ["from_state", "to_state", "group", "n_runs", "p", "p_corrected"]

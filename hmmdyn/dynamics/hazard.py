@@ -19,7 +19,9 @@ from scipy.special import softmax
 from scipy.stats import hypergeom
 
 from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
-from hmmdyn.results import RUN_KEY, Convergence, FloatArray, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.convergence import Convergence
+from hmmdyn.results.keys import RUN_KEY
 
 BoolArray = NDArray[np.bool_]
 

@@ -20,15 +20,9 @@ from hmmdyn.hmm.model.chain import PROBABILITY_FLOOR, propagators
 from hmmdyn.hmm.model.inference import Beliefs, beliefs, log_density
 from hmmdyn.hmm.model.labels import reorder
 from hmmdyn.hmm.model.missing import patterns
-from hmmdyn.results import (
-    PLAIN_MODEL,
-    FloatArray,
-    HMMParameters,
-    IntArray,
-    ModelOptions,
-    Observations,
-    RunData,
-)
+from hmmdyn.results.arrays import FloatArray, IntArray, RunData
+from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
+from hmmdyn.results.observations import Observations
 
 # Fewer runs of a group cannot show what is usual in it.
 MIN_RUNS = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import false_discovery_control
 
-from hmmdyn.results import FloatArray
+from hmmdyn.results.arrays import FloatArray
 
 SIGNIFICANT = 0.05
 # Up to so many ways to hand runs to groups are all gone through; of more, as many are drawn.

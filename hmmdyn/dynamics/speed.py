@@ -26,18 +26,11 @@ from hmmdyn.dynamics.survival import (
     restricted_mean_error,
 )
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.results import (
-    CANNOT_TELL,
-    DIFFERENT,
-    FASTER,
-    NO_EVIDENCE,
-    RUN_KEY,
-    SLOWER,
-    Convergence,
-    ConvergenceSpeed,
-    FloatArray,
-    Notice,
-)
+from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.convergence import Convergence, ConvergenceSpeed
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.notice import Notice
+from hmmdyn.results.verdicts import CANNOT_TELL, DIFFERENT, FASTER, NO_EVIDENCE, SLOWER
 
 _ROUNDING = 1e-12
 # Groups evaluated more than this many times more rarely than others are named.

@@ -11,7 +11,9 @@ from hmmdyn.dynamics.convergence import SHARE_OF_THE_WAY, choose_outcome, first_
 from hmmdyn.hmm.model.labels import relative_times
 from hmmdyn.hmm.training_map import Decoding
 from hmmdyn.names import better_side, data_split
-from hmmdyn.results import RUN_KEY, FloatArray, HMMParameters
+from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.model import HMMParameters
 
 
 def summarise_states(
@@ -20,7 +22,7 @@ def summarise_states(
     outcomes: Sequence[str],
     parameters: HMMParameters,
 ) -> pd.DataFrame:
-    """Summarise every state: one row each, columns as in :class:`hmmdyn.results.Findings`."""
+    """Summarise every state: one row each, columns as in :class:`.results.findings.Findings`."""
     states = decoding.states.assign(time=relative_times(decoding.observations.lengths))
     # Rows of the table and of the decoding are the same checkpoints in the same order, so outcomes
     # are taken by position: their names may be any, "state" too.

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import CensoredData, beta, ecdf
 
-from hmmdyn.results import FloatArray, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
 
 BoolArray = NDArray[np.bool_]
 Floats = NDArray[np.floating[Any]]
@@ -50,7 +50,7 @@ def kaplan_meier(runs: Watched) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns of ``curves`` in :class:`hmmdyn.results.ConvergenceSpeed`, without ``group``.
+        Columns of ``curves`` in :class:`.results.convergence.ConvergenceSpeed`, without ``group``.
     """
     steps = np.union1d([0], runs.end)
     n_converged = (runs.end[runs.converged] == steps[:, None]).sum(axis=1)

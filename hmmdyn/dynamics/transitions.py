@@ -13,7 +13,10 @@ from hmmdyn.hmm.model.autoregression import expected_in
 from hmmdyn.hmm.model.inference import transition_posterior
 from hmmdyn.hmm.model.missing import marginal, patterns
 from hmmdyn.hmm.training_map import Decoding
-from hmmdyn.results import RUN_KEY, Convergence, FloatArray, HMMParameters, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.convergence import Convergence
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.model import HMMParameters
 
 # A run names so many features as the most influential ones of a transition.
 _TOP = 3
@@ -72,7 +75,7 @@ def training_map_edges(
     -------
     DataFrame
         ``from_state, to_state, probability, n_taken, n_runs, n_total, n_converged,
-        convergence_mean, convergence_se`` as in :class:`hmmdyn.results.Findings`. The standard
+        convergence_mean, convergence_se`` as in :class:`.results.findings.Findings`. The standard
         error is the deviation (ddof 1) over the root of the number of converged runs.
     """
     steps = _convergence_steps(convergence)

@@ -11,24 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hmmdyn.choices import CLOCKS, COVARIANCE_TYPES, STANDARDISATIONS
 from hmmdyn.errors import TrainingMapError
 from hmmdyn.files import replacing
 from hmmdyn.hmm.choose.select import select_n_states
 from hmmdyn.hmm.fit.sweep import Progress
 from hmmdyn.hmm.model.chain import MAX_DWELL, MAX_RATE, propagators
 from hmmdyn.hmm.model.inference import Beliefs, beliefs, decode
-from hmmdyn.results import (
-    CLOCKS,
-    COVARIANCE_TYPES,
-    PLAIN_MODEL,
-    STANDARDISATIONS,
-    FloatArray,
-    HMMParameters,
-    ModelOptions,
-    Observations,
-    Selection,
-    Standardisation,
-)
+from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
+from hmmdyn.results.observations import Observations, Standardisation
+from hmmdyn.results.selection import Selection
 from hmmdyn.tables.trajectories import Trajectories
 from hmmdyn.version import __version__
 

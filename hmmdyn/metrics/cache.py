@@ -21,7 +21,7 @@ from hmmdyn.files import replacing
 from hmmdyn.metrics.measure import Architecture, Measurement
 from hmmdyn.metrics.registry import VERSION
 from hmmdyn.names import printable
-from hmmdyn.results import CheckpointFile
+from hmmdyn.results.checkpoints import CheckpointFile
 
 # One row per checkpoint. The last three are JSON: what tensors there are repeats from row to row,
 # so it has a column of its own, which Parquet stores once.

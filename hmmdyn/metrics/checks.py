@@ -13,7 +13,8 @@ from hmmdyn.checkpoints.parameters import shape_differences
 from hmmdyn.errors import ArchitectureMismatchError
 from hmmdyn.metrics.measure import Measurement, by_reason, counted
 from hmmdyn.names import natural_key, printable, some
-from hmmdyn.results import CheckpointFile, Notice
+from hmmdyn.results.checkpoints import CheckpointFile
+from hmmdyn.results.notice import Notice
 
 # In the order of the index: by group, run and step.
 Measured = Mapping[CheckpointFile, Measurement]

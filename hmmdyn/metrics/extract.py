@@ -26,7 +26,8 @@ from hmmdyn.metrics.checks import (
 from hmmdyn.metrics.measure import Measurement, measure
 from hmmdyn.metrics.registry import Metric, select_metrics
 from hmmdyn.names import some
-from hmmdyn.results import CheckpointFile, CheckpointIndex, Notice
+from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
+from hmmdyn.results.notice import Notice
 
 
 @dataclass(frozen=True)

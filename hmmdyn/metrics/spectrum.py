@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hmmdyn.results import FloatArray
+from hmmdyn.results.arrays import FloatArray
 
 _TOLERANCE = 1e-10  # of the nuclear norm (the sum of the singular values), relative
 # Largest entries between which the squares in a Gram matrix neither vanish nor overflow.

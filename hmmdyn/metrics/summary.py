@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmmdyn.metrics.spectrum import singular_values
-from hmmdyn.results import FloatArray
+from hmmdyn.results.arrays import FloatArray
 
 _CHUNK = 1 << 20  # entries widened to float64 at a time
 

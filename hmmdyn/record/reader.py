@@ -23,7 +23,8 @@ from hmmdyn.record.rows import (
     read_rows,
     recording_of,
 )
-from hmmdyn.results import CheckpointFile, Notice
+from hmmdyn.results.checkpoints import CheckpointFile
+from hmmdyn.results.notice import Notice
 from hmmdyn.tables.trajectories import Trajectories
 
 _STAGE = "metrics"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
+from hmmdyn.choices import DEFAULT_FORMATS, FORMATS
 from hmmdyn.errors import MissingPackageError, NotEnoughDataError, OutputError, UsageError
 from hmmdyn.files import replacing
 from hmmdyn.report.figures import theme as themes
@@ -20,7 +21,7 @@ from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.folder import PICTURES
 from hmmdyn.report.page import render
 from hmmdyn.report.tables import tables, to_csv, to_json
-from hmmdyn.results import DEFAULT_FORMATS, FORMATS, Findings
+from hmmdyn.results.findings import Findings
 
 if TYPE_CHECKING:
     from kaleido import Kaleido

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.report.facts import checkpoints_before_convergence, runs_by_convergence
-from hmmdyn.results import Findings, FloatArray, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.findings import Findings
 
 # Quarters of fewer runs than this say no more than their one run does.
 _MIN_IN_QUARTER = 2

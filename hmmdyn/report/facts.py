@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.report import words
-from hmmdyn.results import RUN_KEY, Findings
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.keys import RUN_KEY
 
 # A state is a fork when at least this share of the runs that leave it goes another way. Less is
 # a stray run; in the paper's modular addition the smaller path holds 4 runs of 40.

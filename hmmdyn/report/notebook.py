@@ -7,7 +7,7 @@ import html
 from hmmdyn.report import words
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.text import headlines
-from hmmdyn.results import Findings
+from hmmdyn.results.findings import Findings
 
 # No connection to anywhere; names from files that became code could reach nothing but the frame.
 _FRAME = (

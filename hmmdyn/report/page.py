@@ -30,7 +30,9 @@ from hmmdyn.report.statements import statements
 from hmmdyn.report.statements.figures import figure_summaries
 from hmmdyn.report.statements.statement import all_notices
 from hmmdyn.report.tables import Table, tables
-from hmmdyn.results import LEFT_BEHIND, RUN_KEY, Findings
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.verdicts import LEFT_BEHIND
 
 # More rows than this are in the CSV file only, so that the page stays quick.
 _ROWS_SHOWN = 1000

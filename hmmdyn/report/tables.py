@@ -14,7 +14,7 @@ from hmmdyn.report import words
 from hmmdyn.report.facts import forks, paths
 from hmmdyn.report.statements import statements
 from hmmdyn.report.statements.statement import all_notices
-from hmmdyn.results import Findings
+from hmmdyn.results.findings import Findings
 
 # What ``report.json`` says it is.
 FORMAT = "hmmdyn report"

@@ -9,7 +9,7 @@ from itertools import groupby, zip_longest
 from hmmdyn.report import words
 from hmmdyn.report.statements import statements
 from hmmdyn.report.statements.statement import all_notices
-from hmmdyn.results import Findings
+from hmmdyn.results.findings import Findings
 
 # Terminals show these marks of good typesetting as garbage, or reorder text in their own way.
 _PLAIN = {0x00A0: " ", 0x2068: None, 0x2069: None}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.errors import UsageError
-from hmmdyn.results import FloatArray
+from hmmdyn.results.arrays import FloatArray
 
 # Curves without a transition.
 PHASE_FREE = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hmmdyn.errors import UsageError
-from hmmdyn.results import FloatArray, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
 
 KINDS = ("phases", "sharp", "gradual", "fork", "drift", "shared drift")
 # Units: the levels of the phases scatter by 1 around their mean, metric by metric.

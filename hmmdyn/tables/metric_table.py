@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from hmmdyn.errors import TableError
 from hmmdyn.files import replacing
 from hmmdyn.names import is_outcome, natural_key, printable, some
-from hmmdyn.results import CHECKPOINT_KEY, RUN_KEY, Notice
+from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
+from hmmdyn.results.notice import Notice
 from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories, require_known
 from hmmdyn.version import __version__
 

@@ -10,21 +10,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hmmdyn.choices import STANDARDISATIONS
 from hmmdyn.errors import (
     MetricNotFiniteError,
     NotEnoughDataError,
     UsageError,
 )
 from hmmdyn.names import runs_named, some
-from hmmdyn.results import (
-    RUN_KEY,
-    STANDARDISATIONS,
-    FloatArray,
-    IntArray,
-    Notice,
-    Observations,
-    Standardisation,
-)
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.notice import Notice
+from hmmdyn.results.observations import Observations, Standardisation
 
 KEY_COLUMNS = ["group", "run", "seed", "step"]
 # Deviations below this share of a metric's magnitude are rounding noise, not movement.

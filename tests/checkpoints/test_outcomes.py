@@ -20,7 +20,7 @@ from hmmdyn.checkpoints.logs.outcomes import (
 )
 from hmmdyn.errors import OutcomeError
 from hmmdyn.names import is_outcome
-from hmmdyn.results import CheckpointFile, CheckpointIndex, OutcomeTable
+from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex, OutcomeTable
 
 
 @pytest.fixture

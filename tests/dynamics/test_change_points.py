@@ -18,7 +18,8 @@ from hmmdyn.hmm.model.chain import first_stages, propagators, transition_matrice
 from hmmdyn.hmm.model.inference import log_emission
 from hmmdyn.hmm.model.labels import in_time_order
 from hmmdyn.hmm.training_map import TrainingMap
-from hmmdyn.results import HMMParameters, Standardisation
+from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.observations import Standardisation
 from hmmdyn.simulate.trajectories import simulate
 from tests.simulate import observations, random_parameters, sample
 

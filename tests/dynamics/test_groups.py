@@ -9,7 +9,7 @@ from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
 from hmmdyn.dynamics.dissimilarity import dissimilarity
 from hmmdyn.dynamics.groups import _independence_p, _over_groups, compare_groups
-from hmmdyn.results import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE
+from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE
 from hmmdyn.simulate.walks import OPTIONAL_STATE, simulate_walks
 from tests.simulate import random_parameters
 

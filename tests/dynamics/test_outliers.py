@@ -26,7 +26,8 @@ from hmmdyn.hmm.model.labels import in_time_order
 from hmmdyn.options import Options
 from hmmdyn.pipeline import fit as fit_map
 from hmmdyn.pipeline import read_runs
-from hmmdyn.results import PLAIN_MODEL, ModelOptions, RunData
+from hmmdyn.results.arrays import RunData
+from hmmdyn.results.model import PLAIN_MODEL, ModelOptions
 from hmmdyn.simulate.trajectories import simulate
 from hmmdyn.tasks.catalogue import train
 from hmmdyn.tasks.parity import ParityRecipe

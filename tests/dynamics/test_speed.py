@@ -12,7 +12,8 @@ from scipy.stats import CensoredData, false_discovery_control, logrank, norm, se
 from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.results import CANNOT_TELL, DIFFERENT, FASTER, NO_EVIDENCE, SLOWER, Convergence
+from hmmdyn.results.convergence import Convergence
+from hmmdyn.results.verdicts import CANNOT_TELL, DIFFERENT, FASTER, NO_EVIDENCE, SLOWER
 from tests.dynamics.leukaemia import MP6, MP6_ENDED, PLACEBO, PLACEBO_ENDED
 
 

@@ -16,7 +16,8 @@ from hmmdyn.dynamics.transitions import (
 )
 from hmmdyn.hmm.model.inference import beliefs
 from hmmdyn.hmm.training_map import TrainingMap
-from hmmdyn.results import Convergence, Standardisation
+from hmmdyn.results.convergence import Convergence
+from hmmdyn.results.observations import Standardisation
 from tests.simulate import observations, random_parameters, sample
 
 LENGTHS = [25, 18, 1]

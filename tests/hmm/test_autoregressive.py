@@ -14,7 +14,7 @@ from hmmdyn.hmm.fit.starts import start
 from hmmdyn.hmm.model.autoregression import MAX_AUTOREGRESSION, maximise, predecessors
 from hmmdyn.hmm.model.inference import log_emission
 from hmmdyn.hmm.model.missing import patterns
-from hmmdyn.results import ModelOptions
+from hmmdyn.results.model import ModelOptions
 from tests.simulate import random_parameters, sample
 
 COVARIANCE_TYPES = ["diag", "full"]

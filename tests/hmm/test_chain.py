@@ -29,7 +29,7 @@ from hmmdyn.hmm.model.chain import (
 from hmmdyn.hmm.model.inference import beliefs, decode, log_emission, transition_posterior
 from hmmdyn.hmm.model.kernels import TimeMajor, forward_backward
 from hmmdyn.hmm.model.labels import reorder, time_order
-from hmmdyn.results import ModelOptions
+from hmmdyn.results.model import ModelOptions
 from tests.simulate import random_parameters, sample
 
 PYTHIA_STEPS = np.r_[0, 2 ** np.arange(10), np.arange(1000, 20001, 1000)]

@@ -3,7 +3,7 @@ import pytest
 
 from hmmdyn.hmm.choose.diagnostics import diagnose, phase_free, residual_autocorrelation
 from hmmdyn.hmm.model.inference import decode
-from hmmdyn.results import HMMParameters
+from hmmdyn.results.model import HMMParameters
 from hmmdyn.simulate.trajectories import simulate
 from tests.simulate import random_parameters, sample
 

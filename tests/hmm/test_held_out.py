@@ -24,7 +24,7 @@ from hmmdyn.hmm.choose.held_out import (
 )
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import beliefs, decode
-from hmmdyn.results import HMMParameters
+from hmmdyn.results.model import HMMParameters
 from hmmdyn.simulate.trajectories import simulate
 from tests.simulate import random_parameters, sample
 

@@ -13,7 +13,8 @@ from hmmdyn.hmm.model.inference import decode
 from hmmdyn.hmm.model.labels import reorder
 from hmmdyn.hmm.model.sizes import n_parameters, to_hmmlearn
 from hmmdyn.hmm.training_map import TrainingMap
-from hmmdyn.results import ModelOptions, Standardisation
+from hmmdyn.results.model import ModelOptions
+from hmmdyn.results.observations import Standardisation
 from hmmdyn.tables.metric_table import from_frame
 from tests.simulate import phased_table, random_parameters
 

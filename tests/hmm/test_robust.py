@@ -11,12 +11,12 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from hmmdyn import analyze
+from hmmdyn.choices import COVARIANCE_TYPES, STANDARDISATIONS
 from hmmdyn.errors import HmmdynError
 from hmmdyn.hmm.choose.select import select_n_states
 from hmmdyn.hmm.fit import em
 from hmmdyn.hmm.fit.starts import KINDS, filled, start
 from hmmdyn.hmm.fit.sweep import LEFT_BEHIND, sweep
-from hmmdyn.results import COVARIANCE_TYPES, STANDARDISATIONS
 from hmmdyn.tables.metric_table import from_frame, read_table
 from tests.simulate import PYTHIA, phased_table
 

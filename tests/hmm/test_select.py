@@ -12,7 +12,8 @@ from hmmdyn.hmm.fit.settings import Search
 from hmmdyn.hmm.fit.starts import KINDS
 from hmmdyn.hmm.model.inference import beliefs
 from hmmdyn.hmm.model.labels import reorder, time_order
-from hmmdyn.results import PLAIN_MODEL, ModelOptions, Recommendation
+from hmmdyn.results.model import PLAIN_MODEL, ModelOptions
+from hmmdyn.results.selection import Recommendation
 from tests.simulate import observations, random_parameters, sample
 
 

@@ -23,7 +23,7 @@ from hmmdyn.errors import (
 from hmmdyn.metrics import extract as module
 from hmmdyn.metrics.extract import extract
 from hmmdyn.metrics.measure import measure
-from hmmdyn.results import CheckpointFile, CheckpointIndex
+from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
 
 
 def weights_of(seed, step, shape=(6, 4)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hmmdyn.results import Findings
+from hmmdyn.results.findings import Findings
 from tests.report.browsing import ci_script
 from tests.report.synthetic import make_findings, make_hostile_findings, without_outcomes
 

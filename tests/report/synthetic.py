@@ -13,16 +13,12 @@ from hmmdyn.dynamics.groups import compare_groups
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.dynamics.transitions import fork_choices
-from hmmdyn.results import (
-    RUN_KEY,
-    Dissimilarity,
-    Findings,
-    HMMParameters,
-    Notice,
-    Regression,
-    Selection,
-    Stability,
-)
+from hmmdyn.results.convergence import Dissimilarity, Regression
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.notice import Notice
+from hmmdyn.results.selection import Selection, Stability
 
 FEATURES = (
     "l1", "l2", "l1_over_l2", "mean_w", "median_w", "var_w", "mean_b", "median_b", "var_b",

@@ -6,13 +6,13 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from hmmdyn.choices import FORMATS
 from hmmdyn.errors import MissingPackageError, UsageError
 from hmmdyn.report import export
 from hmmdyn.report.export import require_formats, write_report
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.folder import remove_other_reports
 from hmmdyn.report.tables import tables
-from hmmdyn.results import FORMATS
 from tests.report.synthetic import make_findings, make_hostile_findings
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.report.statements.groups import say
-from hmmdyn.results import GroupComparison
+from hmmdyn.results.groups import GroupComparison
 from tests.report.synthetic import make_findings
 
 

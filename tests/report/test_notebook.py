@@ -14,7 +14,7 @@ from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.notebook import to_html
 from hmmdyn.report.tables import tables
 from hmmdyn.report.text import headlines
-from hmmdyn.results import Selection
+from hmmdyn.results.selection import Selection
 from tests.report.browsing import in_browser
 
 

@@ -16,7 +16,7 @@ from hmmdyn.report.export import write_report
 from hmmdyn.report.page import render
 from hmmdyn.report.statements import statements
 from hmmdyn.report.tables import tables, to_csv, to_json
-from hmmdyn.results import Notice
+from hmmdyn.results.notice import Notice
 from tests.report.synthetic import make_findings, without_outcomes
 
 

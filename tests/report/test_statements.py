@@ -6,7 +6,7 @@ import pytest
 from hmmdyn.report.statements import statements
 from hmmdyn.report.statements.figures import figure_summaries
 from hmmdyn.report.statements.statement import all_notices
-from hmmdyn.results import Notice
+from hmmdyn.results.notice import Notice
 from tests.report.synthetic import make_findings, without_outcomes
 
 

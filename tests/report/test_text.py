@@ -6,7 +6,7 @@ import pytest
 
 from hmmdyn.report.statements import statements
 from hmmdyn.report.text import headlines, summary
-from hmmdyn.results import Notice
+from hmmdyn.results.notice import Notice
 from tests.report.synthetic import make_findings, without_outcomes
 
 

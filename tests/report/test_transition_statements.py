@@ -6,7 +6,7 @@ import pandas as pd
 from hmmdyn.dynamics.transitions import fork_choices
 from hmmdyn.report.facts import Fork
 from hmmdyn.report.statements.transitions import by_name, say
-from hmmdyn.results import RUN_KEY
+from hmmdyn.results.keys import RUN_KEY
 
 
 def found(paths, n_states=4, widened=0, groups=None):

@@ -29,7 +29,8 @@ from hmmdyn.checkpoints.find.schedules import by_run, odd_schedules
 from hmmdyn.checkpoints.find.walking import walk
 from hmmdyn.errors import DuplicateCheckpointError, LayoutError, NoCheckpointsError
 from hmmdyn.names import natural_key, printable, runs_named, some
-from hmmdyn.results import CheckpointFile, CheckpointIndex, Notice
+from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
+from hmmdyn.results.notice import Notice
 
 _STAGE = "discovery"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from hmmdyn.names import some
-from hmmdyn.results import CheckpointFile
+from hmmdyn.results.checkpoints import CheckpointFile
 
 RunKey = tuple[str, str]
 

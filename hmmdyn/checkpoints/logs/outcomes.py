@@ -29,15 +29,10 @@ from hmmdyn.checkpoints.find.walking import walk
 from hmmdyn.checkpoints.logs.event_file import is_event_file, read_events
 from hmmdyn.errors import OutcomeError
 from hmmdyn.names import is_outcome, natural_key, printable, some
-from hmmdyn.results import (
-    CHECKPOINT_KEY,
-    RUN_KEY,
-    CheckpointIndex,
-    FloatArray,
-    IntArray,
-    Notice,
-    OutcomeTable,
-)
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.checkpoints import CheckpointIndex, OutcomeTable
+from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
+from hmmdyn.results.notice import Notice
 
 _STAGE = "outcomes"
 _TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")

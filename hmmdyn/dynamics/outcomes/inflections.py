@@ -14,7 +14,7 @@ from scipy.ndimage import median_filter
 from scipy.optimize import isotonic_regression
 from scipy.signal import find_peaks, savgol_filter
 
-from hmmdyn.results import FloatArray
+from hmmdyn.results.arrays import FloatArray
 
 # A curve needs this many evaluated checkpoints before anything is said of its shape.
 MIN_EVALUATIONS = 10

@@ -11,7 +11,8 @@ from scipy.stats import quantile_test
 
 from hmmdyn.dynamics.outcomes.inflections import to_clock
 from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
-from hmmdyn.results import RUN_KEY, FloatArray, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.keys import RUN_KEY
 
 WINDOW = 0.1  # of a run's clock: what lies further apart does not go together
 N_PAIRINGS = 1999  # drawn where there are more

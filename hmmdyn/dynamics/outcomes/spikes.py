@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from hmmdyn.results import FloatArray
+from hmmdyn.results.arrays import FloatArray
 
 # A run needs this many finite evaluations before any of them can be called unusual.
 MIN_EVALUATIONS = 10

@@ -24,7 +24,10 @@ from hmmdyn.dynamics.outcomes.inflections import (
 from hmmdyn.dynamics.outcomes.matching import WINDOW, match_transitions
 from hmmdyn.dynamics.outcomes.spikes import NOTABLE, PRECEDING, UNUSUAL, excursions
 from hmmdyn.names import better_side, data_split, some
-from hmmdyn.results import RUN_KEY, FloatArray, Notice, OutcomeTransitions
+from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.notice import Notice
+from hmmdyn.results.outcomes import OutcomeTransitions
 
 MEMORISATION, GENERALISATION = "memorisation", "generalisation"
 _ROLES = {"train": MEMORISATION, "eval": GENERALISATION, "": ""}
@@ -100,7 +103,7 @@ def find_outcome_transitions(
     outcomes : sequence of str
         The outcome columns; there may be none.
     change_points : DataFrame
-        As in :class:`hmmdyn.results.Findings`.
+        As in :class:`hmmdyn.results.findings.Findings`.
     random_state : int
         Of the pairings that matches are tested by.
 

@@ -12,14 +12,8 @@ from hmmdyn.hmm.fit.em import Fit
 from hmmdyn.hmm.fit.sweep import Sweep
 from hmmdyn.hmm.model.inference import beliefs, transition_posterior
 from hmmdyn.hmm.model.sizes import n_parameters
-from hmmdyn.results import (
-    PLAIN_MODEL,
-    FloatArray,
-    HMMParameters,
-    IntArray,
-    ModelOptions,
-    RunData,
-)
+from hmmdyn.results.arrays import FloatArray, IntArray, RunData
+from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
 
 
 def criteria_table(
@@ -30,7 +24,7 @@ def criteria_table(
     data: RunData,
     unseen: RunData | None = None,
 ) -> pd.DataFrame:
-    """Criteria of the best model of every K, a row each: see :class:`hmmdyn.results.Selection`.
+    """Criteria of the best model of every K, a row each: see :class:`.results.selection.Selection`.
 
     ``data`` is what was fitted to; ``unseen`` are runs held out from it.
     """

@@ -10,7 +10,10 @@ from hmmdyn.hmm.fit.starts import filled
 from hmmdyn.hmm.model.autoregression import expected_in
 from hmmdyn.hmm.model.inference import decode
 from hmmdyn.hmm.model.labels import relative_times
-from hmmdyn.results import Diagnostics, FloatArray, HMMParameters, IntArray, Notice
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.notice import Notice
+from hmmdyn.results.selection import Diagnostics
 
 # Above this lag-1 autocorrelation within states, the likelihood overstates what another state
 # gains so far that a K chosen by it is a resolution.

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from hmmdyn.choices import COVARIANCE_TYPES
 from hmmdyn.hmm.choose.criteria import criteria_table
 from hmmdyn.hmm.choose.diagnostics import diagnose
 from hmmdyn.hmm.choose.held_out import about_metrics_left_out, hold_out, recommend
@@ -15,14 +16,10 @@ from hmmdyn.hmm.choose.stability import measure_stability
 from hmmdyn.hmm.fit.settings import Judged, Search, Stages, record
 from hmmdyn.hmm.fit.sweep import Sweep
 from hmmdyn.hmm.model.labels import in_time_order
-from hmmdyn.results import (
-    COVARIANCE_TYPES,
-    FloatArray,
-    HMMParameters,
-    IntArray,
-    Observations,
-    Selection,
-)
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.observations import Observations
+from hmmdyn.results.selection import Selection
 
 N_STAGES = 3
 

@@ -16,22 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hmmdyn.choices import COVARIANCE_TYPES
 from hmmdyn.errors import UsageError
 from hmmdyn.hmm.fit.em import COVARIANCE_PRIOR, Fit
 from hmmdyn.hmm.fit.sweep import Progress, sweep
 from hmmdyn.hmm.model.chain import gaps, propagators
 from hmmdyn.hmm.model.inference import beliefs, decode
-from hmmdyn.results import (
-    COVARIANCE_TYPES,
-    PLAIN_MODEL,
-    FloatArray,
-    HMMParameters,
-    IntArray,
-    ModelOptions,
-    Notice,
-    Recommendation,
-    RunData,
-)
+from hmmdyn.results.arrays import FloatArray, IntArray, RunData
+from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
+from hmmdyn.results.notice import Notice
+from hmmdyn.results.selection import Recommendation
 
 # Every run is held out alone up to so many runs; beyond, so many folds.
 MAX_FOLDS = 10

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from hmmdyn.choices import COVARIANCE_TYPES, PROTOCOLS
 from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
 from hmmdyn.hmm.choose.criteria import criteria_table
 from hmmdyn.hmm.choose.evidence import N_STAGES, weigh
@@ -17,17 +18,12 @@ from hmmdyn.hmm.model.chain import LONGEST_GAP, capped
 from hmmdyn.hmm.model.labels import in_time_order
 from hmmdyn.hmm.model.sizes import n_parameters
 from hmmdyn.names import some
-from hmmdyn.results import (
-    COVARIANCE_TYPES,
-    LEFT_BEHIND,
-    PLAIN_MODEL,
-    PROTOCOLS,
-    FloatArray,
-    ModelOptions,
-    Notice,
-    Observations,
-    Selection,
-)
+from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.model import PLAIN_MODEL, ModelOptions
+from hmmdyn.results.notice import Notice
+from hmmdyn.results.observations import Observations
+from hmmdyn.results.selection import Selection
+from hmmdyn.results.verdicts import LEFT_BEHIND
 
 # The paper keeps one run in five for choosing K (Hu 2023, section 2.1).
 HELD_OUT_SHARE = 0.2

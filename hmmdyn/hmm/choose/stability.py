@@ -13,15 +13,9 @@ from hmmdyn.hmm.fit.starts import KINDS
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import decode
 from hmmdyn.hmm.model.labels import match
-from hmmdyn.results import (
-    PLAIN_MODEL,
-    FloatArray,
-    HMMParameters,
-    IntArray,
-    ModelOptions,
-    RunData,
-    Stability,
-)
+from hmmdyn.results.arrays import FloatArray, IntArray, RunData
+from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
+from hmmdyn.results.selection import Stability
 
 # A state is found again where it holds nearly the same checkpoints: a Jaccard index of at least
 # this, the usual mark of a stable cluster (Hennig 2007, section 3).

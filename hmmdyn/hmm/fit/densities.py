@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from hmmdyn.hmm.model.missing import marginal, patterns
-from hmmdyn.results import FloatArray, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
 
 # In double precision, or in single.
 Floats = NDArray[np.float64] | NDArray[np.float32]

@@ -17,7 +17,8 @@ from hmmdyn.hmm.model.autoregression import predecessors
 from hmmdyn.hmm.model.chain import CheckpointChain, ContinuousChain, gaps
 from hmmdyn.hmm.model.inference import most_likely_path
 from hmmdyn.hmm.model.kernels import TimeMajor
-from hmmdyn.results import PLAIN_MODEL, FloatArray, HMMParameters, IntArray, ModelOptions
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
 
 # Added to every state's scatter before it is divided by the state's weight: Σ = (Q + ψI) / n.
 # On standardised data it keeps a state of a few nearly equal checkpoints from a singular Σ.

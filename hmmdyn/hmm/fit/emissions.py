@@ -12,7 +12,8 @@ from hmmdyn.hmm.fit.densities import Floats, Lifted
 from hmmdyn.hmm.model.autoregression import expected, maximise
 from hmmdyn.hmm.model.inference import log_density
 from hmmdyn.hmm.model.missing import patterns
-from hmmdyn.results import FloatArray, HMMParameters
+from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.model import HMMParameters
 
 # A state that holds less than this many checkpoints in expectation keeps its parameters; one that
 # holds less than this many with some metric known has not seen that metric. It must be less than

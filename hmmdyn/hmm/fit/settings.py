@@ -9,7 +9,8 @@ from itertools import count
 import pandas as pd
 
 from hmmdyn.hmm.fit.sweep import Progress, Sweep, attempts_table, sweep
-from hmmdyn.results import ModelOptions, RunData
+from hmmdyn.results.arrays import RunData
+from hmmdyn.results.model import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Judged:
 
 
 def record(swept: Sweep, covariance_type: str, data: RunData) -> pd.DataFrame:
-    """Every attempt of a sweep over these runs: see :class:`hmmdyn.results.Selection`."""
+    """Every attempt of a sweep over these runs: see :class:`hmmdyn.results.selection.Selection`."""
     return attempts_table(swept, covariance_type).assign(n_runs=len(data[1]))
 
 

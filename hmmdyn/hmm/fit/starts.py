@@ -13,7 +13,8 @@ from sklearn.cluster import KMeans
 
 from hmmdyn.hmm.model.chain import adapted
 from hmmdyn.hmm.model.labels import time_order
-from hmmdyn.results import PLAIN_MODEL, FloatArray, HMMParameters, IntArray, ModelOptions
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
 
 # In the order in which a sweep takes them, over and over.
 KINDS = ("k-means", "time segments", "random transitions", "random segments")

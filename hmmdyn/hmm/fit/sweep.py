@@ -21,14 +21,9 @@ from threadpoolctl import threadpool_limits
 from hmmdyn.hmm.fit.em import COVARIANCE_PRIOR, EM, MAX_ITERATIONS, Fit, Model
 from hmmdyn.hmm.fit.starts import KINDS, filled, from_labels, pooled_covariance, start
 from hmmdyn.hmm.model.chain import check_options, median_gap
-from hmmdyn.results import (
-    LEFT_BEHIND,
-    PLAIN_MODEL,
-    FloatArray,
-    HMMParameters,
-    IntArray,
-    ModelOptions,
-)
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
+from hmmdyn.results.verdicts import LEFT_BEHIND
 
 Progress = Callable[[int, int], None]
 
@@ -171,7 +166,7 @@ def sweep(
 
 
 def attempts_table(swept: Sweep, covariance_type: str) -> pd.DataFrame:
-    """Every attempt of a sweep, a row each: see :class:`hmmdyn.results.Selection`."""
+    """Every attempt of a sweep, a row each: see :class:`hmmdyn.results.selection.Selection`."""
     return pd.DataFrame(
         {
             "covariance_type": covariance_type,

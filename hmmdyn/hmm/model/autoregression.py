@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hmmdyn.results import FloatArray, HMMParameters, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.model import HMMParameters
 
 # Kept below one, so that the level a state draws to is determined: at this bound a checkpoint
 # still goes a twentieth of the way.

@@ -12,9 +12,11 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import gammaln
 
+from hmmdyn.choices import CLOCKS
 from hmmdyn.errors import UsageError
 from hmmdyn.hmm.model.kernels import forward_backward
-from hmmdyn.results import CLOCKS, FloatArray, HMMParameters, IntArray, ModelOptions
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.model import HMMParameters, ModelOptions
 
 # Probabilities (and rates) are kept above this after the fit, so that a run which takes a
 # transition never seen in the fitted ones is improbable (-23 nats) rather than impossible (-inf).

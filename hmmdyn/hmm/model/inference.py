@@ -17,7 +17,8 @@ from hmmdyn.hmm.model.autoregression import expected_in
 from hmmdyn.hmm.model.chain import first_stages, gaps, transition_matrices
 from hmmdyn.hmm.model.kernels import viterbi
 from hmmdyn.hmm.model.missing import patterns
-from hmmdyn.results import FloatArray, HMMParameters, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.model import HMMParameters
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from hmmdyn.results import FloatArray, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
 
 # Below these, a forward pass is rescaled by what is reachable, and a probability counts as zero.
 _TINY_TOTAL = 1e-250

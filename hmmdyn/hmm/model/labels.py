@@ -12,7 +12,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from hmmdyn.hmm.fit.em import Fit
-from hmmdyn.results import FloatArray, HMMParameters, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.model import HMMParameters
 
 
 def relative_times(lengths: IntArray) -> FloatArray:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hmmdyn.results import FloatArray, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
 
 
 def patterns(values: FloatArray) -> Iterator[tuple[IntArray, IntArray]]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from hmmlearn.hmm import GaussianHMM
 
-from hmmdyn.results import COVARIANCE_TYPES, PLAIN_MODEL, HMMParameters, ModelOptions
+from hmmdyn.choices import COVARIANCE_TYPES
+from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
 
 
 def n_parameters(

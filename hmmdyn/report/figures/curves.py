@@ -19,7 +19,9 @@ from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import STEP_AXIS, numbers_of, run_numbers
 from hmmdyn.report.figures.run_rows import plot_labels
 from hmmdyn.report.figures.thinning import thin
-from hmmdyn.results import CHECKPOINT_KEY, RUN_KEY, Findings, IntArray
+from hmmdyn.results.arrays import IntArray
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 
 # Runs with more checkpoints than this are drawn as lines without a marker at each of them.
 _MARKED_CHECKPOINTS = 60

@@ -17,7 +17,7 @@ from hmmdyn.report.facts import rows, state_name
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.run_rows import RunRows
 from hmmdyn.report.figures.strips import strips
-from hmmdyn.results import Findings
+from hmmdyn.results.findings import Findings
 
 _RUN_PIXELS = 36  # two lines of text
 _STATE_PIXELS = 26

@@ -28,7 +28,7 @@ from hmmdyn.report.figures.speed import performance_profile, waiting_curves
 from hmmdyn.report.figures.strips import strips
 from hmmdyn.report.figures.theme import standalone
 from hmmdyn.report.figures.training_map import training_map
-from hmmdyn.results import Findings
+from hmmdyn.results.findings import Findings
 
 __all__ = [
     "Figures",

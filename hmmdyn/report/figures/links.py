@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from hmmdyn.results import RUN_KEY, Findings
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.keys import RUN_KEY
 
 STEP_AXIS = {"x": "step"}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse.csgraph import connected_components
 
-from hmmdyn.results import FloatArray, IntArray
+from hmmdyn.results.arrays import FloatArray, IntArray
 
 # An edge whose opposite exists leaves the straight line by this much (in lanes), …
 _BEND = 0.13

@@ -14,7 +14,8 @@ from hmmdyn.report import words
 from hmmdyn.report.facts import full_run_names, rows, run_names, runs_by_convergence
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import STEP_AXIS, group_numbers, numbers_of
-from hmmdyn.results import RUN_KEY, Findings
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.keys import RUN_KEY
 
 _MARKS: dict[str, dict[str, Any]] = {
     "converged": {
@@ -43,7 +44,7 @@ class RunRows:
 
     ``runs`` are rows of :func:`~hmmdyn.report.facts.runs_by_convergence`, all of them unless given,
     with ``rank, rank_low, rank_high, previous_step`` (missing where unknown, see
-    :class:`~hmmdyn.results.ConvergenceSpeed`), ``y`` (the row, downwards), ``label`` (the full
+    :class:`.results.convergence.ConvergenceSpeed`), ``y`` (the row, downwards), ``label`` (the full
     name) and ``number`` (:mod:`.links`). Each group has a heading. A run takes ``row_pixels`` of
     height, and all rows and headings take ``pixels``.
     """

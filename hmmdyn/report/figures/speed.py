@@ -14,7 +14,8 @@ from hmmdyn.report import words
 from hmmdyn.report.facts import rows
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import STEP_AXIS, group_numbers
-from hmmdyn.results import ConvergenceSpeed, Findings
+from hmmdyn.results.convergence import ConvergenceSpeed
+from hmmdyn.results.findings import Findings
 
 _HEIGHT = 400
 _OPACITY = 0.16  # of one band; of several, which lie over each other, less

@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 from hmmdyn.report import words
 from hmmdyn.report.facts import rows, state_name, stays
 from hmmdyn.report.figures import theme
-from hmmdyn.results import RUN_KEY, Findings
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.keys import RUN_KEY
 
 
 def strips(findings: Findings, runs: pd.DataFrame) -> list[go.Bar]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from hmmdyn.choices import THEMES
 from hmmdyn.errors import UsageError
-from hmmdyn.results import THEMES
 
 # Twelve colours in order of time: violet, blue, teal, green, gold, brown, red. They were found by
 # maximising the smallest distance between any two of them in OKLab, as seen with normal vision

@@ -17,7 +17,10 @@ from hmmdyn.report.facts import dead_ends, forks, movement, rows, state_name, to
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import numbers_of
 from hmmdyn.report.figures.map_layout import curve, lanes
-from hmmdyn.results import CONFIRMED, FLAG_ONLY, RUN_KEY, SLOWS, Findings, FloatArray
+from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.verdicts import CONFIRMED, FLAG_ONLY, SLOWS
 
 _LANE_PIXELS = 150  # between lanes, and between states where time runs downwards
 _ROW_PIXELS = 98

@@ -20,7 +20,7 @@ from hmmdyn.report.statements import (
     ways,
 )
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results import Findings
+from hmmdyn.results.findings import Findings
 
 # In reading order; statements of a topic stand together.
 _TOPICS = (

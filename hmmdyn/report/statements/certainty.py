@@ -13,11 +13,8 @@ from hmmdyn.report.facts import (
     rows,
 )
 from hmmdyn.report.statements.statement import Statement, all_notices
-from hmmdyn.results import (
-    Findings,
-    Selection,
-    Stability,
-)
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.selection import Selection, Stability
 
 # Searches agree well enough from here on (adjusted Rand index, 1 = the same states).
 _GOOD_AGREEMENT = 0.9

@@ -16,9 +16,7 @@ from hmmdyn.report.facts import (
     state_name,
 )
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results import (
-    Findings,
-)
+from hmmdyn.results.findings import Findings
 
 
 def say(findings: Findings) -> Iterator[Statement]:

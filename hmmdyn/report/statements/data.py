@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 from hmmdyn.report import words
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results import (
-    RUN_KEY,
-    Findings,
-)
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.keys import RUN_KEY
 
 
 def say(findings: Findings) -> Iterator[Statement]:

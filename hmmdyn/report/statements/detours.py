@@ -12,16 +12,9 @@ from hmmdyn.report.facts import (
     state_name,
 )
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results import (
-    CANNOT_TELL,
-    CONFIRMED,
-    FLAG_ONLY,
-    HELPS,
-    NO_EVIDENCE,
-    SLOWS,
-    Findings,
-    Regression,
-)
+from hmmdyn.results.convergence import Regression
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE, SLOWS
 
 _DETOUR = (
     "A detour delays convergence and can be avoided. The paper (Hu et al. 2023) flags a state "

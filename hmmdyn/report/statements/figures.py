@@ -15,9 +15,7 @@ from hmmdyn.report.facts import (
     top_movements,
 )
 from hmmdyn.report.statements import convergence, ways
-from hmmdyn.results import (
-    Findings,
-)
+from hmmdyn.results.findings import Findings
 
 _QUARTERS = {"a quarter": 0.75, "half": 0.5, "three quarters": 0.25}  # shares still to converge
 _RATIOS = (1.2, 1.5, 2, 5)

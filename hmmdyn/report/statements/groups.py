@@ -9,7 +9,9 @@ import pandas as pd
 from hmmdyn.report import words
 from hmmdyn.report.facts import rows, state_name
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results import CONFIRMED, Findings, GroupComparison
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.groups import GroupComparison
+from hmmdyn.results.verdicts import CONFIRMED
 
 _TOPIC = "Groups compared"
 _EXPLANATION = (

@@ -13,7 +13,9 @@ from hmmdyn.names import better_side
 from hmmdyn.report import words
 from hmmdyn.report.facts import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results import RUN_KEY, Findings, OutcomeTransitions
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.outcomes import OutcomeTransitions
 
 _TOPIC = "Phase transitions of the outcomes"
 _SIGNIFICANT = 0.05

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hmmdyn.report import words
 from hmmdyn.report.facts import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results import Findings
+from hmmdyn.results.findings import Findings
 
 _TOPIC = "Runs unlike the others"
 _EXPLANATION = (

@@ -10,15 +10,9 @@ import numpy as np
 from hmmdyn.report import words
 from hmmdyn.report.facts import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results import (
-    CANNOT_TELL,
-    DIFFERENT,
-    FASTER,
-    NO_EVIDENCE,
-    SLOWER,
-    ConvergenceSpeed,
-    Findings,
-)
+from hmmdyn.results.convergence import ConvergenceSpeed
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.verdicts import CANNOT_TELL, DIFFERENT, FASTER, NO_EVIDENCE, SLOWER
 
 _TOPIC = "Which runs converged when"
 _TWICE = 2.0  # the time ratio of the profile that is said

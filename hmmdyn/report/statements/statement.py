@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hmmdyn.results import Findings, Notice
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.notice import Notice
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,8 @@ from hmmdyn.report.facts import (
     state_name,
 )
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results import (
-    Findings,
-    Recommendation,
-)
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.selection import Recommendation
 
 
 def say(findings: Findings) -> Iterator[Statement]:

@@ -8,7 +8,8 @@ from typing import Any
 from hmmdyn.report import words
 from hmmdyn.report.facts import Fork, full_run_names, rows, state_name
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results import RUN_KEY, Findings
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.keys import RUN_KEY
 
 _TOPIC = "Phase transitions"
 _EDGES_SAID = 5

@@ -14,10 +14,8 @@ from hmmdyn.report.facts import (
 )
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.report.statements.transitions import by_name
-from hmmdyn.results import (
-    RUN_KEY,
-    Findings,
-)
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.keys import RUN_KEY
 
 _FORKS_NAMED = 4  # with their numbers; of more only the state is said
 

@@ -1,0 +1,10 @@
+"""The words an option may take, wherever it is checked."""
+
+PROTOCOLS = ("bic", "paper")
+COVARIANCE_TYPES = ("diag", "full")
+STANDARDISATIONS = ("run", "pooled")
+DIRECTIONS = ("above", "below")
+CLOCKS = ("checkpoint", "step", "log-step")
+FORMATS = ("html", "json", "csv", "png", "svg")
+DEFAULT_FORMATS = ("html", "json", "csv")
+THEMES = ("light", "dark")

@@ -1,0 +1,14 @@
+"""Arrays, as results and stages have them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.integer[Any]]
+
+# Observations (n, D), checkpoints per run (R,), and steps (n,) where they matter.
+RunData = tuple[FloatArray, IntArray, IntArray | None]

@@ -1,0 +1,66 @@
+"""What was found on disk: checkpoints, and outcomes logged beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from hmmdyn.results.keys import CHECKPOINT_KEY
+from hmmdyn.results.notice import Notice
+from hmmdyn.results.shown import Shown
+
+
+@dataclass(frozen=True, order=True)
+class CheckpointFile:
+    """One checkpoint on disk. ``path`` is a file, or a folder for multi-file formats.
+
+    ``step`` is in the index's ``step_unit``. ``size`` in bytes and ``mtime_ns`` (modification
+    time, nanoseconds since the epoch) cover all the files of the checkpoint (sum and maximum).
+    ``format`` is a short human name, guessed from the file's name: ``safetensors``, ``pytorch``,
+    ``npz``, ``npy``, ``keras``, ``hdf5``, ``flax``, ``orbax``, or one of the first two with
+    ``(sharded)`` or ``(distributed)`` behind it. The reader goes by content.
+    """
+
+    group: str
+    run: str
+    step: int
+    seed: int | None
+    path: Path
+    format: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class CheckpointIndex:
+    """What discovery found under ``root``.
+
+    ``checkpoints`` is sorted by (group, run, step), runs in natural order (``seed2`` before
+    ``seed10``). ``step_unit`` is ``step`` or ``epoch``.
+    """
+
+    root: Path
+    checkpoints: tuple[CheckpointFile, ...]
+    step_unit: str
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class OutcomeTable(Shown):
+    """Outcomes (loss, accuracy, …) logged beside the checkpoints, before they are joined.
+
+    ``table`` has ``group, run, step`` and one float64 column per outcome (NaN: not logged at that
+    step), sorted by run and step. ``sources`` maps each file read to the number of its rows used.
+    """
+
+    table: pd.DataFrame
+    sources: Mapping[str, int]
+    notices: tuple[Notice, ...] = ()
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Names of the outcome columns."""
+        return tuple(c for c in self.table.columns if c not in CHECKPOINT_KEY)

@@ -1,0 +1,9 @@
+"""The words of verdicts: what is said of a state, of two groups, or of an attempt."""
+
+# Reason of an attempt that a race went on without.
+LEFT_BEHIND = "left behind"
+# What is said of a state and convergence: see ``Findings.detours``.
+CONFIRMED, FLAG_ONLY, SLOWS = "confirmed detour", "paper's flag only", "slows"
+HELPS, NO_EVIDENCE, CANNOT_TELL = "helps", "no evidence", "cannot tell"
+# What is said of two groups, or of all: see ``ConvergenceSpeed.tests``.
+FASTER, SLOWER, DIFFERENT = "faster", "slower", "different"
