@@ -234,8 +234,9 @@ def _squared_distances(parameters: HMMParameters, run: RunData, seen: Beliefs) -
         centre = expected_in(parameters, k, values, lengths)
         known = np.where(np.isnan(values), np.nan, centre)
         at_centre[:, k] = log_density(known, centre, covariance, groups)
-    squares: FloatArray = 2 * (at_centre - seen.log_emission)
-    return (seen.smoothed * squares).sum(axis=1)
+    squares = 2 * (at_centre - seen.log_emission)
+    expected: FloatArray = (seen.smoothed * squares).sum(axis=1)
+    return expected
 
 
 @dataclass(frozen=True)

@@ -289,7 +289,8 @@ def _log_rank(groups: list[Watched], random_state: int) -> dict[str, float]:
 def _between_groups(*scores: FloatArray, axis: int) -> FloatArray:
     """Return how far the groups' mean scores are from zero, which is the mean of all."""
     spread = [own.sum(axis=axis) ** 2 / own.shape[axis] for own in scores]
-    return np.round(np.sum(spread, axis=0), 9)  # the same runs added in another order are no more
+    distance: FloatArray = np.sum(spread, axis=0)
+    return np.round(distance, 9)  # the same runs added in another order are no more
 
 
 def _profile(table: pd.DataFrame) -> pd.DataFrame:

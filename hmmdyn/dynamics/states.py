@@ -65,7 +65,8 @@ def expected_dwell(parameters: HMMParameters) -> FloatArray:
     others = ~np.eye(parameters.n_states, dtype=bool)
     leaving = parameters.transmat.sum(axis=1, where=others)  # 1 − a_kk, not lost to rounding
     with np.errstate(divide="ignore"):
-        return parameters.minimum_dwell - 1 + 1 / leaving
+        stay: FloatArray = parameters.minimum_dwell - 1 + 1 / leaving
+    return stay
 
 
 def _visits(states: pd.DataFrame) -> pd.DataFrame:
@@ -119,7 +120,8 @@ def _phases(summary: pd.DataFrame, table: pd.DataFrame, outcomes: Sequence[str])
     generalised = _share_of_the_way(summary, table, choose_outcome(table, held_out))
     memorised = (fitted >= SHARE_OF_THE_WAY) & (generalised < 0.5)
     done = generalised >= SHARE_OF_THE_WAY
-    return np.where(done, "generalisation", np.where(memorised, "memorisation", "")).tolist()
+    phases = np.where(done, "generalisation", np.where(memorised, "memorisation", ""))
+    return [str(phase) for phase in phases]
 
 
 def _share_of_the_way(summary: pd.DataFrame, table: pd.DataFrame, outcome: str) -> pd.Series:

@@ -45,7 +45,7 @@ def _of_dense(matrix: FloatArray) -> FloatArray:
         return np.zeros(0)
     if _LEAST_PEAK < max(matrix.max(), -matrix.min()) < _LARGEST_PEAK:
         gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-        values = np.sqrt(np.clip(np.linalg.eigvalsh(gram)[::-1], 0.0, None))
+        values: FloatArray = np.sqrt(np.clip(np.linalg.eigvalsh(gram)[::-1], 0.0, None))
         if _error_bound(values, max(matrix.shape)) <= _TOLERANCE * values.sum():
             return values
     return np.asarray(np.linalg.svd(matrix, compute_uv=False), dtype=np.float64)

@@ -173,7 +173,9 @@ async def _drawn(jobs: Sequence[_Job]) -> list[bytes]:
 async def _picture(browser: Kaleido, figure: go.Figure, kind: str) -> bytes:
     size = {"width": _WIDTH, "height": figure.layout.height}
     if kind == "png":
-        return await browser.calc_fig(figure, opts={"format": kind, "scale": _SCALE, **size})
+        options = {"format": kind, "scale": _SCALE, **size}
+        pixels: bytes = await browser.calc_fig(figure, opts=options)
+        return pixels
     picture = (await browser.calc_fig(figure, opts={"format": kind, **size})).decode("utf-8")
     return _with_fixed_names(picture, figure).encode("utf-8")
 

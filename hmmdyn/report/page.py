@@ -204,12 +204,13 @@ def _spec(figure: go.Figure) -> Markup:
     return _script_json(spec)
 
 
-def _plain(thing: go.Figure | go.layout.Template) -> dict:
-    return json.loads(
+def _plain(thing: go.Figure | go.layout.Template) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(
         thing.to_json(engine="json")
         if isinstance(thing, go.Figure)
         else json.dumps(thing.to_plotly_json())
     )
+    return plain
 
 
 def _script_json(value: object) -> Markup:

@@ -111,8 +111,8 @@ def _levels(n_phases: int, n_metrics: int, rng: np.random.Generator) -> FloatArr
     if n_phases == 1:
         return np.zeros((1, n_metrics))
     while True:
-        levels = rng.normal(size=(n_phases, n_metrics))
-        levels = (levels - levels.mean(axis=0)) / levels.std(axis=0)
+        drawn = rng.normal(size=(n_phases, n_metrics))
+        levels: FloatArray = (drawn - drawn.mean(axis=0)) / drawn.std(axis=0)
         apart = np.sqrt(((levels[:, None] - levels) ** 2).mean(axis=2))
         if apart[np.triu_indices(n_phases, 1)].min() >= _CLOSEST_LEVELS:
             return levels
@@ -126,7 +126,8 @@ def _staircase(
         done = np.clip((t[:, None] - changes) / transition + 0.5, 0, 1)
     else:
         done = (t[:, None] >= changes).astype(np.float64)
-    return levels[0] + done @ np.diff(levels, axis=0)
+    stairs: FloatArray = levels[0] + done @ np.diff(levels, axis=0)
+    return stairs
 
 
 def _curves(t: FloatArray, n_metrics: int, rng: np.random.Generator) -> FloatArray:
@@ -134,7 +135,9 @@ def _curves(t: FloatArray, n_metrics: int, rng: np.random.Generator) -> FloatArr
     order = np.arange(1, 4)[:, None]
     amplitudes = rng.normal(size=(3, n_metrics)) / order * np.sqrt(2 / (1 / order**2).sum())
     shifts = rng.uniform(0, 2 * np.pi, size=(3, n_metrics))
-    return (amplitudes * np.cos(np.pi * t[:, None, None] * order + shifts)).sum(axis=1)
+    waves = amplitudes * np.cos(np.pi * t[:, None, None] * order + shifts)
+    curves: FloatArray = waves.sum(axis=1)
+    return curves
 
 
 def _autocorrelated(white: FloatArray) -> FloatArray:

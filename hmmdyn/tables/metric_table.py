@@ -170,7 +170,7 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
 def _own_metadata(metadata: Mapping[bytes, bytes], path: Path) -> dict[str, Any] | None:
     if _METADATA_KEY not in metadata:
         return None
-    own = json.loads(metadata[_METADATA_KEY])
+    own: dict[str, Any] = json.loads(metadata[_METADATA_KEY])
     well_formed = (
         isinstance(own, dict)
         and own.get("step_unit") in ("step", "epoch")

@@ -285,7 +285,7 @@ def _dtype(dataset: Any) -> np.dtype[Any]:
     dtype: np.dtype[Any] = dataset.dtype
     # NumPy has no bfloat16 of its own: h5py stores two opaque bytes, and Keras notes what they are.
     if dtype.kind == "V" and dtype.names is None and dtype.itemsize == 2:
-        return np.dtype(ml_dtypes.bfloat16)
+        dtype = np.dtype(ml_dtypes.bfloat16)
     return dtype
 
 

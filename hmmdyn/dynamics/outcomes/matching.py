@@ -103,7 +103,8 @@ def _match(
 def _nearest(dates: FloatArray, steps: FloatArray, logarithmic: bool) -> FloatArray:
     """Return for each step the nearest of the dates, on the clock."""
     distance = to_clock(steps, logarithmic)[:, None] - to_clock(dates, logarithmic)
-    return dates[np.abs(distance).argmin(axis=1)]
+    nearest: FloatArray = dates[np.abs(distance).argmin(axis=1)]
+    return nearest
 
 
 def _lead(leads: FloatArray) -> dict[str, float]:

@@ -424,12 +424,13 @@ def trimmed_mean(scores: FloatArray) -> tuple[float, float]:
 
 def _within_one_error(scores: pd.DataFrame, score: str) -> pd.DataFrame:
     """Rows whose mean is within one standard error of the best; empty where there is no score."""
-    known = scores[scores[score].notna()]
+    known: pd.DataFrame = scores[scores[score].notna()]
     if known.empty:
         return known
     mean, error = known[score].to_numpy(), known[f"{score}_se"].to_numpy()
     best = mean.argmax()
-    return known[mean >= mean[best] - error[best]]
+    near: pd.DataFrame = known[mean >= mean[best] - error[best]]
+    return near
 
 
 def _simplest(rows: pd.DataFrame) -> tuple[int, str]:

@@ -300,5 +300,7 @@ class _Batch:
 def _precision_trace(covariances: FloatArray) -> FloatArray:
     """Trace of the inverse of each covariance, shape (S,)."""
     if covariances.ndim == 2:
-        return (1 / covariances).sum(axis=1)
-    return np.trace(np.linalg.inv(covariances), axis1=1, axis2=2)
+        trace: FloatArray = (1 / covariances).sum(axis=1)
+    else:
+        trace = np.trace(np.linalg.inv(covariances), axis1=1, axis2=2)
+    return trace

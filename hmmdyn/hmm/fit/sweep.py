@@ -399,7 +399,8 @@ class _Race:
         """Which members lie above the mean along their first principal axis."""
         centred = self._values[members] - self._values[members].mean(axis=0)
         axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
-        return centred @ axis > 0
+        above: NDArray[np.bool_] = centred @ axis > 0
+        return above
 
     def _cost(self, members: _Members) -> float:
         """Twice the negative log-likelihood of one Gaussian, up to what all splits share."""

@@ -216,7 +216,8 @@ def _poisson(means: FloatArray) -> FloatArray:
     """Poisson probabilities, a row per mean, for as many counts as the largest mean needs."""
     largest = float(means.max())
     n = np.arange(int(largest + _DEVIATIONS * np.sqrt(largest)) + 20)
-    return np.exp(n * np.log(means)[:, None] - means[:, None] - gammaln(n + 1))
+    log_p: FloatArray = n * np.log(means)[:, None] - means[:, None] - gammaln(n + 1)
+    return np.exp(log_p)
 
 
 class CheckpointChain:
@@ -376,4 +377,5 @@ def _generator(rates: FloatArray) -> FloatArray:
 
 def _floor(probabilities: FloatArray) -> FloatArray:
     floored = np.maximum(probabilities, PROBABILITY_FLOOR)
-    return floored / floored.sum(axis=-1, keepdims=True)
+    normalised: FloatArray = floored / floored.sum(axis=-1, keepdims=True)
+    return normalised

@@ -71,7 +71,8 @@ def log_density(
     """
     if covariance.ndim == 1:  # metric by metric: rows need no grouping
         each = -0.5 * (np.log(2 * np.pi * covariance) + (values - mean) ** 2 / covariance)
-        return np.nansum(each, axis=1)
+        density: FloatArray = np.nansum(each, axis=1)
+        return density
     out = np.empty(len(values))
     for rows, observed in groups:
         part = np.ix_(rows, observed)
@@ -145,7 +146,7 @@ def most_likely_path(
     dwell = parameters.minimum_dwell
     before = gaps(parameters.clock, parameters.unit, steps, lengths)
     of_stages = np.repeat(log_b, dwell, axis=0)
-    path = viterbi(of_stages, *_log_chain(parameters, before), np.cumsum(lengths))
+    path: IntArray = viterbi(of_stages, *_log_chain(parameters, before), np.cumsum(lengths))
     return path // dwell
 
 
@@ -176,7 +177,8 @@ def transition_posterior(
         + seen.log_backward[t, k]
         - evidence[:, None, None]
     )
-    return np.exp(joint).sum(axis=(1, 2))
+    posterior: FloatArray = np.exp(joint).sum(axis=(1, 2))
+    return posterior
 
 
 def _log_chain(
@@ -191,7 +193,9 @@ def _log_chain(
 
 def _of_states(probabilities: FloatArray, dwell: int) -> FloatArray:
     """Add up the stages of every state, (n, Km) to (n, K)."""
-    return probabilities.reshape(len(probabilities), -1, dwell).sum(axis=2)
+    stages = probabilities.reshape(len(probabilities), -1, dwell)
+    of_states: FloatArray = stages.sum(axis=2)
+    return of_states
 
 
 def _normalised(log_weights: FloatArray) -> FloatArray:

@@ -6,6 +6,9 @@ release Python's lock, so that models can be fitted side by side in threads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import numpy as np
 from numba import njit
 
@@ -14,8 +17,15 @@ from hmmdyn.results.arrays import FloatArray, IntArray
 # Below these, a forward pass is rescaled by what is reachable, and a probability counts as zero.
 _TINY_TOTAL = 1e-250
 _UNREACHABLE = 1e-300
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 # Sums over runs may be taken in any order, so that they are done several runs at a time.
-_compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+_compiled: Callable[[_Function], _Function] = njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}
+)
+_compiled_in_order: Callable[[_Function], _Function] = njit(
+    cache=True, nogil=True, error_model="numpy"
+)
 
 
 # Stands for "which transition matrix" where there is one only.
@@ -200,7 +210,7 @@ class TimeMajor:
         self.rows: IntArray = np.concatenate([starts[:m] + t for t, m in enumerate(going)])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@_compiled_in_order
 def viterbi(
     log_emission: FloatArray,
     log_startprob: FloatArray,
