@@ -18,11 +18,13 @@ from hmmdyn.checkpoints.logs.outcomes import find_outcomes, join_outcomes
 from hmmdyn.checkpoints.parameters import ParameterRules
 from hmmdyn.choices import DEFAULT_FORMATS
 from hmmdyn.dynamics.convergence import measure_convergence
-from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
+from hmmdyn.dynamics.detours import detour_verdicts
 from hmmdyn.dynamics.dissimilarity import dissimilarity
 from hmmdyn.dynamics.groups import compare_groups
+from hmmdyn.dynamics.occupancy import bag_of_states
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.dynamics.outliers import find_outliers
+from hmmdyn.dynamics.regression import regress_convergence
 from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.dynamics.states import summarise_states
 from hmmdyn.dynamics.transitions import (
