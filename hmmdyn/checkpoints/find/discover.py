@@ -25,8 +25,9 @@ from hmmdyn.checkpoints.find.candidates import (
     find_candidates,
 )
 from hmmdyn.checkpoints.find.layouts import Layout, Reading
+from hmmdyn.checkpoints.find.logs import find_logs
 from hmmdyn.checkpoints.find.schedules import by_run, odd_schedules
-from hmmdyn.checkpoints.find.walking import walk
+from hmmdyn.checkpoints.find.walking import Tree, walked
 from hmmdyn.errors import DuplicateCheckpointError, LayoutError, NoCheckpointsError
 from hmmdyn.names import natural_key, printable, runs_named, some
 from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
@@ -57,13 +58,14 @@ class Claim(NamedTuple):
     reading: Reading
 
 
-def discover(root: Path, layout: str | None = None) -> CheckpointIndex:
+def discover(root: Path | Tree, layout: str | None = None) -> CheckpointIndex:
     """Find the checkpoints under a folder and say which group, run, seed and step each is.
 
     Parameters
     ----------
-    root : Path
-        Folder of runs, or of one run. Links to folders are followed, each folder is read once.
+    root : Path or Tree
+        Folder of runs, or of one run. Links to folders are followed, each folder is read once. A
+        tree, where a walk has seen it already.
     layout : str, optional
         How paths are to be read where their names do not say it for certain; see
         `hmmdyn.checkpoints.find.layouts.Layout`. Files that do not fit it are left out.
@@ -85,13 +87,14 @@ def discover(root: Path, layout: str | None = None) -> CheckpointIndex:
     UsageError
         The layout has an unknown placeholder or no step.
     """
-    root = Path(root)
     rule = None if layout is None else Layout(layout)
-    name = _check_folder(root)
-    unreadable: dict[str, str] = {}
-    candidates = find_candidates(root, unreadable)
+    name = _check_folder(root.root if isinstance(root, Tree) else Path(root))
+    tree = walked(root)
+    root = tree.root
+    unreadable = dict(tree.unreadable)
+    candidates = find_candidates(tree.folders, unreadable)
     if not candidates:
-        raise NoCheckpointsError(_nothing_found(root, unreadable))
+        raise NoCheckpointsError(_nothing_found(tree, unreadable))
     notices = [
         _paths_left_out([path for path in unreadable if unreadable[path] == why], f"{why}.")
         for why in sorted(set(unreadable.values()))
@@ -108,7 +111,7 @@ def discover(root: Path, layout: str | None = None) -> CheckpointIndex:
         Notice(_STAGE, "odd", f"group {finding.group}", finding.message)
         for finding in odd_schedules(checkpoints, unit)
     ]
-    return CheckpointIndex(root, checkpoints, unit, tuple(notices))
+    return CheckpointIndex(root, checkpoints, unit, tuple(notices), find_logs(tree.folders))
 
 
 def without_runs(index: CheckpointIndex, names: Sequence[str]) -> CheckpointIndex:
@@ -178,9 +181,9 @@ def _check_folder(root: Path) -> str:
     return root.resolve().name or "runs"
 
 
-def _nothing_found(root: Path, unreadable: Mapping[str, str]) -> str:
-    shown = printable(str(root))
-    files = (entry for folder in walk(root, {}) for entry in folder.files)
+def _nothing_found(tree: Tree, unreadable: Mapping[str, str]) -> str:
+    shown = printable(str(tree.root))
+    files = (entry for folder in tree.folders for entry in folder.files)
     suffixes = Counter(Path(entry.name).suffix.lower() for entry in files)
     if "" in unreadable:
         return f"{shown} cannot be looked into: {unreadable['']}."
