@@ -35,7 +35,7 @@ def walked(root: Path | Tree) -> Tree:
     """Walk a tree to its end, once for all who look for something in it: see :func:`walk`."""
     if isinstance(root, Tree):
         return root
-    unreadable: dict[str, str] = {}
+    root, unreadable = Path(root), dict[str, str]()
     return Tree(root, tuple(walk(root, unreadable)), unreadable)
 
 
