@@ -23,7 +23,9 @@ from scipy.stats import mannwhitneyu
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.dynamics.convergence import measure_convergence
-from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
+from hmmdyn.dynamics.detours import detour_verdicts
+from hmmdyn.dynamics.occupancy import bag_of_states
+from hmmdyn.dynamics.regression import regress_convergence
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE, SLOWS
 from hmmdyn.simulate.walks import OPTIONAL_STATE, simulate_walks

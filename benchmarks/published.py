@@ -23,8 +23,10 @@ from sklearn.cluster import KMeans
 from hmmdyn import Trajectories, fit, read_runs
 from hmmdyn.choices import COVARIANCE_TYPES
 from hmmdyn.dynamics.convergence import measure_convergence
-from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
-from hmmdyn.dynamics.dissimilarity import bags, dissimilarity
+from hmmdyn.dynamics.detours import detour_verdicts
+from hmmdyn.dynamics.dissimilarity import dissimilarity
+from hmmdyn.dynamics.occupancy import bag_of_states, bags
+from hmmdyn.dynamics.regression import regress_convergence
 from hmmdyn.dynamics.significance import SIGNIFICANT
 from hmmdyn.dynamics.transitions import influences, is_forking, training_map_edges
 from hmmdyn.errors import NotEnoughDataError

@@ -24,12 +24,12 @@ from rich.table import Table
 from hmmdyn import pipeline
 from hmmdyn.checkpoints.audit import audit as audit_checkpoints
 from hmmdyn.checkpoints.find.discover import summarise
-from hmmdyn.checkpoints.logs.outcomes import find_outcomes
+from hmmdyn.checkpoints.logs import find_outcomes
 from hmmdyn.choices import DEFAULT_FORMATS, FORMATS, THEMES
 from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.files import require_writable
 from hmmdyn.names import printable, some
-from hmmdyn.options import PRESETS, TABLE, Options
+from hmmdyn.options import PRESETS, Options
 from hmmdyn.report.tables import to_json
 from hmmdyn.report.text import summary
 from hmmdyn.results.checkpoints import CheckpointIndex
@@ -318,16 +318,13 @@ def extract(
             exclude=exclude,
             split=_splits(split),
         )
-        if pipeline.is_table(runs):
-            options.require_fit_for(TABLE, str(runs))
-            trajectories = pipeline.read_metrics(runs, options)
-            _show_table(trajectories, out)
+        found = _find(runs, options, out)
+        if isinstance(found, Trajectories):
+            trajectories = found
         else:
-            index = pipeline.scan(runs, layout=layout)
-            _show_index(index, find_outcomes(index, outcomes).outcomes, out)
             with _progress() as progress:
                 trajectories = pipeline.read_runs(
-                    index, options, cache=_cache(output.parent), jobs=_jobs(jobs), progress=progress
+                    found, options, cache=_cache(output.parent), jobs=_jobs(jobs), progress=progress
                 )
         write_table(trajectories, output)
         _show_notices(trajectories.notices, out)
@@ -514,14 +511,7 @@ def analyze(
         require_formats(written, theme)
         require_writable(output)
         notes = _silent if quiet else err if as_json else out
-        found: CheckpointIndex | Trajectories
-        if pipeline.is_table(source):
-            options.require_fit_for(TABLE, str(source))
-            found = pipeline.read_metrics(source, options)
-            _show_table(found, notes)
-        else:
-            found = pipeline.scan(source, layout=layout)
-            _show_index(found, find_outcomes(found, outcomes).outcomes, notes)
+        found = _find(source, options, notes)
         with _progress(quiet) as progress:
             analysis = pipeline.analyze(
                 found,
@@ -728,6 +718,16 @@ def _cache(folder: Path) -> Path:
 def _plain(text: object) -> str:
     """Text safe to print with markup on; line breaks are kept."""
     return escape("\n".join(map(printable, str(text).split("\n"))))
+
+
+def _find(source: Path, options: Options, notes: Console) -> CheckpointIndex | Trajectories:
+    """Find what a path holds, and show it."""
+    found = pipeline.find(source, options)
+    if isinstance(found, Trajectories):
+        _show_table(found, notes)
+    else:
+        _show_index(found, found.logged.outcomes if found.logged else (), notes)
+    return found
 
 
 def _show_index(index: CheckpointIndex, outcomes: Sequence[str], console: Console) -> None:

@@ -40,6 +40,11 @@ def printable(text: str) -> str:
     return "".join(c if _is_harmless(c) else repr(c)[1:-1] for c in text)
 
 
+def normalise_column(column: str) -> str:
+    """Give a column its name here: lower case, and ``_`` for slash, hyphen, blank and dot."""
+    return printable(re.sub(r"[/\-\s.]+", "_", column.strip().lower()))
+
+
 def file_stem(text: str) -> str:
     """Return a part of a name that any file system takes; different names can give the same."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)[:40].strip("-.") or "unnamed"

@@ -14,15 +14,18 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.checkpoints.find.discover import discover, without_runs
-from hmmdyn.checkpoints.logs.outcomes import find_outcomes, join_outcomes
+from hmmdyn.checkpoints.find.walking import Tree, walked
+from hmmdyn.checkpoints.logs import find_outcomes, join_outcomes, of_runs_in
 from hmmdyn.checkpoints.parameters import ParameterRules
 from hmmdyn.choices import DEFAULT_FORMATS
 from hmmdyn.dynamics.convergence import measure_convergence
-from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
+from hmmdyn.dynamics.detours import detour_verdicts
 from hmmdyn.dynamics.dissimilarity import dissimilarity
 from hmmdyn.dynamics.groups import compare_groups
+from hmmdyn.dynamics.occupancy import bag_of_states
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.dynamics.outliers import find_outliers
+from hmmdyn.dynamics.regression import regress_convergence
 from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.dynamics.states import summarise_states
 from hmmdyn.dynamics.transitions import (
@@ -181,6 +184,8 @@ def read_runs(
         Where measurements are kept between calls: no checkpoint is measured twice.
     jobs : int
         Processes to work with.
+    progress : callable, optional
+        Called with (stage, done, total).
 
     Raises
     ------
@@ -196,13 +201,29 @@ def read_runs(
         options.require_fit_for(TABLE, "the DataFrame")
         table = from_frame(source, outcomes=options.outcome_columns)
         return table.without_runs(options.exclude_runs)
-    if not isinstance(source, CheckpointIndex) and is_table(source):
-        options.require_fit_for(TABLE, str(source))
-        table = read_metrics(Path(source), options)
-        return table.without_runs(options.exclude_runs)
-    index = source if isinstance(source, CheckpointIndex) else scan(source, layout=options.layout)
-    options.require_fit_for(FOLDER, str(index.root))
-    return _measured(without_runs(index, options.exclude_runs), options, cache, jobs, progress)
+    found = source if isinstance(source, CheckpointIndex) else find(source, options)
+    if isinstance(found, Trajectories):
+        return found.without_runs(options.exclude_runs)
+    options.require_fit_for(FOLDER, str(found.root))
+    return _measured(found, options, cache, jobs, progress)
+
+
+def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories:
+    """Find what a path holds: checkpoints, with what is logged beside them, or else metrics.
+
+    A folder is walked once, whatever is looked for in it, and a log is read once.
+    """
+    path = Path(source)
+    tree = walked(path) if path.is_dir() else None
+    if not _holds_metrics(path, tree):
+        index = discover(tree or path, options.layout)
+        return replace(index, logged=find_outcomes(index, options.outcomes_file))
+    options.require_fit_for(TABLE, str(source))
+    if not has_recordings(tree or path):
+        return read_table(path, outcomes=options.outcome_columns)
+    recorded = read_recordings(tree or path)
+    require_known(options.outcome_columns, recorded.outcomes, "outcome")
+    return recorded
 
 
 def _measured(
@@ -213,8 +234,10 @@ def _measured(
     progress: Progress | None,
 ) -> Trajectories:
     """Measure the checkpoints of an index and join the outcomes logged beside them."""
-    logged = find_outcomes(index, options.outcomes_file)
-    joined = join_outcomes(index, logged)
+    # Whose a log is, all runs say that are there: one that is left out keeps its own.
+    logged = index.logged or find_outcomes(index, options.outcomes_file)
+    index = without_runs(index, options.exclude_runs)
+    joined = join_outcomes(index, of_runs_in(index, logged))
     extraction = extract(
         index,
         rules=ParameterRules(options.include, options.exclude, options.split),
@@ -387,17 +410,12 @@ def _other_map(analysis: Analysis, what: str, page: str) -> OtherMap:
 
 def is_table(source: Path | str) -> bool:
     """Whether a path holds metrics, a table or recorded runs, rather than checkpoints."""
-    path = Path(source)
-    return (path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()) or has_recordings(path)
+    return _holds_metrics(Path(source), None)
 
 
-def read_metrics(source: Path, options: Options) -> Trajectories:
-    """Read a metric table, or the runs recorded below a folder."""
-    if not has_recordings(source):
-        return read_table(source, outcomes=options.outcome_columns)
-    recorded = read_recordings(source)
-    require_known(options.outcome_columns, recorded.outcomes, "outcome")
-    return recorded
+def _holds_metrics(path: Path, tree: Tree | None) -> bool:
+    is_file = path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
+    return is_file or has_recordings(tree or path)
 
 
 def _name(source: Any) -> str:

@@ -1,8 +1,8 @@
-"""What states mean for convergence: the paper's regression and detour flag (Hu 2023, 2.3).
+"""Which states are detours: the paper's flag (Hu 2023, 2.3), held against a test of hazards.
 
-These are the paper's statistics, kept with the warning they need: whole-run occupancy knows when
-a run converged, so a high R² can be true by construction. The verdict on a state rests on a test
-without that flaw beside them (:mod:`hmmdyn.dynamics.hazard`).
+The flag rests on a regression that whole-run occupancy can make significant by construction
+(:mod:`hmmdyn.dynamics.regression`), so the verdict on a state rests on a test without that flaw
+beside it (:mod:`hmmdyn.dynamics.hazard`).
 """
 
 from __future__ import annotations
@@ -11,98 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 
-from hmmdyn.dynamics.dissimilarity import bags
 from hmmdyn.dynamics.hazard import HAZARD_COLUMNS, entry_hazards
-from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
-from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.results.arrays import FloatArray
+from hmmdyn.dynamics.occupancy import ONE_SIDED, bags, share_before_convergence
+from hmmdyn.dynamics.significance import SIGNIFICANT
 from hmmdyn.results.convergence import Convergence, Regression
-from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
+from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE, SLOWS
-
-# A state counts as lying before (after) convergence when this share of its checkpoints does.
-_ONE_SIDED = 0.9
-
-
-def bag_of_states(states: pd.DataFrame, n_states: int) -> pd.DataFrame:
-    """Return the fraction of each run's checkpoints spent in each state.
-
-    Returns
-    -------
-    DataFrame
-        ``group, run, seed, state_0 … state_{K-1}``; the fractions of a run sum to one.
-    """
-    runs = states[[*RUN_KEY, "seed"]].drop_duplicates(RUN_KEY)
-    one_hot = pd.DataFrame(
-        np.eye(n_states)[states["state"]],
-        columns=[f"state_{k}" for k in range(n_states)],
-        index=states.index,
-    )
-    fractions = one_hot.groupby([states["group"], states["run"]], sort=False).mean().reset_index()
-    return runs.merge(fractions, on=RUN_KEY, how="left")
-
-
-def regress_convergence(
-    occupancy: pd.DataFrame, convergence: Convergence, states: pd.DataFrame
-) -> Regression:
-    """Regress convergence time on bags of states by least squares without an intercept.
-
-    Time is the share of the run's checkpoints before convergence. A censored run enters with its
-    whole length, as in the paper; ``n_censored`` counts them. A state in which all runs spend the
-    same share explains no difference between them: it gets no coefficient (NaN).
-
-    Parameters
-    ----------
-    occupancy : DataFrame
-        As :func:`bag_of_states` returns it.
-    convergence : Convergence
-    states : DataFrame
-        Decoded states of every checkpoint, to see which states lie before or after convergence.
-
-    Raises
-    ------
-    NotEnoughDataError
-        The coefficients are not determined: too few runs, states that only occur in fixed
-        proportions, all runs converging at the same time, or a fit without any residual.
-    """
-    data = occupancy.merge(convergence.table, on=RUN_KEY)
-    X = bags(data)
-    y = data["time"].to_numpy(dtype=np.float64)
-    varies = np.ptp(X, axis=0) > 1e-12
-    _require_determined(X[:, varies], y)
-    # No constant is added; statsmodels sees that the columns sum to one and centres R².
-    result = sm.OLS(y, X[:, varies]).fit()
-    if result.ssr <= 1e-20 * result.centered_tss:
-        raise NotEnoughDataError(
-            "The shares of checkpoints determine the time of convergence exactly: R² is 1 by "
-            "construction, and its p-value and intervals mean nothing."
-        )
-    interval = result.conf_int(alpha=SIGNIFICANT)
-    estimates = pd.DataFrame(
-        {
-            "state": np.flatnonzero(varies),
-            "coefficient": result.params,
-            "std_error": result.bse,
-            "ci_low": interval[:, 0],
-            "ci_high": interval[:, 1],
-            "p": result.pvalues,
-            "p_corrected": corrected(result.pvalues),
-        }
-    )
-    coefficients = pd.DataFrame({"state": np.arange(X.shape[1])}).merge(estimates, how="left")
-    n_censored = int((~data["converged"]).sum())
-    return Regression(
-        coefficients=coefficients,
-        r_squared=float(result.rsquared),
-        r_squared_loo=_r_squared_loo(result),
-        f_statistic=float(result.fvalue),
-        p=float(result.f_pvalue),
-        n_runs=len(data),
-        n_censored=n_censored,
-        warning=_warning(states, convergence, len(data), int(varies.sum()), n_censored),
-    )
 
 
 def detour_verdicts(
@@ -123,7 +38,7 @@ def detour_verdicts(
     Parameters
     ----------
     occupancy : DataFrame
-        As :func:`bag_of_states` returns it.
+        As :func:`hmmdyn.dynamics.occupancy.bag_of_states` returns it.
     convergence : Convergence or None
     regression : Regression or None
     states, table : DataFrame
@@ -177,14 +92,14 @@ def _paper_flags(
     if convergence is not None:
         converged = convergence.table[convergence.table["converged"]]
         visited = bags(occupancy.merge(converged, on=RUN_KEY)) > 0
-        before = _share_before_convergence(states, convergence)
+        before = share_before_convergence(states, convergence)
     rows = []
     for k in range(n_states):
         coefficient = np.nan
         if regression is not None:
             coefficient = float(regression.coefficients["coefficient"].iloc[k])
         n_without = int((~visited[:, k]).sum())
-        lies_after = bool(before.get(k, np.nan) <= 1 - _ONE_SIDED)
+        lies_after = bool(before.get(k, np.nan) <= 1 - ONE_SIDED)
         flag, reason = _paper_flag(n_without, coefficient, lies_after, regression)
         rows.append(
             {
@@ -197,43 +112,6 @@ def _paper_flags(
             }
         )
     return pd.DataFrame(rows)
-
-
-def _r_squared_loo(result: Any) -> float:
-    """R² of predictions of every run from the others, against predicting the others' mean.
-
-    Uses that a residual of the fit without a run is e / (1 - h), h being the run's leverage.
-    """
-    influence = result.get_influence()
-    if influence.hat_matrix_diag.max() > 1 - 1e-9:
-        return float("nan")
-    y = result.model.endog
-    from_mean = (y - y.mean()) * len(y) / (len(y) - 1)
-    return float(1 - (influence.resid_press**2).sum() / (from_mean**2).sum())
-
-
-def _require_determined(X: FloatArray, y: FloatArray) -> None:
-    n_runs, n_states = X.shape
-    if n_states == 0:
-        raise NotEnoughDataError(
-            "All runs spend the same share of their checkpoints in each state: there is no "
-            "difference to explain convergence with."
-        )
-    if n_runs <= n_states:
-        raise NotEnoughDataError(
-            f"{n_runs} runs cannot tell the effects of {n_states} states apart: the regression "
-            f"needs at least {n_states + 1} runs with a known outcome."
-        )
-    if np.linalg.matrix_rank(X) < n_states:
-        raise NotEnoughDataError(
-            "Some states occur only in fixed proportions to each other, so their effects on "
-            "convergence cannot be told apart. Try fewer states (--max-states)."
-        )
-    if np.ptp(y) == 0:
-        raise NotEnoughDataError(
-            "All runs converge after the same share of their checkpoints: there is no difference "
-            "to explain."
-        )
 
 
 def _paper_flag(
@@ -251,7 +129,7 @@ def _paper_flag(
     optional = f"optional ({without} it)"
     if lies_after:
         return False, (
-            f"{optional}, but at least {_ONE_SIDED:.0%} of its checkpoints lie after convergence, "
+            f"{optional}, but at least {ONE_SIDED:.0%} of its checkpoints lie after convergence, "
             "which those cannot delay"
         )
     if np.isnan(coefficient):
@@ -264,57 +142,3 @@ def _paper_flag(
     if coefficient <= 0:
         return False, f"{optional}, but its coefficient is not positive ({coefficient:.2f})"
     return True, f"{optional}, with a positive coefficient ({coefficient:.2f})"
-
-
-def _warning(
-    states: pd.DataFrame, convergence: Convergence, n_runs: int, n_states: int, n_censored: int
-) -> str:
-    """Say in words why the regression must not be over-read (METHOD, section 7)."""
-    before = _share_before_convergence(states, convergence)
-    early = before.index[before >= _ONE_SIDED].tolist()
-    late = before.index[before <= 1 - _ONE_SIDED].tolist()
-    sentences = []
-    if early and late:
-        sentences.append(
-            f"R² is high by construction here: {_names(early)} before convergence and "
-            f"{_names(late)} after it (at least {_ONE_SIDED:.0%} of their checkpoints), so the "
-            "share of checkpoints in them tells when a run converged, whatever made it slow."
-        )
-    else:
-        sentences.append(
-            "Occupancy of the whole run can encode when it converged, so a high R² need not mean "
-            "that states explain convergence."
-        )
-    sentences.append(
-        "Slow runs also have longer to enter any state, and a positive time makes almost every "
-        "coefficient of a state before convergence positive, so a harmless state can look like a "
-        "detour."
-    )
-    if n_runs < 5 * n_states:
-        sentences.append(
-            f"{n_runs} runs are few for {n_states} states whose share differs between runs: from "
-            f"noise alone R² is about {(n_states - 1) / (n_runs - 1):.2f}."
-        )
-    if n_censored:
-        runs = (
-            "1 run never converged and enters"
-            if n_censored == 1
-            else (f"{n_censored} runs never converged and enter")
-        )
-        sentences.append(f"{runs} with the whole length.")
-    return " ".join(sentences)
-
-
-def _share_before_convergence(states: pd.DataFrame, convergence: Convergence) -> pd.Series:
-    """Share of each state's checkpoints, in converged runs, that lie before convergence."""
-    converged = convergence.table.loc[convergence.table["converged"], [*RUN_KEY, "step"]]
-    joined = states[[*CHECKPOINT_KEY, "state"]].merge(
-        converged.rename(columns={"step": "convergence"}), on=RUN_KEY
-    )
-    return (joined["step"] < joined["convergence"]).groupby(joined["state"]).mean()
-
-
-def _names(labels: list[int]) -> str:
-    if len(labels) == 1:
-        return f"state {labels[0]} lies"
-    return f"states {', '.join(map(str, labels[:-1]))} and {labels[-1]} lie"

@@ -13,6 +13,7 @@ from scipy.spatial.distance import cdist, pdist, squareform
 from scipy.stats import permutation_test
 from threadpoolctl import threadpool_limits
 
+from hmmdyn.dynamics.occupancy import bags
 from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Dissimilarity
@@ -46,12 +47,6 @@ def dissimilarity(occupancy: pd.DataFrame, means: FloatArray) -> Dissimilarity:
         labels=float(pdist(shares.cumsum(axis=1), "cityblock").mean()),
         n_runs=len(shares),
     )
-
-
-def bags(occupancy: pd.DataFrame) -> FloatArray:
-    """Return the shares of each run's checkpoints in each state, shape (R, K)."""
-    columns = [c for c in occupancy if str(c).startswith("state_")]
-    return occupancy[columns].to_numpy(dtype=np.float64)
 
 
 def distances(shares: FloatArray, means: FloatArray) -> FloatArray:

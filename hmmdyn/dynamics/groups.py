@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact, random_table
 
-from hmmdyn.dynamics.detours import detour_verdicts, regress_convergence
-from hmmdyn.dynamics.dissimilarity import bags, compare_pairs, dissimilarity, distances
+from hmmdyn.dynamics.detours import detour_verdicts
+from hmmdyn.dynamics.dissimilarity import compare_pairs, dissimilarity, distances
+from hmmdyn.dynamics.occupancy import bags
+from hmmdyn.dynamics.regression import regress_convergence
 from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
 from hmmdyn.dynamics.transitions import fork_choices, is_forking
 from hmmdyn.errors import NotEnoughDataError
@@ -59,7 +61,7 @@ def compare_groups(
     states, table : DataFrame
         Decoded states, and the outcomes, of the same checkpoints in the same order.
     occupancy : DataFrame
-        As :func:`hmmdyn.dynamics.detours.bag_of_states` returns it.
+        As :func:`hmmdyn.dynamics.occupancy.bag_of_states` returns it.
     changes : DataFrame
         As :func:`hmmdyn.dynamics.transitions.change_points` returns them.
     convergence : Convergence or None

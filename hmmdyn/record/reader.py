@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from hmmdyn.checkpoints.find import layouts
 from hmmdyn.checkpoints.find.candidates import find_candidates
-from hmmdyn.checkpoints.find.walking import walk
+from hmmdyn.checkpoints.find.walking import Folder, Tree, walk, walked
 from hmmdyn.errors import ArchitectureMismatchError, LayoutError, TableError
 from hmmdyn.metrics.checks import Unchanging
 from hmmdyn.metrics.extract import tabulate
@@ -41,16 +41,20 @@ class _Run(NamedTuple):
     is_whole: bool
 
 
-def has_recordings(source: Path | str) -> bool:
+def has_recordings(source: Path | str | Tree) -> bool:
     """Whether a path is a recorded run's file, or a folder with one somewhere below it."""
+    if isinstance(source, Tree):
+        return any(map(_is_recorded, source.folders))
     path = Path(source)
     if not path.is_dir():
         return path.name == RECORDING
-    return any(True for _ in _files_under(path))
+    return any(map(_is_recorded, walk(path, {})))
 
 
-def read_recordings(source: Path | str) -> Trajectories:
+def read_recordings(source: Path | str | Tree) -> Trajectories:
     """Read the runs that `MetricRecorder` recorded below a folder, or one run's file.
+
+    The folder may be given as the tree that a walk has seen.
 
     Group, run and seed are read from the folders' names, as for checkpoints. The rows of a group
     all leave the same tensors out: those that most of its rows leave out because they never
@@ -65,39 +69,37 @@ def read_recordings(source: Path | str) -> Trajectories:
     ArchitectureMismatchError
         Runs of one group are of different weights, or were recorded by different rules.
     """
-    source = Path(source)
-    root = source if source.is_dir() else source.parent
-    folders: list[tuple[str, ...]] = list(_files_under(root)) if source.is_dir() else [()]
+    path = source.root if isinstance(source, Tree) else Path(source)
+    root = path if path.is_dir() else path.parent
+    tree = walked(source if isinstance(source, Tree) else root)
+    folders: list[tuple[str, ...]] = [()]
+    if path.is_dir():
+        folders = [folder.parts for folder in tree.folders if _is_recorded(folder)]
+    shown = printable(str(path))
     runs = sorted(
         _runs(root, folders), key=lambda run: (_natural(run.key[0]), _natural(run.key[1]))
     )
     if not runs:
-        raise TableError(f"{printable(str(source))} holds no row of a recorded run.")
+        raise TableError(f"{shown} holds no row of a recorded run.")
     units = sorted({run.recording.plan.step_unit for run in runs})
     if len(units) > 1:
         raise TableError(
-            f"{printable(str(source))} holds runs recorded by step and runs recorded by epoch. "
-            "Read them apart."
+            f"{shown} holds runs recorded by step and runs recorded by epoch. Read them apart."
         )
     _require_same_rules(runs)
     unchanging, kept, left_out = _comparable(runs)
     shared = set.intersection(*(set(run.recording.plan.metrics) for run in runs))
     if not shared:
-        raise TableError(
-            f"The runs under {printable(str(source))} have no recorded metric in common."
-        )
+        raise TableError(f"The runs under {shown} have no recorded metric in common.")
     found = tabulate(root, kept, select_metrics(shared), unchanging)
-    notices = (*_cut_short(runs), *left_out, *_partly(runs, shared), *_unused(root, runs))
+    notices = (*_cut_short(runs), *left_out, *_partly(runs, shared), *_unused(tree, runs))
     return Trajectories(
         found.table, found.metrics, found.stored_outcomes, units[0], (*found.notices, *notices)
     )
 
 
-def _files_under(root: Path) -> Iterator[tuple[str, ...]]:
-    """Folders below the root, as names from it down, that hold a recording."""
-    for folder in walk(root, {}):
-        if any(entry.name == RECORDING for entry in folder.files):
-            yield folder.parts
+def _is_recorded(folder: Folder) -> bool:
+    return any(entry.name == RECORDING for entry in folder.files)
 
 
 def _runs(root: Path, folders: list[tuple[str, ...]]) -> Iterator[_Run]:
@@ -223,12 +225,12 @@ def _partly(runs: list[_Run], shared: set[str]) -> Iterator[Notice]:
         )
 
 
-def _unused(root: Path, runs: list[_Run]) -> Iterator[Notice]:
+def _unused(tree: Tree, runs: list[_Run]) -> Iterator[Notice]:
     """Name checkpoints of runs that were not recorded; those of recorded runs are the same rows."""
-    recorded = {run.file.parent.relative_to(root).parts for run in runs}
+    recorded = {run.file.parent.relative_to(tree.root).parts for run in runs}
     paths = [
         candidate.path
-        for candidate in find_candidates(root, {})
+        for candidate in find_candidates(tree.folders, {})
         if not any(candidate.parts[:depth] in recorded for depth in range(len(candidate.parts) + 1))
     ]
     if paths:

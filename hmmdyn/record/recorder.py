@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hmmdyn.checkpoints.logs.outcomes import normalise_column
 from hmmdyn.checkpoints.parameters import (
     DEFAULT_RULES,
     ParameterRules,
@@ -19,6 +18,7 @@ from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.errors import ArchitectureMismatchError, UsageError
 from hmmdyn.metrics.measure import Measurement, fingerprint_of, measure_opened
 from hmmdyn.metrics.registry import all_metrics, select_metrics
+from hmmdyn.names import normalise_column
 from hmmdyn.record.live import copied, live_weights
 from hmmdyn.record.rows import (
     OF_ROW,

@@ -35,17 +35,33 @@ class CheckpointFile:
 
 
 @dataclass(frozen=True)
+class LogFile:
+    """A file that may be a log: ``shown`` is what messages call it.
+
+    ``parts`` are its names from the root down, the stem last: they may say whose log it is.
+    """
+
+    path: Path
+    parts: tuple[str, ...]
+    shown: str
+
+
+@dataclass(frozen=True)
 class CheckpointIndex:
     """What discovery found under ``root``.
 
     ``checkpoints`` is sorted by (group, run, step), runs in natural order (``seed2`` before
-    ``seed10``). ``step_unit`` is ``step`` or ``epoch``.
+    ``seed10``). ``step_unit`` is ``step`` or ``epoch``. ``logs`` are the files that may hold
+    outcomes, none of them opened yet, and ``logged`` what they hold; None where they have not been
+    looked for, or read.
     """
 
     root: Path
     checkpoints: tuple[CheckpointFile, ...]
     step_unit: str
     notices: tuple[Notice, ...] = ()
+    logs: tuple[LogFile, ...] | None = None
+    logged: OutcomeTable | None = None
 
 
 @dataclass(frozen=True, repr=False)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hmmdyn.checkpoints.find.discover import discover
+from hmmdyn.checkpoints.logs import find_outcomes
 from hmmdyn.checkpoints.logs.event_file import read_events
-from hmmdyn.checkpoints.logs.outcomes import find_outcomes
 from hmmdyn.errors import OutcomeError
 
 pytest.importorskip("tensorboard")

@@ -6,9 +6,11 @@ import pytest
 from scipy.stats import fisher_exact
 
 from hmmdyn.dynamics.convergence import measure_convergence
-from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
+from hmmdyn.dynamics.detours import detour_verdicts
 from hmmdyn.dynamics.dissimilarity import dissimilarity
 from hmmdyn.dynamics.groups import _independence_p, _over_groups, compare_groups
+from hmmdyn.dynamics.occupancy import bag_of_states
+from hmmdyn.dynamics.regression import regress_convergence
 from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE
 from hmmdyn.simulate.walks import OPTIONAL_STATE, simulate_walks
 from tests.simulate import random_parameters

@@ -9,11 +9,13 @@ from statsmodels.discrete.conditional_models import ConditionalLogit
 from statsmodels.duration.hazard_regression import PHReg
 
 from hmmdyn.dynamics.convergence import measure_convergence
-from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
+from hmmdyn.dynamics.detours import detour_verdicts
 from hmmdyn.dynamics.hazard import RiskSets, _compare, entry_hazards, risk_sets
+from hmmdyn.dynamics.occupancy import bag_of_states
+from hmmdyn.dynamics.regression import regress_convergence
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.simulate.walks import OPTIONAL_STATE, simulate_walks
-from tests.dynamics.test_semantics import runs_of
+from tests.dynamics.paths import runs_of
 
 
 def converge(data):

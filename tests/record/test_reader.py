@@ -121,7 +121,7 @@ def test_outcomes_recorded_beside_checkpoints_are_found_with_them(tmp_path):
     write_runs(tmp_path, n_runs=1, steps=range(0, 30, 10), outcomes=False)
     record(tmp_path / "seed0")
     from hmmdyn.checkpoints.find.discover import discover
-    from hmmdyn.checkpoints.logs.outcomes import find_outcomes
+    from hmmdyn.checkpoints.logs import find_outcomes
 
     found = find_outcomes(discover(tmp_path))
     assert found.outcomes == ("train_loss",)

@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from hmmdyn.checkpoints.find import layouts
-from hmmdyn.checkpoints.find.walking import Folder, regular_file, walk
+from hmmdyn.checkpoints.find.walking import Folder, regular_file
 
 # By the end of a file's name. Of one checkpoint saved in several formats, the first is read.
 FILE_FORMATS = {
@@ -113,19 +112,19 @@ class Candidate(NamedTuple):
         return folder if folder and layouts.parse(folder[-1]).tells_time else ()
 
 
-def find_candidates(root: Path, unreadable: dict[str, str]) -> list[Candidate]:
-    """Find what may be a checkpoint under a folder, the files of a checkpoint put together.
+def find_candidates(folders: Iterable[Folder], unreadable: dict[str, str]) -> list[Candidate]:
+    """Find what may be a checkpoint in folders, the files of a checkpoint put together.
 
     Parameters
     ----------
-    root : Path
-        An existing folder.
+    folders : iterable of Folder
+        As a walk meets them: each before those below it.
     unreadable : dict
-        Filled with the relative path of each folder, link or file that is not read, and the reason.
+        Filled with the relative path of each file that is not read, and the reason.
     """
     found: list[Candidate] = []
     whole: dict[tuple[str, ...], tuple[str, list[tuple[Folder, os.DirEntry[str]]]]] = {}
-    for folder in walk(root, unreadable):
+    for folder in folders:
         above = (folder.parts[:depth] for depth in range(len(folder.parts) + 1))
         home = next((parts for parts in above if parts in whole), None)
         if home is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,23 @@ class Folder(NamedTuple):
 
     parts: tuple[str, ...]
     files: list[os.DirEntry[str]]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What a walk under a root has seen: the folders, and what was not read, with the reason."""
+
+    root: Path
+    folders: tuple[Folder, ...]
+    unreadable: Mapping[str, str]
+
+
+def walked(root: Path | Tree) -> Tree:
+    """Walk a tree to its end, once for all who look for something in it: see :func:`walk`."""
+    if isinstance(root, Tree):
+        return root
+    root, unreadable = Path(root), dict[str, str]()
+    return Tree(root, tuple(walk(root, unreadable)), unreadable)
 
 
 def walk(root: Path, unreadable: dict[str, str]) -> Iterator[Folder]:

@@ -17,11 +17,6 @@ from hmmdyn.names import data_split, printable
 _SPLITS = {"train", "training", "val", "valid", "validation", "eval", "evaluation", "test", "dev"}
 
 
-def is_event_file(name: str) -> bool:
-    """Whether TensorBoard takes a file of this name for one of its own."""
-    return "tfevents" in name
-
-
 def read_events(path: Path) -> pd.DataFrame:
     """Read the scalars of an event file: a column ``step`` (or ``epoch``) and one for each tag.
 

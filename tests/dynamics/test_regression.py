@@ -1,64 +1,12 @@
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.stats import f as f_distribution
 
 from hmmdyn.dynamics.convergence import measure_convergence
-from hmmdyn.dynamics.detours import (
-    _share_before_convergence,
-    _verdict,
-    bag_of_states,
-    detour_verdicts,
-    regress_convergence,
-)
+from hmmdyn.dynamics.occupancy import bag_of_states
+from hmmdyn.dynamics.regression import regress_convergence
 from hmmdyn.errors import NotEnoughDataError
-
-
-def runs_of(paths, accuracies):
-    """(states, table) of runs given as state paths and accuracy curves."""
-    frames = [
-        pd.DataFrame(
-            {
-                "group": "all",
-                "run": f"r{i}",
-                "seed": pd.array([i] * len(path), dtype="Int64"),
-                "step": np.arange(len(path)),
-                "state": path,
-                "accuracy": accuracy,
-            }
-        )
-        for i, (path, accuracy) in enumerate(zip(paths, accuracies, strict=True))
-    ]
-    return pd.concat(frames, ignore_index=True)
-
-
-def detour_world(n_runs=16, length=40, seed=0):
-    """Half of the runs pass through state 1 for a while, and converge that much later."""
-    rng = np.random.default_rng(seed)
-    paths, accuracies = [], []
-    for i in range(n_runs):
-        early, late = rng.integers(4, 8), rng.integers(3, 6)
-        detour = rng.integers(8, 14) if i % 2 else 0
-        path = np.r_[np.zeros(early), np.ones(detour), np.full(late, 2)].astype(int)
-        converged_at = len(path) + rng.integers(0, 3)
-        path = np.r_[path, np.full(length - len(path), 3)]
-        paths.append(path)
-        accuracies.append((np.arange(length) >= converged_at).astype(float))
-    return runs_of(paths, accuracies)
-
-
-@pytest.fixture
-def world():
-    data = detour_world()
-    convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
-    return data, bag_of_states(data, 4), convergence
-
-
-def test_bags_are_fractions_of_each_run(world):
-    data, bags, _ = world
-    np.testing.assert_allclose(bags.filter(like="state_").sum(axis=1), 1)
-    path = data.loc[data["run"] == "r1", "state"]
-    assert bags.loc[1, "state_1"] == (path == 1).mean()
+from tests.dynamics.paths import detour_world, runs_of
 
 
 def test_regression_equals_the_textbook_formulas(world):
@@ -82,39 +30,6 @@ def test_published_r2_and_p_fit_these_degrees_of_freedom():
     # Hu 2023, CIFAR-100: 40 seeds, 5 states, R² 0.094, p 0.469 (METHOD, section 10).
     f = (0.094 / 4) / ((1 - 0.094) / 35)
     assert f_distribution.sf(f, 4, 35) == pytest.approx(0.469, abs=0.003)
-
-
-def test_an_optional_slow_state_is_a_confirmed_detour(world):
-    data, bags, convergence = world
-    regression = regress_convergence(bags, convergence, data)
-    judged = detour_verdicts(bags, convergence, regression, data, data)
-    assert judged["flag"].tolist() == [False, True, False, False]
-    assert judged["verdict"].tolist() == ["cannot tell", "confirmed detour", "helps", "helps"]
-    assert judged.loc[1, "n_converged_without"] == 8
-    assert judged.loc[1, "ratio_high"] < 1
-    assert judged.loc[1, "p"] < judged.loc[1, "p_corrected"] < 0.05
-    reasons = judged["reason"]
-    assert reasons[1].startswith("At the same point in training, runs that had entered it were")
-    assert "The paper's flag holds: optional (8 converged runs never visit it), with" in reasons[1]
-    assert "so it is not optional" in reasons[0]
-    assert "lies on the way" in reasons[2]
-    assert "high by construction" in regression.warning
-    assert "16 runs are few for 4 states" in regression.warning
-    assert "about 0.20" in regression.warning  # (4 - 1) / (16 - 1)
-    assert "longer to enter any state" in regression.warning
-
-
-@pytest.mark.parametrize(
-    ("effect", "flagged", "unflagged"),
-    [
-        ("slower", "confirmed detour", "slows"),
-        ("faster", "helps", "helps"),
-        ("none", "paper's flag only", "no evidence"),
-        ("cannot tell", "paper's flag only", "cannot tell"),
-    ],
-)
-def test_the_verdict_weighs_the_flag_and_the_hazards(effect, flagged, unflagged):
-    assert (_verdict(True, effect), _verdict(False, effect)) == (flagged, unflagged)
 
 
 def test_leaving_a_run_out_equals_fitting_without_it(world):
@@ -154,26 +69,6 @@ def test_noise_predicts_no_run_from_the_others():
     assert np.mean([r.r_squared_loo for r in found]) < 0
 
 
-def test_a_state_after_convergence_is_never_flagged():
-    """Optional, and visited by the slow runs only, but entered once they have converged."""
-    rng = np.random.default_rng(4)
-    paths, accuracies = [], []
-    for i in range(14):
-        n = int(rng.integers(5, 20))
-        late = 3 if i % 2 else 2
-        paths.append(np.r_[np.zeros(n), np.ones(6), np.full(40 - n - 6, late)].astype(int))
-        accuracies.append((np.arange(40) >= n + rng.integers(4, 7)) * 1.0)
-    data = runs_of(paths, accuracies)
-    convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
-    bags = bag_of_states(data, 4)
-    regression = regress_convergence(bags, convergence, data)
-    flags = detour_verdicts(bags, convergence, regression, data, data)
-    assert flags["optional"].tolist() == [False, False, True, True]
-    assert not flags["flag"].any()
-    assert flags.loc[2, "reason"].endswith("lie after convergence, which those cannot delay.")
-    assert flags["verdict"].tolist()[2:] == ["no evidence"] * 2
-
-
 def test_a_fit_without_residual_is_refused():
     paths = [np.repeat([0, 1], [n, 30 - n]) for n in (5, 9, 14, 20, 11)]
     data = runs_of(paths, [p.astype(float) for p in paths])
@@ -194,20 +89,6 @@ def test_a_change_point_alone_gives_high_r2_and_the_warning_says_why():
     regression = regress_convergence(bag_of_states(data, 2), convergence, data)
     assert regression.r_squared > 0.99
     assert "state 0 lies before convergence and state 1 lies after it" in regression.warning
-
-
-def test_noise_is_not_flagged_because_the_regression_is_not_significant():
-    rng = np.random.default_rng(2)
-    paths = [rng.integers(0, 3, size=30) * (i % 4 > 0) for i in range(12)]
-    accuracies = [(np.arange(30) >= rng.integers(5, 25)).astype(float) for _ in paths]
-    data = runs_of(paths, accuracies)
-    convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
-    bags = bag_of_states(data, 3)
-    regression = regress_convergence(bags, convergence, data)
-    flags = detour_verdicts(bags, convergence, regression, data, data)
-    assert regression.p > 0.05
-    assert not flags["flag"].any()
-    assert flags["reason"].str.contains("not significant").any()
 
 
 def test_undetermined_regressions_are_refused_not_computed(world):
@@ -252,22 +133,3 @@ def test_censored_runs_are_counted_in_the_warning():
     regression = regress_convergence(bag_of_states(data, 4), convergence, data)
     assert regression.n_censored == 1
     assert "1 run never converged" in regression.warning
-
-
-def test_without_a_regression_nothing_is_flagged(world):
-    data, bags, convergence = world
-    judged = detour_verdicts(bags, convergence, None, data, data)
-    assert not judged["flag"].any()
-    assert judged["reason"].str.contains("no regression could be computed").all()
-    assert judged["verdict"].tolist() == ["cannot tell", "slows", "helps", "helps"]
-    judged = detour_verdicts(bags, None, None, data, data)
-    assert (judged["verdict"] == "cannot tell").all()
-    assert judged["reason"].str.startswith("No outcome is known").all()
-    assert judged["hazard_ratio"].isna().all()
-
-
-def test_the_checkpoint_of_convergence_itself_is_not_before_it():
-    data = runs_of([np.repeat([0, 1], 5)] * 3, [(np.arange(10) >= 5) * 1.0] * 3)
-    convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
-    share = _share_before_convergence(data, convergence)
-    assert share.to_dict() == {0: 1.0, 1: 0.0}

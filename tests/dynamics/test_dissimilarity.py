@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from hmmdyn.dynamics.dissimilarity import bags, compare_pairs, dissimilarity, distances
+from hmmdyn.dynamics.dissimilarity import compare_pairs, dissimilarity, distances
 
 RNG = np.random.default_rng(0)
 MEANS = RNG.normal(size=(4, 3))
@@ -169,7 +169,3 @@ def test_pairs_of_three_groups_are_corrected_together():
     ]  # fmt: skip
     assert pairs["p"].notna().tolist() == [True, False, False]
     assert pairs["p_corrected"][0] == pairs["p"][0]  # the only one tested
-
-
-def test_bags_are_the_columns_of_states():
-    np.testing.assert_array_equal(bags(occupancy(BAGS)), BAGS)

@@ -1,0 +1,62 @@
+"""Find what may be a log in a tree of folders, by the names of files.
+
+Nothing is opened here; whether a file is a log is told by its content when it is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from hmmdyn.checkpoints.find.walking import Folder
+from hmmdyn.names import natural_key, printable
+from hmmdyn.results.checkpoints import LogFile
+
+TRAINER_STATE = "trainer_state.json"  # Hugging Face's
+_TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+
+
+def find_logs(folders: Iterable[Folder]) -> tuple[LogFile, ...]:
+    """Find tables, TensorBoard's event files and trainer states, in natural order."""
+    logs = [
+        LogFile(
+            Path(entry.path),
+            (*folder.parts, _stem(Path(entry.name))),
+            printable("/".join((*folder.parts, entry.name))),
+        )
+        for folder in folders
+        for entry in folder.files
+        if _may_be_a_log(entry.name)
+    ]
+    return tuple(sorted(logs, key=in_order))
+
+
+def given_log(root: Path, path: Path) -> LogFile:
+    """Return the user's log; below the root its path may say whose it is."""
+    shown = printable(str(path))
+    try:
+        path = Path(os.path.realpath(path))
+        below = path.relative_to(root.resolve())
+    except ValueError:
+        below = Path(path.name)
+    return LogFile(path, (*below.parts[:-1], _stem(below)), shown)
+
+
+def is_event_file(name: str) -> bool:
+    """Whether TensorBoard takes a file of this name for one of its own."""
+    return "tfevents" in name
+
+
+def in_order(log: LogFile) -> tuple[object, ...]:
+    """Sort key of logs: the natural order of their paths."""
+    return natural_key(log.shown), log.shown
+
+
+def _may_be_a_log(name: str) -> bool:
+    return name == TRAINER_STATE or name.lower().endswith(_TABLE_SUFFIXES) or is_event_file(name)
+
+
+def _stem(path: Path) -> str:
+    # TensorBoard puts a time, the machine and a number into the names of its files.
+    return "events" if is_event_file(path.name) else path.stem
