@@ -29,8 +29,9 @@ ALLOWED = {
     "report": GROUND,
     "tasks": GROUND | {"record"},
     "record": GROUND | {"tables", "checkpoints", "metrics"},
+    "analysis": GROUND | {"tables", "hmm", "report"},
     "pipeline": GROUND
-    | {"tables", "options", "checkpoints", "metrics", "record", "hmm", "dynamics", "report"},
+    | {"analysis", "tables", "options", "checkpoints", "metrics", "record", "hmm", "dynamics"},
     "cli": GROUND | {"tables", "options", "pipeline", "checkpoints", "report", "tasks"},
 }
 HOMES = {
