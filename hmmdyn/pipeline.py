@@ -35,6 +35,7 @@ from hmmdyn.dynamics.transitions import (
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.hmm.training_map import FittedMap, fit_training_map
 from hmmdyn.metrics.extract import Extraction, extract
+from hmmdyn.names import require_known
 from hmmdyn.options import FOLDER, TABLE, Options
 from hmmdyn.record.reader import has_recordings, read_recordings
 from hmmdyn.results.checkpoints import CheckpointIndex
@@ -48,7 +49,7 @@ from hmmdyn.tables.metric_table import (
     from_frame,
     read_table,
 )
-from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories, require_known
+from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories
 from hmmdyn.version import __version__
 
 _Said = TypeVar("_Said")
