@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 from hmmdyn.version import __version__
 
 if TYPE_CHECKING:
+    from hmmdyn.analysis import Analysis
     from hmmdyn.checkpoints.read import open_checkpoint
     from hmmdyn.errors import HmmdynError
     from hmmdyn.hmm.training_map import TrainingMap
     from hmmdyn.options import Options
-    from hmmdyn.pipeline import Analysis, analyze, fit, read_runs, scan
+    from hmmdyn.pipeline import analyze, fit, read_runs, scan
     from hmmdyn.record.recorder import MetricRecorder
     from hmmdyn.tables.trajectories import Trajectories
 
 
 _HOME = {
-    "Analysis": "pipeline",
+    "Analysis": "analysis",
     "HmmdynError": "errors",
     "MetricRecorder": "record.recorder",
     "Options": "options",

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
 
 from hmmdyn.errors import UsageError
 
@@ -57,6 +59,23 @@ def some(items: Iterable[str], limit: int = 5) -> str:
     return shown if len(items) <= limit else f"{shown}, … {len(items):,} in all"
 
 
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'l1'?`` where a known name is like this one, else nothing."""
+    close = get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def require_known(names: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise UsageError for a name that is not among the known ones, naming those."""
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"There is no {what} {name!r}.{did_you_mean(name, known)} "
+                f"There {'are' if len(known) > 1 else 'is'}: {', '.join(known) or 'none'}."
+            )
+
+
 def runs_named(names: Iterable[str], runs: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
     """Find the (group, run) meant by each name: ``run``, or ``group/run`` where that is ambiguous.
 
@@ -70,8 +89,9 @@ def runs_named(names: Iterable[str], runs: Iterable[tuple[str, str]]) -> frozens
     for name in names:
         meant = [run for run in runs if name in (run[1], "/".join(run))]
         if not meant:
-            known = some(("/".join(run) for run in runs), 8)
-            raise UsageError(f"No run is called {name!r}. The runs are: {known}.")
+            known = ["/".join(run) for run in runs]
+            hint = did_you_mean(name, [run for _, run in runs]) or did_you_mean(name, known)
+            raise UsageError(f"No run is called {name!r}.{hint} The runs are: {some(known, 8)}.")
         if len(meant) > 1:
             which = some(("/".join(run) for run in meant), 8)
             raise UsageError(f"{len(meant)} groups have a run {name!r}. Say which: {which}.")

@@ -1,15 +1,27 @@
-"""Every knob of an analysis, in one place, with its default."""
+"""Every option of an analysis, declared once."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hmmdyn.choices import CLOCKS, COVARIANCE_TYPES, DIRECTIONS, PROTOCOLS, STANDARDISATIONS
+from hmmdyn.choices import COVARIANCE_TYPES, DIRECTIONS, PROTOCOLS, STANDARDISATIONS
+from hmmdyn.declare import (
+    CONVERGENCE,
+    EFFORT,
+    READING,
+    STATES,
+    WHAT,
+    Option,
+    check,
+    documented,
+    option,
+    options_of,
+)
 from hmmdyn.errors import UsageError
+from hmmdyn.names import require_known
 from hmmdyn.results.model import ModelOptions
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -18,140 +30,172 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {"protocol": "paper", "standardise_first": 1000},
 }
 
-
-# How an option is called on the command line, where that is not simply its name.
-_FLAGS = {
-    "outcomes_file": "--outcomes",
-    "metrics": "--metric",
-    "drop_metrics": "--drop-metric",
-    "exclude_runs": "--exclude-run",
-    "outcome_columns": "--outcome-column",
-    "n_states": "--states",
-}
-_LEAST = {
-    "max_states": 1,
-    "n_states": 1,
-    "standardise_first": 2,
-    "restarts": 1,
-    "seed": 0,
-    "minimum_dwell": 1,
-    "sustained": 1,
-}
-_ALLOWED = {
-    "covariance": COVARIANCE_TYPES,
-    "standardise": STANDARDISATIONS,
-    "protocol": PROTOCOLS,
-    "direction": DIRECTIONS,
-    "clock": CLOCKS,
-}
 # What runs are read from, and the options that tell how, which mean nothing for anything else.
 FOLDER, TABLE = "a folder of checkpoints", "a table of metrics"
-_READING = {
-    FOLDER: ("layout", "outcomes_file", "skip_bad", "include", "exclude", "split"),
-    TABLE: ("outcome_columns",),
-}
 _OUTCOMES = {
     FOLDER: "Outcomes of a folder are found beside its checkpoints, or in a file (--outcomes).",
     TABLE: "Outcomes of a table are columns of it (--outcome-column).",
 }
 
 
-@dataclass(frozen=True)
-class Options:
+def _split_rule(word: str) -> tuple[str, int, int]:
+    pattern, _, numbers = word.rpartition("=")
+    axis, _, parts = numbers.partition(":")
+    if not (pattern and axis.isdecimal() and parts.isdecimal()):
+        raise UsageError(
+            f"'--split' takes REGEX=AXIS:PARTS, such as 'c_attn.weight=1:3', got {word!r}."
+        )
+    return pattern, int(axis), int(parts)
+
+
+def _split_word(rule: tuple[str, int, int]) -> str:
+    pattern, axis, n_parts = rule
+    return f"{pattern}={axis}:{n_parts}"
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
     """What shapes the result of an analysis.
 
-    Attributes
-    ----------
-    layout : str, optional
-        How paths are to be understood, such as ``{group}/seed{seed}/step_{step}.pt``; guessed
-        where None.
-    outcomes_file : Path, optional
-        A csv, tsv or jsonl file of outcomes beside those found with the checkpoints.
-    skip_bad : bool
-        Leave unreadable checkpoints out (named) instead of stopping.
-    include, exclude : tuple of str
-        Regular expressions searched in tensor names: count these as weights, or leave them out.
-    split : tuple of (str, int, int)
-        Cut fused tensors: (regular expression, axis, number of equal parts).
-    metrics, drop_metrics : tuple of str
-        Metrics to use (all where empty), and metrics to leave out.
-    exclude_runs : tuple of str
-        Runs to leave out: ``run``, or ``group/run``.
-    outcome_columns : tuple of str
-        Columns of a table of one's own that are outcomes though their names do not say so.
-    max_states : int
-        The sweep tries 1 … max_states hidden states.
-    n_states : int, optional
-        Fit exactly this many states instead.
-    covariance : {"diag", "full"}
-        Emission covariance.
-    standardise : {"run", "pooled"}
-        Standardise each run by itself, or all by one scale.
-    standardise_first : int, optional
-        Take mean and deviation from the first so many checkpoints of each run.
-    protocol : {"bic", "paper"}
-        BIC on all runs, or the paper's BIC on runs held out.
-    restarts : int
-        EM starts per number of states.
-    stickiness, left_right, minimum_dwell, clock, autoregressive
-        What the model assumes beyond the plain one; see :class:`hmmdyn.results.model.ModelOptions`.
-    quick : bool
-        Leave out what weighs the choice of a number of states (runs held out, the other covariance
-        type, repeated searches, diagnostics), which takes most of the time.
-    map_per_group : bool
-        Beside the map of all groups together, fit each group one of its own.
-    seed : int
-        Seeds every random choice: same input, same seed, same bytes.
-    outcome, threshold, direction, sustained
-        What convergence is; see :func:`hmmdyn.dynamics.convergence.measure_convergence`.
+    Every option is declared here or in :class:`hmmdyn.results.model.ModelOptions`, and nowhere
+    else: the command line, its help and the checks come from the declarations.
+
+    Raises
+    ------
+    UsageError
+        A value is of the wrong type or out of range, or there is no such option.
     """
 
-    layout: str | None = None
-    outcomes_file: Path | None = None
-    skip_bad: bool = False
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    split: tuple[tuple[str, int, int], ...] = ()
-    metrics: tuple[str, ...] = ()
-    drop_metrics: tuple[str, ...] = ()
-    exclude_runs: tuple[str, ...] = ()
-    outcome_columns: tuple[str, ...] = ()
-    max_states: int = 8
-    n_states: int | None = None
-    covariance: str = "diag"
-    standardise: str = "run"
-    standardise_first: int | None = None
-    protocol: str = "bic"
-    restarts: int = 10
-    stickiness: float = 0.0
-    left_right: bool = False
-    minimum_dwell: int = 1
-    clock: str = "checkpoint"
-    autoregressive: bool = False
-    quick: bool = False
-    map_per_group: bool = False
-    seed: int = 0
-    outcome: str | None = None
-    threshold: float | None = None
-    direction: str | None = None
-    sustained: int = 1
+    layout: str | None = option(
+        None,
+        "How paths read, e.g. '{group}/seed{seed}/step_{step}.pt'.",
+        panel=READING,
+        more="Guessed where None.",
+    )
+    outcomes_file: Path | None = option(
+        None,
+        "CSV, TSV or JSONL of losses or accuracies, joined on step.",
+        panel=READING,
+        flag="--outcomes",
+        more="It is read beside those found with the checkpoints.",
+    )
+    skip_bad: bool = option(
+        False, "Leave unreadable checkpoints out (named) instead of stopping.", panel=READING
+    )
+    include: tuple[str, ...] = option(
+        (), "Regular expression of tensors to count as weights.", panel=READING
+    )
+    exclude: tuple[str, ...] = option(
+        (), "Regular expression of tensors to leave out.", panel=READING
+    )
+    split: tuple[tuple[str, int, int], ...] = option(
+        (),
+        "Cut a fused tensor: 'REGEX=AXIS:PARTS', e.g. 'c_attn=1:3'.",
+        panel=READING,
+        parse=_split_rule,
+        write=_split_word,
+        more="From Python: (regular expression, axis, number of equal parts).",
+    )
+    metrics: tuple[str, ...] = option(
+        (), "Metrics to use; all where none is named.", panel=WHAT, flag="--metric"
+    )
+    drop_metrics: tuple[str, ...] = option(
+        (), "Metrics to leave out.", panel=WHAT, flag="--drop-metric"
+    )
+    exclude_runs: tuple[str, ...] = option(
+        (), "Runs to leave out: run, or group/run.", panel=WHAT, flag="--exclude-run"
+    )
+    outcome_columns: tuple[str, ...] = option(
+        (),
+        "Columns of a table that are outcomes, though their names do not say so.",
+        panel=WHAT,
+        flag="--outcome-column",
+    )
+    max_states: int = option(8, "Try 1 to this many states.", panel=STATES, least=1)
+    n_states: int | None = option(
+        None, "Fit exactly this many states instead.", panel=STATES, least=1, flag="--states"
+    )
+    covariance: str = option(
+        "diag", "Covariance of the metrics in a state.", panel=STATES, choices=COVARIANCE_TYPES
+    )
+    standardise: str = option(
+        "run",
+        "Scale each run by itself, or all pooled.",
+        panel=STATES,
+        choices=STANDARDISATIONS,
+    )
+    standardise_first: int | None = option(
+        None, "Scale by the first N checkpoints of a run.", panel=STATES, least=2
+    )
+    protocol: str = option(
+        "bic",
+        "Choose the number of states by BIC of all runs, or as the paper does, of one run in five, "
+        "held out.",
+        panel=STATES,
+        choices=PROTOCOLS,
+    )
+    restarts: int = option(10, "EM starts per number of states.", panel=STATES, least=1)
+    quick: bool = option(
+        False,
+        "Do not weigh the number of states (held-out runs, repeats), which takes most of the time.",
+        panel=EFFORT,
+        more="The other covariance type and diagnostics are left out, too.",
+    )
+    map_per_group: bool = option(
+        False, "Fit each group a map of its own, beside that of all groups together.", panel=EFFORT
+    )
+    seed: int = option(
+        0,
+        "Seed of every random choice.",
+        panel=EFFORT,
+        least=0,
+        more="Same input, same seed, same bytes.",
+    )
+    outcome: str | None = option(None, "The outcome that tells convergence.", panel=CONVERGENCE)
+    threshold: float | None = option(
+        None, "Converged when the outcome crosses this.", panel=CONVERGENCE
+    )
+    direction: str | None = option(
+        None,
+        "The side of the threshold where a run has converged: above (accuracy) or below (loss).",
+        panel=CONVERGENCE,
+        choices=DIRECTIONS,
+    )
+    sustained: int = option(
+        1,
+        "… at so many checkpoints in a row.",
+        panel=CONVERGENCE,
+        least=1,
+        more="See :func:`hmmdyn.dynamics.convergence.measure_convergence`.",
+    )
+
+    def __new__(cls, **given: Any) -> Options:
+        """Refuse what is no option before anything else can stumble over it."""
+        require_known(given, [f.name for f in fields(cls)], "option")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         """Reject what can never work where it was given, before any work is done."""
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and value >= least):
-                raise UsageError(
-                    f"{name!r} must be a whole number of at least {least}, got {value!r}."
-                )
-        if isinstance(self.stickiness, bool) or not isinstance(self.stickiness, (int, float)):
-            raise UsageError(f"'stickiness' must be a number, got {self.stickiness!r}.")
-        for name, allowed in _ALLOWED.items():
-            value = getattr(self, name)
-            if value not in allowed and not (name == "direction" and value is None):
-                raise UsageError(f"{name!r} must be one of {allowed}, got {value!r}.")
-        if self.threshold is not None and not math.isfinite(self.threshold):
-            raise UsageError(f"'threshold' must be a finite number, got {self.threshold}.")
+        check(self)
+
+    @classmethod
+    def of(cls, given: Options | None) -> Options:
+        """Return the options given to a function, the defaults for None.
+
+        Raises
+        ------
+        UsageError
+            Something else was given.
+        """
+        if given is None:
+            return cls()
+        if not isinstance(given, Options):
+            raise UsageError(
+                f"'options' must be hmmdyn.Options, got {given!r}. "
+                "Write options=hmmdyn.Options(max_states=4), for instance."
+            )
+        return given
 
     @property
     def candidates(self) -> range:
@@ -166,13 +210,9 @@ class Options:
         Raises
         ------
         UsageError
-            There is no such option, or its value is out of range.
+            There is no such option, or its value is of the wrong type or out of range.
         """
-        known = [f.name for f in fields(self)]
-        for name in changes:
-            if name not in known:
-                raise UsageError(f"There is no option {name!r}. There are: {', '.join(known)}.")
-        return replace(self, **changes)
+        return Options(**vars(self) | changes)
 
     def require_fit_for(self, kind: str, source: str) -> None:
         """Reject options that only mean something for another kind of source.
@@ -183,8 +223,8 @@ class Options:
         ------
         UsageError
         """
-        for other, names in _READING.items():
-            given = [_flag(name) for name in self.set_by_user() if name in names]
+        for other, options in _READ_BY.items():
+            given = [one.flag for one in options if one.name in self.set_by_user()]
             if given and other != kind:
                 raise UsageError(
                     f"{', '.join(given)} tells how {other} is read, and {source} is {kind}. "
@@ -194,33 +234,25 @@ class Options:
     @property
     def model(self) -> ModelOptions:
         """What the model assumes beyond the plain one."""
-        return ModelOptions(
-            self.stickiness, self.left_right, self.minimum_dwell, self.clock, self.autoregressive
-        )
+        return ModelOptions(**{f.name: getattr(self, f.name) for f in fields(ModelOptions)})
 
     def command_line(self) -> list[str]:
         """Return the words that give these options to ``hmmdyn analyze``."""
-        words = []
-        for name, value in self.set_by_user().items():
-            if value is True:
-                words.append(_flag(name))
-                continue
-            for item in value if isinstance(value, tuple) else (value,):
-                if name == "split":
-                    pattern, axis, n_parts = item
-                    item = f"{pattern}={axis}:{n_parts}"
-                words += [_flag(name), str(item)]
-        return words
+        given = self.set_by_user()
+        return [w for o in OPTIONS if o.name in given for w in o.words(getattr(self, o.name))]
 
     def set_by_user(self) -> dict[str, Any]:
         """Return the options that differ from their defaults, as plain JSON values."""
-        out = {}
-        for option in fields(self):
-            value = getattr(self, option.name)
-            if value != option.default:
-                out[option.name] = str(value) if isinstance(value, Path) else value
-        return out
+        values = {o.name: getattr(self, o.name) for o in OPTIONS}
+        return {
+            o.name: str(values[o.name]) if o.kind is Path else values[o.name]
+            for o in OPTIONS
+            if values[o.name] != o.default
+        }
 
 
-def _flag(name: str) -> str:
-    return _FLAGS.get(name, "--" + name.replace("_", "-"))
+OPTIONS: tuple[Option, ...] = options_of(Options)
+_READ_BY = {
+    FOLDER: [one for one in OPTIONS if one.panel == READING],
+    TABLE: [one for one in OPTIONS if one.name == "outcome_columns"],
+}

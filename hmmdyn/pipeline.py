@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from hmmdyn.analysis import Analysis, group_folders
 from hmmdyn.checkpoints.find.discover import discover, without_runs
 from hmmdyn.checkpoints.find.walking import Tree, walked
 from hmmdyn.checkpoints.logs import find_outcomes, join_outcomes, of_runs_in
 from hmmdyn.checkpoints.parameters import ParameterRules
-from hmmdyn.choices import DEFAULT_FORMATS
 from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.detours import detour_verdicts
 from hmmdyn.dynamics.dissimilarity import dissimilarity
@@ -36,15 +36,14 @@ from hmmdyn.dynamics.transitions import (
     training_map_edges,
 )
 from hmmdyn.errors import NotEnoughDataError, UsageError
-from hmmdyn.files import replacing
-from hmmdyn.hmm.training_map import FittedMap, TrainingMap, fit_training_map
+from hmmdyn.hmm.training_map import FittedMap, fit_training_map
 from hmmdyn.metrics.extract import Extraction, extract
-from hmmdyn.names import file_stem
+from hmmdyn.names import require_known
 from hmmdyn.options import FOLDER, TABLE, Options
 from hmmdyn.record.reader import has_recordings, read_recordings
 from hmmdyn.results.checkpoints import CheckpointIndex
 from hmmdyn.results.convergence import Convergence
-from hmmdyn.results.findings import Findings, OtherMap
+from hmmdyn.results.findings import OtherMap
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.notice import Notice
 from hmmdyn.tables.metric_table import (
@@ -52,9 +51,8 @@ from hmmdyn.tables.metric_table import (
     TABLE_SUFFIXES,
     from_frame,
     read_table,
-    write_table,
 )
-from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories, require_known
+from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories
 from hmmdyn.version import __version__
 
 _Said = TypeVar("_Said")
@@ -62,101 +60,6 @@ _Said = TypeVar("_Said")
 Progress = Callable[[str, int, int], None]
 
 _PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "hmmlearn", "plotly")
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Analysis(Findings):
-    """Findings, with the model behind them: computed once, rendered in many ways.
-
-    ``recommended`` is the same analysis with the number of states that runs held out recommend;
-    None where that is the chosen one, or none is recommended. ``of_groups`` has each group's runs
-    analysed by themselves, where a map per group was asked for.
-    """
-
-    trajectories: Trajectories
-    training_map: TrainingMap
-    recommended: Analysis | None = None
-    of_groups: Mapping[str, Analysis] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        return (
-            f"<Analysis of {self.source}: {len(self.occupancy)} runs, {len(self.table):,} "
-            f"checkpoints, {self.parameters.n_states} states>"
-        )
-
-    def __str__(self) -> str:
-        from hmmdyn.report.text import summary
-
-        return summary(self)
-
-    def _repr_html_(self) -> str:
-        from hmmdyn.report.notebook import to_html
-
-        return to_html(self)
-
-    @property
-    def figure(self) -> Any:
-        """The figures, as plotly Figures: ``analysis.figure.training_map()`` and others.
-
-        Each takes a theme, ``light`` or ``dark``: ``analysis.figure.timeline(theme="dark")``.
-        """
-        from hmmdyn.report.figures.figures import Figures
-
-        return Figures(self)
-
-    @property
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """Every table of the report by the name of its CSV file: ``tables["convergence"]``."""
-        from hmmdyn.report.tables import tables
-
-        return {name: table.frame for name, table in tables(self).items()}
-
-    def export(
-        self,
-        folder: Path | str,
-        formats: Collection[str] = DEFAULT_FORMATS,
-        theme: str = "light",
-    ) -> Path:
-        """Write the report alone, as page, tables or pictures: see :func:`.export.write_report`."""
-        from hmmdyn.report.export import write_report
-
-        return write_report(self, Path(folder), formats, theme)
-
-    def write(
-        self,
-        folder: Path | str,
-        formats: Collection[str] = DEFAULT_FORMATS,
-        theme: str = "light",
-    ) -> Path:
-        """Write the report folder; returns the path of its ``report.html``, if that is among it.
-
-        Beside the report (:meth:`export`): ``metrics.parquet``, ``states.parquet`` and
-        ``training_map.json``. The recommended map, where it is another, has the same in the folder
-        ``recommended``. Reports of other maps that an earlier analysis left there go, as far as
-        hmmdyn wrote them.
-
-        Raises
-        ------
-        UsageError, MissingPackageError
-            A format is not known, or pictures need what is not installed.
-        OutputError
-            The folder cannot be written.
-        """
-        from hmmdyn.report.folder import remove_other_reports
-
-        folder = Path(folder)
-        others = dict(zip(_group_folders(self.of_groups), self.of_groups.values(), strict=True))
-        if self.recommended is not None:
-            others["recommended"] = self.recommended
-        write_table(self.trajectories, folder / "metrics.parquet")
-        with replacing(folder / "states.parquet") as temporary, temporary.open("wb") as file:
-            self.states.to_parquet(file, index=False)
-        self.training_map.save(folder / "training_map.json")
-        for place, other in others.items():
-            other.write(folder / place, formats, theme)
-        page = self.export(folder, formats, theme)
-        remove_other_reports(folder, kept=others)
-        return page
 
 
 def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
@@ -394,14 +297,9 @@ def _with_maps_of_groups(joint: Analysis, of_groups: Mapping[str, Analysis]) -> 
     linked = {g: replace(a, other_maps=(*a.other_maps, back)) for g, a in of_groups.items()}
     links = tuple(
         _other_map(alone, f"group {group} by itself", f"{place}/report.html")
-        for place, (group, alone) in zip(_group_folders(linked), linked.items(), strict=True)
+        for place, (group, alone) in zip(group_folders(linked), linked.items(), strict=True)
     )
     return replace(joint, other_maps=(*joint.other_maps, *links), of_groups=linked)
-
-
-def _group_folders(groups: Iterable[str]) -> list[str]:
-    """Folders for groups' reports; names may be anything, so they are numbered, too."""
-    return [f"groups/{i}-{file_stem(group)}" for i, group in enumerate(groups, 1)]
 
 
 def _other_map(analysis: Analysis, what: str, page: str) -> OtherMap:

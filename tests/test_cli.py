@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from hmmdyn import __version__, read_runs
-from hmmdyn.cli import _number_ranges, app
+from hmmdyn.cli.found import number_ranges
+from hmmdyn.cli.main import app
 from hmmdyn.hmm.training_map import TrainingMap
 from hmmdyn.names import printable
 from hmmdyn.tasks.catalogue import TASKS
@@ -323,7 +324,9 @@ def test_reproduce_names_the_tasks(tmp_path):
 def trained(monkeypatch):
     """What `reproduce` asks for: the arguments of every call of `train`, which trains nothing."""
     calls = []
-    monkeypatch.setattr("hmmdyn.cli.train", lambda *args, **kwargs: calls.append((args, kwargs)))
+    monkeypatch.setattr(
+        "hmmdyn.tasks.catalogue.train", lambda *args, **kwargs: calls.append((args, kwargs))
+    )
     return calls
 
 
@@ -424,6 +427,6 @@ def test_control_characters_are_shown_not_obeyed():
     assert printable("a\x1b[31mb\tc\nd\u202e") == "a\\x1b[31mb\\tc\\nd\\u202e"
 
 
-def test_number_ranges():
-    assert _number_ranges([0, 1, 2, 3, 7, 9, 10]) == "0–3, 7, 9–10"
-    assert _number_ranges([]) == ""
+def testnumber_ranges():
+    assert number_ranges([0, 1, 2, 3, 7, 9, 10]) == "0–3, 7, 9–10"
+    assert number_ranges([]) == ""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from hmmdyn.choices import DIRECTIONS
 from hmmdyn.errors import UsageError
-from hmmdyn.names import better_side, data_split, is_accuracy
+from hmmdyn.names import better_side, data_split, is_accuracy, require_known
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
@@ -147,8 +147,8 @@ def measure_convergence(
 def _check(
     outcomes: Sequence[str], outcome: str | None, direction: str | None, sustained: int
 ) -> None:
-    if outcome is not None and outcome not in outcomes:
-        raise UsageError(f"There is no outcome {outcome!r}. There are: {', '.join(outcomes)}.")
+    if outcome is not None:
+        require_known([outcome], outcomes, "outcome")
     if direction is not None and direction not in DIRECTIONS:
         raise UsageError(f"'direction' must be one of {DIRECTIONS}, got {direction!r}.")
     if sustained < 1:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hmmdyn.errors import UsageError
+from hmmdyn.names import did_you_mean
 
 # Part of every cached row: raise it when a metric of the same name changes its value.
 VERSION = 1
@@ -75,10 +76,12 @@ def select_metrics(names: Iterable[str] | None = None) -> tuple[Metric, ...]:
     if names is None:
         return known
     wanted = set(names)
-    unknown = sorted(wanted - {m.name for m in known})
+    called = [m.name for m in known]
+    unknown = sorted(wanted.difference(called))
     if unknown or not wanted:
         raise UsageError(
-            f"No metric is called {', '.join(map(repr, unknown)) or 'so'}. "
-            f"The metrics are: {', '.join(m.name for m in known)}."
+            f"No metric is called {', '.join(map(repr, unknown)) or 'so'}."
+            f"{''.join(did_you_mean(name, called) for name in unknown[:1])} "
+            f"The metrics are: {', '.join(called)}."
         )
     return tuple(m for m in known if m.name in wanted)

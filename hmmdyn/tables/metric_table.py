@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 
 from hmmdyn.errors import TableError
 from hmmdyn.files import replacing
-from hmmdyn.names import is_outcome, natural_key, printable, some
+from hmmdyn.names import is_outcome, natural_key, printable, require_known, some
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.notice import Notice
-from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories, require_known
+from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories
 from hmmdyn.version import __version__
 
 PROVENANCE_COLUMNS = ["path", "size", "mtime_ns"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from hmmdyn.errors import (
     NotEnoughDataError,
     UsageError,
 )
-from hmmdyn.names import runs_named, some
+from hmmdyn.names import require_known, runs_named, some
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
@@ -373,14 +373,6 @@ class Trajectories:
                 )
             )
         return notices
-
-
-def require_known(names: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Raise UsageError for a name that is not among the known ones, naming those."""
-    known = list(known)
-    for name in names:
-        if name not in known:
-            raise UsageError(f"There is no {what} {name!r}. There are: {', '.join(known)}.")
 
 
 def _varying(table: pd.DataFrame, metrics: Sequence[str]) -> tuple[str, ...]:

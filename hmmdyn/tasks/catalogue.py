@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from hmmdyn.errors import UsageError
+from hmmdyn.names import did_you_mean
 from hmmdyn.tasks.digits import DEEP_DIGITS, DESTABILISED_DIGITS, DIGITS
 from hmmdyn.tasks.images import CIFAR100, DESTABILISED_CIFAR100, MNIST
 from hmmdyn.tasks.modular_addition import MODULAR_ADDITION, STABILISED_MODULAR_ADDITION
@@ -125,7 +126,9 @@ def fitting_stack(task: Task, device: str, n_seeds: int) -> int:
 
 def _with_recipe(name: str, recipe: Recipe | None) -> Task:
     if name not in TASKS:
-        raise UsageError(f"There is no task {name!r}. There is: {', '.join(TASKS)}.")
+        raise UsageError(
+            f"There is no task {name!r}.{did_you_mean(name, TASKS)} There is: {', '.join(TASKS)}."
+        )
     task = TASKS[name]
     if recipe is None:
         return task

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hmmdyn.tasks.recipe import DATA_SEED, Recipe, option, require_two_parts
 from hmmdyn.tasks.task import Data, Samples, Task, adamw, cross_entropy, is_most_likely
 
@@ -52,6 +50,7 @@ class DigitsRecipe(PerceptronRecipe):
 
 
 def _data(recipe: DigitsRecipe) -> Data:
+    import numpy as np
     import torch
     from sklearn.datasets import load_digits
 

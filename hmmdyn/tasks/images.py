@@ -13,16 +13,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from hmmdyn.errors import MissingPackageError, UsageError
 from hmmdyn.tasks.digits import DIGITS, PerceptronRecipe, ten_classes
 from hmmdyn.tasks.recipe import Recipe, option
 from hmmdyn.tasks.task import Data, Samples
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import ArrayLike, NDArray
 
 _ROOT = "Folder in which torchvision finds the images; nothing is downloaded."
 # Mean and standard deviation of CIFAR-100's red, green and blue.
@@ -51,6 +50,8 @@ class CifarRecipe(Recipe):
 
 
 def _mnist(recipe: MnistRecipe) -> Data:
+    import numpy as np
+
     train, evaluation = (
         _samples(np.asarray(part.data).reshape(len(part.data), -1) / 255, part.targets)
         for part in _on_disk("MNIST", recipe.root)
@@ -59,6 +60,8 @@ def _mnist(recipe: MnistRecipe) -> Data:
 
 
 def _cifar100(recipe: CifarRecipe) -> Data:
+    import numpy as np
+
     train, evaluation = (
         _samples(
             np.moveaxis((np.asarray(part.data) / 255 - _CIFAR_MEAN) / _CIFAR_STD, 3, 1),
@@ -89,6 +92,7 @@ def _on_disk(name: str, root: str) -> list[Any]:
 
 
 def _samples(images: NDArray[np.float64], labels: ArrayLike) -> Samples:
+    import numpy as np
     import torch
 
     return Samples(

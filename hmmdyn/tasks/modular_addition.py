@@ -15,8 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hmmdyn.tasks.recipe import DATA_SEED, Recipe, option, require_two_parts
 from hmmdyn.tasks.task import Data, Samples, Task, adamw, cross_entropy, is_most_likely
 
@@ -52,6 +50,7 @@ class ModularAdditionRecipe(Recipe):
 
 
 def _data(recipe: ModularAdditionRecipe) -> Data:
+    import numpy as np
     import torch
 
     numbers = torch.arange(recipe.modulus)

@@ -16,15 +16,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hmmdyn.errors import UsageError
 from hmmdyn.tasks.recipe import DATA_SEED, Recipe, option
 from hmmdyn.tasks.task import Data, Samples, Task
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,8 @@ class ParitySamples(NamedTuple):
 
 def parity_samples(recipe: ParityRecipe) -> tuple[ParitySamples, ParitySamples]:
     """Draw the training and the evaluation samples; needs no PyTorch."""
+    import numpy as np
+
     rng = np.random.default_rng(recipe.data_seed)
     n = recipe.n_train + recipe.n_eval
     bits = 2 * rng.integers(2, size=(n, recipe.n_bits)).astype(np.float32) - 1

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from hmmdyn.declare import RECIPE, Option
 from hmmdyn.errors import UsageError
 
 
@@ -15,7 +16,8 @@ def option(default: Any, meaning: str, *, least: float | None = None, decides: b
     One that does not decide what the weights become, such as where data lie, is not written down
     with the runs.
     """
-    return field(default=default, metadata={"help": meaning, "least": least, "decides": decides})
+    declared = Option(help=meaning, panel=RECIPE, least=least)
+    return field(default=default, metadata={"option": declared, "least": least, "decides": decides})
 
 
 def require_two_parts(name: str, share: float, n: int, n_taken: int) -> None:

@@ -31,10 +31,6 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import pandas as pd
-from joblib import Parallel, delayed
-from safetensors.numpy import save
-
 from hmmdyn.errors import HmmdynError, OutputError, UsageError
 from hmmdyn.files import replacing
 
@@ -159,6 +155,8 @@ def train_seeds(
     HmmdynError
         A process was killed.
     """
+    from joblib import Parallel, delayed
+
     _check_seeds(seeds)
     if at_once < 1:
         raise UsageError(f"'at_once' must be at least 1, got {at_once}.")
@@ -176,6 +174,8 @@ def train_seeds(
 
 def write_checkpoint(folder: Path, step: int, weights: Mapping[str, torch.Tensor]) -> None:
     """Write weights (name -> tensor) as ``step_000320.safetensors``."""
+    from safetensors.numpy import save
+
     arrays = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
     (folder / f"step_{step:06d}.safetensors").write_bytes(save(arrays))
 
@@ -263,6 +263,8 @@ def _watched(
 def _epochs_done(out: Path, seed: int, logs: Mapping[int, Path], n_epochs: int) -> int:
     if seed not in logs or _run_folder(out, seed).exists():
         return n_epochs
+    import pandas as pd
+
     try:
         return int(pd.read_csv(logs[seed], usecols=["epoch"])["epoch"].max())
     except (OSError, ValueError):  # not begun, complete just now, or nothing logged

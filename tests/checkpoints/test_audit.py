@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from hmmdyn.checkpoints import audit as audit_module
 from hmmdyn.checkpoints.audit import audit
 from hmmdyn.checkpoints.find.discover import discover
-from hmmdyn.cli import app
+from hmmdyn.cli.main import app
 from hmmdyn.errors import UsageError
 from tests.make_runs import weights, write_runs
 

@@ -8,8 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from hmmdyn.analysis import Analysis
 from hmmdyn.errors import NotEnoughDataError, UsageError
-from hmmdyn.pipeline import Analysis
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.notebook import to_html
 from hmmdyn.report.tables import tables

@@ -77,7 +77,7 @@ def test_the_command_line_explains_every_task_and_says_what_to_install(tmp_path)
     said = python(
         "import json\n"
         "from typer.testing import CliRunner\n"
-        "from hmmdyn.cli import app\n"
+        "from hmmdyn.cli.main import app\n"
         "from hmmdyn.tasks.catalogue import TASKS\n"
         "def run(*arguments):\n"
         "    result = CliRunner().invoke(app, ['reproduce', *arguments])\n"

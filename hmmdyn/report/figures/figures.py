@@ -17,7 +17,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hmmdyn.errors import NotEnoughDataError, UsageError
+from hmmdyn.errors import NotEnoughDataError
+from hmmdyn.names import require_known
 from hmmdyn.report import words
 from hmmdyn.report.facts import CRITERIA, HELD_OUT_SCORES
 from hmmdyn.report.figures import theme
@@ -137,7 +138,7 @@ def outcome_curves(findings: Findings, outcome: str | None = None) -> go.Figure:
     """
     if not findings.outcomes:
         raise NotEnoughDataError("No outcome (loss, accuracy) is known.")
-    _require_known(outcome, findings.outcomes, "outcome")
+    require_known([] if outcome is None else [outcome], findings.outcomes, "outcome")
     names = [outcome] if outcome else list(findings.outcomes)
     measure = findings.convergence
     if measure is not None and measure.outcome in names:
@@ -156,7 +157,7 @@ def metric_trajectories(findings: Findings, metric: str | None = None) -> go.Fig
     UsageError
         There is no such metric.
     """
-    _require_known(metric, findings.metrics, "metric")
+    require_known([] if metric is None else [metric], findings.metrics, "metric")
     if metric:
         return draw_curves(findings, [metric])
     leading = findings.influences.loc[findings.influences["rank"] == 1, "feature"].value_counts()
@@ -313,8 +314,3 @@ def _require_convergence(findings: Findings) -> None:
         raise NotEnoughDataError(
             f"{words.name(measure.outcome)} is known at no checkpoint of any run."
         )
-
-
-def _require_known(name: str | None, known: tuple[str, ...], what: str) -> None:
-    if name is not None and name not in known:
-        raise UsageError(f"There is no {what} {name!r}. There are: {', '.join(known)}.")

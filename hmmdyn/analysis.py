@@ -1,0 +1,118 @@
+"""An analysis that is done: its findings and the model behind them, rendered in many ways."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hmmdyn.choices import DEFAULT_FORMATS
+from hmmdyn.files import replacing
+from hmmdyn.hmm.training_map import TrainingMap
+from hmmdyn.names import file_stem
+from hmmdyn.results.findings import Findings
+from hmmdyn.tables.metric_table import write_table
+from hmmdyn.tables.trajectories import Trajectories
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Analysis(Findings):
+    """Findings, with the model behind them: computed once, rendered in many ways.
+
+    ``recommended`` is the same analysis with the number of states that runs held out recommend;
+    None where that is the chosen one, or none is recommended. ``of_groups`` has each group's runs
+    analysed by themselves, where a map per group was asked for.
+    """
+
+    trajectories: Trajectories
+    training_map: TrainingMap
+    recommended: Analysis | None = None
+    of_groups: Mapping[str, Analysis] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Analysis of {self.source}: {len(self.occupancy)} runs, {len(self.table):,} "
+            f"checkpoints, {self.parameters.n_states} states>"
+        )
+
+    def __str__(self) -> str:
+        from hmmdyn.report.text import summary
+
+        return summary(self)
+
+    def _repr_html_(self) -> str:
+        from hmmdyn.report.notebook import to_html
+
+        return to_html(self)
+
+    @property
+    def figure(self) -> Any:
+        """The figures, as plotly Figures: ``analysis.figure.training_map()`` and others.
+
+        Each takes a theme, ``light`` or ``dark``: ``analysis.figure.timeline(theme="dark")``.
+        """
+        from hmmdyn.report.figures.figures import Figures
+
+        return Figures(self)
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table of the report by the name of its CSV file: ``tables["convergence"]``."""
+        from hmmdyn.report.tables import tables
+
+        return {name: table.frame for name, table in tables(self).items()}
+
+    def export(
+        self,
+        folder: Path | str,
+        formats: Collection[str] = DEFAULT_FORMATS,
+        theme: str = "light",
+    ) -> Path:
+        """Write the report alone, as page, tables or pictures: see :func:`.export.write_report`."""
+        from hmmdyn.report.export import write_report
+
+        return write_report(self, Path(folder), formats, theme)
+
+    def write(
+        self,
+        folder: Path | str,
+        formats: Collection[str] = DEFAULT_FORMATS,
+        theme: str = "light",
+    ) -> Path:
+        """Write the report folder; returns the path of its ``report.html``, if that is among it.
+
+        Beside the report (:meth:`export`): ``metrics.parquet``, ``states.parquet`` and
+        ``training_map.json``. The recommended map, where it is another, has the same in the folder
+        ``recommended``. Reports of other maps that an earlier analysis left there go, as far as
+        hmmdyn wrote them.
+
+        Raises
+        ------
+        UsageError, MissingPackageError
+            A format is not known, or pictures need what is not installed.
+        OutputError
+            The folder cannot be written.
+        """
+        from hmmdyn.report.folder import remove_other_reports
+
+        folder = Path(folder)
+        others = dict(zip(group_folders(self.of_groups), self.of_groups.values(), strict=True))
+        if self.recommended is not None:
+            others["recommended"] = self.recommended
+        write_table(self.trajectories, folder / "metrics.parquet")
+        with replacing(folder / "states.parquet") as temporary, temporary.open("wb") as file:
+            self.states.to_parquet(file, index=False)
+        self.training_map.save(folder / "training_map.json")
+        for place, other in others.items():
+            other.write(folder / place, formats, theme)
+        page = self.export(folder, formats, theme)
+        remove_other_reports(folder, kept=others)
+        return page
+
+
+def group_folders(groups: Iterable[str]) -> list[str]:
+    """Folders for groups' reports; names may be anything, so they are numbered, too."""
+    return [f"groups/{i}-{file_stem(group)}" for i, group in enumerate(groups, 1)]

@@ -1,0 +1,116 @@
+"""``hmmdyn analyze``: all of it, into a report folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hmmdyn.choices import DEFAULT_FORMATS, FORMATS, THEMES
+from hmmdyn.cli.arguments import ANALYZE, AsJson, Given, Jobs, Preset, chosen, takes
+from hmmdyn.cli.console import cache_in, err, n_jobs, out, plain, progress, show_notices, silent
+from hmmdyn.files import require_writable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hmmdyn.analysis import Analysis
+
+
+@takes(ANALYZE)
+def analyze(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of checkpoints or recordings, or a metric table (.parquet, .csv, …)."
+        ),
+    ],
+    given: Given,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Report folder to write.")] = Path(
+        "hmmdyn-report"
+    ),
+    preset: Preset = None,
+    jobs: Jobs = None,
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help=f"What to write, separated by commas: {', '.join(FORMATS)}. Pictures need "
+            "hmmdyn\\[export].",
+            rich_help_panel="Output",
+        ),
+    ] = ",".join(DEFAULT_FORMATS),
+    theme: Annotated[
+        str,
+        typer.Option(
+            "--theme",
+            help="Of pictures.",
+            metavar="|".join(THEMES),
+            autocompletion=lambda: list(THEMES),
+            rich_help_panel="Output",
+        ),
+    ] = THEMES[0],
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            help="Print the report's path only; warnings go to stderr.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Do everything: find checkpoints, measure them, fit states, write the report.
+
+    Run again, no checkpoint is measured twice. Examples:
+
+    [bold]hmmdyn analyze runs/[/bold]
+    [bold]hmmdyn analyze metrics.csv --outcome eval_loss --threshold 2.5[/bold]
+    [bold]hmmdyn analyze runs/ --preset paper -o paper-report[/bold]
+    [bold]hmmdyn analyze runs/ --format html,svg --theme dark[/bold]
+    [bold]xdg-open $(hmmdyn analyze runs/ --quiet)[/bold]
+    [bold]hmmdyn analyze runs/ --json | jq .tables.convergence[/bold]
+    """
+    from hmmdyn import pipeline
+    from hmmdyn.cli.found import find
+    from hmmdyn.report.export import require_formats
+    from hmmdyn.report.tables import to_json
+
+    options = chosen(given, preset)
+    written = tuple(name.strip() for name in formats.split(","))
+    require_formats(written, theme)
+    require_writable(output)
+    notes = silent if quiet else err if as_json else out
+    found = find(source, options, notes)
+    with progress(quiet) as told:
+        analysis = pipeline.analyze(
+            found,
+            options,
+            cache=cache_in(output),
+            jobs=n_jobs(jobs),
+            progress=told,
+            source_name=str(source),
+        )
+    page = analysis.write(output, written, theme)
+    if as_json:
+        print(to_json(analysis), end="")
+    elif quiet:
+        print(page)
+    if quiet:
+        show_notices([n for n in analysis.notices if n.kind != "limit"], err)
+    _show_summary(analysis, page, output if "html" in written else None, notes)
+
+
+def _show_summary(analysis: Analysis, page: Path, pages: Path | None, notes: Console) -> None:
+    """Show what was found, and where it is; ``pages`` is the folder of pages, where there are."""
+    from hmmdyn.report.text import summary
+
+    notes.print(f"\n{plain(summary(analysis, notes.width)).rstrip()}", soft_wrap=True)
+    notes.print(f"It is at [bold]{plain(page)}[/bold]", soft_wrap=True)
+    if pages is None:
+        return
+    for other in analysis.other_maps:
+        where = f"[bold]{plain(pages / other.page)}[/bold]"
+        notes.print(f"Another map, {plain(other.what)}, is at {where}", soft_wrap=True)

@@ -1,0 +1,78 @@
+"""``hmmdyn scan``: what is in a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hmmdyn.cli.arguments import SCAN, AsJson, Given, Jobs, Runs, chosen, takes
+from hmmdyn.cli.console import n_jobs, notices_as_json, out, progress, show_notices
+
+if TYPE_CHECKING:
+    from hmmdyn.results.checkpoints import CheckpointIndex
+    from hmmdyn.results.notice import Notice
+
+
+@takes(SCAN)
+def scan(
+    runs: Runs,
+    given: Given,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit",
+            help="Open the checkpoints too: find copies, odd architectures, weights that never "
+            "change, unreadable files.",
+        ),
+    ] = False,
+    jobs: Jobs = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is in a folder: groups, runs, seeds, steps, formats, outcomes, oddities.
+
+    Nothing is measured. Example:  [bold]hmmdyn scan runs/ --audit[/bold]
+    """
+    from hmmdyn import pipeline
+    from hmmdyn.checkpoints.logs import find_outcomes
+    from hmmdyn.cli.found import show_index, show_runs
+
+    index = pipeline.scan(runs, layout=chosen(given).layout)
+    logged = find_outcomes(index)
+    notices = index.notices + logged.notices
+    findings = None
+    if audit:
+        from hmmdyn.checkpoints.audit import audit as audit_checkpoints
+
+        with progress() as told:
+            audited = audit_checkpoints(
+                index,
+                n_jobs=n_jobs(jobs),
+                progress=lambda done, total: told("audit", done, total),
+            )
+        findings, notices = audited.findings, notices + audited.notices
+    if as_json:
+        document = _index_as_json(index, logged.outcomes, notices)
+        if findings is not None:
+            document["findings"] = findings.to_dict("records")
+        print(json.dumps(document, indent=1))
+        return
+    show_index(index, logged.outcomes, out)
+    show_runs(index)
+    show_notices(notices, out)
+    if findings is not None and findings.empty:
+        out.print("Audit: nothing odd was found.")
+
+
+def _index_as_json(
+    index: CheckpointIndex, outcomes: Sequence[str], notices: Sequence[Notice]
+) -> dict[str, Any]:
+    return {
+        "root": str(index.root),
+        "step_unit": index.step_unit,
+        "outcomes": list(outcomes),
+        "checkpoints": [{**vars(c), "path": str(c.path)} for c in index.checkpoints],
+        "notices": notices_as_json(notices),
+    }
