@@ -27,11 +27,11 @@ from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.dynamics.states import summarise_states
 from hmmdyn.dynamics.transitions import (
     change_points,
-    fork_choices,
     influences,
     is_forking,
     training_map_edges,
 )
+from hmmdyn.dynamics.ways import fork_choices
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.files import replacing
 from hmmdyn.hmm.training_map import FittedMap, TrainingMap, fit_training_map

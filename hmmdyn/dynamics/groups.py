@@ -13,7 +13,8 @@ from scipy.stats import fisher_exact, random_table
 from hmmdyn.dynamics.detours import detour_verdicts, regress_convergence
 from hmmdyn.dynamics.dissimilarity import bags, compare_pairs, dissimilarity, distances
 from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
-from hmmdyn.dynamics.transitions import fork_choices, is_forking
+from hmmdyn.dynamics.transitions import is_forking
+from hmmdyn.dynamics.ways import fork_choices
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence, Regression

@@ -12,7 +12,7 @@ from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.groups import compare_groups
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.dynamics.speed import compare_speed
-from hmmdyn.dynamics.transitions import fork_choices
+from hmmdyn.dynamics.ways import fork_choices
 from hmmdyn.results.convergence import Dissimilarity, Regression
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY

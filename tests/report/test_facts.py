@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from hmmdyn.dynamics.transitions import fork_choices
+from hmmdyn.dynamics.ways import fork_choices
 from hmmdyn.report import facts
 from tests.report.synthetic import make_findings, without_outcomes
 

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from hmmdyn.dynamics.transitions import fork_choices
+from hmmdyn.dynamics.ways import fork_choices
 from hmmdyn.report.facts import Fork
 from hmmdyn.report.statements.transitions import by_name, say
 from hmmdyn.results.keys import RUN_KEY
