@@ -30,7 +30,6 @@ from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.files import require_writable
 from hmmdyn.names import printable, some
 from hmmdyn.options import PRESETS, TABLE, Options
-from hmmdyn.report.tables import to_json
 from hmmdyn.report.text import summary
 from hmmdyn.results.checkpoints import CheckpointIndex
 from hmmdyn.results.notice import Notice
@@ -533,7 +532,7 @@ def analyze(
             )
         page = analysis.write(output, written, theme)
         if as_json:
-            print(to_json(analysis), end="")
+            print(analysis.to_json(), end="")
         elif quiet:
             print(page)
         if quiet:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,15 +23,17 @@ from hmmdyn.dynamics.dissimilarity import dissimilarity
 from hmmdyn.dynamics.groups import compare_groups
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.dynamics.outliers import find_outliers
+from hmmdyn.dynamics.slowness import find_slowness, runs_by_convergence
 from hmmdyn.dynamics.speed import compare_speed
-from hmmdyn.dynamics.states import summarise_states
+from hmmdyn.dynamics.states import summarise_states, sure_share
 from hmmdyn.dynamics.transitions import (
     change_points,
     influences,
     is_forking,
     training_map_edges,
+    transition_times,
 )
-from hmmdyn.dynamics.ways import fork_choices
+from hmmdyn.dynamics.ways import find_ways, fork_choices
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.files import replacing
 from hmmdyn.hmm.training_map import FittedMap, TrainingMap, fit_training_map
@@ -43,7 +45,7 @@ from hmmdyn.results.checkpoints import CheckpointIndex
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.findings import Findings, OtherMap
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
-from hmmdyn.results.notice import Notice
+from hmmdyn.results.notice import Notice, each_once
 from hmmdyn.tables.metric_table import (
     PROVENANCE_COLUMNS,
     TABLE_SUFFIXES,
@@ -53,6 +55,9 @@ from hmmdyn.tables.metric_table import (
 )
 from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories, require_known
 from hmmdyn.version import __version__
+
+if TYPE_CHECKING:
+    from hmmdyn.report.report import Report
 
 _Said = TypeVar("_Said")
 # Called with (stage, steps done, steps in all).
@@ -84,12 +89,19 @@ class Analysis(Findings):
     def __str__(self) -> str:
         from hmmdyn.report.text import summary
 
-        return summary(self)
+        return summary(self._report)
 
     def _repr_html_(self) -> str:
         from hmmdyn.report.notebook import to_html
 
-        return to_html(self)
+        return to_html(self._report)
+
+    @cached_property
+    def _report(self) -> Report:
+        """Sentences and tables, made once."""
+        from hmmdyn.report.report import Report
+
+        return Report(self)
 
     @property
     def figure(self) -> Any:
@@ -104,9 +116,13 @@ class Analysis(Findings):
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table of the report by the name of its CSV file: ``tables["convergence"]``."""
-        from hmmdyn.report.tables import tables
+        return {name: table.frame for name, table in self._report.tables.items()}
 
-        return {name: table.frame for name, table in tables(self).items()}
+    def to_json(self) -> str:
+        """Every number of the report as JSON, as it stands in ``report.json``."""
+        from hmmdyn.report.document import to_json
+
+        return to_json(self._report)
 
     def export(
         self,
@@ -117,7 +133,7 @@ class Analysis(Findings):
         """Write the report alone, as page, tables or pictures: see :func:`.export.write_report`."""
         from hmmdyn.report.export import write_report
 
-        return write_report(self, Path(folder), formats, theme)
+        return write_report(self._report, Path(folder), formats, theme)
 
     def write(
         self,
@@ -427,6 +443,9 @@ def _state_findings(
     )
     changes = change_points(decoding, parameters)
     edges = training_map_edges(changes, parameters, len(runs), convergence)
+    in_order = runs_by_convergence(table, convergence)
+    choices = fork_choices(decoding.states)
+    ways = find_ways(decoding.states, choices, edges, in_order)
     outcome_transitions = (
         find_outcome_transitions(table, chosen.outcomes, changes, random_state=options.seed)
         if convergence
@@ -443,17 +462,24 @@ def _state_findings(
         standardisation=decoding.observations.standardisation.kind,
         parameters=parameters,
         states=decoding.states,
-        state_summary=summarise_states(decoding, table, chosen.outcomes, parameters),
+        sure_share=sure_share(decoding.states),
+        runs=in_order,
+        state_summary=summarise_states(decoding, ways.stays, table, chosen.outcomes, parameters),
         transitions=edges,
+        transition_times=transition_times(changes),
         influences=influences(decoding, parameters),
         change_points=changes,
-        fork_choices=fork_choices(decoding.states),
+        fork_choices=choices,
+        ways=ways,
         occupancy=occupancy,
         selection=fitted.selection,
         dissimilarity=dissimilarity(occupancy, parameters.means),
         forking=is_forking(edges, decoding.states["state"].nunique()),
         convergence=convergence,
         speed=speed,
+        slowness=find_slowness(decoding.states, in_order, parameters.n_states)
+        if convergence
+        else None,
         outcome_transitions=outcome_transitions,
         outliers=find_outliers(
             decoding.observations,
@@ -474,17 +500,17 @@ def _state_findings(
         ),
         regression=regression,
         detours=detour_verdicts(occupancy, convergence, regression, decoding.states, table),
-        notices=(
-            *chosen.notices,
-            *decoding.observations.notices,
-            *fitted.selection.notices,
-            *(convergence.notices if convergence else ()),
-            *(speed.notices if speed else ()),
-            *(outcome_transitions.notices if outcome_transitions else ()),
-            *why_no_convergence,
-            *why_no_regression,
-            *why_no_speed,
-            *_one_run(len(runs)),
+        notices=each_once(
+            chosen.notices,
+            decoding.observations.notices,
+            fitted.selection.notices,
+            convergence.notices if convergence else (),
+            speed.notices if speed else (),
+            outcome_transitions.notices if outcome_transitions else (),
+            why_no_convergence,
+            why_no_regression,
+            why_no_speed,
+            _one_run(len(runs)),
         ),
         source=source or "a table given from Python",
         options=options.set_by_user(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -14,12 +13,11 @@ from hmmdyn.dynamics.detours import detour_verdicts, regress_convergence
 from hmmdyn.dynamics.dissimilarity import bags, compare_pairs, dissimilarity, distances
 from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
 from hmmdyn.dynamics.transitions import is_forking
-from hmmdyn.dynamics.ways import fork_choices
+from hmmdyn.dynamics.ways import find_paths, fork_choices
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence, Regression
 from hmmdyn.results.groups import GroupComparison
-from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.verdicts import CANNOT_TELL, FLAG_ONLY, NO_EVIDENCE
 
@@ -111,11 +109,7 @@ def _summary(group: _Group, parameters: HMMParameters) -> dict[str, object]:
     within = dissimilarity(group.occupancy, parameters.means)
     n_visited = group.states["state"].nunique()
     edges = group.changes[["from_state", "to_state"]].drop_duplicates()
-    entered = group.states.drop_duplicates([*RUN_KEY, "state"])
-    paths = Counter(
-        tuple(int(k) for k in of_run) for _, of_run in entered.groupby(RUN_KEY, sort=False)["state"]
-    )
-    path, n_on_path = min(paths.items(), key=lambda item: (-item[1], item[0]))
+    common = find_paths(group.states).iloc[0]
     measure = group.convergence
     return {
         "group": group.name,
@@ -125,8 +119,8 @@ def _summary(group: _Group, parameters: HMMParameters) -> dict[str, object]:
         "forking": is_forking(edges, n_visited),
         "emission": within.emission,
         "total_variation": within.total_variation,
-        "path": path,
-        "n_on_path": n_on_path,
+        "path": common["path"],
+        "n_on_path": common["n_runs"],
     }
 
 

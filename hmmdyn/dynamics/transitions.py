@@ -109,6 +109,27 @@ def training_map_edges(
     return pd.DataFrame(edges, columns=columns).astype(types)
 
 
+def transition_times(changes: pd.DataFrame) -> pd.DataFrame:
+    """Summarise over runs when each transition is first taken: see ``Findings``.
+
+    Parameters
+    ----------
+    changes : DataFrame
+        As :func:`change_points` returns them.
+    """
+    first = changes.drop_duplicates([*RUN_KEY, "from_state", "to_state"])
+    times = first.assign(width=first["step_high"] - first["step_low"])
+    return times.groupby(["from_state", "to_state"], as_index=False).agg(
+        n_runs=("step", "size"),
+        first_step=("step", "min"),
+        median_step=("step", "median"),
+        last_step=("step", "max"),
+        step_low=("step_low", "min"),
+        step_high=("step_high", "max"),
+        width=("width", "median"),
+    )
+
+
 def influences(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame:
     """Rank the features by their influence on each transition (Hu 2023, appendix A).
 

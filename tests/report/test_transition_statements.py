@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from hmmdyn.dynamics.transitions import transition_times
 from hmmdyn.dynamics.ways import fork_choices
 from hmmdyn.report.facts import Fork
 from hmmdyn.report.statements.transitions import by_name, say
@@ -54,6 +55,7 @@ def found(paths, n_states=4, widened=0, groups=None):
         ),
         change_points=changes,
         transitions=edges.assign(n_total=len(paths)),
+        transition_times=transition_times(changes),
         influences=pd.DataFrame(
             {
                 "from_state": edges["from_state"],

@@ -170,7 +170,7 @@ def _points(checkpoints: pd.DataFrame) -> pd.DataFrame:
     Further columns ``length`` (known values of the run), ``stretch`` (number of the unbroken stay),
     ``broken`` (no line leads here from the value before).
     """
-    points = checkpoints[np.isfinite(checkpoints["y"])].copy()
+    points: pd.DataFrame = checkpoints[np.isfinite(checkpoints["y"])].copy()
     by_run = points.groupby("number")
     points["length"] = by_run["y"].transform("size")
     # An outcome may be logged at every tenth checkpoint: more than its usual distance is a gap.
