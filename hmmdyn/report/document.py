@@ -25,7 +25,8 @@ def to_json(report: Report) -> str:
     """
     findings = report.findings
     measure, regression = findings.convergence, findings.regression
-    selection = findings.selection
+    selection, outcomes = findings.selection, findings.outcome_transitions
+    quarter = findings.slowness.slowest_quarter if findings.slowness else None
     content = {
         "format": FORMAT,
         "format_version": 1,
@@ -62,6 +63,8 @@ def to_json(report: Report) -> str:
             "sustained": measure.sustained,
             "how": measure.how,
         },
+        "slowest_quarter": quarter and {"n_others": quarter.n_others, "longer": quarter.longer},
+        "grokking_delay": outcomes.grokking_delay if outcomes else None,
         "regression": regression
         and {
             "r_squared": regression.r_squared,

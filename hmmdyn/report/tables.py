@@ -223,6 +223,13 @@ def _of_outcomes(findings: Findings) -> Iterator[Table]:
         found.transitions if found else pd.DataFrame(),
     )
     yield Table(
+        "improvements",
+        "When each outcome improves most",
+        "First, median and last over runs of the steepest step of the largest improvement; "
+        "duration: steps from 10 % to 90 % of it, median.",
+        found.improvements if found else pd.DataFrame(),
+    )
+    yield Table(
         "delays",
         "From memorisation to generalisation",
         "Steps between the transitions of the training and the held-out outcome; censored where "

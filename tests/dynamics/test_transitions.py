@@ -11,6 +11,7 @@ from hmmdyn.dynamics.transitions import (
     influences,
     is_forking,
     training_map_edges,
+    transition_times,
 )
 from hmmdyn.hmm.model.inference import beliefs
 from hmmdyn.hmm.training_map import TrainingMap
@@ -241,6 +242,29 @@ def test_edges_count_runs_and_average_converged_ones(decoded):
     assert np.isnan(second["convergence_mean"])
 
 
+def test_times_are_those_of_the_first_change_of_every_run():
+    changes = pd.DataFrame(
+        {
+            "group": "all",
+            "run": ["a", "a", "b", "c", "c"],
+            "step": [100, 900, 300, 400, 600],
+            "step_low": [90, 890, 250, 395, 550],
+            "step_high": [100, 900, 310, 400, 650],
+            "from_state": [0, 0, 0, 0, 1],
+            "to_state": [1, 1, 1, 1, 2],
+        }
+    )
+    times = transition_times(changes)
+    assert times.to_dict("split")["data"] == [
+        [0, 1, 3, 100, 300.0, 400, 90, 400, 10.0],
+        [1, 2, 1, 600, 600.0, 600, 550, 650, 100.0],
+    ]
+    assert list(times) == [
+        "from_state", "to_state", "n_runs", "first_step", "median_step", "last_step", "step_low",
+        "step_high", "width",
+    ]  # fmt: skip
+
+
 def test_no_change_makes_empty_tables_with_their_columns(decoded):
     _, parameters = decoded
     data = observations(np.zeros((4, 3)), [2, 2])
@@ -251,6 +275,8 @@ def test_no_change_makes_empty_tables_with_their_columns(decoded):
     assert edges.empty
     assert "convergence_se" in edges
     assert influences(still, parameters).empty
+    assert transition_times(changes).empty
+    assert "width" in transition_times(changes)
     assert not is_forking(edges, 1)
 
 

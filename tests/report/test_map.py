@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse.csgraph import connected_components
 
 from hmmdyn.errors import UsageError
 from hmmdyn.report.figures import theme
@@ -35,6 +36,20 @@ def test_states_off_the_main_path_stand_beside_it():
 def test_separate_side_paths_take_turns_and_joined_ones_share_a_lane():
     graph = edges((0, 5, 9), (0, 1, 1), (1, 2, 1), (2, 5, 1), (0, 3, 2), (3, 5, 2), (0, 4, 1))
     assert lanes(6, graph, 0).tolist() == [0, 1, 1, -1, 2, 0]
+
+
+def test_lanes_are_those_of_the_connected_components_of_a_random_map():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        pairs = rng.integers(0, 12, (9, 2))
+        graph = edges(*((j, k, 1) for j, k in pairs if j != k))
+        main = main_path(graph, 0)
+        aside = [k for k in range(12) if k not in main]
+        matrix = np.zeros((12, 12))
+        matrix[graph["from_state"], graph["to_state"]] = 1
+        _, component = connected_components(matrix[np.ix_(aside, aside)], directed=False)
+        expected = [(1 if c % 2 == 0 else -1) * (c // 2 + 1) for c in component]
+        assert lanes(12, graph, 0)[aside].tolist() == expected
 
 
 @pytest.mark.parametrize(("j", "k"), [(0, 1), (1, 0), (0, 4), (4, 0), (1, 2), (2, 3)])
