@@ -494,6 +494,7 @@ def _state_findings(
             table,
             occupancy,
             changes,
+            choices,
             convergence,
             parameters,
             random_state=options.seed,

@@ -13,7 +13,7 @@ from hmmdyn.dynamics.detours import detour_verdicts, regress_convergence
 from hmmdyn.dynamics.dissimilarity import bags, compare_pairs, dissimilarity, distances
 from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
 from hmmdyn.dynamics.transitions import is_forking
-from hmmdyn.dynamics.ways import find_paths, fork_choices
+from hmmdyn.dynamics.ways import find_paths
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence, Regression
@@ -42,6 +42,7 @@ def compare_groups(
     table: pd.DataFrame,
     occupancy: pd.DataFrame,
     changes: pd.DataFrame,
+    choices: pd.DataFrame,
     convergence: Convergence | None,
     parameters: HMMParameters,
     *,
@@ -61,6 +62,8 @@ def compare_groups(
         As :func:`hmmdyn.dynamics.detours.bag_of_states` returns it.
     changes : DataFrame
         As :func:`hmmdyn.dynamics.transitions.change_points` returns them.
+    choices : DataFrame
+        As :func:`hmmdyn.dynamics.ways.fork_choices` returns them.
     convergence : Convergence or None
     parameters : HMMParameters
         The joint map.
@@ -78,7 +81,7 @@ def compare_groups(
     return GroupComparison(
         groups=summaries.astype({"n_converged": "Int64"}),
         dissimilarities=compare_pairs(between_runs, of_run, names, random_state=random_state),
-        forks=_forks(states, names, random_state),
+        forks=_forks(choices, names, random_state),
         detours=detours,
         regressions=regressions,
     )
@@ -174,10 +177,10 @@ def _over_groups(detours: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _forks(states: pd.DataFrame, names: list[str], random_state: int) -> pd.DataFrame:
+def _forks(choices: pd.DataFrame, names: list[str], random_state: int) -> pd.DataFrame:
     """Return which ways the runs of each group take where ways part, and whether groups differ."""
     parts = []
-    for here, leaving in fork_choices(states).groupby("state"):
+    for here, leaving in choices.groupby("state"):
         ways = np.unique(leaving["to_state"])
         taken = pd.crosstab(leaving["to_state"], leaving["group"])
         counts = taken.reindex(index=ways, columns=names, fill_value=0).to_numpy()

@@ -1,4 +1,4 @@
-"""What figures and sentences both ask of the findings: how runs and states are called, and such."""
+"""What figures and sentences both ask of the findings: names of runs and states, rows, forks."""
 
 from __future__ import annotations
 

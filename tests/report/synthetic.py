@@ -137,7 +137,9 @@ def make_findings(
         slowness=find_slowness(states, in_order, n_states),
         outcome_transitions=find_outcome_transitions(table, OUTCOMES, changes),
         outliers=_outliers(runs),
-        group_comparison=compare_groups(states, table, occupancy, changes, convergence, parameters),
+        group_comparison=compare_groups(
+            states, table, occupancy, changes, choices, convergence, parameters
+        ),
         regression=regression,
         detours=_detours(occupancy, convergence, regression, detour, n_states),
         notices=(
