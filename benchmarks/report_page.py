@@ -27,6 +27,7 @@ from playwright.sync_api import Browser, CDPSession, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from hmmdyn.report.export import write_report
+from hmmdyn.report.report import Report
 from tests.report.synthetic import make_findings
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
@@ -76,7 +77,7 @@ def measure(
 ) -> Measured:
     findings = make_findings(*size)
     start = time.perf_counter()
-    path = write_report(findings, folder)
+    path = write_report(Report(findings), folder)
     render = time.perf_counter() - start
     loads = [load(browser, path) for _ in range(n_loads)]
     return Measured(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,6 +17,9 @@ from hmmdyn.names import file_stem
 from hmmdyn.results.findings import Findings
 from hmmdyn.tables.metric_table import write_table
 from hmmdyn.tables.trajectories import Trajectories
+
+if TYPE_CHECKING:
+    from hmmdyn.report.report import Report
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -39,14 +43,25 @@ class Analysis(Findings):
         )
 
     def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self, width: int = 80) -> str:
+        """Return what was found in brief, as plain text in lines of up to ``width`` columns."""
         from hmmdyn.report.text import summary
 
-        return summary(self)
+        return summary(self._report, width)
 
     def _repr_html_(self) -> str:
         from hmmdyn.report.notebook import to_html
 
-        return to_html(self)
+        return to_html(self._report)
+
+    @cached_property
+    def _report(self) -> Report:
+        """Sentences and tables, made once."""
+        from hmmdyn.report.report import Report
+
+        return Report(self)
 
     @property
     def figure(self) -> Any:
@@ -61,9 +76,13 @@ class Analysis(Findings):
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table of the report by the name of its CSV file: ``tables["convergence"]``."""
-        from hmmdyn.report.tables import tables
+        return {name: table.frame for name, table in self._report.tables.items()}
 
-        return {name: table.frame for name, table in tables(self).items()}
+    def to_json(self) -> str:
+        """Every number of the report as JSON, as it stands in ``report.json``."""
+        from hmmdyn.report.document import to_json
+
+        return to_json(self._report)
 
     def export(
         self,
@@ -74,7 +93,7 @@ class Analysis(Findings):
         """Write the report alone, as page, tables or pictures: see :func:`.export.write_report`."""
         from hmmdyn.report.export import write_report
 
-        return write_report(self, Path(folder), formats, theme)
+        return write_report(self._report, Path(folder), formats, theme)
 
     def write(
         self,

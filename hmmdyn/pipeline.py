@@ -26,15 +26,17 @@ from hmmdyn.dynamics.occupancy import bag_of_states
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.dynamics.outliers import find_outliers
 from hmmdyn.dynamics.regression import regress_convergence
+from hmmdyn.dynamics.slowness import find_slowness, runs_by_convergence
 from hmmdyn.dynamics.speed import compare_speed
-from hmmdyn.dynamics.states import summarise_states
+from hmmdyn.dynamics.states import summarise_states, sure_share
 from hmmdyn.dynamics.transitions import (
     change_points,
-    fork_choices,
     influences,
     is_forking,
     training_map_edges,
+    transition_times,
 )
+from hmmdyn.dynamics.ways import find_ways, fork_choices
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.hmm.training_map import FittedMap, fit_training_map
 from hmmdyn.metrics.extract import Extraction, extract
@@ -45,7 +47,7 @@ from hmmdyn.results.checkpoints import CheckpointIndex
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.findings import OtherMap
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
-from hmmdyn.results.notice import Notice
+from hmmdyn.results.notice import Notice, each_once
 from hmmdyn.tables.metric_table import (
     PROVENANCE_COLUMNS,
     TABLE_SUFFIXES,
@@ -343,6 +345,9 @@ def _state_findings(
     )
     changes = change_points(decoding, parameters)
     edges = training_map_edges(changes, parameters, len(runs), convergence)
+    in_order = runs_by_convergence(table, convergence)
+    choices = fork_choices(decoding.states)
+    ways = find_ways(decoding.states, choices, edges, in_order)
     outcome_transitions = (
         find_outcome_transitions(table, chosen.outcomes, changes, random_state=options.seed)
         if convergence
@@ -359,17 +364,24 @@ def _state_findings(
         standardisation=decoding.observations.standardisation.kind,
         parameters=parameters,
         states=decoding.states,
-        state_summary=summarise_states(decoding, table, chosen.outcomes, parameters),
+        sure_share=sure_share(decoding.states),
+        runs=in_order,
+        state_summary=summarise_states(decoding, ways.stays, table, chosen.outcomes, parameters),
         transitions=edges,
+        transition_times=transition_times(changes),
         influences=influences(decoding, parameters),
         change_points=changes,
-        fork_choices=fork_choices(decoding.states),
+        fork_choices=choices,
+        ways=ways,
         occupancy=occupancy,
         selection=fitted.selection,
         dissimilarity=dissimilarity(occupancy, parameters.means),
         forking=is_forking(edges, decoding.states["state"].nunique()),
         convergence=convergence,
         speed=speed,
+        slowness=find_slowness(decoding.states, in_order, parameters.n_states)
+        if convergence
+        else None,
         outcome_transitions=outcome_transitions,
         outliers=find_outliers(
             decoding.observations,
@@ -384,23 +396,24 @@ def _state_findings(
             table,
             occupancy,
             changes,
+            choices,
             convergence,
             parameters,
             random_state=options.seed,
         ),
         regression=regression,
         detours=detour_verdicts(occupancy, convergence, regression, decoding.states, table),
-        notices=(
-            *chosen.notices,
-            *decoding.observations.notices,
-            *fitted.selection.notices,
-            *(convergence.notices if convergence else ()),
-            *(speed.notices if speed else ()),
-            *(outcome_transitions.notices if outcome_transitions else ()),
-            *why_no_convergence,
-            *why_no_regression,
-            *why_no_speed,
-            *_one_run(len(runs)),
+        notices=each_once(
+            chosen.notices,
+            decoding.observations.notices,
+            fitted.selection.notices,
+            convergence.notices if convergence else (),
+            speed.notices if speed else (),
+            outcome_transitions.notices if outcome_transitions else (),
+            why_no_convergence,
+            why_no_regression,
+            why_no_speed,
+            _one_run(len(runs)),
         ),
         source=source or "a table given from Python",
         options=options.set_by_user(),

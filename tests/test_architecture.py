@@ -53,6 +53,10 @@ HOMES = {
     "lightning": ("record/lightning.py",),
     "pytorch_lightning": ("record/lightning.py",),
 }
+# The report renders what was found: it works out no statistics, and its sentences and tables none
+# of the summaries that pandas and NumPy offer.
+STATISTICS = {"scipy", "sklearn", "statsmodels", "hmmlearn"}
+SUMMARIES = {"mean", "median", "std", "var", "sem", "quantile", "percentile", "corr", "cov"}
 # Extras, imported only once they are needed.
 OPTIONAL = {"torch", "torchvision", "h5py", "tensorstore", "tensorboard", "kaleido"}
 # Modules that are themselves imported only once something is trained, and made of PyTorch.
@@ -105,6 +109,30 @@ def test_libraries_stay_where_they_belong(module):
         if ".".join(name.split(".")[:3]) in ON_DEMAND and path not in ON_DEMAND.values():
             assert not at_top, f"{path} must import {name} where something is trained"
         assert library not in {"pickle", "dill", "cloudpickle"}, f"{path} must not import pickle"
+
+
+REPORT = [m for m in MODULES if stage(m) == "report"]
+
+
+@pytest.mark.parametrize("module", REPORT, ids=lambda m: str(m.relative_to(PACKAGE)))
+def test_the_report_imports_no_statistics(module):
+    libraries = {name.split(".")[0] for name, _ in imports(module)}
+    assert not libraries & STATISTICS
+
+
+@pytest.mark.parametrize(
+    "module",
+    [m for m in REPORT if "figures" not in m.relative_to(PACKAGE).parts[:-1]],
+    ids=lambda m: str(m.relative_to(PACKAGE)),
+)
+def test_sentences_and_tables_summarise_nothing_themselves(module):
+    """Figures lay out what they draw; the rest counts rows, and takes other numbers as found."""
+    called = {
+        node.func.attr
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    assert not called & SUMMARIES
 
 
 def test_importing_hmmdyn_loads_nothing_heavy():

@@ -7,8 +7,8 @@ import pytest
 from hmmdyn import Analysis, analyze
 from hmmdyn.errors import UsageError
 from hmmdyn.report.page import render
+from hmmdyn.report.report import Report
 from hmmdyn.report.statements import statements
-from hmmdyn.report.statements.statement import all_notices
 from hmmdyn.report.text import summary
 from hmmdyn.results.verdicts import CONFIRMED, FLAG_ONLY
 from tests.simulate import phased_table
@@ -23,10 +23,10 @@ def analysed(table: pd.DataFrame, **options: object) -> Analysis:
 
 def text_of(analysis: Analysis) -> str:
     """Every sentence and notice of the report, whose page and terminal must stand it, too."""
-    assert "<html" in render(analysis)
-    assert summary(analysis)
+    assert "<html" in render(Report(analysis))
+    assert summary(Report(analysis))
     sentences = [statement.text for statement in statements(analysis)]
-    notices = [f"{notice.subject}: {notice.message}" for notice in all_notices(analysis)]
+    notices = [f"{notice.subject}: {notice.message}" for notice in analysis.notices]
     return " ".join([*sentences, *notices])
 
 

@@ -76,7 +76,6 @@ def analyze(
     from hmmdyn import pipeline
     from hmmdyn.cli.found import find
     from hmmdyn.report.export import require_formats
-    from hmmdyn.report.tables import to_json
 
     options = chosen(given, preset)
     written = tuple(name.strip() for name in formats.split(","))
@@ -95,7 +94,7 @@ def analyze(
         )
     page = analysis.write(output, written, theme)
     if as_json:
-        print(to_json(analysis), end="")
+        print(analysis.to_json(), end="")
     elif quiet:
         print(page)
     if quiet:
@@ -105,9 +104,7 @@ def analyze(
 
 def _show_summary(analysis: Analysis, page: Path, pages: Path | None, notes: Console) -> None:
     """Show what was found, and where it is; ``pages`` is the folder of pages, where there are."""
-    from hmmdyn.report.text import summary
-
-    notes.print(f"\n{plain(summary(analysis, notes.width)).rstrip()}", soft_wrap=True)
+    notes.print(f"\n{plain(analysis.summary(notes.width)).rstrip()}", soft_wrap=True)
     notes.print(f"It is at [bold]{plain(page)}[/bold]", soft_wrap=True)
     if pages is None:
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -15,12 +14,12 @@ from hmmdyn.dynamics.dissimilarity import compare_pairs, dissimilarity, distance
 from hmmdyn.dynamics.occupancy import bags
 from hmmdyn.dynamics.regression import regress_convergence
 from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
-from hmmdyn.dynamics.transitions import fork_choices, is_forking
+from hmmdyn.dynamics.transitions import is_forking
+from hmmdyn.dynamics.ways import find_paths
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence, Regression
 from hmmdyn.results.groups import GroupComparison
-from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.verdicts import CANNOT_TELL, FLAG_ONLY, NO_EVIDENCE
 
@@ -45,6 +44,7 @@ def compare_groups(
     table: pd.DataFrame,
     occupancy: pd.DataFrame,
     changes: pd.DataFrame,
+    choices: pd.DataFrame,
     convergence: Convergence | None,
     parameters: HMMParameters,
     *,
@@ -64,6 +64,8 @@ def compare_groups(
         As :func:`hmmdyn.dynamics.occupancy.bag_of_states` returns it.
     changes : DataFrame
         As :func:`hmmdyn.dynamics.transitions.change_points` returns them.
+    choices : DataFrame
+        As :func:`hmmdyn.dynamics.ways.fork_choices` returns them.
     convergence : Convergence or None
     parameters : HMMParameters
         The joint map.
@@ -81,7 +83,7 @@ def compare_groups(
     return GroupComparison(
         groups=summaries.astype({"n_converged": "Int64"}),
         dissimilarities=compare_pairs(between_runs, of_run, names, random_state=random_state),
-        forks=_forks(states, names, random_state),
+        forks=_forks(choices, names, random_state),
         detours=detours,
         regressions=regressions,
     )
@@ -112,11 +114,7 @@ def _summary(group: _Group, parameters: HMMParameters) -> dict[str, object]:
     within = dissimilarity(group.occupancy, parameters.means)
     n_visited = group.states["state"].nunique()
     edges = group.changes[["from_state", "to_state"]].drop_duplicates()
-    entered = group.states.drop_duplicates([*RUN_KEY, "state"])
-    paths = Counter(
-        tuple(int(k) for k in of_run) for _, of_run in entered.groupby(RUN_KEY, sort=False)["state"]
-    )
-    path, n_on_path = min(paths.items(), key=lambda item: (-item[1], item[0]))
+    common = find_paths(group.states).iloc[0]
     measure = group.convergence
     return {
         "group": group.name,
@@ -126,8 +124,8 @@ def _summary(group: _Group, parameters: HMMParameters) -> dict[str, object]:
         "forking": is_forking(edges, n_visited),
         "emission": within.emission,
         "total_variation": within.total_variation,
-        "path": path,
-        "n_on_path": n_on_path,
+        "path": common["path"],
+        "n_on_path": common["n_runs"],
     }
 
 
@@ -181,10 +179,10 @@ def _over_groups(detours: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _forks(states: pd.DataFrame, names: list[str], random_state: int) -> pd.DataFrame:
+def _forks(choices: pd.DataFrame, names: list[str], random_state: int) -> pd.DataFrame:
     """Return which ways the runs of each group take where ways part, and whether groups differ."""
     parts = []
-    for here, leaving in fork_choices(states).groupby("state"):
+    for here, leaving in choices.groupby("state"):
         ways = np.unique(leaving["to_state"])
         taken = pd.crosstab(leaving["to_state"], leaving["group"])
         counts = taken.reindex(index=ways, columns=names, fill_value=0).to_numpy()

@@ -15,25 +15,45 @@ from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.model import HMMParameters
 
+# A checkpoint belongs surely to its state from this probability on.
+_SURE = 0.9
+
+
+def sure_share(states: pd.DataFrame) -> float:
+    """Return the share of checkpoints whose state is sure, given the model: see ``Findings``."""
+    return float(1 - (states["probability"] < _SURE).mean())
+
 
 def summarise_states(
     decoding: Decoding,
+    stays: pd.DataFrame,
     table: pd.DataFrame,
     outcomes: Sequence[str],
     parameters: HMMParameters,
 ) -> pd.DataFrame:
-    """Summarise every state: one row each, columns as in :class:`.results.findings.Findings`."""
+    """Summarise every state: one row each, columns as in :class:`.results.findings.Findings`.
+
+    Parameters
+    ----------
+    decoding : Decoding
+    stays : DataFrame
+        Those of the decoded states: see :class:`.results.ways.Ways`.
+    table : DataFrame
+        Outcomes of the same checkpoints in the same order.
+    outcomes : sequence of str
+        Columns of ``table``.
+    parameters : HMMParameters
+    """
     states = decoding.states.assign(time=relative_times(decoding.observations.lengths))
     # Rows of the table and of the decoding are the same checkpoints in the same order, so outcomes
     # are taken by position: their names may be any, "state" too.
     logged = table[list(outcomes)].reset_index(drop=True)
-    visits = _visits(states)
     expected = expected_dwell(parameters)
     # So many checkpoints cannot tell a longer visit from one that never ends.
     expected[expected > len(states)] = np.inf
     rows = []
     for k in range(parameters.n_states):
-        visits_to_k = visits[visits["state"] == k]
+        visits = stays[stays["state"] == k]
         inside = states[states["state"] == k]
         entered = inside.groupby(RUN_KEY, sort=False)["step"].first()
         rows.append(
@@ -44,9 +64,9 @@ def summarise_states(
                 "n_runs": len(entered),
                 "median_time": inside["time"].median(),
                 "first_step": entered.median(),
-                "dwell": visits_to_k["length"].mean(),
+                "dwell": visits["n_checkpoints"].mean(),
                 "dwell_expected": expected[k],
-                "dwell_steps": _dwell_steps(visits_to_k),
+                "dwell_steps": _dwell_steps(visits),
                 **{f"mean_{o}": logged.loc[inside.index, o].mean() for o in outcomes},
             }
         )
@@ -65,31 +85,8 @@ def expected_dwell(parameters: HMMParameters) -> FloatArray:
     others = ~np.eye(parameters.n_states, dtype=bool)
     leaving = parameters.transmat.sum(axis=1, where=others)  # 1 − a_kk, not lost to rounding
     with np.errstate(divide="ignore"):
-        stay: FloatArray = parameters.minimum_dwell - 1 + 1 / leaving
-    return stay
-
-
-def _visits(states: pd.DataFrame) -> pd.DataFrame:
-    """Unbroken stays in a state: ``state, length`` (checkpoints)``, time`` (steps)``, left``.
-
-    A state is entered and left somewhere between two checkpoints; ``time`` takes the middle.
-    ``left`` is False where the run ended first.
-    """
-    by_run = states.groupby(RUN_KEY, sort=False)["step"]
-    step = states["step"].astype(float)
-    since = ((by_run.shift(1) + step) / 2).fillna(step)
-    until = (by_run.shift(-1) + step) / 2
-    key = states[[*RUN_KEY, "state"]]
-    visit = (key != key.shift()).any(axis=1).cumsum()
-    ends = states.assign(since=since, until=until.fillna(step), left=until.notna())
-    visits = ends.groupby(visit).agg(
-        state=("state", "first"),
-        length=("state", "size"),
-        since=("since", "first"),
-        until=("until", "last"),
-        left=("left", "last"),
-    )
-    return visits.assign(time=visits["until"] - visits["since"])
+        expected: FloatArray = parameters.minimum_dwell - 1 + 1 / leaving
+    return expected
 
 
 def _dwell_steps(visits: pd.DataFrame) -> float:
@@ -100,7 +97,8 @@ def _dwell_steps(visits: pd.DataFrame) -> float:
     NaN where it is never left, so that nothing but a lower bound is known.
     """
     n_left = visits["left"].sum()
-    return float(visits["time"].sum() / n_left) if n_left else float("nan")
+    time = (visits["end"] - visits["start"]).sum()
+    return float(time / n_left) if n_left else float("nan")
 
 
 def _phases(summary: pd.DataFrame, table: pd.DataFrame, outcomes: Sequence[str]) -> list[str]:
@@ -120,8 +118,10 @@ def _phases(summary: pd.DataFrame, table: pd.DataFrame, outcomes: Sequence[str])
     generalised = _share_of_the_way(summary, table, choose_outcome(table, held_out))
     memorised = (fitted >= SHARE_OF_THE_WAY) & (generalised < 0.5)
     done = generalised >= SHARE_OF_THE_WAY
-    phases = np.where(done, "generalisation", np.where(memorised, "memorisation", ""))
-    return [str(phase) for phase in phases]
+    return [
+        "generalisation" if over else "memorisation" if fits else ""
+        for over, fits in zip(done, memorised, strict=True)
+    ]
 
 
 def _share_of_the_way(summary: pd.DataFrame, table: pd.DataFrame, outcome: str) -> pd.Series:

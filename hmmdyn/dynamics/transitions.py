@@ -109,6 +109,27 @@ def training_map_edges(
     return pd.DataFrame(edges, columns=columns).astype(types)
 
 
+def transition_times(changes: pd.DataFrame) -> pd.DataFrame:
+    """Summarise over runs when each transition is first taken: see ``Findings``.
+
+    Parameters
+    ----------
+    changes : DataFrame
+        As :func:`change_points` returns them.
+    """
+    first = changes.drop_duplicates([*RUN_KEY, "from_state", "to_state"])
+    times = first.assign(width=first["step_high"] - first["step_low"])
+    return times.groupby(["from_state", "to_state"], as_index=False).agg(
+        n_runs=("step", "size"),
+        first_step=("step", "min"),
+        median_step=("step", "median"),
+        last_step=("step", "max"),
+        step_low=("step_low", "min"),
+        step_high=("step_high", "max"),
+        width=("width", "median"),
+    )
+
+
 def influences(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame:
     """Rank the features by their influence on each transition (Hu 2023, appendix A).
 
@@ -186,32 +207,6 @@ def belief_gradient(
         expected = np.einsum("mk,kmd->md", decoding.beliefs.filtered[rows[at]], pulls)
         gradient[np.ix_(at, known)] = pulls[states[at], np.arange(len(at))] - expected
     return gradient
-
-
-def fork_choices(states: pd.DataFrame) -> pd.DataFrame:
-    """List which run takes which way where runs part.
-
-    A fork is a state after which runs enter at least two different states, taking the states of a
-    run in the order it first enters them: falling back to one already seen is no other way.
-
-    Parameters
-    ----------
-    states : DataFrame
-        ``group, run, seed, step, state``, runs contiguous, steps increasing within a run.
-
-    Returns
-    -------
-    DataFrame
-        One row per run and fork that it goes on from: ``group, run, seed, state, to_state, step``
-        (first checkpoint in ``to_state``), by state and then in the order of the runs.
-    """
-    entered = states.drop_duplicates([*RUN_KEY, "state"])
-    before = entered.groupby(RUN_KEY, sort=False)["state"].shift()
-    ways = entered.rename(columns={"state": "to_state"}).assign(state=before)
-    ways = ways[before.notna()].astype({"state": "int64"})
-    n_ways = ways.groupby("state")["to_state"].transform("nunique")
-    chosen = ways[n_ways > 1].sort_values("state", kind="stable", ignore_index=True)
-    return chosen[[*RUN_KEY, "seed", "state", "to_state", "step"]]
 
 
 def is_forking(edges: pd.DataFrame, n_visited: int) -> bool:

@@ -16,11 +16,13 @@ import plotly.graph_objects as go
 from hmmdyn.choices import DEFAULT_FORMATS, FORMATS
 from hmmdyn.errors import MissingPackageError, NotEnoughDataError, OutputError, UsageError
 from hmmdyn.files import replacing
+from hmmdyn.report.document import to_json
 from hmmdyn.report.figures import theme as themes
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.folder import PICTURES
 from hmmdyn.report.page import render
-from hmmdyn.report.tables import tables, to_csv, to_json
+from hmmdyn.report.report import Report
+from hmmdyn.report.tables import to_csv
 from hmmdyn.results.findings import Findings
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def require_formats(formats: Collection[str], theme: str = "light") -> None:
 
 
 def write_report(
-    findings: Findings,
+    report: Report,
     folder: Path,
     formats: Collection[str] = DEFAULT_FORMATS,
     theme: str = "light",
@@ -106,19 +108,19 @@ def write_report(
     contents: dict[str, bytes] = {}
     outdated: list[str] = []
     if "csv" in formats:
-        made = tables(findings).items()
+        made = report.tables.items()
         contents |= {f"{name}.csv": to_csv(t) for name, t in made if len(t.frame.columns)}
         outdated = [f"{name}.csv" for name, t in made if not len(t.frame.columns)]
     if "json" in formats:
-        contents["report.json"] = to_json(findings).encode("utf-8")
+        contents["report.json"] = to_json(report).encode("utf-8")
     if "html" in formats:
-        contents["report.html"] = render(findings).encode("utf-8", errors="replace")
+        contents["report.html"] = render(report).encode("utf-8", errors="replace")
     _write(contents, folder)
     for name in outdated:  # what an earlier analysis left there is not true of this one
         (folder / name).unlink(missing_ok=True)
     pictures = _pictures_among(formats)
     if pictures:
-        _write(_pictures(findings, pictures, theme), folder / PICTURES)
+        _write(_pictures(report.findings, pictures, theme), folder / PICTURES)
     return folder / "report.html" if "html" in formats else folder
 
 
@@ -171,13 +173,13 @@ async def _drawn(jobs: Sequence[_Job]) -> list[bytes]:
 
 
 async def _picture(browser: Kaleido, figure: go.Figure, kind: str) -> bytes:
-    size = {"width": _WIDTH, "height": figure.layout.height}
+    options = {"format": kind, "width": _WIDTH, "height": figure.layout.height}
     if kind == "png":
-        options = {"format": kind, "scale": _SCALE, **size}
-        pixels: bytes = await browser.calc_fig(figure, opts=options)
-        return pixels
-    picture = (await browser.calc_fig(figure, opts={"format": kind, **size})).decode("utf-8")
-    return _with_fixed_names(picture, figure).encode("utf-8")
+        options["scale"] = _SCALE
+    picture: bytes = await browser.calc_fig(figure, opts=options)
+    if kind == "png":
+        return picture
+    return _with_fixed_names(picture.decode("utf-8"), figure).encode("utf-8")
 
 
 def _with_fixed_names(svg: str, figure: go.Figure) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hmmdyn.errors import OutputError
-from hmmdyn.report.tables import FORMAT
+from hmmdyn.report.document import FORMAT
 
 # Where an analysis keeps the reports of its other maps.
 RECOMMENDED, GROUPS = "recommended", "groups"

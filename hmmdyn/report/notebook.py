@@ -6,8 +6,8 @@ import html
 
 from hmmdyn.report import words
 from hmmdyn.report.figures.figures import Figures
+from hmmdyn.report.report import Report
 from hmmdyn.report.text import headlines
-from hmmdyn.results.findings import Findings
 
 # No connection to anywhere; names from files that became code could reach nothing but the frame.
 _FRAME = (
@@ -18,18 +18,19 @@ _FRAME = (
 )
 
 
-def to_html(findings: Findings) -> str:
+def to_html(report: Report) -> str:
     """Return the findings in brief, and below them the training map.
 
     The map lives in a frame of its own that holds plotly.js (5 MB), so that it needs no network and
     shares nothing with its surroundings. Where frames are not shown the sentences still are. The
     ground is white, whatever the notebook's: a cell does not know that.
     """
+    findings = report.findings
     figure = Figures(findings).training_map()
     entries = "".join(
         f"<dt style='font-weight: 600; margin-top: 0.5em'>{html.escape(topic)}</dt>"
         + "".join(f"<dd style='margin: 0 0 0 1em'>{html.escape(brief)}</dd>" for brief in briefs)
-        for topic, briefs in headlines(findings)
+        for topic, briefs in headlines(report)
     )
     drawn = figure.to_html(
         full_html=False, include_plotlyjs=True, div_id="training_map", config={"responsive": True}

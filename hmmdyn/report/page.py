@@ -26,10 +26,9 @@ from hmmdyn.report.facts import full_run_names, state_name
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.figures.links import group_numbers, run_numbers
-from hmmdyn.report.statements import statements
+from hmmdyn.report.report import Report
 from hmmdyn.report.statements.figures import figure_summaries
-from hmmdyn.report.statements.statement import all_notices
-from hmmdyn.report.tables import Table, tables
+from hmmdyn.report.tables import Table
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.verdicts import LEFT_BEHIND
@@ -49,12 +48,13 @@ _SCRIPTS = ("selection.js", "chooser.js", "axes.js", "figures.js", "tables.js")
 _STATE_COLUMNS = ("state", "from_state", "to_state")
 
 
-def render(findings: Findings) -> str:
+def render(report: Report) -> str:
     """Return the report as one HTML document: no network, no other file, scripts inside.
 
     Its content-security policy lets only the page's own two scripts run (by their hashes) and
     forbids every connection, so that a name taken from a file can never become code.
     """
+    findings = report.findings
     plotly_js, own_js = get_plotlyjs(), "\n".join(map(_asset, _SCRIPTS))
     environment = Environment(
         loader=PackageLoader("hmmdyn.report"),
@@ -73,15 +73,15 @@ def render(findings: Findings) -> str:
     ):
         environment.filters[function.__name__] = function
     environment.filters["enumerated"] = enumerate
-    topics = groupby(statements(findings), key=lambda statement: statement.topic)
-    notices = all_notices(findings)
+    topics = groupby(report.statements, key=lambda statement: statement.topic)
+    notices = findings.notices
     names = _names(findings)
     page = environment.get_template("report.html.j2").render(
         findings=findings,
         source=words.name(findings.source, 120),
         topics=[(topic, list(group)) for topic, group in topics],
         figures=_figures(findings),
-        tables={name: _shown(table, findings) for name, table in tables(findings).items()},
+        tables={name: _shown(table, findings) for name, table in report.tables.items()},
         names=names,
         names_json=_script_json(names),
         notices=[(title, [n for n in notices if n.kind == kind]) for kind, title in _KINDS.items()],

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import pandas as pd
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import forks, paths
-from hmmdyn.report.statements import statements
-from hmmdyn.report.statements.statement import all_notices
 from hmmdyn.results.findings import Findings
-
-# What ``report.json`` says it is.
-FORMAT = "hmmdyn report"
 
 
 @dataclass(frozen=True)
@@ -32,7 +23,7 @@ class Table:
 
 def tables(findings: Findings) -> dict[str, Table]:
     """Return every table by name. One that does not apply to the findings is empty."""
-    parts = (_of_the_map, _of_seeds, _of_outcomes, _of_groups, _of_evidence)
+    parts = (_of_the_map, _of_ways, _of_seeds, _of_slowness, _of_outcomes, _of_groups, _of_evidence)
     return {table.name: table for part in parts for table in part(findings)}
 
 
@@ -84,6 +75,40 @@ def _of_the_map(findings: Findings) -> Iterator[Table]:
         "Which run forks where",
         "The way each run takes after a state from which runs go on to different new states.",
         findings.fork_choices,
+    )
+
+
+def _of_ways(findings: Findings) -> Iterator[Table]:
+    ways = findings.ways
+    yield Table(
+        "transition_times",
+        "When runs first make each transition",
+        "First, median and last step over the runs that make it; step low and high: between these "
+        "all of them change state, by their 90 % intervals; width: of such an interval, median "
+        "over runs.",
+        findings.transition_times,
+    )
+    yield Table(
+        "ways",
+        "Ways through the map",
+        "The order in which runs first enter the states, and how many runs take it; falling back "
+        "to a state already seen makes no other way.",
+        _with_paths_in_words(ways.paths),
+    )
+    yield Table(
+        "forks",
+        "Where runs fork",
+        "Of all runs that go on from a state to one new to them (n total), how many go where; the "
+        "share of all seeds with its 95 % interval (Wilson). Ways of less than a tenth of the runs "
+        "are left out.",
+        ways.forks,
+    )
+    yield Table(
+        "stays",
+        "Stays of every run in every state",
+        "First and last step: of the checkpoints in it; start and end: halfway to those before and "
+        "after. Probability: mean over its checkpoints. Left: no where the run ended first.",
+        ways.stays,
     )
 
 
@@ -149,6 +174,46 @@ def _of_seeds(findings: Findings) -> Iterator[Table]:
     )
 
 
+def _of_slowness(findings: Findings) -> Iterator[Table]:
+    slowness = findings.slowness
+    quarter = slowness.slowest_quarter if slowness else None
+    yield Table(
+        "runs",
+        "Runs in order of convergence",
+        "Fastest first within each group, then runs that had not converged when they ended "
+        "(censored; step: the last one known), then those whose outcome is unknown.",
+        findings.runs,
+    )
+    yield Table(
+        "before_convergence",
+        "Checkpoints in each state before convergence",
+        "Of a run that had not converged when it ended, all of them.",
+        slowness.before_convergence if slowness else pd.DataFrame(),
+    )
+    yield Table(
+        "extremes",
+        "The fastest and the slowest run, state by state",
+        "Checkpoints before convergence of the two, and means over the fastest and the slowest "
+        "quarter of the runs, where there are eight or more. Decisive: the state holds at least a "
+        "quarter of all that the slowest stayed longer.",
+        slowness.extremes if slowness else pd.DataFrame(),
+    )
+    yield Table(
+        "slowest_quarter",
+        "The slowest quarter of the runs, state by state",
+        "Mean checkpoints before convergence of the slowest quarter and of the other runs, and the "
+        "difference.",
+        quarter.states if quarter else pd.DataFrame(),
+    )
+    yield Table(
+        "slow_runs",
+        "Where each slow run spent its time",
+        "The slowest quarter, slowest first: the state in which it stayed longest compared with "
+        "the others, its checkpoints there, and their mean there.",
+        quarter.runs if quarter else pd.DataFrame(),
+    )
+
+
 def _of_outcomes(findings: Findings) -> Iterator[Table]:
     found = findings.outcome_transitions
     yield Table(
@@ -156,6 +221,13 @@ def _of_outcomes(findings: Findings) -> Iterator[Table]:
         "Phase transitions of the outcomes",
         "Sustained inflections: start, steepest step (with its 95 % interval) and end.",
         found.transitions if found else pd.DataFrame(),
+    )
+    yield Table(
+        "improvements",
+        "When each outcome improves most",
+        "First, median and last over runs of the steepest step of the largest improvement; "
+        "duration: steps from 10 % to 90 % of it, median.",
+        found.improvements if found else pd.DataFrame(),
     )
     yield Table(
         "delays",
@@ -215,8 +287,8 @@ def _of_groups(findings: Findings) -> Iterator[Table]:
     )
 
 
-def _with_paths_in_words(groups: pd.DataFrame) -> pd.DataFrame:
-    return groups.assign(path=[" → ".join(map(str, path)) for path in groups["path"]])
+def _with_paths_in_words(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(path=[" → ".join(map(str, path)) for path in table["path"]])
 
 
 def _of_evidence(findings: Findings) -> Iterator[Table]:
@@ -261,88 +333,13 @@ def _of_evidence(findings: Findings) -> Iterator[Table]:
         pd.DataFrame(
             [
                 {key: words.encodable(text) for key, text in asdict(notice).items()}
-                for notice in all_notices(findings)
+                for notice in findings.notices
             ],
             columns=["stage", "kind", "subject", "message"],
         ),
     )
 
 
-def to_json(findings: Findings) -> str:
-    """Return everything the report shows as JSON, numbers in full precision.
-
-    Tables are lists of records under ``tables``; ``null`` is a missing value, and infinities are
-    the strings ``Infinity`` and ``-Infinity``, because JSON has no numbers for them. The curves are
-    not repeated here: they are the columns of ``metrics.parquet`` and ``states.parquet``.
-    """
-    measure, regression = findings.convergence, findings.regression
-    selection = findings.selection
-    content = {
-        "format": FORMAT,
-        "format_version": 1,
-        "source": findings.source,
-        "options": dict(findings.options),
-        "command": findings.command,
-        "versions": dict(findings.versions),
-        "step_unit": findings.step_unit,
-        "metrics": findings.metrics,
-        "features": findings.features,
-        "outcomes": findings.outcomes,
-        "n_runs": len(findings.occupancy),
-        "n_checkpoints": len(findings.table),
-        "n_states": findings.parameters.n_states,
-        "statements": [asdict(statement) for statement in statements(findings)],
-        "forking": findings.forking,
-        "forks": [asdict(fork) for fork in forks(findings)],
-        "paths": [{"states": path, "n_runs": n} for path, n in paths(findings).items()],
-        "selection": {
-            "protocol": selection.protocol,
-            "criterion": selection.criterion,
-            "n_states": selection.n_states,
-            "covariance_type": selection.covariance_type,
-            "held_out": selection.held_out,
-        },
-        "dissimilarity": asdict(findings.dissimilarity),
-        "convergence": measure
-        and {
-            "outcome": measure.outcome,
-            "threshold": measure.threshold,
-            "direction": measure.direction,
-            "sustained": measure.sustained,
-            "how": measure.how,
-        },
-        "regression": regression
-        and {
-            "r_squared": regression.r_squared,
-            "r_squared_loo": regression.r_squared_loo,
-            "f_statistic": regression.f_statistic,
-            "p": regression.p,
-            "n_runs": regression.n_runs,
-            "n_censored": regression.n_censored,
-            "warning": regression.warning,
-        },
-        "tables": {
-            name: table.frame.to_dict(orient="records") for name, table in tables(findings).items()
-        },
-    }
-    return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
-
-
 def to_csv(table: Table) -> bytes:
     """Return the table as CSV in UTF-8, numbers in full precision, missing values empty."""
     return table.frame.to_csv(index=False, lineterminator="\n").encode("utf-8")
-
-
-def _plain(value: object) -> object:
-    """Turn NumPy and pandas values into what JSON has."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if value is None or value is pd.NA:
-        return None
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    return value if isinstance(value, str | int | float) else str(value)

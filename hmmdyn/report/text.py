@@ -7,9 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, zip_longest
 
 from hmmdyn.report import words
-from hmmdyn.report.statements import statements
-from hmmdyn.report.statements.statement import all_notices
-from hmmdyn.results.findings import Findings
+from hmmdyn.report.report import Report
 
 # Terminals show these marks of good typesetting as garbage, or reorder text in their own way.
 _PLAIN = {0x00A0: " ", 0x2068: None, 0x2069: None}
@@ -19,17 +17,16 @@ _WIDEST = 100  # longer lines are hard to read
 _NARROWEST = _MARGIN + _GAP + 24
 
 
-def summary(findings: Findings, width: int = 80) -> str:
+def summary(report: Report, width: int = 80) -> str:
     """Return what was found in brief: topics at the left, their sentences beside them.
 
     Lines are up to ``width`` columns long, within reason. The text holds no markup and no colour;
     print it as it is (with rich: ``markup=False``).
     """
-    said = statements(findings)
-    lines = [f"Training map of {words.name(findings.source, 120)}", ""]
-    for topic, briefs in headlines(findings):
+    lines = [f"Training map of {words.name(report.findings.source, 120)}", ""]
+    for topic, briefs in headlines(report):
         lines += _beside(topic, briefs, min(max(width, _NARROWEST), _WIDEST))
-    further = sum(statement.text != statement.brief for statement in said)
+    further = sum(statement.text != statement.brief for statement in report.statements)
     lines += [
         "",
         f"The report says more on {words.plural(further, 'point')}, with figures and tables.",
@@ -37,15 +34,15 @@ def summary(findings: Findings, width: int = 80) -> str:
     return "\n".join(lines).translate(_PLAIN) + "\n"
 
 
-def headlines(findings: Findings) -> Iterator[tuple[str, list[str]]]:
+def headlines(report: Report) -> Iterator[tuple[str, list[str]]]:
     """Return the topics in reading order, each with its sentences in brief.
 
     The page says more of each; what was left out of the analysis comes last, by name.
     """
-    said = [statement for statement in statements(findings) if statement.brief]
+    said = [statement for statement in report.statements if statement.brief]
     for topic, group in groupby(said, key=lambda statement: statement.topic):
         yield topic, [statement.brief for statement in group]
-    left_out = [notice for notice in all_notices(findings) if notice.kind == "left out"]
+    left_out = [notice for notice in report.findings.notices if notice.kind == "left out"]
     if left_out:
         yield "Left out", [f"{words.listing(words.name(n.subject) for n in left_out)}."]
 

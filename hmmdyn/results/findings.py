@@ -13,6 +13,8 @@ from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.outcomes import OutcomeTransitions
 from hmmdyn.results.selection import Selection
+from hmmdyn.results.slowness import Slowness
+from hmmdyn.results.ways import Ways
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,14 @@ class Findings:
     states : DataFrame
         One row per checkpoint: ``group, run, seed, step, state`` (most likely path),
         ``probability`` (smoothed, of that state).
+    sure_share : float
+        Share of the checkpoints whose state has a probability of at least 0.9, given the model.
+    runs : DataFrame
+        One row per run, groups in their order, within a group the fastest run first: ``group, run,
+        seed, converged, step, last_step, status``. ``status`` is ``converged``, ``censored`` (not
+        converged when it ended; these come after) or ``unknown`` (its outcome was never seen, so
+        that ``step`` is NaN; these come last). Without an outcome the runs keep their natural
+        order.
     state_summary : DataFrame
         One row per state: ``state, n_checkpoints, share`` (of all checkpoints), ``n_runs``
         (that visit it), ``median_time`` (median relative time 0 … 1 of its checkpoints),
@@ -65,6 +75,11 @@ class Findings:
         ``from_state, to_state, probability`` (of the model), ``n_taken`` (times), ``n_runs``,
         ``n_total`` (runs), ``n_converged`` (of n_runs), ``convergence_mean, convergence_se``
         (convergence step of the converged runs that take it; NaN where none, se NaN with one).
+    transition_times : DataFrame
+        When runs first take each transition, one row per row of ``transitions``: ``from_state,
+        to_state, n_runs, first_step, median_step, last_step`` (of the first checkpoints in
+        to_state, over runs), ``step_low, step_high`` (90 % intervals of ``change_points``: the
+        lowest and the highest end of any run), ``width`` (of that interval, median over runs).
     influences : DataFrame
         One row per edge and feature: ``from_state, to_state, rank`` (1 = most influential),
         ``feature, influence`` (mean absolute derivative of the log posterior), ``influence_sd``
@@ -80,6 +95,8 @@ class Findings:
     fork_choices : DataFrame
         Which runs fork where: one row per run and state after which runs go on to different states
         that are new to them: ``group, run, seed, state, to_state, step``.
+    ways : Ways
+        Stays, paths, forks and dead ends.
     occupancy : DataFrame
         One row per run: ``group, run, seed, state_0 …`` fractions of the run's checkpoints.
     selection : Selection
@@ -89,6 +106,8 @@ class Findings:
     convergence : Convergence or None
         None where no outcome is known.
     speed : ConvergenceSpeed or None
+        None where convergence is None.
+    slowness : Slowness or None
         None where convergence is None.
     outcome_transitions : OutcomeTransitions or None
         None where no outcome is known.
@@ -111,6 +130,7 @@ class Findings:
         but not flagged), ``helps`` (faster), ``no evidence``, ``cannot tell`` (not even the
         slowest course after it would be significant); ``reason`` (in words).
     notices : tuple of Notice
+        Those of all stages, each once, in the order of the stages.
     source : str
         What was analysed, as the user named it.
     other_maps : tuple of OtherMap
@@ -132,17 +152,22 @@ class Findings:
     standardisation: str
     parameters: HMMParameters
     states: pd.DataFrame
+    sure_share: float
+    runs: pd.DataFrame
     state_summary: pd.DataFrame
     transitions: pd.DataFrame
+    transition_times: pd.DataFrame
     influences: pd.DataFrame
     change_points: pd.DataFrame
     fork_choices: pd.DataFrame
+    ways: Ways
     occupancy: pd.DataFrame
     selection: Selection
     dissimilarity: Dissimilarity
     forking: bool
     convergence: Convergence | None
     speed: ConvergenceSpeed | None
+    slowness: Slowness | None
     outcome_transitions: OutcomeTransitions | None
     outliers: pd.DataFrame
     group_comparison: GroupComparison | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -27,3 +28,8 @@ class Notice:
     kind: str
     subject: str
     message: str
+
+
+def each_once(*stages: Iterable[Notice]) -> tuple[Notice, ...]:
+    """Return the notices of all stages in their order, each once, whoever passed it on."""
+    return tuple(dict.fromkeys(notice for notices in stages for notice in notices))

@@ -26,12 +26,19 @@ class OutcomeTransitions(Shown):
         follows), ``start, step, end`` (10 %, steepest, 90 % of the change; half where
         ``from_start``), ``step_low, step_high`` (95 % interval of ``step``), ``change,
         from_value, to_value`` (in units of the outcome).
+    improvements : DataFrame
+        When outcomes make their largest improvement, one row per outcome that has an improving
+        transition in some run: ``outcome, n_runs`` (that have one), ``first_step, median_step,
+        last_step`` (of the steepest steps, over runs), ``duration`` (steps from start to end,
+        median).
     delays : DataFrame
         One row per run whose training outcome memorises and whose held-out outcome generalises, or
         has not done so when the run ends: ``group, run, seed, memorisation, generalisation``
         (steps; the latter NaN where ``censored``), ``delay`` (steps from the one to the other; up
         to the run's last evaluation where ``censored``), ``censored``, ``grokking`` (memorisation
         was over before generalisation began).
+    grokking_delay : float
+        Median ``delay`` of the runs that grok; NaN where none does.
     spikes : DataFrame
         One row per time a loss leaves its level upwards: ``group, run, seed, outcome, kind``
         (``spike``, ``divergence``: not back within a tenth of the run), ``step, end_step`` (first
@@ -51,7 +58,9 @@ class OutcomeTransitions(Shown):
     training: str
     held_out: str
     transitions: pd.DataFrame
+    improvements: pd.DataFrame
     delays: pd.DataFrame
+    grokking_delay: float
     spikes: pd.DataFrame
     matches: pd.DataFrame
     how: str

@@ -11,6 +11,7 @@ from hmmdyn.dynamics.dissimilarity import dissimilarity
 from hmmdyn.dynamics.groups import _independence_p, _over_groups, compare_groups
 from hmmdyn.dynamics.occupancy import bag_of_states
 from hmmdyn.dynamics.regression import regress_convergence
+from hmmdyn.dynamics.ways import fork_choices
 from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE
 from hmmdyn.simulate.walks import OPTIONAL_STATE, simulate_walks
 from tests.simulate import random_parameters
@@ -35,7 +36,9 @@ def compared(data, convergence="measured"):
     if isinstance(convergence, str):
         convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
     occupancy = bag_of_states(data, 4)
-    return compare_groups(data, data, occupancy, changes(data), convergence, PARAMETERS)
+    return compare_groups(
+        data, data, occupancy, changes(data), fork_choices(data), convergence, PARAMETERS
+    )
 
 
 def worlds(**of_group):

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmmdyn.dynamics.states import expected_dwell, summarise_states
+from hmmdyn.dynamics.states import expected_dwell, summarise_states, sure_share
+from hmmdyn.dynamics.ways import find_stays
 from hmmdyn.hmm.model.chain import between_stages, propagators
 from hmmdyn.hmm.model.inference import Beliefs
 from hmmdyn.hmm.training_map import Decoding, fit_training_map
@@ -12,11 +13,15 @@ from hmmdyn.tables.metric_table import from_frame
 from tests.simulate import observations, phased_table, random_parameters
 
 
+def summarised(decoding, table, outcomes, parameters):
+    return summarise_states(decoding, find_stays(decoding.states), table, outcomes, parameters)
+
+
 @pytest.fixture(scope="module")
 def summary():
     trajectories = from_frame(phased_table())
     fitted = fit_training_map(trajectories, [3], n_restarts=4)
-    return summarise_states(
+    return summarised(
         fitted.decoding, trajectories.table, trajectories.outcomes, fitted.training_map.parameters
     )
 
@@ -48,9 +53,7 @@ def test_no_phase_is_named_without_training_and_held_out_outcomes():
     trajectories = from_frame(table)
     fitted = fit_training_map(trajectories, [2], n_restarts=2)
     parameters = fitted.training_map.parameters
-    summary = summarise_states(
-        fitted.decoding, trajectories.table, trajectories.outcomes, parameters
-    )
+    summary = summarised(fitted.decoding, trajectories.table, trajectories.outcomes, parameters)
     assert summary["phase"].tolist() == ["", ""]
     assert isinstance(summary, pd.DataFrame)
 
@@ -120,7 +123,7 @@ def test_steps_per_visit_count_a_visit_cut_off_by_the_end_as_time_without_an_exi
     )
     parameters = random_parameters(3, 1, "diag")
     table = decoding.states[["group", "run", "seed", "step"]]
-    summary = summarise_states(decoding, table, (), parameters)
+    summary = summarised(decoding, table, (), parameters)
     # State 0: 0–15, then 70–100 cut off; 0–5. State 1: 15–70, then 5–30 cut off.
     assert summary["dwell_steps"].iloc[0] == pytest.approx((15 + 30 + 5) / 2)
     assert summary["dwell_steps"].iloc[1] == pytest.approx((55 + 25) / 1)
@@ -138,7 +141,12 @@ def test_steps_per_visit_are_those_of_the_chain_however_early_runs_end():
         paths.append(path if len(path) == 8 else [*path, 1])
     decoding = decoded_as(paths, [10 * np.arange(len(path)) for path in paths])
     table = decoding.states[["group", "run", "seed", "step"]]
-    summary = summarise_states(decoding, table, (), random_parameters(2, 1, "diag"))
+    summary = summarised(decoding, table, (), random_parameters(2, 1, "diag"))
     # Half a gap less: a run that starts in a state was not in it before its first checkpoint.
     assert summary["dwell_steps"].iloc[0] == pytest.approx(95, rel=0.05)  # standard error 1.4 %
     assert summary["dwell"].iloc[0] < 7
+
+
+def test_a_checkpoint_is_sure_of_its_state_from_nine_tenths_on():
+    states = pd.DataFrame({"probability": [1.0, 0.9, 0.89, 0.95]})
+    assert sure_share(states) == 0.75

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -9,10 +8,10 @@ from scipy.optimize import approx_fprime
 from hmmdyn.dynamics.transitions import (
     belief_gradient,
     change_points,
-    fork_choices,
     influences,
     is_forking,
     training_map_edges,
+    transition_times,
 )
 from hmmdyn.hmm.model.inference import beliefs
 from hmmdyn.hmm.training_map import TrainingMap
@@ -212,68 +211,6 @@ def test_the_top_three_are_counted_run_by_run():
     assert edge.loc["m5", "influence_sd"] > edge.loc["m5", "influence"]
 
 
-def states_of(paths):
-    parts = [
-        pd.DataFrame(
-            {
-                "group": group,
-                "run": run,
-                "seed": i,
-                "step": 10 * np.arange(len(path)),
-                "state": path,
-            }
-        )
-        for i, (group, run, path) in enumerate(paths)
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def test_fork_choices_name_every_run_that_goes_on_from_a_fork():
-    states = states_of(
-        [
-            ("a", "run 1", [0, 0, 1, 3]),
-            ("a", "run 2", [0, 2, 0, 3, 3]),  # going back to 0 is no other way
-            ("b", "run 1", [0, 1, 1, 3]),  # the same name in another group is another run
-            ("b", "7", [0, 0, 0]),  # goes nowhere
-            ("b", "late", [1, 3]),
-        ]
-    )
-    found = fork_choices(states)
-    assert found.to_dict("split")["data"] == [
-        ["a", "run 1", 0, 0, 1, 20],
-        ["a", "run 2", 1, 0, 2, 10],
-        ["b", "run 1", 2, 0, 1, 10],
-    ]
-    assert list(found) == ["group", "run", "seed", "state", "to_state", "step"]
-
-
-def test_fork_choices_are_those_counted_run_by_run():
-    rng = np.random.default_rng(0)
-    paths = [rng.integers(0, 5, 30).tolist() for _ in range(12)]
-    ways = {}
-    for i, path in enumerate(paths):
-        order = list(dict.fromkeys(path))
-        for here, after in pairwise(order):
-            ways.setdefault(here, []).append((i, after, 10 * path.index(after)))
-    expected = [
-        (i, here, after, step)
-        for here, taken in sorted(ways.items())
-        if len({after for _, after, _ in taken}) > 1
-        for i, after, step in taken
-    ]
-    found = fork_choices(states_of([("a", f"seed{i}", path) for i, path in enumerate(paths)]))
-    columns = ["seed", "state", "to_state", "step"]
-    assert list(found[columns].itertuples(index=False, name=None)) == expected
-    assert len(expected) > 30
-
-
-@pytest.mark.parametrize("paths", [[[0, 0]], [[0, 1, 2], [0, 0, 1]], [[0, 1, 0, 2]]])
-def test_where_all_runs_go_the_same_way_there_are_no_choices(paths):
-    found = fork_choices(states_of([("a", f"seed{i}", path) for i, path in enumerate(paths)]))
-    assert found.empty
-    assert list(found) == ["group", "run", "seed", "state", "to_state", "step"]
-
-
 def test_edges_count_runs_and_average_converged_ones(decoded):
     _decoding, parameters = decoded
     changes = pd.DataFrame(
@@ -305,6 +242,29 @@ def test_edges_count_runs_and_average_converged_ones(decoded):
     assert np.isnan(second["convergence_mean"])
 
 
+def test_times_are_those_of_the_first_change_of_every_run():
+    changes = pd.DataFrame(
+        {
+            "group": "all",
+            "run": ["a", "a", "b", "c", "c"],
+            "step": [100, 900, 300, 400, 600],
+            "step_low": [90, 890, 250, 395, 550],
+            "step_high": [100, 900, 310, 400, 650],
+            "from_state": [0, 0, 0, 0, 1],
+            "to_state": [1, 1, 1, 1, 2],
+        }
+    )
+    times = transition_times(changes)
+    assert times.to_dict("split")["data"] == [
+        [0, 1, 3, 100, 300.0, 400, 90, 400, 10.0],
+        [1, 2, 1, 600, 600.0, 600, 550, 650, 100.0],
+    ]
+    assert list(times) == [
+        "from_state", "to_state", "n_runs", "first_step", "median_step", "last_step", "step_low",
+        "step_high", "width",
+    ]  # fmt: skip
+
+
 def test_no_change_makes_empty_tables_with_their_columns(decoded):
     _, parameters = decoded
     data = observations(np.zeros((4, 3)), [2, 2])
@@ -315,6 +275,8 @@ def test_no_change_makes_empty_tables_with_their_columns(decoded):
     assert edges.empty
     assert "convergence_se" in edges
     assert influences(still, parameters).empty
+    assert transition_times(changes).empty
+    assert "width" in transition_times(changes)
     assert not is_forking(edges, 1)
 
 

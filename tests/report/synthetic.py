@@ -11,8 +11,12 @@ import pandas as pd
 from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.groups import compare_groups
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
+from hmmdyn.dynamics.slowness import find_slowness, runs_by_convergence
 from hmmdyn.dynamics.speed import compare_speed
-from hmmdyn.dynamics.transitions import fork_choices
+from hmmdyn.dynamics.states import sure_share
+from hmmdyn.dynamics.transitions import transition_times
+from hmmdyn.dynamics.ways import find_ways, fork_choices
+from hmmdyn.pipeline import Analysis
 from hmmdyn.results.convergence import Dissimilarity, Regression
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
@@ -104,6 +108,8 @@ def make_findings(
         covariances=np.full_like(means, 0.3),
         covariance_type="diag",
     )
+    in_order = runs_by_convergence(table, convergence)
+    choices = fork_choices(states)
     return Findings(
         table=table,
         metrics=features,
@@ -113,20 +119,27 @@ def make_findings(
         standardisation="run",
         parameters=parameters,
         states=states,
+        sure_share=sure_share(states),
+        runs=in_order,
         state_summary=_state_summary(states, table, n_states),
         transitions=edges,
+        transition_times=transition_times(changes),
         influences=_influences(edges, means, features),
         change_points=changes,
-        fork_choices=fork_choices(states),
+        fork_choices=choices,
+        ways=find_ways(states, choices, edges, in_order),
         occupancy=occupancy,
         selection=_selection(rng, n_states),
         dissimilarity=Dissimilarity(0.81, 0.12, 0.22, len(runs)),
         forking=detour is not None and len(runs) > 1,
         convergence=convergence,
         speed=compare_speed(convergence),
+        slowness=find_slowness(states, in_order, n_states),
         outcome_transitions=find_outcome_transitions(table, OUTCOMES, changes),
         outliers=_outliers(runs),
-        group_comparison=compare_groups(states, table, occupancy, changes, convergence, parameters),
+        group_comparison=compare_groups(
+            states, table, occupancy, changes, choices, convergence, parameters
+        ),
         regression=regression,
         detours=_detours(occupancy, convergence, regression, detour, n_states),
         notices=(
@@ -141,10 +154,28 @@ def make_findings(
     )
 
 
+def changed(findings: Findings, **changes: object) -> Findings:
+    """The findings with other states, edges or convergence, and what follows from them."""
+    made = replace(findings, **changes)
+    runs = runs_by_convergence(made.table, made.convergence)
+    measured = made.convergence is not None
+    return replace(
+        made,
+        runs=runs,
+        ways=find_ways(made.states, made.fork_choices, made.transitions, runs),
+        slowness=find_slowness(made.states, runs, made.parameters.n_states) if measured else None,
+    )
+
+
+def analysis_of(findings: Findings) -> Analysis:
+    """The findings as an analysis, of runs and a model that nobody asks for."""
+    return Analysis(**vars(findings), trajectories=None, training_map=None)
+
+
 def without_outcomes(findings: Findings) -> Findings:
     """The same runs with no loss or accuracy beside them."""
     k = findings.parameters.n_states
-    return replace(
+    return changed(
         findings,
         table=findings.table.drop(columns=list(findings.outcomes)),
         outcomes=(),

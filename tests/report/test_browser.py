@@ -5,6 +5,7 @@ import pytest
 
 from hmmdyn.report.export import write_report
 from hmmdyn.report.figures import theme
+from hmmdyn.report.report import Report
 from tests.report.browsing import draw_all, in_browser, opened, settles
 from tests.report.synthetic import make_findings, make_hostile_findings, without_outcomes
 
@@ -21,7 +22,7 @@ pytestmark = in_browser
     ids=["usual", "hostile", "bare"],
 )
 def test_the_report_opens_without_a_complaint_at_both_widths(open_report, browser, made, tmp_path):
-    assert open_report.check(browser, write_report(made, tmp_path)) == []
+    assert open_report.check(browser, write_report(Report(made), tmp_path)) == []
 
 
 FONT = "document.querySelector('.plot')._fullLayout.font.color"
@@ -29,7 +30,7 @@ WIDTHS = "[...document.querySelectorAll('.plot')].map(p => p._fullLayout.width)"
 
 
 def test_figures_follow_the_colour_scheme_and_print_dark_on_white(browser, tmp_path):
-    report = write_report(make_findings(), tmp_path)
+    report = write_report(Report(make_findings()), tmp_path)
     with opened(browser, report, color_scheme="dark") as page:
         assert page.evaluate(FONT) == theme.DARK.layout.font.color
         on_screen = page.evaluate(WIDTHS)
@@ -43,7 +44,7 @@ def test_figures_follow_the_colour_scheme_and_print_dark_on_white(browser, tmp_p
 
 
 def test_figures_out_of_view_wait_until_they_are_scrolled_to_or_printed(browser, tmp_path):
-    report = write_report(make_findings(), tmp_path)
+    report = write_report(Report(make_findings()), tmp_path)
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.goto(report.as_uri())
     page.wait_for_timeout(300)
@@ -62,7 +63,7 @@ def test_figures_out_of_view_wait_until_they_are_scrolled_to_or_printed(browser,
 
 
 def test_the_page_prints_to_a_sensible_pdf(browser, tmp_path):
-    report = write_report(make_findings(), tmp_path)
+    report = write_report(Report(make_findings()), tmp_path)
     with opened(browser, report) as page:
         page.emulate_media(media="print")
         shown = (
@@ -74,7 +75,7 @@ def test_the_page_prints_to_a_sensible_pdf(browser, tmp_path):
 
 def test_another_metric_is_drawn_and_a_narrow_window_has_the_upright_map(browser, tmp_path):
     made = make_findings()
-    with opened(browser, write_report(made, tmp_path)) as page:
+    with opened(browser, write_report(Report(made), tmp_path)) as page:
         page.get_by_label("Metric", exact=True).select_option("l1_over_l2")
         title = "document.querySelector('#metric_trajectories .plot')._fullLayout.yaxis.title.text"
         assert settles(page, title, "l1_over_l2")

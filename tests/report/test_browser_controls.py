@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hmmdyn.report.export import write_report
+from hmmdyn.report.report import Report
 from tests.report.browsing import in_browser, open_table, opened, settles
 from tests.report.synthetic import make_findings, make_hostile_findings
 
@@ -24,7 +25,7 @@ def made():
 
 @pytest.fixture(scope="module")
 def report(made, tmp_path_factory):
-    return write_report(made, tmp_path_factory.mktemp("report"))
+    return write_report(Report(made), tmp_path_factory.mktemp("report"))
 
 
 def column(found, name):
@@ -153,7 +154,7 @@ OPEN_SMALL = """document.querySelectorAll("details").forEach((d) => {
 def test_there_is_no_serious_barrier_to_any_reader(browser, tmp_path):
     """Checked by axe-core: everything but what it calls minor or moderate."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    report = write_report(make_findings(6, groups=("sgd", "adamw")), tmp_path)
+    report = write_report(Report(make_findings(6, groups=("sgd", "adamw"))), tmp_path)
     with opened(browser, report, "#state=2") as page:
         page.evaluate(OPEN_SMALL)
         for width, scheme in ((1440, "light"), (1440, "dark"), (360, "dark"), (360, "light")):
@@ -170,7 +171,7 @@ def test_there_is_no_serious_barrier_to_any_reader(browser, tmp_path):
 
 @pytest.mark.parametrize("width", [360, 2560])
 def test_nothing_is_wider_than_the_window(browser, width, tmp_path):
-    report = write_report(make_hostile_findings(), tmp_path)
+    report = write_report(Report(make_hostile_findings()), tmp_path)
     with opened(browser, report, "#group=%3C%2Fscript%3E&state=1", width=width) as page:
         excess = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(excess) <= 0

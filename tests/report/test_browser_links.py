@@ -6,6 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from hmmdyn.report.export import write_report
+from hmmdyn.report.report import Report
 from tests.report.browsing import in_browser, open_table, opened, settles
 from tests.report.synthetic import HOSTILE_NAMES, make_findings, make_hostile_findings
 
@@ -35,13 +36,13 @@ PLACE = """([id, trace, point]) => {
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    return write_report(make_findings(), tmp_path_factory.mktemp("report"))
+    return write_report(Report(make_findings()), tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture(scope="module")
 def grouped(tmp_path_factory):
     made = make_findings(6, groups=("sgd", "adamw", "lion"))
-    return write_report(made, tmp_path_factory.mktemp("grouped"))
+    return write_report(Report(made), tmp_path_factory.mktemp("grouped"))
 
 
 def fragment(page):
@@ -168,7 +169,7 @@ def test_a_row_of_a_table_chooses_its_run_and_a_cell_of_a_state_its_state(browse
 
 
 def test_the_row_of_a_chosen_run_comes_into_view_within_its_box_only(browser, tmp_path):
-    report = write_report(make_findings(40), tmp_path)
+    report = write_report(Report(make_findings(40)), tmp_path)
     with opened(browser, report) as page:
         table = open_table(page, "Bag of states")
         before = page.evaluate("scrollY")
@@ -266,7 +267,7 @@ def test_a_choice_stays_lit_when_a_figure_is_drawn_again(browser, report):
 
 
 def test_a_run_of_any_name_can_be_chosen_and_linked_to(browser, tmp_path):
-    report = write_report(make_hostile_findings(), tmp_path)
+    report = write_report(Report(make_hostile_findings()), tmp_path)
     with opened(browser, report, draw=False) as page:
         for number, name in enumerate(HOSTILE_NAMES, start=len(HOSTILE_NAMES)):
             page.locator("#choose-run").select_option(str(number))

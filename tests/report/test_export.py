@@ -12,6 +12,7 @@ from hmmdyn.report import export
 from hmmdyn.report.export import require_formats, write_report
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.folder import remove_other_reports
+from hmmdyn.report.report import Report
 from hmmdyn.report.tables import tables
 from tests.report.synthetic import make_findings, make_hostile_findings
 
@@ -49,24 +50,24 @@ def test_each_format_writes_its_files_and_no_other(findings, tmp_path):
         (["csv", "html"], sorted([*csv, "report.html"])),
     ):
         folder = tmp_path / "-".join(formats)
-        path = write_report(findings, folder, formats)
+        path = write_report(Report(findings), folder, formats)
         assert files(folder) == expected
         assert path == (folder / "report.html" if "html" in formats else folder)
 
 
 def test_unless_told_otherwise_page_numbers_and_tables_are_written(findings, tmp_path):
-    write_report(findings, tmp_path)
+    write_report(Report(findings), tmp_path)
     assert {name.rpartition(".")[2] for name in files(tmp_path)} == {"html", "json", "csv"}
 
 
 def test_the_same_findings_give_the_same_bytes(tmp_path):
     for name in "ab":
-        write_report(make_hostile_findings(), tmp_path / name)
+        write_report(Report(make_hostile_findings()), tmp_path / name)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_names_are_data_in_json(hostile, tmp_path):
-    write_report(hostile, tmp_path, ["json"])
+    write_report(Report(hostile), tmp_path, ["json"])
     text = (tmp_path / "report.json").read_bytes()
     assert text.isascii()
     assert not set(text) & set(range(0x20)) - {ord("\n")}  # no control character but line ends
@@ -76,7 +77,7 @@ def test_names_are_data_in_json(hostile, tmp_path):
 
 def test_pictures_of_an_earlier_map_go_with_its_report(findings, tmp_path):
     earlier = tmp_path / "recommended"
-    write_report(findings, earlier, ["json"])
+    write_report(Report(findings), earlier, ["json"])
     (earlier / "figures").mkdir()
     for name in ("timeline.svg", "timeline.png", "My own.svg"):
         (earlier / "figures" / name).write_text("")
@@ -90,13 +91,13 @@ def test_pictures_of_an_earlier_map_go_with_its_report(findings, tmp_path):
 @pytest.mark.parametrize("formats", [["pdf"], ["html", "docx"], [""], [], ["HTML"]])
 def test_an_unknown_format_is_named_with_those_there_are(formats, findings, tmp_path):
     with pytest.raises(UsageError, match=", ".join(FORMATS)):
-        write_report(findings, tmp_path / "new", formats)
+        write_report(Report(findings), tmp_path / "new", formats)
     assert not (tmp_path / "new").exists()
 
 
 def test_an_unknown_theme_is_named(findings, tmp_path):
     with pytest.raises(UsageError, match=r"\('light', 'dark'\), got 'blue'"):
-        write_report(findings, tmp_path / "new", ["html"], theme="blue")
+        write_report(Report(findings), tmp_path / "new", ["html"], theme="blue")
     assert not (tmp_path / "new").exists()
 
 
@@ -104,7 +105,7 @@ def test_without_kaleido_pictures_name_what_to_install(findings, tmp_path, monke
     monkeypatch.setitem(sys.modules, "kaleido", None)
     require_formats(["html", "json", "csv"])
     with pytest.raises(MissingPackageError, match=r"pip install 'hmmdyn\[export\]'"):
-        write_report(findings, tmp_path / "new", ["html", "svg"])
+        write_report(Report(findings), tmp_path / "new", ["html", "svg"])
     assert not (tmp_path / "new").exists()
 
 
@@ -133,11 +134,11 @@ class TheMapAndConvergence(OnlyTheMap):
 def pictures(painter, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     made = make_hostile_findings()
-    write_report(made, folder / "light", ["png", "svg"])
-    write_report(made, folder / "again", ["svg"])
+    write_report(Report(made), folder / "light", ["png", "svg"])
+    write_report(Report(made), folder / "again", ["svg"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "Figures", OnlyTheMap)
-        write_report(made, folder / "dark", ["svg"], theme="dark")
+        write_report(Report(made), folder / "dark", ["svg"], theme="dark")
     return {name: contents(folder / name) for name in ("light", "again", "dark")}
 
 
@@ -193,7 +194,7 @@ def test_a_menu_is_not_in_a_picture(pictures):
 
 def test_figures_that_do_not_apply_are_left_out(painter, bare, monkeypatch, tmp_path):
     monkeypatch.setattr(export, "Figures", TheMapAndConvergence)
-    write_report(bare, tmp_path, ["svg"])
+    write_report(Report(bare), tmp_path, ["svg"])
     assert files(tmp_path) == ["figures/training_map.svg"]
 
 
@@ -202,7 +203,7 @@ def test_pictures_are_drawn_within_a_running_event_loop(painter, monkeypatch, tm
     monkeypatch.setattr(export, "Figures", OnlyTheMap)
 
     async def cell():
-        write_report(make_findings(2, n_censored=0), tmp_path, ["svg"])
+        write_report(Report(make_findings(2, n_censored=0)), tmp_path, ["svg"])
 
     asyncio.run(cell())
     assert files(tmp_path) == ["figures/training_map.svg"]
@@ -219,5 +220,5 @@ def test_a_browser_that_fails_is_an_error_with_a_remedy_and_keeps_the_rest(
 
     monkeypatch.setattr(kaleido.Kaleido, "calc_fig", fail)
     with pytest.raises(export.OutputError, match=r"out of paint[\s\S]*do without"):
-        write_report(make_findings(2, n_censored=0), tmp_path, ["json", "png"])
+        write_report(Report(make_findings(2, n_censored=0)), tmp_path, ["json", "png"])
     assert files(tmp_path) == ["report.json"]

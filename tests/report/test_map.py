@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse.csgraph import connected_components
 
 from hmmdyn.errors import UsageError
-from hmmdyn.report.facts import dead_ends
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import training_map
 from hmmdyn.report.figures.map_layout import curve, lanes, main_path
-from tests.report.synthetic import make_findings, without_outcomes
+from tests.report.synthetic import changed, make_findings, without_outcomes
 
 
 def edges(*triples):
@@ -36,6 +36,20 @@ def test_states_off_the_main_path_stand_beside_it():
 def test_separate_side_paths_take_turns_and_joined_ones_share_a_lane():
     graph = edges((0, 5, 9), (0, 1, 1), (1, 2, 1), (2, 5, 1), (0, 3, 2), (3, 5, 2), (0, 4, 1))
     assert lanes(6, graph, 0).tolist() == [0, 1, 1, -1, 2, 0]
+
+
+def test_lanes_are_those_of_the_connected_components_of_a_random_map():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        pairs = rng.integers(0, 12, (9, 2))
+        graph = edges(*((j, k, 1) for j, k in pairs if j != k))
+        main = main_path(graph, 0)
+        aside = [k for k in range(12) if k not in main]
+        matrix = np.zeros((12, 12))
+        matrix[graph["from_state"], graph["to_state"]] = 1
+        _, component = connected_components(matrix[np.ix_(aside, aside)], directed=False)
+        expected = [(1 if c % 2 == 0 else -1) * (c // 2 + 1) for c in component]
+        assert lanes(12, graph, 0)[aside].tolist() == expected
 
 
 @pytest.mark.parametrize(("j", "k"), [(0, 1), (1, 0), (0, 4), (4, 0), (1, 2), (2, 3)])
@@ -170,26 +184,17 @@ def test_parts_of_the_map_say_which_runs_and_states_they_show(findings):
     assert {"states": [1, 2], "runs": [3, 7]} in said
 
 
-def test_a_dead_end_is_entered_never_left_and_not_where_training_leads(findings):
-    assert dead_ends(findings) == frozenset()  # state 3 is where it leads
+def test_a_dead_end_is_an_octagon_with_its_name(findings):
     stuck = findings.states.copy()
     stuck.loc[(stuck["run"] == "seed9") & (stuck["step"] >= 3000), "state"] = 2
     only_9 = findings.transitions[findings.transitions["from_state"] != 2]
-    made = replace(findings, states=stuck, transitions=only_9)
-    assert dead_ends(made) == {2}
+    made = changed(findings, states=stuck, transitions=only_9)
     verdicts = findings.detours.assign(verdict="cannot tell")
     figure = training_map(replace(made, detours=verdicts))
     marker = figure.data[-1].marker
     assert (marker.symbol[2], marker.line.color[2]) == ("octagon", theme.DEAD_END)
     assert sum("dead end" in a.text for a in figure.layout.annotations) == 1
     assert "dead end: no run that enters it leaves it" in figure.data[-1].hovertext[2]
-
-
-def test_a_state_in_which_a_run_converged_is_no_dead_end(findings):
-    stuck = findings.states.copy()
-    stuck.loc[(stuck["run"] == "seed0") & (stuck["step"] >= 3000), "state"] = 2
-    edges = findings.transitions[findings.transitions["from_state"] != 2]
-    assert dead_ends(replace(findings, states=stuck, transitions=edges)) == frozenset()
 
 
 def test_an_edge_nobody_converged_on_says_nothing_of_convergence(bare):

@@ -8,14 +8,15 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from hmmdyn.analysis import Analysis
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.notebook import to_html
+from hmmdyn.report.report import Report
 from hmmdyn.report.tables import tables
 from hmmdyn.report.text import headlines
 from hmmdyn.results.selection import Selection
 from tests.report.browsing import in_browser
+from tests.report.synthetic import analysis_of
 
 
 class Cell(HTMLParser):
@@ -37,19 +38,19 @@ class Cell(HTMLParser):
 
 @pytest.fixture(scope="module")
 def cell(findings):
-    return Cell(to_html(findings))
+    return Cell(to_html(Report(findings)))
 
 
 @pytest.fixture(scope="module")
 def hostile_cell(hostile):
-    return Cell(to_html(hostile))
+    return Cell(to_html(Report(hostile)))
 
 
 # --- an analysis ---
 
 
 def test_the_answer_is_in_the_cell_in_words(cell, findings):
-    for topic, briefs in headlines(findings):
+    for topic, briefs in headlines(Report(findings)):
         assert topic in cell.text
         for brief in briefs:
             assert brief in cell.text
@@ -75,11 +76,11 @@ def test_the_cell_needs_no_network(cell):
 
 
 def test_the_same_findings_give_the_same_cell(findings):
-    assert to_html(findings) == to_html(findings)
+    assert to_html(Report(findings)) == to_html(Report(findings))
 
 
 def test_an_analysis_shows_itself(findings):
-    assert Analysis._repr_html_(findings) == to_html(findings)
+    assert analysis_of(findings)._repr_html_() == to_html(Report(findings))
 
 
 class TestInABrowser:
@@ -93,7 +94,8 @@ class TestInABrowser:
             page.on(event, lambda what: complaints.append(what))
         page.on("request", lambda r: r.url.startswith("file") or complaints.append(r.url))
         path = tmp_path / "notebook.html"
-        path.write_text(f"<!doctype html>{to_html(findings)}{to_html(hostile)}", "utf-8")
+        cells = [to_html(Report(made)) for made in (findings, hostile)]
+        path.write_text(f"<!doctype html>{''.join(cells)}", "utf-8")
         page.goto(path.as_uri())
         buttons = "[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)"
         for frame in page.frames[1:]:
@@ -168,6 +170,6 @@ def test_a_result_with_hostile_names_shows_no_control_characters():
 
 
 def test_every_table_of_the_report_is_at_hand(findings):
-    given = Analysis.tables.fget(findings)
+    given = analysis_of(findings).tables
     assert set(given) == set(tables(findings))
     pd.testing.assert_frame_equal(given["convergence"], findings.convergence.table)

@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 
 from hmmdyn.errors import OutputError
+from hmmdyn.report.document import to_json
 from hmmdyn.report.export import write_report
 from hmmdyn.report.page import render
+from hmmdyn.report.report import Report
 from hmmdyn.report.statements import statements
-from hmmdyn.report.tables import tables, to_csv, to_json
+from hmmdyn.report.tables import tables, to_csv
 from hmmdyn.results.notice import Notice
 from tests.report.synthetic import make_findings, without_outcomes
 
@@ -51,12 +53,12 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(findings):
-    return Page(render(findings))
+    return Page(render(Report(findings)))
 
 
 @pytest.fixture(scope="module")
 def hostile_page(hostile):
-    return Page(render(hostile))
+    return Page(render(Report(hostile)))
 
 
 def specs(page):
@@ -113,11 +115,11 @@ def test_plotly_is_in_the_page_once(page):
 
 
 def test_the_same_findings_give_the_same_bytes(findings):
-    assert render(findings) == render(make_findings())
+    assert render(Report(findings)) == render(Report(make_findings()))
 
 
 def test_forty_runs_of_a_thousand_checkpoints_stay_small_and_the_page_says_how():
-    page = render(make_findings(40, 1000, 6, 14))
+    page = render(Report(make_findings(40, 1000, 6, 14)))
     assert len(page.encode()) < 12e6
     assert re.search(r"Drawn through 2\d\d,\d{3} of 560,000 values", page)
 
@@ -142,7 +144,7 @@ def test_scripts_know_the_runs_groups_and_states(page, findings):
 
 
 def test_rows_of_tables_know_their_run_and_states(findings):
-    html = render(findings)
+    html = render(Report(findings))
     change = findings.change_points.iloc[0]
     states = f"{change['from_state']} {change['to_state']}"
     assert f'<tr data-run="0" data-group="0" data-states="{states}">' in html
@@ -183,7 +185,7 @@ def test_sections_come_in_reading_order(page):
 
 
 def test_several_groups_have_a_section_between_seeds_and_phases():
-    page = Page(render(make_findings(4, groups=("a", "b"))))
+    page = Page(render(Report(make_findings(4, groups=("a", "b")))))
     ids = [a["id"] for a in page.all("section")]
     assert ids[2:5] == ["seeds", "groups", "phases"]
     assert "#groups" in [a.get("href") for a in page.all("a")]
@@ -191,7 +193,7 @@ def test_several_groups_have_a_section_between_seeds_and_phases():
 
 def test_every_table_with_rows_is_on_the_page():
     made = make_findings(10, groups=("a", "b"))
-    html = render(made)
+    html = render(Report(made))
     # Notices are a list.
     filled = {name for name, t in tables(made).items() if len(t.frame)} - {"notices"}
     assert {name for name in filled if f"<code>{name}.csv</code>" not in html} == set()
@@ -199,7 +201,7 @@ def test_every_table_with_rows_is_on_the_page():
 
 def test_runs_that_cannot_be_compared_leave_no_empty_figures():
     for made in (make_findings(1), without_outcomes(make_findings())):
-        ids = {a.get("id") for a in Page(render(made)).all("figure")}
+        ids = {a.get("id") for a in Page(render(Report(made))).all("figure")}
         assert not ids & {"waiting_curves", "performance_profile", "slowest_and_fastest"}
         assert "timeline" in ids
 
@@ -230,7 +232,7 @@ def test_the_map_has_a_version_for_narrow_screens(page):
 
 
 def test_figures_that_do_not_apply_leave_their_reason(bare):
-    page = Page(render(bare))
+    page = Page(render(Report(bare)))
     plots = [a["data-spec"] for a in page.all("div") if a.get("class") == "plot"]
     assert "convergence-spec" not in plots
     assert "outcome_curves-spec" not in plots
@@ -246,7 +248,7 @@ def test_notices_are_grouped_by_kind(page):
 
 
 def test_nothing_left_out_is_said(findings):
-    assert "Nothing was left out." in Page(render(replace(findings, notices=()))).text
+    assert "Nothing was left out." in Page(render(Report(replace(findings, notices=())))).text
 
 
 def test_failed_attempts_are_counted_with_their_reasons(page):
@@ -258,15 +260,15 @@ def test_failed_attempts_are_counted_with_their_reasons(page):
 
 
 def test_the_command_line_gives_the_report_again(findings):
-    text = " ".join(Page(render(findings)).text.replace("\\", "").split())
+    text = " ".join(Page(render(Report(findings))).text.replace("\\", "").split())
     assert "hmmdyn analyze 'my runs' --max-states 8 --drop-metric 'l 1'" in text
-    from_python = Page(render(replace(findings, command=(), source="a table")))
+    from_python = Page(render(Report(replace(findings, command=(), source="a table"))))
     assert "# a table: analyze(table, **options)" in from_python.text
 
 
 def test_a_long_table_is_cut_and_says_where_the_rest_is(findings):
     points = pd.concat([findings.change_points] * 50, ignore_index=True)
-    page = Page(render(replace(findings, change_points=points)))
+    page = Page(render(Report(replace(findings, change_points=points))))
     text = " ".join(page.text.split())
     assert f"Change points ({len(points):,} rows)" in text
     assert "The first 1,000 rows; all of them are in change_points.csv." in text
@@ -302,7 +304,7 @@ def test_templates_in_names_are_not_evaluated(hostile_page):
 
 @pytest.mark.parametrize("made", [make_findings(), without_outcomes(make_findings(3))])
 def test_json_holds_every_table_in_full_precision(made):
-    content = json.loads(to_json(made), parse_constant=lambda name: pytest.fail(name))
+    content = json.loads(to_json(Report(made)), parse_constant=lambda name: pytest.fail(name))
     for name, table in tables(made).items():
         records = content["tables"][name]
         assert len(records) == len(table.frame)
@@ -317,7 +319,7 @@ def test_json_holds_every_table_in_full_precision(made):
 
 
 def test_json_holds_what_stands_outside_the_tables(findings):
-    content = json.loads(to_json(findings))
+    content = json.loads(to_json(Report(findings)))
     assert content["regression"]["r_squared"] == findings.regression.r_squared
     assert content["regression"]["warning"] == findings.regression.warning
     assert content["dissimilarity"]["emission"] == findings.dissimilarity.emission
@@ -330,7 +332,7 @@ def test_json_holds_what_stands_outside_the_tables(findings):
 
 def test_json_writes_infinities_as_words(findings):
     odd = replace(findings, regression=replace(findings.regression, f_statistic=np.inf))
-    assert json.loads(to_json(odd))["regression"]["f_statistic"] == "Infinity"
+    assert json.loads(to_json(Report(odd)))["regression"]["f_statistic"] == "Infinity"
 
 
 def test_csv_holds_every_row_whatever_the_names(findings, hostile):
@@ -352,29 +354,29 @@ def test_csv_holds_numbers_in_full_precision(findings):
 def test_a_file_name_that_is_not_unicode_does_not_stop_the_report(findings, tmp_path):
     odd = "seed\udcff"  # how Python reads a file name with a byte that is not UTF-8
     notice = Notice("discovery", "left out", odd, f"{odd} is not a checkpoint.")
-    write_report(replace(findings, notices=(notice,), source=odd), tmp_path)
+    write_report(Report(replace(findings, notices=(notice,), source=odd)), tmp_path)
     assert "seed\\udcff" in (tmp_path / "notices.csv").read_text(encoding="utf-8")
 
 
 def test_the_report_folder(findings, tmp_path):
-    path = write_report(findings, tmp_path / "new" / "folder")
+    path = write_report(Report(findings), tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / "report.html"
     names = {p.name for p in path.parent.iterdir()}
     applying = {f"{n}.csv" for n, table in tables(findings).items() if len(table.frame.columns)}
     assert names == {"report.html", "report.json", *applying}
     assert "groups.csv" not in names  # there is one
     first = {p.name: p.read_bytes() for p in path.parent.iterdir()}
-    write_report(findings, path.parent)
+    write_report(Report(findings), path.parent)
     assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == first
 
 
 def test_tables_of_an_earlier_report_do_not_stay(findings, bare, tmp_path):
-    write_report(findings, tmp_path)
-    write_report(bare, tmp_path)
+    write_report(Report(findings), tmp_path)
+    write_report(Report(bare), tmp_path)
     assert not (tmp_path / "regression.csv").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_said(findings, tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(OutputError, match="taken"):
-        write_report(findings, tmp_path / "taken")
+        write_report(Report(findings), tmp_path / "taken")

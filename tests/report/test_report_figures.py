@@ -8,9 +8,8 @@ import plotly.graph_objects as go
 import pytest
 
 from hmmdyn.errors import NotEnoughDataError, UsageError
-from hmmdyn.report.facts import runs_by_convergence
 from hmmdyn.report.figures import figures, theme
-from tests.report.synthetic import THRESHOLD, make_findings
+from tests.report.synthetic import THRESHOLD, changed, make_findings
 
 PUBLIC = [name for name in figures.__all__ if name != "Figures"]
 
@@ -79,7 +78,7 @@ def test_the_strips_of_a_run_cover_it_without_gap_or_overlap(findings):
 
 def test_the_strip_shows_the_decoded_state_at_every_checkpoint(findings):
     bars = [t for t in figures.timeline(findings).data if isinstance(t, go.Bar)]
-    rows = list(runs_by_convergence(findings)["run"])
+    rows = list(findings.runs["run"])
     for _, checkpoint in findings.states.iloc[::7].iterrows():
         bar = bars[checkpoint["state"]]
         on_it = (
@@ -136,7 +135,7 @@ def test_groups_stand_apart_each_with_its_tally():
 def test_a_run_whose_outcome_is_unknown_has_a_row_without_a_mark(findings):
     measure = findings.convergence
     known = replace(measure, table=measure.table[measure.table["run"] != "seed2"])
-    figure = figures.convergence(replace(findings, convergence=known))
+    figure = figures.convergence(changed(findings, convergence=known))
     assert len(figure.layout.yaxis.tickvals) == 10
     marks = [t for t in figure.data if t.name in ("converged", "censored")]
     assert sum(len(t.x) for t in marks) == 9

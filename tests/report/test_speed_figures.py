@@ -7,10 +7,9 @@ import pytest
 
 from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.report.extremes import extremes
 from hmmdyn.report.figures import figures
 from hmmdyn.report.statements.figures import figure_summaries
-from tests.report.synthetic import make_findings, make_hostile_findings
+from tests.report.synthetic import changed, make_findings, make_hostile_findings
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def with_convergence(findings, steps, *, censored=()):
     table["previous_step"] = (table["step"] - 100 * table["converged"]).clip(lower=0)
     table["previous_step"] = table["previous_step"].astype("Int64")
     measure = replace(findings.convergence, table=table)
-    return replace(findings, convergence=measure, speed=compare_speed(measure))
+    return changed(findings, convergence=measure, speed=compare_speed(measure))
 
 
 def drawn_as(figure, mode):
@@ -148,55 +147,7 @@ def test_one_run_is_compared_with_none(name):
 # --- slowest and fastest ---
 
 
-def test_the_fastest_and_the_run_known_to_have_taken_longest_are_set_side_by_side():
-    # seed3 ended at 700 without converging: it is not known to be slower than seed2.
-    made = with_convergence(make_findings(4), [300, 500, 900, 700], censored=("seed3",))
-    (pair,) = extremes(made)
-    assert list(pair.runs["run"]) == ["seed0", "seed2"]
-    ended_late = with_convergence(make_findings(4), [300, 500, 900, 900], censored=("seed3",))
-    (pair,) = extremes(ended_late)
-    assert list(pair.runs["run"]) == ["seed0", "seed3"]
-
-
-def test_checkpoints_are_counted_up_to_convergence():
-    made = make_findings(10)
-    (pair,) = extremes(made)
-    for run, counted in zip(
-        pair.runs.itertuples(), (pair.in_fastest, pair.in_slowest), strict=True
-    ):
-        own = made.states[made.states["run"] == run.run]
-        before = own[own["step"] < run.step] if run.converged else own
-        for state, n in enumerate(counted):
-            assert n == (before["state"] == state).sum()
-
-
-def test_decisive_states_hold_most_of_what_took_longer():
-    (pair,) = extremes(make_findings(40, n_states=6))
-    longer = pair.in_slowest - pair.in_fastest
-    assert longer[pair.decisive[0]] == longer.max()
-    total = longer[longer > 0].sum()
-    assert set(pair.decisive) == {k for k, d in enumerate(longer) if d > 0 and d / total >= 0.25}
-
-
-def test_quarters_are_means_over_the_fastest_and_slowest_and_need_eight_runs():
-    made = make_findings(12)
-    (pair,) = extremes(made)
-    assert pair.n_in_quarter == 3
-    fastest = made.speed.ranking["run"].head(3)
-    counts = [
-        np.bincount(
-            made.states.loc[
-                (made.states["run"] == run)
-                & (made.states["step"] < made.speed.ranking.set_index("run")["step"][run]),
-                "state",
-            ],
-            minlength=4,
-        )
-        for run in fastest
-    ]
-    np.testing.assert_allclose(pair.in_fast_quarter, np.mean(counts, axis=0))
-    (small,) = extremes(make_findings(7))
-    assert small.in_fast_quarter is None
+def test_without_quarters_there_are_no_marks_of_them():
     symbols = {
         t.marker.symbol for t in drawn_as(figures.slowest_and_fastest(make_findings(7)), "markers")
     }
@@ -222,8 +173,7 @@ def test_the_marks_are_the_counts_and_the_text_their_difference(three_groups):
         for t in text.text
     ]
     np.testing.assert_array_equal(written, difference)
-    found = [k for pair in extremes(three_groups) for k in pair.decisive]
-    assert sum("<b>" in t for t in text.text) == len(found)
+    assert sum("<b>" in t for t in text.text) == three_groups.slowness.extremes["decisive"].sum()
 
 
 def test_runs_that_converge_at_once_have_no_slowest():

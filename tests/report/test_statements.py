@@ -5,9 +5,8 @@ import pytest
 
 from hmmdyn.report.statements import statements
 from hmmdyn.report.statements.figures import figure_summaries
-from hmmdyn.report.statements.statement import all_notices
-from hmmdyn.results.notice import Notice
-from tests.report.synthetic import make_findings, without_outcomes
+from hmmdyn.results.notice import Notice, each_once
+from tests.report.synthetic import changed, make_findings, without_outcomes
 
 
 def said(findings, topic):
@@ -104,7 +103,7 @@ def test_slow_runs_are_told_with_the_state_they_spent_their_time_in(findings):
 def test_no_runs_are_slow_where_all_are_alike():
     found = make_findings(8, n_censored=0)
     table = found.convergence.table.assign(step=1000)
-    alike = replace(found, convergence=replace(found.convergence, table=table))
+    alike = changed(found, convergence=replace(found.convergence, table=table))
     assert "slowest" not in said(alike, "Which runs converged when").replace("the slowest (", "")
 
 
@@ -210,16 +209,10 @@ def test_limits_are_among_what_is_not_sure(findings):
     )
 
 
-def test_notices_of_all_stages_are_collected_once(findings):
+def test_notices_of_all_stages_are_collected_once():
     notice = Notice("model", "limit", "a", "b")
     own = Notice("statements", "limit", "c", "d")
-    found = replace(
-        findings,
-        notices=(notice,),
-        selection=replace(findings.selection, notices=(notice,)),
-        convergence=replace(findings.convergence, notices=(own,)),
-    )
-    assert all_notices(found) == (notice, own)
+    assert each_once((notice,), (notice,), (), (own,)) == (notice, own)
 
 
 def test_the_map_in_words_names_every_transition(findings):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from hmmdyn.report.report import Report
 from hmmdyn.report.statements import statements
 from hmmdyn.report.text import headlines, summary
 from hmmdyn.results.notice import Notice
@@ -17,7 +18,7 @@ def right_of_the_topics(text):
 
 def test_the_summary_has_every_brief_of_the_report_in_order(findings):
     said = [s.brief.replace("\u00a0", " ") for s in statements(findings) if s.brief]
-    shown = right_of_the_topics(summary(findings))
+    shown = right_of_the_topics(summary(Report(findings)))
     places = [shown.index(brief) for brief in said]
     assert places == sorted(places)
     assert len(said) >= 10
@@ -43,16 +44,16 @@ def test_a_brief_says_nothing_that_the_report_does_not(findings):
     ids=["10 runs", "40 runs", "groups", "no outcome", "1 run"],
 )
 def test_the_summary_fits_on_a_screen(made):
-    lines = summary(made).splitlines()
+    lines = summary(Report(made)).splitlines()
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 45
-    assert max(map(len, summary(made, width=60).splitlines())) <= 60
-    assert max(map(len, summary(made, width=300).splitlines())) <= 100
-    assert summary(made, width=5)  # however narrow
+    assert max(map(len, summary(Report(made), width=60).splitlines())) <= 60
+    assert max(map(len, summary(Report(made), width=300).splitlines())) <= 100
+    assert summary(Report(made), width=5)  # however narrow
 
 
 def test_the_summary_answers_what_is_asked_first(findings):
-    text = " ".join(right_of_the_topics(summary(findings)).split())
+    text = " ".join(right_of_the_topics(summary(Report(findings))).split())
     for answer in (
         "10 runs, 42 checkpoints each",
         "Training went through 4 states",
@@ -69,23 +70,25 @@ def test_the_summary_answers_what_is_asked_first(findings):
 def test_the_summary_says_how_much_more_the_report_has(findings):
     """The rest are statements of which the summary has nothing, or a part."""
     further = [s for s in statements(findings) if s.brief != s.text]
-    assert f"The report says more on {len(further)} points" in summary(findings)
+    assert f"The report says more on {len(further)} points" in summary(Report(findings))
 
 
 def test_what_was_left_out_is_named(findings):
-    assert dict(headlines(findings))["Left out"] == ["metric mean_b and seed4/last.safetensors."]
+    assert dict(headlines(Report(findings)))["Left out"] == [
+        "metric mean_b and seed4/last.safetensors."
+    ]
 
 
 def test_limits_of_the_model_are_in_the_summary(findings):
     message = "It gives 4 on data without phases: no evidence. Another sentence."
     limit = Notice("model", "limit", "number of states", message)
-    text = right_of_the_topics(summary(replace(findings, notices=(limit,))))
+    text = right_of_the_topics(summary(Report(replace(findings, notices=(limit,)))))
     assert "Number of states: It gives 4 on data without phases: no evidence." in text
     assert "Another" not in text
 
 
 def test_the_text_is_plain(hostile):
-    text = summary(hostile)
+    text = summary(Report(hostile))
     assert all(c == "\n" or c.isprintable() for c in text)
     assert "\x1b" not in text
 

@@ -3,7 +3,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from hmmdyn.dynamics.transitions import fork_choices
+from hmmdyn.dynamics.transitions import transition_times
+from hmmdyn.dynamics.ways import fork_choices
 from hmmdyn.report.facts import Fork
 from hmmdyn.report.statements.transitions import by_name, say
 from hmmdyn.results.keys import RUN_KEY
@@ -54,6 +55,7 @@ def found(paths, n_states=4, widened=0, groups=None):
         ),
         change_points=changes,
         transitions=edges.assign(n_total=len(paths)),
+        transition_times=transition_times(changes),
         influences=pd.DataFrame(
             {
                 "from_state": edges["from_state"],

@@ -43,6 +43,11 @@ _TRANSITION_COLUMNS = {
         "float64",
     ),
 }
+_IMPROVEMENT_COLUMNS = {
+    "outcome": "object",
+    "n_runs": "int64",
+    **dict.fromkeys(["first_step", "median_step", "last_step", "duration"], "float64"),
+}
 _EVENT_COLUMNS = {**_TEXT, "role": "object", "step": "float64"}
 _DELAY_COLUMNS = {
     **{key: _TEXT[key] for key in ("group", "run", "seed")},
@@ -138,11 +143,16 @@ def find_outcome_transitions(
         for curve in curves
         for one in found[curve]
     ]
+    transitions = _frame(rows, _TRANSITION_COLUMNS)
+    delays = _delays(curves, main, training, held_out)
+    grokking = delays[delays["grokking"] & ~delays["censored"]]
     return OutcomeTransitions(
         training=training,
         held_out=held_out,
-        transitions=_frame(rows, _TRANSITION_COLUMNS),
-        delays=_delays(curves, main, training, held_out),
+        transitions=transitions,
+        improvements=_improvements(transitions),
+        delays=delays,
+        grokking_delay=float(grokking["delay"].median()),
         spikes=_spikes(curves),
         matches=match_transitions(
             _events(table, main), change_points, logarithmic=logarithmic, random_state=random_state
@@ -261,6 +271,28 @@ def _delays(
             }
         )
     return _frame(rows, _DELAY_COLUMNS)
+
+
+def _improvements(transitions: pd.DataFrame) -> pd.DataFrame:
+    """Summarise over runs when each outcome makes its largest improvement."""
+    rows: list[dict[str, object]] = []
+    for outcome, own in transitions.groupby("outcome", sort=False):
+        sign = 1 if better_side(str(outcome)) == "above" else -1
+        better = own.assign(better=sign * own["change"]).query("better > 0")
+        largest = better.sort_values("better", ascending=False, kind="stable")
+        main = largest.drop_duplicates(RUN_KEY)
+        if len(main):
+            rows.append(
+                {
+                    "outcome": outcome,
+                    "n_runs": len(main),
+                    "first_step": main["step"].min(),
+                    "median_step": main["step"].median(),
+                    "last_step": main["step"].max(),
+                    "duration": (main["end"] - main["start"]).median(),
+                }
+            )
+    return _frame(rows, _IMPROVEMENT_COLUMNS)
 
 
 def _spikes(curves: Iterable[_Curve]) -> pd.DataFrame:

@@ -12,8 +12,7 @@ from plotly.subplots import make_subplots
 
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.report import words
-from hmmdyn.report.extremes import Extremes, extremes
-from hmmdyn.report.facts import rows, state_name
+from hmmdyn.report.facts import extreme_runs, rows, state_name
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.run_rows import RunRows
 from hmmdyn.report.figures.strips import strips
@@ -42,14 +41,14 @@ def slowest_and_fastest(findings: Findings) -> go.Figure:
     NotEnoughDataError
         In no group is a run known to have taken longer than the one that converged first.
     """
-    found = list(extremes(findings))
-    if not found:
+    if findings.slowness is None or findings.slowness.extremes.empty:
         raise NotEnoughDataError(
             "In no group is it known of a run that it took longer to converge than the first."
         )
-    runs = pd.concat([pair.runs for pair in found])
+    pairs = [own for _, own in findings.slowness.extremes.groupby("group", sort=False)]
+    runs = pd.concat([extreme_runs(findings, own) for own in pairs])
     run_rows = RunRows(findings, runs, row_pixels=_RUN_PIXELS)
-    states = _rows_of_states(findings, found)
+    states = _rows_of_states(findings, findings.slowness.extremes)
     figure = make_subplots(rows=2, cols=1)
     for trace in strips(findings, run_rows.runs):
         figure.add_trace(trace, row=1, col=1)
@@ -60,7 +59,7 @@ def slowest_and_fastest(findings: Findings) -> go.Figure:
     above = run_rows.frame()
     upper, lower = run_rows.pixels, _STATE_PIXELS * (int(states["y"].max()) + 1)
     whole = upper + _GAP_PIXELS + lower
-    names = zip(("fastest", "slowest") * len(found), above["yaxis"]["ticktext"], strict=True)
+    names = zip(("fastest", "slowest") * len(pairs), above["yaxis"]["ticktext"], strict=True)
     figure.update_layout(
         template=theme.LIGHT,
         barmode="overlay",
@@ -89,32 +88,21 @@ def slowest_and_fastest(findings: Findings) -> go.Figure:
     return figure
 
 
-def _rows_of_states(findings: Findings, found: list[Extremes]) -> pd.DataFrame:
-    """Return a row per group and state in which either of its two runs was before it converged.
+def _rows_of_states(findings: Findings, extremes: pd.DataFrame) -> pd.DataFrame:
+    """Return the states in which either of a group's two runs was before it converged.
 
-    Columns ``group, state, fastest, slowest, fast_quarter, slow_quarter`` (checkpoints, NaN where
-    there are no quarters), ``n_in_quarter, decisive, name, colour, y``. Several groups have each a
-    row as their heading.
+    Columns of the table of extremes, ``number`` (of the group), ``name, colour, y``. Several groups
+    have each a row as their heading.
     """
     colours = theme.state_colours(findings.parameters.n_states)
-    parts = []
-    for number, pair in enumerate(found):
-        part = pd.DataFrame(
-            {
-                "state": range(len(colours)),
-                "fastest": pair.in_fastest,
-                "slowest": pair.in_slowest,
-                "fast_quarter": pair.in_fast_quarter,
-                "slow_quarter": pair.in_slow_quarter,
-                "colour": colours,
-            }
-        )
-        part["decisive"] = part["state"].isin(pair.decisive)
-        part["name"] = [html.escape(state_name(findings, k)) for k in part["state"]]
-        part = part[(part["fastest"] > 0) | (part["slowest"] > 0)]
-        parts.append(part.assign(group=pair.group, n_in_quarter=pair.n_in_quarter, number=number))
-    states = pd.concat(parts, ignore_index=True)
-    return states.assign(y=states.index + (states["number"] + 1 if len(found) > 1 else 0))
+    states = extremes.assign(
+        number=extremes.groupby("group", sort=False).ngroup(),
+        colour=[colours[k] for k in extremes["state"]],
+        name=[html.escape(state_name(findings, k)) for k in extremes["state"]],
+    )
+    states = states[(states["fastest"] > 0) | (states["slowest"] > 0)].reset_index(drop=True)
+    several = extremes["group"].nunique() > 1
+    return states.assign(y=states.index + (states["number"] + 1 if several else 0))
 
 
 def _differences(states: pd.DataFrame) -> Iterator[go.Bar | go.Scatter]:

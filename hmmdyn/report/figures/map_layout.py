@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.sparse.csgraph import connected_components
 
 from hmmdyn.results.arrays import FloatArray, IntArray
 
@@ -45,13 +44,19 @@ def lanes(n_states: int, transitions: pd.DataFrame, start: int) -> IntArray:
     main = main_path(transitions, start)
     aside = [k for k in range(n_states) if k not in main]
     lane = np.zeros(n_states, dtype=np.int64)
-    if not aside:
-        return lane
-    edges = np.zeros((n_states, n_states))
-    edges[transitions["from_state"], transitions["to_state"]] = 1
-    _, component = connected_components(edges[np.ix_(aside, aside)], directed=False)
-    lane[aside] = np.where(component % 2 == 0, 1, -1) * (component // 2 + 1)
+    for number, joined in enumerate(_joined(aside, transitions)):
+        lane[joined] = (1 if number % 2 == 0 else -1) * (number // 2 + 1)
     return lane
+
+
+def _joined(states: list[int], transitions: pd.DataFrame) -> list[list[int]]:
+    """Return the states in sets of those that edges join, in the order of their first state."""
+    sets = [{k} for k in states]
+    for j, k in transitions[["from_state", "to_state"]].itertuples(index=False, name=None):
+        touched = [own for own in sets if own & {j, k}]
+        if {j, k} <= set(states) and len(touched) > 1:
+            sets = [own for own in sets if own not in touched] + [touched[0] | touched[1]]
+    return sorted(map(sorted, sets))
 
 
 def curve(j: int, k: int, lane: IntArray, *, opposed: bool) -> FloatArray:

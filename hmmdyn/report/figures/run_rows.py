@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import full_run_names, rows, run_names, runs_by_convergence
+from hmmdyn.report.facts import full_run_names, rows, run_names
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import STEP_AXIS, group_numbers, numbers_of
 from hmmdyn.results.findings import Findings
@@ -42,7 +42,7 @@ _BAND = theme.see_through(theme.MARK, 0.16)
 class RunRows:
     """Every run's place in the figure, and the traces and axes that go with it.
 
-    ``runs`` are rows of :func:`~hmmdyn.report.facts.runs_by_convergence`, all of them unless given,
+    ``runs`` are rows of ``Findings.runs``, all of them unless given,
     with ``rank, rank_low, rank_high, previous_step`` (missing where unknown, see
     :class:`.results.convergence.ConvergenceSpeed`), ``y`` (the row, downwards), ``label`` (the full
     name) and ``number`` (:mod:`.links`). Each group has a heading. A run takes ``row_pixels`` of
@@ -53,7 +53,7 @@ class RunRows:
         self, findings: Findings, runs: pd.DataFrame | None = None, *, row_pixels: int
     ) -> None:
         self._findings = findings
-        runs = runs_by_convergence(findings) if runs is None else runs.reset_index(drop=True)
+        runs = findings.runs if runs is None else runs.reset_index(drop=True)
         group = runs.groupby("group", sort=False).ngroup()
         # A heading without the name of a group is one line.
         several = findings.table["group"].nunique() > 1
@@ -226,7 +226,7 @@ def _heading(findings: Findings, group: str) -> str:
     The mean is the restricted one, which counts a run that takes longer than the horizon as one
     that converges there; where there is such a run, the horizon is named.
     """
-    runs = runs_by_convergence(findings)
+    runs = findings.runs
     several = runs["group"].nunique() > 1
     own = runs[runs["group"] == group]
     text = f"<b>{words.label(group, 40)}</b><br>" if several else ""

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import rows, state_name, stays
+from hmmdyn.report.facts import rows, state_name
 from hmmdyn.report.figures import theme
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
@@ -20,7 +20,7 @@ def strips(findings: Findings, runs: pd.DataFrame) -> list[go.Bar]:
 
     A state begins halfway between two checkpoints.
     """
-    visits = stays(findings).merge(runs[[*RUN_KEY, "y", "label", "number"]], on=RUN_KEY)
+    visits = findings.ways.stays.merge(runs[[*RUN_KEY, "y", "label", "number"]], on=RUN_KEY)
     changes = findings.change_points.rename(columns={"step": "first_step"})
     visits = visits.merge(
         changes[[*RUN_KEY, "first_step", "step_low", "step_high"]],

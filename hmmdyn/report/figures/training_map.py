@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from hmmdyn.errors import UsageError
 from hmmdyn.report import words
-from hmmdyn.report.facts import dead_ends, forks, movement, rows, state_name, top_movements
+from hmmdyn.report.facts import forks, movement, rows, state_name, top_movements
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import numbers_of
 from hmmdyn.report.figures.map_layout import curve, lanes
@@ -102,7 +102,7 @@ class _Canvas:
         self.n_states = findings.parameters.n_states
         self.colours = theme.state_colours(self.n_states)
         self.forks = {fork.state: fork for fork in forks(findings)}
-        self.dead_ends = dead_ends(findings)
+        self.dead_ends = findings.ways.dead_ends
         self.verdicts = findings.detours.set_index("state")["verdict"]
         first = findings.states.drop_duplicates(RUN_KEY)["state"].mode().iloc[0]
         self.lane = lanes(self.n_states, findings.transitions, int(first))

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scipy.stats import binomtest
-
 from hmmdyn.report import words
 from hmmdyn.report.facts import (
     CRITERIA,
-    forks,
     rows,
 )
-from hmmdyn.report.statements.statement import Statement, all_notices
+from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.selection import Selection, Stability
 
@@ -55,23 +52,23 @@ def say(findings: Findings) -> Iterator[Statement]:
         )
     if selection.stability is not None:
         yield _stability(selection.stability)
-    probability = findings.states["probability"]
-    unsure = float((probability < 0.9).mean())
     yield Statement(
         topic,
-        f"{words.percent(1 - unsure)} of the checkpoints belong to their state with a "
+        f"{words.percent(findings.sure_share)} of the checkpoints belong to their state with a "
         "probability of at least 0.9, given the model.",
     )
-    for fork in forks(findings)[: 1 if findings.table["group"].nunique() == 1 else 0]:
-        n_fewest = min(fork.exits.values())
-        low, high = binomtest(n_fewest, fork.n_runs).proportion_ci(method="wilson")
+    ways = findings.ways.forks
+    if len(ways) and findings.table["group"].nunique() == 1:
+        # Ways out of a fork are listed by their number of runs.
+        rarest = next(rows(ways[ways["state"] == ways["state"].iloc[0]].tail(1)))
         yield Statement(
             topic,
-            f"Shares of few runs are rough: the {n_fewest} of {fork.n_runs} that take the rarer "
-            f"way after state {fork.state} are compatible with {words.percent(low)} to "
-            f"{words.percent(high)} of all seeds (95 % interval).",
+            f"Shares of few runs are rough: the {rarest.n_runs} of {rarest.n_total} that take the "
+            f"rarer way after state {rarest.state} are compatible with "
+            f"{words.percent(rarest.share_low)} to {words.percent(rarest.share_high)} of all seeds "
+            "(95 % interval).",
         )
-    for notice in all_notices(findings):
+    for notice in findings.notices:
         if notice.kind == "limit":
             text = f"{words.capital(words.name(notice.subject))}: {words.name(notice.message, 600)}"
             # What limits the data put on other statements stands beside those.

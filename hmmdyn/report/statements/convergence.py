@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
 from hmmdyn.report import words
 from hmmdyn.report.facts import (
-    checkpoints_before_convergence,
     full_run_names,
     rows,
-    runs_by_convergence,
     state_name,
 )
 from hmmdyn.report.statements.statement import Statement
@@ -37,9 +34,8 @@ def when(findings: Findings) -> Iterator[Statement]:
         yield Statement(topic, text, brief=text)
         return
     unit = findings.step_unit
-    runs = runs_by_convergence(findings)
     names = full_run_names(findings)
-    known = runs[runs["status"] != "unknown"]
+    known = findings.runs[findings.runs["status"] != "unknown"]
     converged = known[known["converged"]].sort_values("step", kind="stable")
     counted = f"{len(converged)} of {words.plural(len(known), 'run')} converged"
     if converged["step"].nunique() > 1:
@@ -89,37 +85,30 @@ def when(findings: Findings) -> Iterator[Statement]:
 def _slow_runs(findings: Findings) -> Iterator[Statement]:
     """Say in which states the slowest quarter spent the time that the others did not need."""
     topic = "Which runs converged when"
-    if findings.convergence is None or findings.parameters.n_states == 1:
+    if findings.slowness is None or findings.parameters.n_states == 1:
         return
-    runs = runs_by_convergence(findings).query("status != 'unknown'")
-    counts = checkpoints_before_convergence(findings).to_numpy()  # (R, K), in the order of runs
-    # Censored runs are slower than all others; runs as slow as the last of the quarter join it.
-    delay = np.where(runs["converged"], runs["step"], np.inf)
-    slow = delay >= np.sort(delay)[-max(1, len(runs) // 4)]
-    if (~slow).sum() < 2:
+    quarter = findings.slowness.slowest_quarter
+    if quarter is None:
         return
-    usual = counts[~slow].mean(axis=0)
-    state = int((counts[slow].mean(axis=0) - usual).argmax())
-    in_slow = counts[slow, state].mean()
-    extra = counts[slow].sum(axis=1).mean() - usual.sum()
-    if in_slow <= usual[state] or findings.table["group"].nunique() > 1:
-        return  # slow recipes are not slow seeds
+    most = next(rows(quarter.states.sort_values("longer", ascending=False, kind="stable")))
+    if most.longer <= 0:
+        return
     text = (
-        f"Before converging (or ending), the slowest {words.plural(int(slow.sum()), 'run')} stayed "
-        f"longer above all in {state_name(findings, state)}: {words.number(in_slow, 3)} "
-        f"checkpoints on average, against {words.number(usual[state], 3)} in the other "
-        f"{(~slow).sum()} runs."
+        f"Before converging (or ending), the slowest {words.plural(len(quarter.runs), 'run')} "
+        f"stayed longer above all in {state_name(findings, most.state)}: "
+        f"{words.number(most.slowest, 3)} checkpoints on average, against "
+        f"{words.number(most.others, 3)} in the other {quarter.n_others} runs."
     )
     yield Statement(
         topic,
-        f"{text} In all they took {words.number(extra, 3)} checkpoints longer.",
+        f"{text} In all they took {words.number(quarter.longer, 3)} checkpoints longer.",
         brief=text,
     )
-    full_names = full_run_names(findings)
-    names = [full_names[run.group, run.run] for run in rows(runs)]
-    slowest_first = np.flatnonzero(slow)[np.argsort(-delay[slow], kind="stable")]
-    most = {i: int((counts[i] - usual).argmax()) for i in slowest_first}
-    each = (f"{names[i]}: {counts[i, k]:,} in state {k}" for i, k in most.items())
+    names = full_run_names(findings)
+    each = (
+        f"{names[run.group, run.run]}: {run.n_checkpoints:,} in state {run.state}"
+        for run in rows(quarter.runs)
+    )
     text = (
         "Of each slow run, the state it stayed in longest compared with the others (checkpoints): "
         f"{words.listing(each)}."

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.report import words
-from hmmdyn.report.extremes import Extremes, extremes
 from hmmdyn.report.facts import (
+    extreme_runs,
     full_run_names,
     movement,
     rows,
@@ -29,7 +29,7 @@ def figure_summaries(findings: Findings) -> dict[str, str]:
         "timeline": " ".join(s.text for s in ways.say(findings)) or "There is one state.",
         "waiting_curves": _waiting_in_words(findings),
         "performance_profile": _profile_in_words(findings),
-        "slowest_and_fastest": " ".join(_pair_in_words(findings, e) for e in extremes(findings)),
+        "slowest_and_fastest": _extremes_in_words(findings),
         "state_means": _means_in_words(findings),
     }
 
@@ -97,21 +97,31 @@ def _profile_in_words(findings: Findings) -> str:
     )
 
 
-def _pair_in_words(findings: Findings, pair: Extremes) -> str:
+def _extremes_in_words(findings: Findings) -> str:
+    if findings.slowness is None:
+        return ""
+    pairs = findings.slowness.extremes.groupby("group", sort=False)
+    return " ".join(_pair_in_words(findings, states) for _, states in pairs)
+
+
+def _pair_in_words(findings: Findings, states: pd.DataFrame) -> str:
+    """Say of a group's rows in the table of extremes what the figure shows of them."""
     names = full_run_names(findings)
     unit = findings.step_unit
-    fastest, slowest = rows(pair.runs)
+    fastest, slowest = rows(extreme_runs(findings, states))
     until = "converged at" if slowest.converged else "had not converged at"
     text = (
         f"{words.capital(names[fastest.group, fastest.run])} converged at {unit} "
         f"{words.count(fastest.step)}, {names[slowest.group, slowest.run]} {until} {unit} "
         f"{words.count(slowest.step)}."
     )
-    if not pair.decisive:
+    decisive = states[states["decisive"]]
+    if decisive.empty:
         return text
-    longer = words.listing(
-        f"{state_name(findings, k)} ({pair.in_slowest[k]:,} checkpoints against "
-        f"{pair.in_fastest[k]:,})"
-        for k in pair.decisive
+    longer = decisive["slowest"] - decisive["fastest"]
+    most_first = decisive.loc[longer.sort_values(ascending=False, kind="stable").index]
+    which = words.listing(
+        f"{state_name(findings, row.state)} ({row.slowest:,} checkpoints against {row.fastest:,})"
+        for row in rows(most_first)
     )
-    return f"{text} The latter stayed longer above all in {longer}."
+    return f"{text} The latter stayed longer above all in {which}."

@@ -60,38 +60,29 @@ def _when(findings: Findings, found: OutcomeTransitions) -> Iterator[Statement]:
     n_runs = len(findings.table[RUN_KEY].drop_duplicates())
     explanation = found.how
     for outcome in said:
-        main = _main(found.transitions, outcome)
-        name = words.name(outcome, 30)
-        if main.empty:
-            text = (
-                f"{name} has no transition in any run: it improves steadily or from its first "
-                "checkpoint on, not clearly more than it scatters, not to a level it keeps, or is "
-                "known at too few checkpoints to tell."
-            )
-        else:
-            steps = _range(main["step"])
-            text = (
-                f"{name} has a transition in {len(main)} of {words.plural(n_runs, 'run')}, at "
-                f"{findings.step_unit} {steps}; it takes "
-                f"{words.count((main['end'] - main['start']).median())} {findings.step_unit}s "
-                f"(10 % to 90 % of its change{', median' if len(main) > 1 else ''})."
-            )
-        yield Statement(_TOPIC, text, explanation)
+        main = found.improvements[found.improvements["outcome"] == outcome]
+        yield Statement(
+            _TOPIC, _improvement(words.name(outcome, 30), main, n_runs, findings), explanation
+        )
         explanation = ""
 
 
-def _main(transitions: pd.DataFrame, outcome: str) -> pd.DataFrame:
-    """Return the largest improvement of the outcome in each run that has one."""
-    own = transitions[transitions["outcome"] == outcome]
-    sign = 1 if better_side(outcome) == "above" else -1
-    better = own.assign(better=sign * own["change"]).query("better > 0")
-    return better.sort_values("better", ascending=False).drop_duplicates(RUN_KEY)
-
-
-def _range(steps: pd.Series) -> str:
-    """Return ``4,800 (median; 3,400 to 9,600)``, or the one step there is."""
-    low, middle, high = (words.count(x) for x in (steps.min(), steps.median(), steps.max()))
-    return middle if low == high else f"{middle} (median; {low} to {high})"
+def _improvement(name: str, main: pd.DataFrame, n_runs: int, findings: Findings) -> str:
+    """Say when an outcome makes its largest improvement, from its row of the table if any."""
+    if main.empty:
+        return (
+            f"{name} has no transition in any run: it improves steadily or from its first "
+            "checkpoint on, not clearly more than it scatters, not to a level it keeps, or is "
+            "known at too few checkpoints to tell."
+        )
+    times, unit = next(rows(main)), findings.step_unit
+    low, middle, high = map(words.count, (times.first_step, times.median_step, times.last_step))
+    steps = middle if low == high else f"{middle} (median; {low} to {high})"
+    return (
+        f"{name} has a transition in {times.n_runs} of {words.plural(n_runs, 'run')}, at {unit} "
+        f"{steps}; it takes {words.count(times.duration)} {unit}s (10 % to 90 % of its change"
+        f"{', median' if times.n_runs > 1 else ''})."
+    )
 
 
 def _grokking(findings: Findings, found: OutcomeTransitions) -> Iterator[Statement]:
@@ -108,7 +99,7 @@ def _grokking(findings: Findings, found: OutcomeTransitions) -> Iterator[Stateme
     if len(came) == 1:
         both = "In the one run in which both can be dated"
     if len(late):
-        delay = f"{words.count(late['delay'].median())} {unit}s"
+        delay = f"{words.count(found.grokking_delay)} {unit}s"
         if len(late) > 1:
             fastest, slowest = (
                 f"{words.count(run.delay)} ({names[run.group, run.run]})"

@@ -1,11 +1,8 @@
-"""One sentence of the report, and the notices that several topics speak of."""
+"""One sentence of the report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from hmmdyn.results.findings import Findings
-from hmmdyn.results.notice import Notice
 
 
 @dataclass(frozen=True)
@@ -19,11 +16,3 @@ class Statement:
     text: str
     explanation: str = ""
     brief: str = ""
-
-
-def all_notices(findings: Findings) -> tuple[Notice, ...]:
-    """Return every notice once, in the order of the stages."""
-    notices = [*findings.notices, *findings.selection.notices]
-    if findings.convergence is not None:
-        notices += findings.convergence.notices
-    return tuple(dict.fromkeys(notices))

@@ -9,7 +9,6 @@ from hmmdyn.report import words
 from hmmdyn.report.facts import Fork, full_run_names, rows, state_name
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
-from hmmdyn.results.keys import RUN_KEY
 
 _TOPIC = "Phase transitions"
 _EDGES_SAID = 5
@@ -74,19 +73,18 @@ def by_name(findings: Findings, fork: Fork) -> str:
 
 def _when(findings: Findings, edge: Any) -> str:
     """Say when runs first take a transition, and how exactly that is known within a run."""
-    changes = findings.change_points
-    here = (changes["from_state"] == edge.from_state) & (changes["to_state"] == edge.to_state)
-    taken = changes[here].drop_duplicates(RUN_KEY)
-    unit, step = findings.step_unit, taken["step"]
+    times = findings.transition_times
+    here = (times["from_state"] == edge.from_state) & (times["to_state"] == edge.to_state)
+    when = next(rows(times[here]))
+    unit = findings.step_unit
     j, k = (state_name(findings, state) for state in (edge.from_state, edge.to_state))
     what = f"{words.capital(j)} → {k}: {edge.n_runs} of {edge.n_total} runs"
-    if len(taken) == 1:
-        low, high = (words.count(taken[end].iloc[0]) for end in ("step_low", "step_high"))
+    if when.n_runs == 1:
+        low, high = words.count(when.step_low), words.count(when.step_high)
         return f"{what}, between {unit} {low} and {high}."
-    first, last = words.count(step.min()), words.count(step.max())
-    when = first if first == last else f"{first} to {last} (median {words.count(step.median())})"
-    width = words.count((taken["step_high"] - taken["step_low"]).median())
-    return f"{what}, at {unit} {when}, each known to about {width} {unit}s."
+    first, last = words.count(when.first_step), words.count(when.last_step)
+    at = first if first == last else f"{first} to {last} (median {words.count(when.median_step)})"
+    return f"{what}, at {unit} {at}, each known to about {words.count(when.width)} {unit}s."
 
 
 def _unlike_its_runs(findings: Findings, edge: Any) -> Iterator[str]:

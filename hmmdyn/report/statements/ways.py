@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from hmmdyn.report import words
 from hmmdyn.report.facts import (
     Fork,
-    exits_of_group,
     forks,
-    paths,
+    rows,
     state_name,
 )
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.report.statements.transitions import by_name
 from hmmdyn.results.findings import Findings
-from hmmdyn.results.keys import RUN_KEY
 
 _FORKS_NAMED = 4  # with their numbers; of more only the state is said
 
@@ -25,9 +23,9 @@ def say(findings: Findings) -> Iterator[Statement]:
     n_runs = len(findings.occupancy)
     if findings.parameters.n_states == 1:
         return
-    taken = paths(findings)
-    common, n_common = next(iter(taken.items()))
-    walk = " → ".join(map(str, common))
+    taken = findings.ways.paths
+    common = next(rows(taken))
+    walk = " → ".join(map(str, common.path))
     if n_runs == 1:
         text = f"The run goes {walk}. One run cannot show forks."
         yield Statement("Where runs fork", text, brief=text)
@@ -35,11 +33,11 @@ def say(findings: Findings) -> Iterator[Statement]:
     if len(taken) == 1:
         text = f"All {n_runs} runs enter the states in the same order, {walk}."
     else:
-        n_tied = sum(n == n_common for n in taken.values())
+        n_tied = int((taken["n_runs"] == common.n_runs).sum())
         text = (
             f"Runs enter the states in {len(taken)} different orders; "
             + (f"{n_tied} of them are equally common, one being" if n_tied > 1 else "most often in")
-            + f" {walk} ({n_common} of {n_runs} runs)."
+            + f" {walk} ({common.n_runs} of {n_runs} runs)."
         )
     yield Statement("Where runs fork", text, brief=text)
     for fork in forks(findings)[:_FORKS_NAMED]:
@@ -74,24 +72,25 @@ def say(findings: Findings) -> Iterator[Statement]:
 
 def _by_group(findings: Findings, fork: Fork) -> str:
     """Say who takes which way, where a fork may be one between recipes rather than seeds."""
-    groups = findings.table["group"].unique()
-    if len(groups) == 1:
+    compared = findings.group_comparison
+    if compared is None:
         return ""
+    here = compared.forks[compared.forks["from_state"] == fork.state]
     parts = []
-    for group in groups:
-        taken = {k: n for k, n in exits_of_group(findings, fork.state, group).items() if n}
-        ways = words.listing(f"{n} to state {k}" for k, n in taken.items())
+    for group in findings.table["group"].unique():
+        taken = here[(here["group"] == group) & (here["n_runs"] > 0)]
+        taken = taken.sort_values(["n_runs", "to_state"], ascending=[False, True])
+        ways = words.listing(f"{way.n_runs} to state {way.to_state}" for way in rows(taken))
         parts.append(f"{words.name(group, 30)}: {ways or 'none goes on'}")
     return f" By group: {'; '.join(parts)}."
 
 
 def _why_no_line(findings: Findings) -> str:
-    path = findings.states.drop_duplicates([*RUN_KEY, "state"])
-    starts = path.drop_duplicates(RUN_KEY)["state"].nunique()
+    starts = {path[0] for path in findings.ways.paths["path"]}
     edges = findings.transitions
     reasons = []
-    if starts > 1:
-        reasons.append(f"runs start in {starts} different states")
+    if len(starts) > 1:
+        reasons.append(f"runs start in {len(starts)} different states")
     if (edges["to_state"] < edges["from_state"]).any():
         reasons.append("some transitions lead back to an earlier state")
     return " and ".join(reasons) or "a few runs take a way of their own"

@@ -54,6 +54,27 @@ def test_grokking_and_its_delay():
     assert str(found.transitions["seed"].dtype) == "Int64"
 
 
+def test_improvements_and_delays_are_summarised_over_runs():
+    found = find_outcome_transitions(grokking_table(), BOTH, NO_CHANGES)
+    own = found.transitions[found.transitions["outcome"] == "eval_accuracy"]
+    (row,) = found.improvements[found.improvements["outcome"] == "eval_accuracy"].itertuples()
+    assert row.n_runs == 4
+    assert [row.first_step, row.median_step, row.last_step] == [
+        own["step"].min(), own["step"].median(), own["step"].max(),
+    ]  # fmt: skip
+    assert row.duration == (own["end"] - own["start"]).median()
+    assert found.grokking_delay == found.delays["delay"].median()
+
+
+def test_what_never_improves_is_in_no_summary():
+    table = grokking_table()
+    table["eval_accuracy"] = 1 - table["eval_accuracy"]  # it collapses
+    found = find_outcome_transitions(table, BOTH, NO_CHANGES)
+    assert "eval_accuracy" in set(found.transitions["outcome"])
+    assert "eval_accuracy" not in set(found.improvements["outcome"])
+    assert np.isnan(found.grokking_delay)
+
+
 def test_a_run_that_does_not_generalise_is_censored_at_its_end():
     found = find_outcome_transitions(grokking_table((400, 500, None)), BOTH, NO_CHANGES)
     last = found.delays.iloc[-1]

@@ -1,0 +1,167 @@
+"""Which runs were slow to converge, and the states in which they spent the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.convergence import Convergence
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.slowness import SlowestQuarter, Slowness
+
+# Quarters of fewer runs than this say no more than their one run does.
+_MIN_IN_QUARTER = 2
+# A state makes the difference where it holds at least this share of all that took longer.
+_NOTABLE = 0.25
+# Fewer runs than this are not enough to hold the slowest against.
+_MIN_OTHERS = 2
+_RUN_COLUMNS = [*RUN_KEY, "seed", "converged", "step", "last_step", "status"]
+_EXTREME_COLUMNS = [
+    "group", "state", "fastest_run", "slowest_run", "fastest", "slowest", "fast_quarter",
+    "slow_quarter", "n_in_quarter", "decisive",
+]  # fmt: skip
+
+
+def runs_by_convergence(table: pd.DataFrame, convergence: Convergence | None) -> pd.DataFrame:
+    """Return one row per run of ``table``, in order of convergence: see ``Findings.runs``."""
+    runs = table.groupby(RUN_KEY, sort=False).agg(
+        seed=("seed", "first"), last_step=("step", "last")
+    )
+    runs = runs.reset_index()
+    runs["order"] = np.arange(len(runs))
+    runs["group_order"] = runs.groupby("group", sort=False).ngroup()
+    if convergence is None:
+        return runs.assign(converged=False, step=np.nan, status="unknown")[_RUN_COLUMNS]
+    runs = runs.merge(convergence.table[[*RUN_KEY, "converged", "step"]], on=RUN_KEY, how="left")
+    runs["status"] = runs["converged"].map({True: "converged", False: "censored"}).fillna("unknown")
+    runs["converged"] = runs["status"] == "converged"
+    runs["rank"] = runs["status"].map({"converged": 0, "censored": 1, "unknown": 2})
+    runs = runs.sort_values(["group_order", "rank", "step", "order"], ignore_index=True)
+    return runs[_RUN_COLUMNS]
+
+
+def find_slowness(states: pd.DataFrame, runs: pd.DataFrame, n_states: int) -> Slowness:
+    """Find which runs were slow to converge, and in which states they spent the time.
+
+    Parameters
+    ----------
+    states : DataFrame
+        ``group, run, step, state`` of every checkpoint.
+    runs : DataFrame
+        As :func:`runs_by_convergence` returns them.
+    n_states : int
+
+    Notes
+    -----
+    The slowest are chosen by the same numbers in which they are then seen to be slow: that a state
+    holds their time is what happened, no test of it. For that see
+    :func:`hmmdyn.dynamics.detours.detour_verdicts`.
+    """
+    known = runs[runs["status"] != "unknown"].reset_index(drop=True)
+    before = checkpoints_before_convergence(states, known, n_states)
+    counts = before.filter(like="state_").to_numpy()  # (R, K), in the order of ``known``
+    one_group = runs["group"].nunique() == 1
+    return Slowness(
+        before_convergence=before,
+        extremes=_extremes(known, counts),
+        slowest_quarter=_slowest_quarter(known, counts) if one_group else None,
+    )
+
+
+def checkpoints_before_convergence(
+    states: pd.DataFrame, runs: pd.DataFrame, n_states: int
+) -> pd.DataFrame:
+    """Count the checkpoints of ``runs`` in each state: see ``Slowness.before_convergence``."""
+    joined = states[[*RUN_KEY, "step", "state"]].merge(
+        runs[[*RUN_KEY, "converged", "step"]].rename(columns={"step": "end"}), on=RUN_KEY
+    )
+    before = joined[~joined["converged"] | (joined["step"] < joined["end"])]
+    counts = pd.crosstab([before["group"], before["run"]], before["state"])
+    index = pd.MultiIndex.from_frame(runs[RUN_KEY])
+    counts = counts.reindex(index=index, columns=range(n_states), fill_value=0)
+    keys = runs[[*RUN_KEY, "seed"]].reset_index(drop=True)
+    return keys.join(counts.add_prefix("state_").reset_index(drop=True))
+
+
+def _extremes(runs: pd.DataFrame, counts: IntArray) -> pd.DataFrame:
+    """Set the fastest run of every group against the slowest: see ``Slowness.extremes``."""
+    parts = list(_extremes_by_group(runs, counts))
+    if not parts:
+        return pd.DataFrame(columns=_EXTREME_COLUMNS)
+    return pd.concat(parts, ignore_index=True)[_EXTREME_COLUMNS]
+
+
+def _extremes_by_group(runs: pd.DataFrame, counts: IntArray) -> Iterator[pd.DataFrame]:
+    for group, own in runs.groupby("group", sort=False):
+        # By how long each is known to have taken; of runs alike, the censored one took longer.
+        known = own.sort_values(["step", "converged"], ascending=[True, False], kind="stable")
+        fastest, slowest = own.index[0], known.index[-1]
+        if not own["converged"].any() or own["step"][slowest] <= own["step"][fastest]:
+            continue
+        n = len(own) // 4
+        quarters = n >= _MIN_IN_QUARTER
+        yield pd.DataFrame(
+            {
+                "group": group,
+                "state": range(counts.shape[1]),
+                "fastest_run": own["run"][fastest],
+                "slowest_run": own["run"][slowest],
+                "fastest": counts[fastest],
+                "slowest": counts[slowest],
+                "fast_quarter": counts[own.index[:n]].mean(axis=0) if quarters else np.nan,
+                "slow_quarter": counts[known.index[-n:]].mean(axis=0) if quarters else np.nan,
+                "n_in_quarter": n if quarters else 0,
+                "decisive": _decisive(counts[slowest] - counts[fastest]),
+            }
+        )
+
+
+def _decisive(longer: IntArray) -> NDArray[np.bool_]:
+    """Return which states make the difference, of what the slowest stayed longer in each."""
+    total = np.clip(longer, 0, None).sum()
+    decisive: NDArray[np.bool_] = (longer > 0) & (longer >= _NOTABLE * total)
+    return decisive
+
+
+def _slowest_quarter(runs: pd.DataFrame, counts: IntArray) -> SlowestQuarter | None:
+    if len(runs) <= _MIN_OTHERS:
+        return None
+    # Censored runs are slower than all others; runs as slow as the last of the quarter join it.
+    delay = np.where(runs["converged"], runs["step"], np.inf)
+    slow = delay >= np.sort(delay)[-max(1, len(runs) // 4)]
+    if (~slow).sum() < _MIN_OTHERS:
+        return None
+    usual = counts[~slow].mean(axis=0)
+    in_slow = counts[slow].mean(axis=0)
+    slowest_first = np.flatnonzero(slow)[np.argsort(-delay[slow], kind="stable")]
+    return SlowestQuarter(
+        states=pd.DataFrame(
+            {
+                "state": range(len(usual)),
+                "slowest": in_slow,
+                "others": usual,
+                "longer": in_slow - usual,
+            }
+        ),
+        runs=_slow_runs(runs.iloc[slowest_first], counts[slowest_first], usual),
+        n_others=int((~slow).sum()),
+        longer=float(counts[slow].sum(axis=1).mean() - usual.sum()),
+    )
+
+
+def _slow_runs(slow: pd.DataFrame, counts: IntArray, usual: FloatArray) -> pd.DataFrame:
+    """Return the state in which each slow run stayed longest compared with the others."""
+    longest = (counts - usual).argmax(axis=1)
+    return (
+        slow[[*RUN_KEY, "seed", "converged", "step"]]
+        .assign(
+            state=longest,
+            n_checkpoints=counts[np.arange(len(counts)), longest],
+            others=usual[longest],
+        )
+        .reset_index(drop=True)
+    )

@@ -1,0 +1,97 @@
+"""The report as one JSON document: ``report.json``."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from hmmdyn.report.facts import forks, rows
+from hmmdyn.report.report import Report
+
+# What ``report.json`` says it is.
+FORMAT = "hmmdyn report"
+
+
+def to_json(report: Report) -> str:
+    """Return everything the report shows as JSON, numbers in full precision.
+
+    Tables are lists of records under ``tables``; ``null`` is a missing value, and infinities are
+    the strings ``Infinity`` and ``-Infinity``, because JSON has no numbers for them. The curves are
+    not repeated here: they are the columns of ``metrics.parquet`` and ``states.parquet``.
+    """
+    findings = report.findings
+    measure, regression = findings.convergence, findings.regression
+    selection, outcomes = findings.selection, findings.outcome_transitions
+    quarter = findings.slowness.slowest_quarter if findings.slowness else None
+    content = {
+        "format": FORMAT,
+        "format_version": 1,
+        "source": findings.source,
+        "options": dict(findings.options),
+        "command": findings.command,
+        "versions": dict(findings.versions),
+        "step_unit": findings.step_unit,
+        "metrics": findings.metrics,
+        "features": findings.features,
+        "outcomes": findings.outcomes,
+        "n_runs": len(findings.occupancy),
+        "n_checkpoints": len(findings.table),
+        "n_states": findings.parameters.n_states,
+        "statements": [asdict(statement) for statement in report.statements],
+        "forking": findings.forking,
+        "forks": [asdict(fork) for fork in forks(findings)],
+        "paths": [{"states": way.path, "n_runs": way.n_runs} for way in rows(findings.ways.paths)],
+        "dead_ends": findings.ways.dead_ends,
+        "sure_share": findings.sure_share,
+        "selection": {
+            "protocol": selection.protocol,
+            "criterion": selection.criterion,
+            "n_states": selection.n_states,
+            "covariance_type": selection.covariance_type,
+            "held_out": selection.held_out,
+        },
+        "dissimilarity": asdict(findings.dissimilarity),
+        "convergence": measure
+        and {
+            "outcome": measure.outcome,
+            "threshold": measure.threshold,
+            "direction": measure.direction,
+            "sustained": measure.sustained,
+            "how": measure.how,
+        },
+        "slowest_quarter": quarter and {"n_others": quarter.n_others, "longer": quarter.longer},
+        "grokking_delay": outcomes.grokking_delay if outcomes else None,
+        "regression": regression
+        and {
+            "r_squared": regression.r_squared,
+            "r_squared_loo": regression.r_squared_loo,
+            "f_statistic": regression.f_statistic,
+            "p": regression.p,
+            "n_runs": regression.n_runs,
+            "n_censored": regression.n_censored,
+            "warning": regression.warning,
+        },
+        "tables": {
+            name: table.frame.to_dict(orient="records") for name, table in report.tables.items()
+        },
+    }
+    return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
+
+
+def _plain(value: object) -> object:
+    """Turn NumPy and pandas values into what JSON has."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if value is None or value is pd.NA:
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    return value if isinstance(value, str | int | float) else str(value)

@@ -1,0 +1,32 @@
+"""What the report says and shows, worked out once however often and however it is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from hmmdyn.report.statements import statements
+from hmmdyn.report.statements.statement import Statement
+from hmmdyn.report.tables import Table, tables
+from hmmdyn.results.findings import Findings
+
+
+@dataclass(frozen=True)
+class Report:
+    """The sentences and tables of one set of findings, each made when first asked for, and once.
+
+    The page, the text, the JSON document and the CSV files are renderings of it.
+    """
+
+    findings: Findings
+
+    @cached_property
+    def statements(self) -> tuple[Statement, ...]:
+        """The sentences in reading order, those of a topic together."""
+        return statements(self.findings)
+
+    @cached_property
+    def tables(self) -> Mapping[str, Table]:
+        """Every table by its name; one that does not apply to the findings is empty."""
+        return tables(self.findings)

@@ -1,0 +1,56 @@
+"""Sentences, tables and what they rest on are worked out once for all renderings."""
+
+from collections import Counter
+
+import pytest
+
+from hmmdyn.report import report
+from hmmdyn.report.report import Report
+from tests.report.synthetic import analysis_of
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often sentences and tables are made."""
+    counted = Counter()
+    for name in ("statements", "tables"):
+        monkeypatch.setattr(report, name, counting(getattr(report, name), name, counted))
+    return counted
+
+
+def counting(function, name, counted):
+    def counts(findings):
+        counted[name] += 1
+        return function(findings)
+
+    return counts
+
+
+def test_sentences_and_tables_are_made_once_for_all_renderings(findings, calls, tmp_path):
+    analysis = analysis_of(findings)
+    assert str(analysis)
+    assert analysis._repr_html_()
+    assert analysis.tables
+    assert analysis.to_json()
+    analysis.export(tmp_path, ("html", "json", "csv"))
+    assert calls == {"statements": 1, "tables": 1}
+
+
+def test_what_is_not_rendered_is_not_made(findings, calls):
+    assert str(analysis_of(findings))
+    assert calls == {"statements": 1}
+
+
+def test_every_new_analysis_has_a_report_of_its_own(findings):
+    assert analysis_of(findings)._report is not analysis_of(findings)._report
+
+
+def test_findings_worked_out_elsewhere_are_tables_here(findings):
+    tables = Report(findings).tables
+    assert tables["stays"].frame is findings.ways.stays
+    assert tables["ways"].frame["path"].tolist()[0] == "0 → 1 → 3"
+    assert tables["forks"].frame is findings.ways.forks
+    assert tables["runs"].frame is findings.runs
+    assert tables["extremes"].frame is findings.slowness.extremes
+    assert tables["slow_runs"].frame is findings.slowness.slowest_quarter.runs
+    assert tables["transition_times"].frame is findings.transition_times
