@@ -6,7 +6,7 @@ import pytest
 
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.report.statements.outcome_transitions import say
-from tests.dynamics.test_outcome_transitions import BOTH, NO_CHANGES, grokking_table
+from tests.dynamics.outcomes.test_transitions import BOTH, NO_CHANGES, grokking_table
 
 
 def found(table, outcomes=BOTH, lead=None, unit="step"):
