@@ -30,7 +30,6 @@ from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.files import require_writable
 from hmmdyn.names import printable, some
 from hmmdyn.options import PRESETS, TABLE, Options
-from hmmdyn.report.text import summary
 from hmmdyn.results.checkpoints import CheckpointIndex
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.selection import Selection
@@ -537,7 +536,7 @@ def analyze(
             print(page)
         if quiet:
             _show_notices([n for n in analysis.notices if n.kind != "limit"], err)
-        notes.print(f"\n{_plain(summary(analysis, notes.width)).rstrip()}", soft_wrap=True)
+        notes.print(f"\n{_plain(analysis.summary(notes.width)).rstrip()}", soft_wrap=True)
         notes.print(f"It is at [bold]{_plain(page)}[/bold]", soft_wrap=True)
         for other in analysis.other_maps if "html" in written else ():
             where = f"[bold]{_plain(output / other.page)}[/bold]"

@@ -87,9 +87,13 @@ class Analysis(Findings):
         )
 
     def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self, width: int = 80) -> str:
+        """Say what was found on one screen of plain text, ``width`` columns wide."""
         from hmmdyn.report.text import summary
 
-        return summary(self._report)
+        return summary(self._report, width)
 
     def _repr_html_(self) -> str:
         from hmmdyn.report.notebook import to_html
