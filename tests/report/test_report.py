@@ -28,7 +28,8 @@ def counting(function, name, counted):
 
 def test_sentences_and_tables_are_made_once_for_all_renderings(findings, calls, tmp_path):
     analysis = analysis_of(findings)
-    assert str(analysis)
+    assert str(analysis) == analysis.summary()
+    assert max(map(len, analysis.summary(60).splitlines())) <= 60
     assert analysis._repr_html_()
     assert analysis.tables
     assert analysis.to_json()
