@@ -135,6 +135,16 @@ def tabulate(
 ) -> Extraction:
     """Put measurements made earlier into one table, one row each.
 
+    Parameters
+    ----------
+    root : Path
+        Folder that the runs lie in; the paths in the table are relative to it.
+    measured : mapping of CheckpointFile to Measurement
+    metrics : tuple of Metric
+        The columns wanted; those about biases only where all measurements have biases.
+    unchanging : Unchanging
+        Tensors that were left out, and runs whose metrics never move, for the notices.
+
     Raises
     ------
     ArchitectureMismatchError

@@ -24,6 +24,20 @@ def dense_tensor(
 ) -> LazyTensor:
     """Return the tensor that fills ``content``; the first axis is outermost, or the last one.
 
+    Parameters
+    ----------
+    name : str
+        What the tensor is called, for messages.
+    dtype : str
+        A key of ``STORED_TYPES``.
+    shape : tuple of int
+    content : ByteRange
+        Its values, and nothing else.
+    fortran_order : bool
+        The first axis varies fastest.
+    big_endian : bool
+        Of each value, the most significant byte comes first.
+
     Raises
     ------
     CheckpointError
