@@ -10,7 +10,7 @@ from hmmdyn.checkpoints.formats.strided import MOST_AXES, STORED_TYPES, Strided,
 from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.errors import CheckpointError
 
-_LARGEST = 1 << 60  # elements; with more, NumPy takes not even an empty array
+_LARGEST = 1 << 60  # elements; NumPy refuses larger shapes even where one axis is 0
 
 
 def dense_tensor(
