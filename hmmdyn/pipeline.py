@@ -139,7 +139,7 @@ def _measured(
     progress: Progress | None,
 ) -> Trajectories:
     """Measure the checkpoints of an index and join the outcomes logged beside them."""
-    # Whose a log is, all runs say that are there: one that is left out keeps its own.
+    # Logs are read with all runs in sight: that of a run left out is not taken for another's.
     logged = index.logged or find_outcomes(index, options.outcomes_file)
     index = without_runs(index, options.exclude_runs)
     joined = join_outcomes(index, of_runs_in(index, logged))

@@ -35,6 +35,12 @@ ALLOWED = {
     | {"analysis", "tables", "options", "checkpoints", "metrics", "record", "hmm", "dynamics"},
     "cli": GROUND | {"tables", "options", "pipeline", "analysis", "checkpoints", "report", "tasks"},
 }
+# Within checkpoints/: finding opens no file, and logs are read without the readers of weights.
+ROOMS = {
+    "find": {"find"},
+    "logs": {"find", "logs"},
+    "formats": {"formats", "state_dict", "tensor"},
+}
 HOMES = {
     "isal": ("checkpoints/formats/checksums.py",),
     "plotly": ("report/",),
@@ -95,6 +101,14 @@ def test_imports_run_one_way(module):
         if package == "hmmdyn" and rest:
             other = rest[0]
             assert other == mine or other in ALLOWED[mine], f"{mine} must not import {name}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_of_checkpoints_open_one_way(room):
+    for module in (PACKAGE / "checkpoints" / room).glob("*.py"):
+        for name, _ in imports(module):
+            if name.startswith("hmmdyn.checkpoints."):
+                assert name.split(".")[2] in ROOMS[room], f"{module} must not import {name}"
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))

@@ -32,7 +32,7 @@ _R = TypeVar("_R")
 _Shapes = tuple[tuple[str, Shape], ...]
 
 _STAGE = "reading"
-_WARM_UP = 1000  # steps within this share (one in …) of a run belong to its very beginning
+_WARM_UP = 1000  # the first 1/1000 of a run's steps are its very beginning
 _HARMLESS = ("warm-up twins", "copied files")
 
 
@@ -369,14 +369,14 @@ def _never_changing(
         for run, files in by_run(headers).items()
         if len(files) > 1 and len({headers[file].weights for file in files}) == 1
     }
-    # Nearly every weight is ruled out by the ends of the run; only the others are read in between.
+    # The first and last checkpoint rule out nearly every weight; only the others are read in all.
     trained = {run: [name for name, _ in headers[files[0]].weights] for run, files in runs.items()}
     ends = {run: [files[0], files[-1]] for run, files in runs.items()}
     candidates = _unchanged(ends, trained, reader)
     between = {run: runs[run] for run, names in candidates.items() if names}
     groups: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
     for run, names in _unchanged(between, candidates, reader).items():
-        if 0 < len(names) < len(trained[run]):  # all of them: copies, which are told elsewhere
+        if 0 < len(names) < len(trained[run]):  # if all: copies, see _copies
             groups[run[0], tuple(names)].append(run[1])
     for (group, frozen), of_runs in groups.items():
         message = (

@@ -203,7 +203,7 @@ def _open_file(path: Path) -> Contents:
         file = FileBytes(path)
         opened.callback(file.close)
         contents = _reader(file)(file)
-        opened.callback(contents.close)  # before the file
+        opened.callback(contents.close)  # called first: before the file is closed
         return _naming_reads(path, replace(contents, close=opened.pop_all().close))
 
 

@@ -112,6 +112,10 @@ def change_places(
 
     Parameters
     ----------
+    decoding : Decoding
+        Runs, and what the map says of them.
+    parameters : HMMParameters
+        The map that decoded them.
     rows : ndarray, shape (m,)
         As in :func:`intervals`.
     weight : float

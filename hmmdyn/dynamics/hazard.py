@@ -139,6 +139,15 @@ def risk_sets(
 
     A run is at risk until it converges, or until it was last seen not to where it never does.
     Before its first evaluation nothing is known of it, so it is not at risk.
+
+    Parameters
+    ----------
+    states : DataFrame
+        Decoded states, one row per checkpoint.
+    evaluated : ndarray of bool, shape (n,)
+        Checkpoints at which the outcome is known.
+    convergence : Convergence
+    n_states : int
     """
     inside, entered = _covariates(states, n_states)
     steps = states["step"].to_numpy()

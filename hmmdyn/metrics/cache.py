@@ -23,8 +23,8 @@ from hmmdyn.metrics.registry import VERSION
 from hmmdyn.names import printable
 from hmmdyn.results.checkpoints import CheckpointFile
 
-# One row per checkpoint. The last three are JSON: what tensors there are repeats from row to row,
-# so it has a column of its own, which Parquet stores once.
+# One row per checkpoint. The last three are JSON. The tensors there are have a column of their own:
+# it repeats from row to row, and Parquet stores equal values once.
 _SCHEMA = pa.schema(
     {
         "root": pa.string(),

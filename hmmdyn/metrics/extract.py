@@ -135,6 +135,16 @@ def tabulate(
 ) -> Extraction:
     """Put measurements made earlier into one table, one row each.
 
+    Parameters
+    ----------
+    root : Path
+        Folder that the runs lie in; the paths in the table are relative to it.
+    measured : mapping of CheckpointFile to Measurement
+    metrics : tuple of Metric
+        The columns wanted; those about biases only where biases change in every group.
+    unchanging : Unchanging
+        Tensors that were left out, and runs whose metrics never move, for the notices.
+
     Raises
     ------
     ArchitectureMismatchError
@@ -194,7 +204,7 @@ class _Work:
                 to_do.append(task)
         self._advance({task.file for task in tasks} - {task.file for task in to_do})
         if to_do:
-            self.store.flush()  # a place that cannot be written shows before work is spent
+            self.store.flush()  # fails before any work where the cache cannot be written
         for file, result in self._results(to_do):
             if isinstance(result, Measurement):
                 found[file] = result

@@ -115,7 +115,14 @@ def measure_opened(
     frozen: Collection[str] = (),
     fingerprint: bool = False,
 ) -> Measurement:
-    """As `measure`, of a checkpoint that is open."""
+    """As `measure`, of a checkpoint that is open.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    metrics, rules, frozen, fingerprint
+        As of :func:`measure`, whose errors it raises too.
+    """
     with _threads().limit(limits=1):
         parameters = select_parameters(checkpoint, rules)
         tally = _Tally(select_metrics(metrics), checkpoint, parameters, frozen)

@@ -6,8 +6,9 @@ import numpy as np
 
 from hmmdyn.results.arrays import FloatArray
 
-_TOLERANCE = 1e-10  # of the nuclear norm (the sum of the singular values), relative
-# Largest entries between which the squares in a Gram matrix neither vanish nor overflow.
+_TOLERANCE = 1e-10  # relative error of the sum of the singular values
+# If a matrix's largest entry lies between these, no square in its Gram matrix vanishes or
+# overflows.
 _LEAST_PEAK, _LARGEST_PEAK = 1e-140, 1e140
 
 

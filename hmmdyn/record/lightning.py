@@ -17,7 +17,7 @@ try:
 except ImportError:
     try:
         from pytorch_lightning import Callback
-    except ImportError:  # the events below can be called by anyone who trains as Trainer does
+    except ImportError:  # without it, any trainer may still call the methods below
         Callback = object
 
 
@@ -47,7 +47,7 @@ class RecordMetrics(Callback):
         """Open the recording; record the model as it is before the first step."""
         if trainer.is_global_zero:
             self._recorder = MetricRecorder(self._run_dir, **self._options)
-            if self._recorder.last_step is None:  # a training that goes on has this row
+            if self._recorder.last_step is None:  # a training that is resumed has this row already
                 self._recorder.record(pl_module, trainer.global_step)
 
     def on_train_batch_end(

@@ -101,7 +101,7 @@ class MetricRecorder:
         self._plan = Plan(names, rules, step_unit)
         self._waiting: dict[str, Any] = {}  # outcomes for the next row
         self._recording: Recording | None = None
-        # The first weights, until it shows which tensors change, and those that have not so far.
+        # The first weights, kept until a tensor has changed; and the tensors that have not yet.
         self._first: Checkpoint | None = None
         self._unchanged: frozenset[str] = frozenset()
         path = Path(run_dir) / RECORDING
@@ -202,7 +202,8 @@ class MetricRecorder:
         weights, untrained = live_weights(model)
         parameters = select_parameters(weights, self._plan.rules)
         counted = frozenset((*parameters.weights, *parameters.biases))
-        # What no optimizer changes will hardly change: so the first row is seldom measured again.
+        # A guess: tensors that no optimizer trains will not change. If it is wrong, the first row
+        # is measured again.
         frozen = counted & untrained if counted - untrained else frozenset()
         first = copied(weights, counted)
         measurement = self._measure(first, frozen, fingerprint=True)
@@ -219,7 +220,8 @@ class MetricRecorder:
             if name in weights
             and fingerprint_of(weights[name].read()) == recording.fingerprints[name]
         )
-        # Nothing may have changed at all, as in a warm-up from a learning rate of 0.
+        # If nothing has changed yet, as in a warm-up from a learning rate of 0, the guess of the
+        # first row still holds.
         settled = len(unchanged) < len(recording.fingerprints)
         frozen = unchanged if settled else self._file.rows[0].get("unchanged", ())
         measurement = self._measure(weights, frozen)

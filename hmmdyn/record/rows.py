@@ -67,7 +67,7 @@ class RowFile:
     def amend(self, outcomes: Mapping[str, float]) -> None:
         """Add outcomes to the last row, in its place."""
         self.rows[-1] |= outcomes
-        # Never shorter than before, so that no moment leaves a rest of the old row behind it.
+        # Padded to the length of the old row: a shorter one would leave the old one's end behind.
         line = _line(self.rows[-1])[:-1].ljust(self._end - self._last_at - 1) + b"\n"
         self._write(line)
 

@@ -15,7 +15,7 @@ from hmmdyn.record.recorder import MetricRecorder
 
 try:
     from transformers import TrainerCallback
-except ImportError:  # the events below can be called by anyone who trains as Trainer does
+except ImportError:  # without it, any trainer may still call the methods below
     TrainerCallback = object
 
 
@@ -43,7 +43,7 @@ class RecordMetrics(TrainerCallback):
         """Open the recording; record the model as it is before the first step."""
         if state.is_world_process_zero:
             self._recorder = MetricRecorder(self._run_dir, **self._options)
-            if self._recorder.last_step is None:  # a training that goes on has this row
+            if self._recorder.last_step is None:  # a training that is resumed has this row already
                 self._recorder.record(kwargs["model"], state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -60,7 +60,7 @@ class RecordMetrics(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Take the losses, accuracies and the like among what is logged."""
-        # The last row, with the time of the whole training, has its mean loss.
+        # The last thing logged is about the whole training: its loss is a mean over all steps.
         if self._recorder is not None and logs and "train_runtime" not in logs:
             self._recorder.log(
                 state.global_step, **{name: logs[name] for name in logs if is_outcome(name)}

@@ -34,6 +34,16 @@ def phase_free_curve(
     0.9) and wandering curves are nothing but noise, whose scale does not matter. Heavy tails are
     those of Student's t with 3 degrees of freedom.
 
+    Parameters
+    ----------
+    kind : str
+        One of ``PHASE_FREE``.
+    n : int
+        Checkpoints.
+    noise : float
+        Standard deviation, in units of the decline.
+    random_state : int
+
     Raises
     ------
     UsageError
@@ -68,10 +78,27 @@ def transition_curve(
 ) -> tuple[FloatArray, float]:
     """Simulate an accuracy that rises from zero to one, and return it with the time of the rise.
 
-    A logistic of scale ``width`` (share of the run; 10 % to 90 % take 4.4 of it; 0: at once),
-    between a quarter and three quarters of the run. With ``spikes``, one checkpoint in thirty is
-    off by 0.5 to 3 either way. The time is in checkpoints from 0 on: of the steepest rise, or half
-    way between the two checkpoints around a jump.
+    A logistic, which rises from 10 % to 90 % within 4.4 times its scale, between a quarter and
+    three quarters of the run. With ``spikes``, one checkpoint in thirty is off by 0.5 to 3 either
+    way.
+
+    Parameters
+    ----------
+    n : int
+        Checkpoints.
+    width : float
+        Scale of the logistic, as a share of the run; 0 is a jump.
+    noise : float
+        Standard deviation, in units of the rise.
+    spikes : bool
+    random_state : int
+
+    Returns
+    -------
+    curve : ndarray, shape (n,)
+    centre : float
+        Of the rise, in checkpoints from 0 on: where it is steepest, or half way between the two
+        checkpoints around a jump.
     """
     rng = np.random.default_rng(random_state)
     i = np.arange(n)

@@ -64,8 +64,11 @@ def simulate(
         same with curves almost alike in all runs.
     n_phases : int
         1 for the kinds without phases.
+    n_runs, n_checkpoints, n_metrics : int
+        Runs, checkpoints of each, and metrics of each checkpoint.
     noise : float
         Standard deviation of the noise, in units of the scatter of the levels.
+    random_state : int
 
     Raises
     ------

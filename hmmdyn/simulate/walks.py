@@ -42,6 +42,7 @@ def simulate_walks(
         Of each run; one that needs longer is censored.
     every : int
         Keep only every so many checkpoints: with few, several runs converge at the same one.
+    random_state : int
 
     Returns
     -------

@@ -25,10 +25,11 @@ from hmmdyn.results.observations import Observations, Standardisation
 KEY_COLUMNS = ["group", "run", "seed", "step"]
 # Deviations below this share of a metric's magnitude are rounding noise, not movement.
 _CONSTANT_TOLERANCE = 1e-12
-# So is what moves by less than the smallest number of full precision.
+# A metric that moves by less than the smallest number of full precision does not move either.
 _SMALLEST = float(np.finfo(np.float64).tiny)
-# A scale reaches so many deviations: beyond, a covariance of values near and far is singular to
-# the last digit, and further still squares overflow, which a map that only decodes can bear.
+# Values further than this many deviations from the mean are refused. When a map is fitted, they
+# would make covariances singular to the last digit; when it only decodes, they do no harm until
+# their squares overflow.
 _FARTHEST_TO_FIT = 1e6
 _FARTHEST_TO_DECODE = 1e50
 
@@ -283,7 +284,7 @@ class Trajectories:
     ) -> Observations:
         raw, lengths = self._values(features), self.lengths
         borders = np.cumsum(lengths)[:-1]
-        with np.errstate(over="ignore"):  # what overflows is out of reach, and refused
+        with np.errstate(over="ignore"):  # what overflows is too far away, and refused later
             if standardisation.kind == "run":
                 runs = np.split(raw, borders)
                 _require_scale(runs, standardisation.first, features)
@@ -291,7 +292,7 @@ class Trajectories:
                 notices = notices + self._about_lone_values(raw, values, features)
                 notices += _flat_in_some_runs(values, lengths, self.runs, features)
             else:
-                # In quarters, so that the difference of two huge numbers stays finite.
+                # Divided by 4 first: the difference of two huge numbers could overflow.
                 centred = raw / 4 - standardisation.mean / 4
                 values = 4 * (centred / standardisation.deviation)
         return Observations(

@@ -101,7 +101,7 @@ def train(
     require_device(device)
     from hmmdyn.tasks.training import train_networks
 
-    chosen.data(chosen.recipe)  # what is missing is told before there is a folder
+    chosen.data(chosen.recipe)  # fails, where data are missing, before a folder is made
     train_seeds(
         out,
         seeds,

@@ -76,7 +76,7 @@ def _on_disk(name: str, root: str) -> list[Any]:
     """Training and evaluation part of a data set of torchvision's."""
     try:
         from torchvision import datasets
-    except (ImportError, RuntimeError) as error:  # RuntimeError: made for another PyTorch
+    except (ImportError, RuntimeError) as error:  # RuntimeError: it is made for another PyTorch
         raise MissingPackageError(
             f"{name} is read by torchvision, which cannot be imported ({error}).\n"
             "Install the release that belongs to your PyTorch:  pip install torchvision"

@@ -34,7 +34,20 @@ def perceptron(
     layer_norm: bool = False,
     residual: bool = False,
 ) -> torch.nn.Module:
-    """A hidden layer, then as many blocks of two more as asked for, then the output; ReLU."""
+    """A hidden layer, then as many blocks of two more as asked for, then the output; ReLU.
+
+    Parameters
+    ----------
+    n_in, n_hidden, n_out : int
+        Widths of the layers.
+    rng : torch.Generator
+        Draws the first weights.
+    n_blocks : int
+    layer_norm : bool
+        Normalise in the blocks.
+    residual : bool
+        Add each block's input to its output.
+    """
     hidden = linear(n_in, n_hidden, rng)
     blocks = [Block(n_hidden, layer_norm, residual, rng) for _ in range(n_blocks)]
     return torch.nn.Sequential(

@@ -15,13 +15,35 @@ def option(default: Any, meaning: str, *, least: float | None = None, decides: b
 
     One that does not decide what the weights become, such as where data lie, is not written down
     with the runs.
+
+    Parameters
+    ----------
+    default : object
+    meaning : str
+        Its help text.
+    least : float, optional
+        No smaller value is accepted.
+    decides : bool
+        What the weights become depends on it.
     """
     declared = Option(help=meaning, panel=RECIPE, least=least)
     return field(default=default, metadata={"option": declared, "least": least, "decides": decides})
 
 
 def require_two_parts(name: str, share: float, n: int, n_taken: int) -> None:
-    """Raise UsageError where a share takes none or all of n samples, which leaves a set empty."""
+    """Raise UsageError where a share takes none or all of n samples, which leaves a set empty.
+
+    Parameters
+    ----------
+    name : str
+        The option, for the message.
+    share : float
+        What it was set to.
+    n : int
+        Samples there are.
+    n_taken : int
+        Samples that the share comes to.
+    """
     if not 0 < n_taken < n:
         raise UsageError(
             f"'{name}' must leave samples to train on and samples to evaluate on: {share} takes "

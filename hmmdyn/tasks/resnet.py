@@ -19,6 +19,16 @@ def resnet18(
 
     The first layer sees 3 x 3 pixels at stride 1, and nothing is pooled after it. Without
     residuals, blocks have no shortcut that would have to be shaped.
+
+    Parameters
+    ----------
+    n_classes : int
+    batch_norm : bool
+        Normalise over the batch; else not at all.
+    residual : bool
+        Add each block's input to its output.
+    rng : torch.Generator
+        Draws the first weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))

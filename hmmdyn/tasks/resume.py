@@ -123,7 +123,7 @@ class SavedState:
             "step": step,
             "files": {run.name: _sizes(run) for run in self._runs},
         }
-        # The folder must not be made where it has gone: then another training has taken over.
+        # Fails where the folder is gone, and must: another training has taken over.
         temporary = self._path.with_suffix(".tmp")
         temporary.write_bytes(save(tensors, {"told": json.dumps(told)}))
         temporary.replace(self._path)
@@ -175,7 +175,7 @@ def _cut_back(run: Path, sizes: Mapping[str, int]) -> None:
         if path.name not in there or path.name not in sizes:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for path in list(run.iterdir()):
-        if path.suffix != ".safetensors":  # these are written whole
+        if path.suffix != ".safetensors":  # those are written whole, or not at all
             temporary = path.with_suffix(".tmp")
             temporary.write_bytes(path.read_bytes()[: sizes[path.name]])
             temporary.replace(path)

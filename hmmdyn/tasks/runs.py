@@ -243,7 +243,8 @@ def _watched(
         done = 0
         while True:
             is_last = ended.wait(_LOOK_EVERY)
-            # A run that gets its name while it is looked for is not found: what was done counts.
+            # A run that is renamed during this look is found under neither name: keep the larger
+            # number.
             found = sum(_epochs_done(out, seed, logs, n_epochs) for seed in seeds)
             done = max(done, found)
             progress(done, total)
@@ -267,7 +268,7 @@ def _epochs_done(out: Path, seed: int, logs: Mapping[int, Path], n_epochs: int) 
 
     try:
         return int(pd.read_csv(logs[seed], usecols=["epoch"])["epoch"].max())
-    except (OSError, ValueError):  # not begun, complete just now, or nothing logged
+    except (OSError, ValueError):  # not begun, nothing logged yet, or moved a moment ago
         return 0
 
 
@@ -317,7 +318,7 @@ def _train_block(out: Path, block: _Block, train: Train, command: int) -> None:
     ``command`` is the process that asked for it.
     """
     if command not in (os.getpid(), os.getppid()):
-        return  # it was killed, and if it was started again it trains these itself
+        return  # it was killed; started again, it trains these runs itself
     _take_over(out, block.folder)
     # Another command may have trained some since.
     seeds = [seed for seed in block.seeds if not _run_folder(out, seed).exists()]

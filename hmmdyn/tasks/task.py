@@ -90,7 +90,7 @@ def require_device(device: str) -> None:
 
     try:
         torch.ones(1, dtype=torch.float64, device=device).item()
-    except (RuntimeError, AssertionError, TypeError) as error:  # AssertionError: built without
+    except (RuntimeError, AssertionError, TypeError) as error:  # AssertionError: built without CUDA
         reason = str(error).partition("\n")[0]
         raise UsageError(
             f"Training cannot run on the device {device!r}: {reason}.\n"

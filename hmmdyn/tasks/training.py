@@ -65,7 +65,8 @@ def train_networks(
             if is_last or step % recipe.checkpoint_every == 0:
                 for i, run in enumerate(runs):
                     run.look(stack.weights(i), step, is_last)
-                # By now every outcome is in a row, and from the second row on recordings can go on.
+                # Only now: every outcome is in its row. And not at step 0: a recording of one row
+                # cannot be resumed.
                 if step > 0:
                     state.save(step)
 
@@ -77,7 +78,7 @@ class _Run:
         self._folder, self._keep = folder, keep
         self._checkpoint_every = recipe.checkpoint_every
         self._log = OutcomeLog(folder)
-        # Checkpoints that are all kept say everything: metrics are extracted from them.
+        # Where all checkpoints are kept, metrics can be extracted from them later.
         self._recorder = None if keep.all else MetricRecorder(folder)
 
     def __enter__(self) -> _Run:
@@ -115,7 +116,7 @@ def _train_step(
         inputs = task.augment(inputs, rngs)
     stack.train(True)
     optimizer.zero_grad()
-    # The sum: no network's gradient depends on another network.
+    # Losses are added up, not averaged: so each network gets the gradient of its own loss alone.
     stack.map(task.loss, inputs, samples.targets[batch]).sum().backward()
     optimizer.step()
 

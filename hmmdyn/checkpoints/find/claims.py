@@ -92,7 +92,8 @@ def read_names(
         problem, seed = claim.reading.problem, claim.reading.seed
         if not problem:
             continue
-        # A file without a step beside a run's checkpoints is no loss; a whole seed would be one.
+        # Without a file that tells no step, a run keeps its other checkpoints; but a seed of which
+        # no file tells a step would be lost as a whole.
         lost_seed = problem == layouts.NO_STEP and seed is not None and claim.run not in runs
         if lost_seed or problem not in _HARMLESS:
             uncertain.append(claim)

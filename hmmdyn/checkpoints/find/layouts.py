@@ -195,7 +195,7 @@ def _number(text: str) -> int | None:
 def _without(text: str, roles: tuple[str, ...]) -> str:
     """Cut the tokens of these roles out of a name; empty if nothing but a neutral word is left."""
     cut = _TOKEN.sub(lambda m: "\0" if m.lastgroup in roles else m.group(), text)
-    # Each cut, with the separators around it, closes up to the first of those separators.
+    # Where a token was cut out, the separators around it become one: the first of them.
     rest = re.sub(
         r"[-_=., \0]*\0[-_=., \0]*",
         lambda m: m.group().replace("\0", "")[:1],
@@ -296,7 +296,7 @@ def _identify(names: Sequence[Name], at: int, keep_occasions: bool) -> Reading:
         text = _without(name.text, ("part",))
         if text and not _without(text, _OCCASIONS):
             occasions.append(text)
-            # What was started twice for one seed may be one run resumed: that is never certain.
+            # A seed that was started twice may be one run resumed, or two: never certain.
             text = text if keep_occasions and i < first_seed else ""
         elif name.has("seed"):
             if i < at:

@@ -132,7 +132,8 @@ def check_runs(root: Path, claims: Iterable[Claim]) -> None:
     first: dict[tuple[str, str], Claim] = {}
     for claim in claims:
         other = first.setdefault(claim.run, claim)
-        alias = claim.reading.alias or other.reading.alias  # its name says more: best_acc_epoch_3
+        # An alias may be named otherwise: best_acc_epoch_3.
+        alias = claim.reading.alias or other.reading.alias
         alike = alias or claim.reading.decoration == other.reading.decoration
         if not alike or claim.reading.seed != other.reading.seed:
             raise LayoutError(

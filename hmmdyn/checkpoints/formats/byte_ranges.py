@@ -35,7 +35,21 @@ class ByteRange(Protocol):
 
 
 def read_bytes(source: ByteRange, start: int, count: int, what: str) -> bytes:
-    """Read ``count`` bytes; that they are there is checked before memory is taken for them."""
+    """Read ``count`` bytes; that they are there is checked before memory is taken for them.
+
+    Parameters
+    ----------
+    source : ByteRange
+    start, count : int
+        Which bytes of it.
+    what : str
+        What they are, for the message.
+
+    Raises
+    ------
+    CheckpointError
+        They are not all there.
+    """
     if not 0 <= start <= source.size or not 0 <= count <= source.size - start:
         raise CheckpointError(
             f"it is truncated or damaged: {what} would take {count:,} bytes from byte {start:,}, "

@@ -10,7 +10,7 @@ from hmmdyn.checkpoints.formats.strided import MOST_AXES, STORED_TYPES, Strided,
 from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.errors import CheckpointError
 
-_LARGEST = 1 << 60  # elements; with more, NumPy takes not even an empty array
+_LARGEST = 1 << 60  # elements; NumPy refuses larger shapes even where one axis is 0
 
 
 def dense_tensor(
@@ -23,6 +23,20 @@ def dense_tensor(
     big_endian: bool = False,
 ) -> LazyTensor:
     """Return the tensor that fills ``content``; the first axis is outermost, or the last one.
+
+    Parameters
+    ----------
+    name : str
+        What the tensor is called, for messages.
+    dtype : str
+        A key of ``STORED_TYPES``.
+    shape : tuple of int
+    content : ByteRange
+        Its values, and nothing else.
+    fortran_order : bool
+        The first axis varies fastest.
+    big_endian : bool
+        Of each value, the most significant byte comes first.
 
     Raises
     ------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hmmdyn.errors import CheckpointError
 
-# Deflate shrinks bytes 1032 times at best, and weights hardly at all. What is not stored at all
-# (initial zeros) is allowed for on top of that.
+# No file of a size can hold more than this: deflate shrinks bytes 1032 times at best, and on top
+# of that some chunks need not be stored at all (initial zeros).
 _MOST_INFLATED = 1032
 _MOST_UNSTORED = 1 << 28  # bytes
 _MOST_CHUNKS = 1 << 20

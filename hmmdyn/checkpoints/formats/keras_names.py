@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 
 from hmmdyn.names import natural_key
 
-# What the number of a variable stands for depends on the layer's class, and on which of its
-# variables a layer has been told to do without.
+# Keras numbers a layer's variables. What a number means depends on the layer's class, and on how
+# many variables the layer has: for each class, what they are called, by how many there are.
 _KERNEL_BIAS = (("kernel",), ("kernel", "bias"))
 _RECURRENT = (("kernel", "recurrent_kernel"), ("kernel", "recurrent_kernel", "bias"))
 _SEPARABLE = (
@@ -51,15 +51,15 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], ...]] = {
     "rms_normalization": (("scale",),),
     "p_re_lu": (("alpha",),),
 }
-# What else Keras names by its class, and then counts.
+# Other classes after which Keras names and numbers objects, which hold no variables themselves.
 _HOLDERS = {
     *("sequential", "functional", "model", "bidirectional", "time_distributed"),
     *("simple_rnn", "gru", "lstm", "multi_head_attention", "group_query_attention"),
 }
-# Groups that only say that what follows is one of several.
+# Groups that say nothing of a layer: they only hold a list.
 _LISTS = {"layers", "_layer_checkpoint_dependencies", "model_weights"}
 
-_NUMBER = r":\d+$"  # of an output of TensorFlow, behind the name of a variable
+_NUMBER = r":\d+$"  # TensorFlow's number of an output, behind a variable's name
 
 Location = tuple[str, ...]  # the names of the groups down to a dataset
 
@@ -127,7 +127,7 @@ def _variables(
         for variables in _VARIABLES.get(name, ()):
             if len(variables) == len(shapes):
                 return dict(zip(numbers, variables, strict=True))
-    # Something of several axes, then one number for each of its outputs, which come last.
+    # The second has one number for each output of the first, and outputs are its last axes.
     if len(shapes) == 2 and _ends_with(shapes["0"], shapes["1"]):
         return {"0": "kernel", "1": "bias"}
     return {}

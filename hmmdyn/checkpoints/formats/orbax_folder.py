@@ -209,7 +209,7 @@ def _tensor(name: str, array: Any, claims: _Claims) -> LazyTensor | None:
     if dtype.kind not in "biufc" and dtype.name not in WIDENED:
         claims.left_out[name] = f"not numbers hmmdyn reads ({array.dtype.name})"
         return None
-    # Blosc takes the memory that a chunk asks for before it looks whether that is right.
+    # Blosc believes the size that a chunk claims, and takes that much memory.
     if "blosc" in json.dumps(array.codec.to_json()):
         raise CheckpointError(
             f"its array {name!r} is compressed with Blosc, which Orbax does not use and hmmdyn "

@@ -136,7 +136,7 @@ def read_symbols(stream: Readable, where: str, budget: Budget) -> Symbols:
         The pickle is damaged, or larger than any checkpoint's.
     """
     with warnings.catch_warnings():
-        # Of escapes in old text literals that Python would write differently today.
+        # Python warns of escapes in old text literals that it would write differently today.
         warnings.simplefilter("ignore", DeprecationWarning)
         return _Reader(stream, where, budget).run()
 

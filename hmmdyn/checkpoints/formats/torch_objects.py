@@ -135,7 +135,8 @@ class Interpreter:
         self._storage = storage
         self._from_bytes = from_bytes
         self._storages: dict[int, Storage] = {}
-        self._latin: dict[int, bytes | None] = {}  # a text can stand for bytes in many records
+        # Many records can share a text that stands for bytes.
+        self._latin: dict[int, bytes | None] = {}
 
     def value(self, record: Record) -> LazyTensor | float | complex | None:
         """Return the tensor or number a record stands for; None where it is something else.
@@ -235,7 +236,7 @@ class Interpreter:
             tensor.shape,
             tensor.dtype,
             partial(read_strided, tensor, content),
-            # The content lives as long as the tensor, so its id is that of no other storage.
+            # The tensor keeps the content alive, so no other storage can get the same id.
             (id(content), tensor) if tensor.size else None,
         )
 

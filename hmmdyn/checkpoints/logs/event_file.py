@@ -12,8 +12,8 @@ import pandas as pd
 from hmmdyn.errors import OutcomeError
 from hmmdyn.names import data_split, printable
 
-# Folders in which TensorBoard keeps what is measured on one part of the data, under the same tag
-# as on another.
+# Folders that TensorBoard makes for parts of the data. The tags in them are the same, so that the
+# folder's name must tell the parts apart.
 _SPLITS = {"train", "training", "val", "valid", "validation", "eval", "evaluation", "test", "dev"}
 
 

@@ -149,7 +149,7 @@ def _read_trainer_states(
     def time(log: LogFile) -> float:
         reading = layouts.read_path(log.parts, runs.root_name)
         told = reading.step if runs.step_unit == "step" else reading.epoch
-        return math.inf if told is None else told  # beside the checkpoints: written at the end
+        return math.inf if told is None else told  # no checkpoint's own: written at the end
 
     frames: dict[str, pd.DataFrame] = {}
     covered_from = math.inf
@@ -195,7 +195,8 @@ def _outcomes_in(log: LogFile, runs: Runs, left_out: _LeftOut, *, given: bool) -
     known = ~no_step & ~no_run
     rows = pd.DataFrame(values)[known]
     number, step = number[known].rename("number"), step[known].rename("step").astype(np.int64)
-    # A log by epoch may have several rows in each: only what repeats every time is logged again.
+    # Several rows may be of one epoch. A step was logged again only where every time column of a
+    # row repeats.
     times = [frame[column][known] for column in frame.columns if column in TIMES]
     repeated = (rows.groupby([number, *times], dropna=False).count() > 1).any(axis=1).sum()
     left_out.count("Steps logged again later, where the last value counts", log.shown, repeated)

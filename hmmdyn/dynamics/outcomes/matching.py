@@ -52,6 +52,8 @@ def match_transitions(
         ``group, run, previous_step, step, from_state, to_state``.
     logarithmic : bool
         Measure closeness in log(1 + step); leads are in steps in any case.
+    random_state : int
+        Seeds the pairings drawn where there are too many to try.
 
     Returns
     -------

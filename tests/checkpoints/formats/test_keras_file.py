@@ -17,6 +17,7 @@ import pytest
 from hmmdyn.checkpoints.formats.keras_names import names_of, snake_case
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, as_matrices, select_parameters
 from hmmdyn.checkpoints.read import open_checkpoint
+from tests.checkpoints.formats.written.write import pattern
 from tests.checkpoints.reading import (
     assert_reads,
     assert_survives,
@@ -24,7 +25,6 @@ from tests.checkpoints.reading import (
     refusal,
     scrambled,
 )
-from tests.checkpoints.written.write import pattern
 
 h5py = pytest.importorskip("h5py")
 

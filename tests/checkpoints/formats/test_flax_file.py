@@ -17,6 +17,7 @@ from hmmdyn.checkpoints.formats.flax_file import is_flax, read_tree
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, select_parameters
 from hmmdyn.checkpoints.read import open_checkpoint
 from hmmdyn.checkpoints.tensor import LazyTensor
+from tests.checkpoints.formats.written.write import pattern
 from tests.checkpoints.reading import (
     assert_reads,
     assert_survives,
@@ -24,7 +25,6 @@ from tests.checkpoints.reading import (
     refusal,
     scrambled,
 )
-from tests.checkpoints.written.write import pattern
 
 msgpack = pytest.importorskip("msgpack")
 

@@ -2,7 +2,7 @@
 with (Keras, and Flax and Orbax on JAX):
 
     pip install keras==3.15.1 flax==0.12.8 orbax-checkpoint==0.12.8 h5py
-    python tests/checkpoints/written/write.py
+    python tests/checkpoints/formats/written/write.py
 
 Every variable is `pattern(i, shape)`, i being its number among the model's; the tests know which.
 """

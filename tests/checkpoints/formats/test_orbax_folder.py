@@ -14,6 +14,7 @@ import pytest
 
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, select_parameters
 from hmmdyn.checkpoints.read import open_checkpoint
+from tests.checkpoints.formats.written.write import pattern
 from tests.checkpoints.reading import (
     assert_reads,
     assert_survives,
@@ -21,7 +22,6 @@ from tests.checkpoints.reading import (
     refusal,
     scrambled,
 )
-from tests.checkpoints.written.write import pattern
 
 tensorstore = pytest.importorskip("tensorstore")
 msgpack = pytest.importorskip("msgpack")

@@ -1,0 +1,91 @@
+"""Public functions of many parameters say what each of them is."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "hmmdyn"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MANY = 4
+# Modules in which some still lack it: this may only become shorter.
+TO_DO = ("dynamics.states.", "dynamics.transitions.", "hmm.", "pipeline.", "report.")
+
+
+def public_functions(module):
+    """(name, node) of functions and methods whose names, and classes' names, are public."""
+    tree = ast.parse(module.read_text())
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            methods = [method for method in node.body if isinstance(method, ast.FunctionDef)]
+            yield from ((f"{node.name}.{method.name}", method) for method in methods)
+
+
+def is_command(node):
+    """Whether it is a command of the command line: its options have help texts of their own."""
+    calls = [d.func for d in node.decorator_list if isinstance(d, ast.Call)]
+    return any(isinstance(call, ast.Attribute) and call.attr == "command" for call in calls)
+
+
+def is_hook(node):
+    """Whether a trainer calls it: what it is called with stands in the trainer's documentation."""
+    return node.name.startswith("on_")
+
+
+def parameters(node):
+    """Names of a function's parameters, without the object itself."""
+    given = node.args
+    names = [a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    names += [a.arg for a in (given.vararg, given.kwarg) if a]
+    return [name for name in names if name not in ("self", "cls")]
+
+
+def documented(docstring):
+    """Names that the section ``Parameters`` of a numpydoc docstring has."""
+    section = re.search(
+        r"^Parameters\n-{10}\n(.*?)(?=^\w[\w ]*\n-{3,}$|\Z)",
+        inspect.cleandoc(docstring or ""),
+        re.DOTALL | re.MULTILINE,
+    )
+    entries = re.findall(r"^\S.*$", section[1], re.MULTILINE) if section else []
+    names = [name for entry in entries for name in entry.split(" : ")[0].split(", ")]
+    return {name.lstrip("*") for name in names}
+
+
+def undocumented():
+    """(function, parameters that its docstring does not name) wherever there are some."""
+    for module in MODULES:
+        for name, node in public_functions(module):
+            if node.name.startswith("_") or is_command(node) or is_hook(node):
+                continue
+            names = parameters(node)
+            missing = [n for n in names if n not in documented(ast.get_docstring(node))]
+            if len(names) >= MANY and missing:
+                path = module.relative_to(PACKAGE).with_suffix("")
+                yield ".".join((*path.parts, name)), missing
+
+
+def test_functions_of_many_parameters_document_each():
+    missing = {name: names for name, names in undocumented() if not name.startswith(TO_DO)}
+    assert missing == {}
+
+
+@pytest.mark.parametrize("where", TO_DO)
+def test_what_is_to_do_is_not_done_yet(where):
+    assert any(name.startswith(where) for name, _ in undocumented()), "take it off the list"
+
+
+@pytest.mark.parametrize(
+    ("docstring", "names"),
+    [
+        ("Do it.", set()),
+        ("Do it.\n\nParameters\n----------\na, b : int\n    Two.\n**c\n", {"a", "b", "c"}),
+        ("Do it.\n\nParameters\n----------\na : int\n\nReturns\n-------\nb : int\n", {"a"}),
+    ],
+)  # fmt: skip
+def test_sections_are_read_as_numpydoc_reads_them(docstring, names):
+    assert documented(docstring) == names
