@@ -297,8 +297,8 @@ class Trajectories:
         return Observations(
             values,
             lengths,
-            self.runs,
             self.table["step"].to_numpy(dtype=np.int64),
+            self.runs,
             features,
             standardisation,
             (*notices, *self._about_missing_values(values, features)),
