@@ -34,7 +34,7 @@ from hmmdyn.dynamics.transitions import (
 )
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.files import replacing
-from hmmdyn.hmm.training_map import FittedMap, TrainingMap, fit_training_map
+from hmmdyn.hmm import FittedMap, TrainingMap, fit_training_map
 from hmmdyn.metrics.extract import Extraction, extract
 from hmmdyn.names import file_stem
 from hmmdyn.options import FOLDER, TABLE, Options

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from hmmdyn import __version__, read_runs
 from hmmdyn.cli import _number_ranges, app
-from hmmdyn.hmm.training_map import TrainingMap
+from hmmdyn.hmm import TrainingMap
 from hmmdyn.names import printable
 from hmmdyn.tasks.catalogue import TASKS
 from hmmdyn.tasks.runs import Keep

@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmmdyn.dynamics.change_points import intervals
-from hmmdyn.hmm.model.autoregression import expected_in
+from hmmdyn.hmm import Decoding
 from hmmdyn.hmm.model.inference import transition_posterior
 from hmmdyn.hmm.model.missing import marginal, patterns
-from hmmdyn.hmm.training_map import Decoding
+from hmmdyn.hmm.model.parts import emissions_of
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.keys import RUN_KEY
@@ -169,11 +169,9 @@ def belief_gradient(
     metrics are missing at t, μ, Σ and z are those of the others, because that is what the
     posterior depends on; the derivative by a missing metric is NaN.
     """
-    values, lengths = decoding.observations.values, decoding.observations.lengths
-    z = values[rows]
-    centres = np.stack(
-        [expected_in(parameters, k, values, lengths)[rows] for k in range(parameters.n_states)]
-    )
+    data, emissions = decoding.observations, emissions_of(parameters)
+    z = data.values[rows]
+    centres = np.stack([emissions.centre(k, data)[rows] for k in range(parameters.n_states)])
     gradient = np.full(z.shape, np.nan)
     for at, known in patterns(z):
         _, covariances = marginal(parameters.means, parameters.covariances, known)
