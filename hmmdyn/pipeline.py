@@ -58,7 +58,8 @@ _Said = TypeVar("_Said")
 # Called with (stage, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
 
-_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "hmmlearn", "plotly")
+# What computes the numbers, and draws them.
+_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "numba", "statsmodels", "plotly")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

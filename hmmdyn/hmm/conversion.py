@@ -18,7 +18,7 @@ from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.observations import Standardisation
 
 if TYPE_CHECKING:
-    from hmmlearn.hmm import GaussianHMM
+    from hmmlearn.hmm import GaussianHMM as GaussianHMM
 
 
 def to_hmmlearn(parameters: HMMParameters) -> GaussianHMM:

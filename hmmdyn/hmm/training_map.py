@@ -26,7 +26,7 @@ from hmmdyn.tables.trajectories import Trajectories
 from hmmdyn.version import __version__
 
 if TYPE_CHECKING:
-    from hmmlearn.hmm import GaussianHMM
+    from hmmdyn.hmm.conversion import GaussianHMM
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from hmmdyn.hmm.model.clock import capped, gaps, median_gap
 from hmmdyn.hmm.model.inference import beliefs, decode, log_emission, transition_posterior
 from hmmdyn.hmm.model.kernels import TimeMajor, forward_backward
 from hmmdyn.hmm.model.labels import reorder, time_order
+from hmmdyn.hmm.model.parts import assembled, emissions_of, transitions_of
 from hmmdyn.results.model import ModelOptions
 from hmmdyn.results.observations import Sequences
 from tests.simulate import random_parameters, sample
@@ -569,3 +570,28 @@ def test_stickiness_in_continuous_time_is_time_spent():
     assert rates[0] == pytest.approx(jumps[0, 1] / time[0])
     assert rates[1] == pytest.approx(jumps[0, 1] / (time[0] + 50.0))
     assert sticky.log_prior(generator) == pytest.approx(-50.0 * 0.3)
+
+
+def test_a_run_of_one_checkpoint_has_a_path_without_transitions():
+    """Over gaps, too, where there is no gap to take the exponential of."""
+    plain = random_parameters(2, 2, "diag", seed=3)
+    generator = np.array([[-0.1, 0.1], [0.2, -0.2]])
+    knowing = replace(plain, generator=generator, clock="step", unit=10.0)
+    for parameters in (plain, replace(plain, minimum_dwell=3), knowing):
+        assert transitions_of(parameters).log_path(np.array([1]), np.ones(1)) == 0.0
+
+
+@pytest.mark.parametrize("variant", ["plain", "dwell", "clock"])
+def test_a_model_is_put_together_from_its_parts(variant):
+    plain = random_parameters(3, 2, "full", seed=4)
+    generator = np.array([[-0.3, 0.2, 0.1], [0.0, -0.5, 0.5], [0.1, 0.1, -0.2]])
+    parameters = {
+        "plain": plain,
+        "dwell": replace(plain, minimum_dwell=2, autoregression=np.full((3, 2), 0.5)),
+        "clock": replace(plain, generator=generator, clock="step", unit=5.0),
+    }[variant]
+    again = assembled(parameters.startprob, transitions_of(parameters), emissions_of(parameters))
+    for name, value in vars(parameters).items():
+        np.testing.assert_array_equal(getattr(again, name), value)
+    part = transitions_of(parameters).among(np.array([0, 2])).closed()
+    np.testing.assert_allclose(part.transmat.sum(axis=1), 1)
