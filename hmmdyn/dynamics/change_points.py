@@ -75,6 +75,10 @@ def intervals(
 
     Parameters
     ----------
+    decoding : Decoding
+        Of the runs.
+    parameters : HMMParameters
+        The map that decoded them.
     rows : ndarray, shape (m,)
         Every row at which a run enters another state than it was in, in order.
 
@@ -111,6 +115,10 @@ def change_places(
 
     Parameters
     ----------
+    decoding : Decoding
+        Of the runs.
+    parameters : HMMParameters
+        The map that decoded them.
     rows : ndarray, shape (m,)
         As in :func:`intervals`.
     weight : float

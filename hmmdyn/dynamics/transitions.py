@@ -71,6 +71,17 @@ def training_map_edges(
 ) -> pd.DataFrame:
     """Summarise the edges of the training map; an edge no decoded run takes is left out.
 
+    Parameters
+    ----------
+    changes : DataFrame
+        As :func:`change_points` lists them.
+    parameters : HMMParameters
+        The map.
+    n_runs : int
+        Runs decoded.
+    convergence : Convergence or None
+        When runs converged; None where no outcome tells.
+
     Returns
     -------
     DataFrame
@@ -130,8 +141,7 @@ def influences(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame:
     """
     rows = _entries(decoding)
     path = decoding.states["state"].to_numpy()
-    lengths = decoding.observations.lengths
-    run = np.repeat(np.arange(len(lengths)), lengths)[rows]
+    run = decoding.observations.run_of_row[rows]
     gradients = np.abs(belief_gradient(decoding, parameters, rows, path[rows]))
     names = np.array(decoding.observations.features, dtype=object)
     parts = []
@@ -165,9 +175,18 @@ def belief_gradient(
     """Derivative of log p(s_t = k | z_1:t) by z_t, for rows t and states k, shape (m, D).
 
     Equals Σ_k⁻¹(μ_k − z_t) − Σ_h γ_t(h) Σ_h⁻¹(μ_h − z_t), with γ the filtered posterior and, where
-    emissions remember, μ the mean given the checkpoint before. Where
-    metrics are missing at t, μ, Σ and z are those of the others, because that is what the
-    posterior depends on; the derivative by a missing metric is NaN.
+    emissions remember, μ the mean given the checkpoint before. Where metrics are missing at t, the
+    posterior depends on the others alone, and μ, Σ and z are those of the others; the derivative by
+    a missing metric is NaN.
+
+    Parameters
+    ----------
+    decoding : Decoding
+        Of the runs.
+    parameters : HMMParameters
+        The map that decoded them.
+    rows, states : ndarray, shape (m,)
+        Checkpoints t, and a state k for each.
     """
     data, emissions = decoding.observations, emissions_of(parameters)
     z = data.values[rows]
@@ -236,7 +255,7 @@ def _entries(decoding: Decoding) -> IntArray:
     """Rows at which a run enters another state than the one it was in."""
     path = decoding.states["state"].to_numpy()
     first = np.zeros(len(path), dtype=bool)
-    first[np.cumsum(decoding.observations.lengths)[:-1]] = True
+    first[decoding.observations.first_rows] = True
     changed = np.zeros(len(path), dtype=bool)
     changed[1:] = path[1:] != path[:-1]
     return np.flatnonzero(changed & ~first)

@@ -398,7 +398,7 @@ def _is_flat(values: FloatArray) -> NDArray[np.bool_]:
     scaled = values / peak
     span = np.fmax.reduce(scaled, axis=0) - np.fmin.reduce(scaled, axis=0)
     moves = span > np.maximum(_CONSTANT_TOLERANCE, _SMALLEST / peak)
-    return ~moves  # a column without known values has no span: NaN moves nothing
+    return np.asarray(~moves)  # a column without known values has no span: NaN moves nothing
 
 
 def _peak(values: FloatArray) -> FloatArray:

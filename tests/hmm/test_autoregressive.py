@@ -74,7 +74,7 @@ def test_density_is_the_conditional_one(covariance_type):
     np.testing.assert_allclose(
         log_emission(parameters, Sequences(values, lengths)), expected, atol=1e-10
     )
-    emissions = AutoregressiveEmissions(values, predecessors(values, lengths))
+    emissions = AutoregressiveEmissions(values, predecessors(Sequences(values, lengths)))
     ours = emissions.log_density(emissions_of(parameters))
     np.testing.assert_allclose(ours.T, expected, atol=1e-10)
 
@@ -98,7 +98,7 @@ def test_repeated_steps_reach_what_an_optimiser_finds(covariance_type):
     lengths = np.array([60, 40])
     values = simulated(truth, np.zeros(100, dtype=int), lengths, seed=7)
     weights = np.random.default_rng(8).uniform(0.1, 1.0, 100)
-    before, groups = predecessors(values, lengths), list(patterns(values))
+    before, groups = predecessors(Sequences(values, lengths)), list(patterns(values))
     mean, covariance, rho = truth.means[0], truth.covariances[0], np.zeros(2)
     for _ in range(200):
         mean, covariance, rho = maximise(

@@ -111,7 +111,7 @@ def test_a_split_finds_what_starts_miss(phases):
 
 
 @pytest.mark.parametrize("covariance_type", ["diag", "full"])
-def test_races_in_single_precision_end_in_double(phases, monkeypatch, covariance_type):
+def test_halving_in_single_precision_ends_in_double(phases, monkeypatch, covariance_type):
     """The same winners up to the true four states, and no noise of single precision in a fit."""
     values, lengths, _ = phases
     settings = {"covariance_type": covariance_type, "n_restarts": 3, "random_state": 0}

@@ -104,7 +104,7 @@ def _with_random_phases(run: FloatArray, rng: np.random.Generator) -> FloatArray
 def _with_moments_of(original: FloatArray, run: FloatArray) -> FloatArray:
     deviation = run.std(axis=0)
     scale = original.std(axis=0) / np.where(deviation > 0, deviation, 1.0)
-    return original.mean(axis=0) + (run - run.mean(axis=0)) * scale
+    return np.asarray(original.mean(axis=0) + (run - run.mean(axis=0)) * scale)
 
 
 def _single_run_states(states: IntArray, data: Sequences, n_states: int) -> tuple[int, ...]:

@@ -82,7 +82,8 @@ def _within_one_error(scores: pd.DataFrame, score: str) -> pd.DataFrame:
         return known
     mean, error = known[score].to_numpy(), known[f"{score}_se"].to_numpy()
     best = mean.argmax()
-    return known[mean >= mean[best] - error[best]]
+    near: pd.DataFrame = known[mean >= mean[best] - error[best]]
+    return near
 
 
 def _simplest(rows: pd.DataFrame) -> tuple[int, str]:

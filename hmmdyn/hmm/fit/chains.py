@@ -66,10 +66,24 @@ class ChainStep(Protocol):
         matrices: FloatArray,
         begins: IntArray,
     ) -> tuple[float, FloatArray, FloatArray]:
-        """Replace log-densities (K, n) by posteriors: see :func:`kernels.forward_backward`.
+        """Replace log-densities by posteriors.
 
-        Returns the log-likelihood, the expected transition counts in the shape of ``matrices``,
-        and the expected first states, (K,).
+        Parameters
+        ----------
+        log_emission : ndarray, shape (K, n)
+            Overwritten with p(s_t | z_1:T).
+        startprob : ndarray, shape (K,)
+        matrices : ndarray
+            As :meth:`matrices` gives them.
+        begins : ndarray, shape (T + 1,)
+            First column of every time, and n.
+
+        Returns
+        -------
+        log_likelihood : float
+            Of all runs, nats.
+        transitions, first : ndarray
+            Expected transition counts in the shape of ``matrices``, and first states (K,).
         """
 
     def log_prior(self, dynamics: FloatArray) -> float:
@@ -101,7 +115,7 @@ class CheckpointChain:
         matrices: FloatArray,
         begins: IntArray,
     ) -> tuple[float, FloatArray, FloatArray]:
-        """Replace log-densities by posteriors: see :func:`kernels.forward_backward`."""
+        """Smooth stage by stage; every stage of a state emits alike."""
         dwell = self._options.minimum_dwell
         if dwell == 1:
             return forward_backward(log_emission, startprob, matrices, begins)
@@ -167,7 +181,7 @@ class ContinuousChain:
         matrices: FloatArray,
         begins: IntArray,
     ) -> tuple[float, FloatArray, FloatArray]:
-        """Replace log-densities by posteriors: see :func:`kernels.forward_backward`."""
+        """Smooth over the gaps as they are."""
         return forward_backward(log_emission, startprob, matrices, begins, self._which)
 
     def log_prior(self, dynamics: FloatArray) -> float:
@@ -215,4 +229,4 @@ def adapted(parameters: HMMParameters, options: ModelOptions, unit: float) -> HM
 def floored(probabilities: FloatArray) -> FloatArray:
     """Raise probabilities to the floor; rows sum to one."""
     raised = np.maximum(probabilities, PROBABILITY_FLOOR)
-    return raised / raised.sum(axis=-1, keepdims=True)
+    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))

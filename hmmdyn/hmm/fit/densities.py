@@ -164,12 +164,12 @@ class _Part:
         """Squared Mahalanobis distance of these rows to a state, without cancellation."""
         difference = (self._values - mean).T
         if not self._full:
-            return (difference**2 / covariance[:, None]).sum(axis=0)
+            return np.asarray((difference**2 / covariance[:, None]).sum(axis=0))
         try:
             root = np.linalg.cholesky(covariance)
         except np.linalg.LinAlgError:
             return np.full(len(self._values), np.nan)
-        return (solve_triangular(root, difference, lower=True) ** 2).sum(axis=0)
+        return np.asarray((solve_triangular(root, difference, lower=True) ** 2).sum(axis=0))
 
     def moments(self, posterior: Floats) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Weighted counts, sums and sums of products of the metrics these rows have."""
@@ -221,7 +221,7 @@ class _DiagonalWithHoles:
         """Log-densities under S states, shape (S, n)."""
         constant = -0.5 * (np.log(2 * np.pi * covariances) + means**2 / covariances)
         weights = np.concatenate([constant, means / covariances, -0.5 / covariances], axis=1)
-        return weights @ self._phi.T
+        return np.asarray(weights @ self._phi.T)
 
     def moments(self, posterior: Floats) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Counts, sums and sums of squares of the known values, each (S, D)."""

@@ -147,8 +147,7 @@ class EM:
             self._chain = ContinuousChain(options, apart[rows])
         self._emissions: EmissionStep[Any]
         if options.autoregressive:
-            before = predecessors(values, data.lengths)
-            self._emissions = AutoregressiveEmissions(values[rows], before[rows])
+            self._emissions = AutoregressiveEmissions(values[rows], predecessors(data)[rows])
         else:
             with np.errstate(all="ignore"):  # as in advance
                 self._emissions = Emissions(values[rows], covariance_type, single=single)
@@ -316,5 +315,5 @@ class _Batch:
 def _precision_trace(covariances: FloatArray) -> FloatArray:
     """Trace of the inverse of each covariance, shape (S,)."""
     if covariances.ndim == 2:
-        return (1 / covariances).sum(axis=1)
-    return np.trace(np.linalg.inv(covariances), axis1=1, axis2=2)
+        return np.asarray((1 / covariances).sum(axis=1))
+    return np.asarray(np.trace(np.linalg.inv(covariances), axis1=1, axis2=2))

@@ -84,7 +84,7 @@ class SplitMerge:
         """Which members lie above the mean along their first principal axis."""
         centred = self._values[members] - self._values[members].mean(axis=0)
         axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
-        return centred @ axis > 0
+        return np.asarray(centred @ axis > 0)
 
     def _cost(self, members: Members) -> float:
         """Twice the negative log-likelihood of one Gaussian, up to what all splits share."""

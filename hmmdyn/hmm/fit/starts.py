@@ -92,7 +92,7 @@ def _clusters(values: FloatArray, n_states: int, rng: np.random.Generator) -> In
     if len(values) > _CLUSTERED:
         some = values[np.sort(rng.choice(len(values), _CLUSTERED, replace=False))]
     clusters = KMeans(min(n_states, _n_distinct(some, rng)), n_init=1, random_state=seed).fit(some)
-    return clusters.predict(values).astype(np.int64)
+    return np.asarray(clusters.predict(values).astype(np.int64))
 
 
 def _n_distinct(values: FloatArray, rng: np.random.Generator) -> int:

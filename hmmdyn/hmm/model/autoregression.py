@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.observations import Sequences
 
 # Kept below one, so that the level a state draws to is determined: at this bound a checkpoint
 # still goes a twentieth of the way.
@@ -24,11 +25,11 @@ _CYCLES = 20
 _Patterns = Sequence[tuple[IntArray, IntArray]]
 
 
-def predecessors(values: FloatArray, lengths: IntArray) -> FloatArray:
+def predecessors(data: Sequences) -> FloatArray:
     """Observations at the checkpoint before, NaN at a run's first, shape (n, D)."""
-    before = np.full_like(values, np.nan)
-    before[1:] = values[:-1]
-    before[np.cumsum(lengths) - lengths] = np.nan
+    before = np.full_like(data.values, np.nan)
+    before[1:] = data.values[:-1]
+    before[data.first_rows] = np.nan
     return before
 
 

@@ -314,7 +314,7 @@ def _poisson(means: FloatArray) -> FloatArray:
     """Poisson probabilities, a row per mean, for as many counts as the largest mean needs."""
     largest = float(means.max())
     n = np.arange(int(largest + _DEVIATIONS * np.sqrt(largest)) + 20)
-    return np.exp(n * np.log(means)[:, None] - means[:, None] - gammaln(n + 1))
+    return np.asarray(np.exp(n * np.log(means)[:, None] - means[:, None] - gammaln(n + 1)))
 
 
 def as_generator(rates: FloatArray) -> FloatArray:

@@ -29,6 +29,17 @@ def gaps(clock: str, unit: float, steps: IntArray | None, lengths: IntArray) -> 
 
     One of more than ``LONGEST_GAP`` units counts as that many.
 
+    Parameters
+    ----------
+    clock : str
+        ``checkpoint``, ``step`` or ``log-step``.
+    unit : float
+        In steps, or in units of log(1 + step).
+    steps : ndarray, shape (n,), optional
+        Of the checkpoints, runs contiguous; needed for any clock but ``checkpoint``.
+    lengths : ndarray, shape (R,)
+        Checkpoints per run.
+
     Raises
     ------
     UsageError

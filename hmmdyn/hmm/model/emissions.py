@@ -73,8 +73,7 @@ class AutoregressiveGaussianEmissions:
 
     def centre(self, state: int, data: Sequences) -> FloatArray:
         """Where a checkpoint is drawn to from the one before; the mean where there is none."""
-        before = predecessors(data.values, data.lengths)
-        return expected(self.means[state], self.autoregression[state], before)
+        return expected(self.means[state], self.autoregression[state], predecessors(data))
 
     def among(self, states: IntArray) -> AutoregressiveGaussianEmissions:
         """Take some of the states."""
@@ -118,7 +117,7 @@ def log_density(
     """
     if covariance.ndim == 1:  # metric by metric: rows need no grouping
         each = -0.5 * (np.log(2 * np.pi * covariance) + (values - mean) ** 2 / covariance)
-        return np.nansum(each, axis=1)
+        return np.asarray(np.nansum(each, axis=1))
     out = np.empty(len(values))
     for rows, observed in groups:
         part = np.ix_(rows, observed)

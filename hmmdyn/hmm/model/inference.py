@@ -106,7 +106,7 @@ def most_likely_path(parameters: HMMParameters, log_b: FloatArray, data: Sequenc
     start, transitions, which = _log_chain(chain, parameters.startprob, chain.gaps(data))
     of_stages = np.repeat(log_b, chain.n_stages, axis=0)
     path = viterbi(of_stages, start, transitions, which, np.cumsum(data.lengths))
-    return path // chain.n_stages
+    return np.asarray(path // chain.n_stages)
 
 
 def transition_posterior(
@@ -145,7 +145,7 @@ def transition_posterior(
         + seen.log_backward[t, k]
         - evidence[:, None, None]
     )
-    return np.exp(joint).sum(axis=(1, 2))
+    return np.asarray(np.exp(joint).sum(axis=(1, 2)))
 
 
 def _log_chain(
@@ -159,7 +159,7 @@ def _log_chain(
 
 def _of_states(probabilities: FloatArray, dwell: int) -> FloatArray:
     """Add up the stages of every state, (n, Km) to (n, K)."""
-    return probabilities.reshape(len(probabilities), -1, dwell).sum(axis=2)
+    return np.asarray(probabilities.reshape(len(probabilities), -1, dwell).sum(axis=2))
 
 
 def _normalised(log_weights: FloatArray) -> FloatArray:

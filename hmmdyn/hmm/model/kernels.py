@@ -6,6 +6,9 @@ release Python's lock, so that models can be fitted side by side in threads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
 import numpy as np
 from numba import njit
 
@@ -14,8 +17,19 @@ from hmmdyn.results.arrays import FloatArray, IntArray
 # Below these, a forward pass is rescaled by what is reachable, and a probability counts as zero.
 _TINY_TOTAL = 1e-250
 _UNREACHABLE = 1e-300
-# Sums over runs may be taken in any order, so that they are done several runs at a time.
-_compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _compiled(function: _Function) -> _Function:
+    """Compile a function in the exact order of its operations."""
+    return cast(_Function, njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def _compiled_in_any_order(function: _Function) -> _Function:
+    """Compile a function whose sums may be taken in any order: several runs at a time."""
+    any_order = {"reassoc", "contract"}
+    options = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": any_order}
+    return cast(_Function, njit(**options)(function))
 
 
 # Stands for "which transition matrix" where there is one only.
@@ -64,7 +78,7 @@ def forward_backward(
     return log_likelihood, transitions, log_emission[:, : begins[1]].sum(axis=1)
 
 
-@_compiled
+@_compiled_in_any_order
 def _forward(
     log_emission: FloatArray,
     density: FloatArray,
@@ -116,7 +130,7 @@ def _forward(
                 out[r] = into[r] * here[r] * factor[r]
 
 
-@_compiled
+@_compiled_in_any_order
 def _rescale(
     log_emission: FloatArray,
     density: FloatArray,
@@ -140,7 +154,7 @@ def _rescale(
     return total
 
 
-@_compiled
+@_compiled_in_any_order
 def _backward(
     posterior: FloatArray,
     density: FloatArray,
@@ -200,7 +214,7 @@ class TimeMajor:
         self.rows: IntArray = np.concatenate([starts[:m] + t for t, m in enumerate(going)])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@_compiled
 def viterbi(
     log_emission: FloatArray,
     log_startprob: FloatArray,
