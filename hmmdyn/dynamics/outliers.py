@@ -23,8 +23,8 @@ from hmmdyn.results.observations import Observations, Sequences
 # Fewer runs of a group cannot show what is usual in it.
 MIN_RUNS = 4
 FALSE_ALARMS = 0.05
-# So many of the runs, at most a quarter, may be outliers without hiding each other. More that are
-# alike are another way to walk the map.
+# So many of the runs, and at most a quarter of them, may be outliers without hiding each other.
+# Where more are alike, they are no outliers but another way to walk the map.
 _HIDDEN = 2
 _DRAWS = 9_999
 OUTLIER_COLUMNS = [
@@ -49,8 +49,8 @@ def _exponential(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray
     return rng.exponential(size=shape)
 
 
-# Smaller differences, of a share of the run or of a logarithm, are none: where runs hardly differ,
-# the least of them would lie far out.
+# Differences smaller than this (of a share of the run, or of a logarithm) do not count. Otherwise,
+# where runs hardly differ, the least difference would be many standard deviations.
 _RESOLUTION = 1 / 20
 # Misfits are compared by their logarithm, shares of a run as they are. A run either goes back or
 # does not, and one that does may stay for long: returns have the heavier tail.

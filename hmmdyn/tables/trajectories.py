@@ -23,12 +23,13 @@ from hmmdyn.results.notice import Notice
 from hmmdyn.results.observations import Observations, Standardisation
 
 KEY_COLUMNS = ["group", "run", "seed", "step"]
-# Deviations below this share of a metric's magnitude are rounding noise, not movement.
+# A metric that moves by less than this share of its magnitude does not move: that is rounding.
 _CONSTANT_TOLERANCE = 1e-12
-# So is what moves by less than the smallest number of full precision.
+# Nor does one that moves by less than the smallest number of full precision.
 _SMALLEST = float(np.finfo(np.float64).tiny)
-# A scale reaches so many deviations: beyond, a covariance of values near and far is singular to
-# the last digit, and further still squares overflow, which a map that only decodes can bear.
+# Values may lie so many deviations from the mean. Beyond the first limit, a covariance of near and
+# far values is singular to the last digit: no model can be fitted. A map that only decodes can bear
+# that, up to where squares overflow.
 _FARTHEST_TO_FIT = 1e6
 _FARTHEST_TO_DECODE = 1e50
 

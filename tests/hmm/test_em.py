@@ -14,6 +14,7 @@ from hmmdyn.hmm.fit.starts import KINDS, start
 from hmmdyn.hmm.model.chain import PROBABILITY_FLOOR
 from hmmdyn.hmm.model.inference import beliefs, decode, log_emission
 from hmmdyn.hmm.model.sizes import n_parameters
+from hmmdyn.results.model import ModelOptions
 from hmmdyn.results.observations import Sequences
 from tests.simulate import random_parameters, sample
 
@@ -373,3 +374,12 @@ def test_single_precision_is_not_taken_for_a_narrow_state_or_a_missing_value(cov
     with_hole = Lifted(values, covariance_type, single=True)
     density = with_hole.log_density(parameters.means, parameters.covariances)
     assert density.dtype == np.float64
+
+
+@pytest.mark.parametrize("options", [ModelOptions(clock="step"), ModelOptions(autoregressive=True)])
+def test_a_start_of_another_variant_is_refused(options):
+    values, _ = sample(random_parameters(2, 2, "diag", seed=1), [30], seed=2)
+    data = Sequences.of_one_run(values, np.arange(30))
+    plain = start(data, 2, "diag", 0, "k-means")
+    with pytest.raises(AssertionError, match="options of the EM"):
+        em.fit(data, [plain], options=options)

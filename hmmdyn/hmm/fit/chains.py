@@ -160,9 +160,9 @@ class CheckpointChain:
 class ContinuousChain:
     """A chain in continuous time: its ``dynamics`` are the generator, in rates per unit.
 
-    ``before`` (n,) are the gaps in units, by row of the data that EM sees. Stickiness κ is κ units
-    of time spent in every state without a jump: it takes κ times the rate of leaving off the
-    objective.
+    ``before`` (n,) are the gaps in units, in the order in which EM sees the checkpoints. Stickiness
+    κ counts as κ units of time spent in every state without a jump: it lowers the objective by κ
+    times each rate of leaving.
     """
 
     def __init__(self, options: ModelOptions, before: FloatArray) -> None:

@@ -20,11 +20,12 @@ from hmmdyn.results.arrays import FloatArray, IntArray
 Floats = NDArray[np.float64] | NDArray[np.float32]
 _Float = TypeVar("_Float", np.float64, np.float32)
 
-# The terms of the lifted form are as large as the squared values times the precision. Where that is
-# more than this they cancel too far, and the densities of such a state come from whitened
-# differences: a state with hardly any variance in some direction, or values of many deviations.
+# The terms of the lifted form are as large as the squared values times the precision, and cancel to
+# a density of ordinary size. Where they are larger than this, too few digits are left: of a state
+# with hardly any variance in some direction, or of values many deviations away. The densities of
+# such a state are computed from whitened differences instead.
 _CANCELS = 1e9
-# Single precision leaves errors of some 1e-2 nats per checkpoint at this, and less below.
+# The same for single precision: terms of this size leave errors of some 1e-2 nats per checkpoint.
 _CANCELS_IN_SINGLE = 1e5
 
 
@@ -78,8 +79,8 @@ class Lifted:
 
         ``posterior`` has shape (S, n); moments are added up in its precision. Under full
         covariances what is missing is replaced by its expectation given what was observed, under
-        ``means`` and ``covariances`` (Little & Rubin, section 8.2). Under diagonal ones nothing is
-        expected of it: moments are those of the known values, and counts go by metric.
+        ``means`` and ``covariances`` (Little & Rubin, section 8.2). Under diagonal ones it is left
+        out: moments are those of the known values, and every metric has a count of its own.
         """
         if self._complete:
             return self._parts[0].moments(posterior)

@@ -83,8 +83,8 @@ class Model:
     def left_to_rise(self) -> float:
         """How much the objective will still rise if its rises go on shrinking as they do.
 
-        Aitken's extrapolation (for EM: Böhning et al. 1994). That the last rise was small does not
-        tell: EM crosses plateaus. Infinite while rises grow; NaN where the objective is.
+        Aitken's extrapolation (for EM: Böhning et al. 1994). A small last rise alone is no sign of
+        the end, because EM crosses plateaus. Infinite while rises grow; NaN where the objective is.
         """
         if len(self.objective) < 3:
             return np.inf if np.isfinite(self.objective).all() else np.nan
@@ -138,7 +138,7 @@ class EM:
         unit: float = 1.0,
         single: bool = False,
     ) -> None:
-        self._data = data
+        self._data, self._options = data, options
         self._order = TimeMajor(data.lengths)
         values, rows = data.values, self._order.rows
         self._chain: ChainStep = CheckpointChain(options)
@@ -166,6 +166,8 @@ class EM:
         """Do up to so many iterations on each model; one that has converged stays as it is."""
         # What is not finite ends its model, and is named as the reason.
         with np.errstate(all="ignore"):
+            for model in models:
+                self._require_made_alike(model.parameters)
             going = [m for m in models if not until_converged or self._goes_on(m)]
             batch = _Batch(going)
             for _ in range(n_iterations):
@@ -205,6 +207,14 @@ class EM:
             self._order.begins,
         )
         return Fit(parameters, states, log_likelihood, objective, reason)
+
+    def _require_made_alike(self, parameters: HMMParameters) -> None:
+        """Require a start to be of the variant that is fitted."""
+        counts_time = transitions_of(parameters).counts_time
+        remembers = emissions_of(parameters).remembers
+        fitted = self._options.clock != "checkpoint", self._options.autoregressive
+        if (counts_time, remembers) != fitted:
+            raise AssertionError("a start must be made with the options of the EM that fits it")
 
     def _floored(self, parameters: HMMParameters) -> HMMParameters:
         """Make nothing impossible but what the options exclude."""

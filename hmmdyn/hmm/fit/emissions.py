@@ -18,8 +18,8 @@ from hmmdyn.hmm.model.emissions import (
 from hmmdyn.hmm.model.missing import patterns
 from hmmdyn.results.arrays import FloatArray
 
-# A state that holds less than this many checkpoints in expectation keeps its parameters; one that
-# holds less than this many with some metric known has not seen that metric. It must be less than
+# A state of fewer expected checkpoints than this keeps its parameters. One of fewer expected
+# checkpoints at which a metric is known has not seen that metric. The limit must be less than
 # ``em.COVARIANCE_PRIOR``: see ``_opened``.
 _STARVED = 1e-3
 
@@ -135,12 +135,23 @@ def _opened(
 ) -> tuple[FloatArray, FloatArray]:
     """Update a state that has not seen some metrics: mean (D,), covariance (D,) or (D, D).
 
-    Of the unseen ones given the others it keeps what it had, z_u = a + B z_o + e, but for the
-    variance of e, which is at least 1, as that of standardised data. Left to the prior alone it
-    would rise by ψ/n per iteration for ever, and from a start of nearly 0, so that EM would not
-    end. The objective does not fall: the density loses no more than half w log(1/v) by raising a
-    variance v < 1 for the weight w < ψ with which the metric was seen, and the penalty half
-    ψ (1/v - 1).
+    What it says of the unseen metrics z_u given the others z_o stays as it was,
+    z_u = a + B z_o + e, except for the variance of e. That is made at least 1, the variance of
+    standardised data: left to the prior alone it would rise by ψ/n per iteration, from nearly 0 and
+    for ever, so that EM would not end.
+
+    The objective does not fall by it. Where the metric was seen with a weight w < ψ, raising a
+    variance v < 1 to 1 costs the density no more than w log(1/v) / 2, and saves ψ (1/v - 1) / 2 of
+    the penalty, which is more.
+
+    Parameters
+    ----------
+    mean, covariance
+        As the M-step gives them, right for the metrics seen.
+    mean_before, covariance_before
+        As they were.
+    unseen : ndarray, shape (D,)
+        Mask of the metrics not seen.
     """
     mean, covariance = mean.copy(), covariance.copy()
     if covariance.ndim == 1:

@@ -96,8 +96,8 @@ def _clusters(values: FloatArray, n_states: int, rng: np.random.Generator) -> In
 
 
 def _n_distinct(values: FloatArray, rng: np.random.Generator) -> int:
-    """Count the rows that k-means can tell apart: its squared distances see half the digits."""
-    # Rows that differ differ in a random direction too, which is quicker to see.
+    """Count the rows that k-means can tell apart: squaring distances costs it half the digits."""
+    # Different rows also differ along a random direction, and one direction is quicker to compare.
     along = np.sort(values @ rng.random(values.shape[1]))
     return 1 + int((np.diff(along) > _INDISTINCT * np.abs(along).max()).sum())
 

@@ -29,6 +29,8 @@ RUNGS = (6, 12, 12, 12)
 # The first rungs see at most so many of the runs.
 _RUNS_AT_FIRST = 10
 _FIRST_RUNGS = 2
+# Halving leaves one contender of so many states or more, and more of smaller models, for as much
+# work.
 _LARGE = 8
 # From so many checkpoints on, contenders are compared in single precision, and challengers not
 # expected to win are out. With fewer neither gains anything, and a plateau of EM can deceive
@@ -170,5 +172,5 @@ def _better_half(contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def _n_finalists(n_states: int) -> int:
-    """As many small models as are one large one's work."""
+    """So many models of this size are as much work as one large one."""
     return max(1, _LARGE // n_states)

@@ -252,8 +252,8 @@ class _Search:
     def polish(self, groups: Sequence[list[Contender]]) -> list[Attempt]:
         """Bring the leader of each group to its end; while none is valid, also the next one.
 
-        A leader that gets further from itself with wider states goes on from there, if that end is
-        valid.
+        Each leader is also tried from itself with wider states. Where that gets further, and ends
+        in a valid fit, it takes the leader's place.
         """
         em, quick, advance = self.halving.em, self.halving.quick, self.halving.advance
         advance(quick, [c for g in groups for c in finalists(g)], MAX_ITERATIONS)

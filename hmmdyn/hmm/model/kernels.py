@@ -14,8 +14,9 @@ from numba import njit
 
 from hmmdyn.results.arrays import FloatArray, IntArray
 
-# Below these, a forward pass is rescaled by what is reachable, and a probability counts as zero.
+# Forward probabilities whose sum is less than this are scaled anew, by the states in reach alone.
 _TINY_TOTAL = 1e-250
+# A state of less forward probability than this is out of reach.
 _UNREACHABLE = 1e-300
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
