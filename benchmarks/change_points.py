@@ -25,13 +25,12 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.dynamics.change_points import Places, change_places, evidence_weight
+from hmmdyn.hmm import Decoding, TrainingMap
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import log_emission
-from hmmdyn.hmm.model.labels import in_time_order
-from hmmdyn.hmm.training_map import Decoding, TrainingMap
 from hmmdyn.results.arrays import IntArray
 from hmmdyn.results.model import HMMParameters
-from hmmdyn.results.observations import Observations, Standardisation
+from hmmdyn.results.observations import Observations, Sequences, Standardisation
 from hmmdyn.simulate.trajectories import Simulation, simulate
 
 N_PHASES = 4
@@ -48,10 +47,10 @@ CHOSEN = "all residuals"
 def fitted(s: Simulation, covariance_type: str) -> HMMParameters | None:
     """The map of as many states as there are phases."""
     best = sweep(
-        s.values, s.lengths, [N_PHASES], covariance_type=covariance_type, n_restarts=4,
+        Sequences(s.values, s.lengths), [N_PHASES], covariance_type=covariance_type, n_restarts=4,
         random_state=0,
     ).winners.get(N_PHASES)  # fmt: skip
-    return best and in_time_order(best, s.lengths)
+    return best and best.in_time_order(s.lengths)
 
 
 def from_phases(s: Simulation, covariance_type: str) -> HMMParameters:
@@ -80,7 +79,7 @@ def decoded(s: Simulation, parameters: HMMParameters) -> Decoding:
     runs = pd.DataFrame({"group": "all", "run": range(n_runs), "seed": range(n_runs)})
     steps = np.concatenate([np.arange(n) for n in s.lengths])
     features = tuple(f"m{i}" for i in range(n_metrics))
-    data = Observations(s.values, s.lengths, runs, steps, features, Standardisation("run"))
+    data = Observations(s.values, s.lengths, steps, runs, features, Standardisation("run"))
     return TrainingMap(parameters, features, Standardisation("run")).decode(data)
 
 
@@ -132,7 +131,7 @@ def autoregressive(decoding: Decoding, parameters: HMMParameters, rows: IntArray
         autoregression=np.full_like(parameters.means, rho),
     )
     data = decoding.observations
-    density = log_emission(remembers, data.values, data.lengths)
+    density = log_emission(remembers, data)
     seen = replace(decoding.beliefs, log_emission=density)
     return list(change_places(replace(decoding, beliefs=seen), parameters, rows, weight=1.0))
 

@@ -23,10 +23,12 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.hmm.choose.criteria import icl
-from hmmdyn.hmm.choose.held_out import HeldOut, hold_out, recommend
+from hmmdyn.hmm.choose.held_out import HeldOut, hold_out
+from hmmdyn.hmm.choose.recommend import recommend
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import beliefs
 from hmmdyn.hmm.model.sizes import n_parameters
+from hmmdyn.results.observations import Sequences
 from hmmdyn.simulate.trajectories import Simulation, simulate
 
 WORLDS = [
@@ -56,8 +58,7 @@ FIRST_SEED = 2_000_000
 def in_sample(s: Simulation, covariance_type: str) -> dict[str, int]:
     """Choices of the criteria on fits to all runs."""
     winners = sweep(
-        s.values,
-        s.lengths,
+        Sequences(s.values, s.lengths),
         CANDIDATES,
         covariance_type=covariance_type,
         n_restarts=4,
@@ -67,7 +68,7 @@ def in_sample(s: Simulation, covariance_type: str) -> dict[str, int]:
     size = {k: n_parameters(k, d, covariance_type) for k in winners}
     aic = {k: -2 * f.log_likelihood + 2 * size[k] for k, f in winners.items()}
     bic = {k: -2 * f.log_likelihood + np.log(n) * size[k] for k, f in winners.items()}
-    completed = {k: icl(f.parameters, s.values, s.lengths) for k, f in winners.items()}
+    completed = {k: icl(f.parameters, Sequences(s.values, s.lengths)) for k, f in winners.items()}
     return {
         name: min(values, key=values.get)
         for name, values in {"BIC": bic, "AIC": aic, "ICL": completed}.items()
@@ -81,8 +82,7 @@ def paper(s: Simulation, covariance_type: str) -> int:
     held[np.random.default_rng(0).choice(n_runs, max(1, round(0.2 * n_runs)), replace=False)] = True
     rows = np.repeat(held, s.lengths)
     winners = sweep(
-        s.values[~rows],
-        s.lengths[~held],
+        Sequences(s.values[~rows], s.lengths[~held]),
         CANDIDATES,
         covariance_type=covariance_type,
         n_restarts=4,
@@ -90,7 +90,7 @@ def paper(s: Simulation, covariance_type: str) -> int:
     ).winners
     bic = {}
     for k, fitted in winners.items():
-        seen = beliefs(fitted.parameters, s.values[rows], s.lengths[held])
+        seen = beliefs(fitted.parameters, Sequences(s.values[rows], s.lengths[held]))
         free = n_parameters(k, s.values.shape[1], covariance_type)
         bic[k] = -2 * seen.log_likelihood.sum() + free * np.log(rows.sum())
     return min(bic, key=bic.get)
@@ -109,7 +109,7 @@ def one_error(h: HeldOut, score: str, covariance_type: str, paired: bool) -> int
 def choices(s: Simulation) -> dict[str, tuple[float, int, int]]:
     """(K or NaN, low, high) by criterion."""
     chosen: dict[str, float] = {}
-    h = hold_out(s.values, s.lengths, CANDIDATES)
+    h = hold_out(Sequences(s.values, s.lengths), CANDIDATES)
     for c in COVARIANCE_TYPES:
         chosen |= {f"{name}, {c}": k for name, k in in_sample(s, c).items()}
         chosen[f"paper's held-out BIC, {c}"] = paper(s, c)

@@ -28,6 +28,7 @@ from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import beliefs, decode
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.model import ModelOptions
+from hmmdyn.results.observations import Sequences
 from hmmdyn.simulate.trajectories import simulate
 from hmmdyn.tables.metric_table import read_table
 
@@ -171,22 +172,20 @@ def measure(world: World, options: ModelOptions) -> dict[str, float]:
     half = len(world.states) // 2
     values, lengths, steps, _ = world.runs(slice(half))
     swept = sweep(
-        values,
-        lengths,
+        Sequences(values, lengths, steps),
         [K],
         covariance_type="diag",
         n_restarts=4,
         random_state=0,
         options=options,
-        steps=steps,
     )
     if K not in swept.winners:
         return {"ari": np.nan, "flicker": np.nan, "log-likelihood": np.nan}
     parameters = swept.winners[K].parameters
     assert parameters is not None
     values, lengths, steps, states = world.runs(slice(half, None))
-    path = decode(parameters, values, lengths, steps)
-    likelihood = beliefs(parameters, values, lengths, steps).log_likelihood.sum()
+    path = decode(parameters, Sequences(values, lengths, steps))
+    likelihood = beliefs(parameters, Sequences(values, lengths, steps)).log_likelihood.sum()
     return {
         "ari": float(adjusted_rand_score(states, path)),
         "flicker": single_visits(path.reshape(len(lengths), -1)),
@@ -203,27 +202,24 @@ def single_visits(paths: IntArray) -> float:
 def real(path: str, n_states: int, options: ModelOptions) -> tuple[float, float]:
     """Log-likelihood per checkpoint and single visits of real runs, each held out in turn."""
     observations = read_table(Path(path)).observations("run")
-    runs = np.repeat(np.arange(len(observations.lengths)), observations.lengths)
     likelihoods, visits = [], []
     for run, length in enumerate(observations.lengths):
-        mine = runs == run
+        mine = np.arange(len(observations.lengths)) == run
         swept = sweep(
-            observations.values[~mine],
-            np.delete(observations.lengths, run),
+            observations.of(~mine),
             [n_states],
             covariance_type="diag",
             n_restarts=4,
             random_state=0,
             options=options,
-            steps=observations.steps[~mine],
         )
         if n_states not in swept.winners:
             return np.nan, np.nan
         parameters = swept.winners[n_states].parameters
         assert parameters is not None
-        held = observations.values[mine], np.array([length]), observations.steps[mine]
-        likelihoods.append(beliefs(parameters, *held).log_likelihood[0] / length)
-        visits.append(single_visits(decode(parameters, *held)[None]))
+        held = observations.of(mine)
+        likelihoods.append(beliefs(parameters, held).log_likelihood[0] / length)
+        visits.append(single_visits(decode(parameters, held)[None]))
     return float(np.mean(likelihoods)), float(np.mean(visits))
 
 

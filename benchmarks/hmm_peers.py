@@ -32,6 +32,7 @@ from threadpoolctl import threadpool_limits
 from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.fit.starts import start
 from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.observations import Sequences
 
 _SHORT, _LONG = 3, 13
 _PACKAGES = ("hmmdyn", "hmmlearn", "dynamax", "jax", "pomegranate", "torch", "numpy")
@@ -44,7 +45,7 @@ def with_hmmdyn(
     n_models: int = 1,
     single: bool = False,
 ) -> Callable[[int], None]:
-    em = EM(values, lengths, first.covariance_type, single=single)
+    em = EM(Sequences(values, lengths), first.covariance_type, single=single)
 
     def fit(n: int) -> None:
         models = [Model(first) for _ in range(n_models)]
@@ -56,7 +57,7 @@ def with_hmmdyn(
 def with_hmmlearn(
     values: np.ndarray, lengths: np.ndarray, first: HMMParameters
 ) -> Callable[[int], None]:
-    from hmmdyn.hmm.model.sizes import to_hmmlearn
+    from hmmdyn.hmm.conversion import to_hmmlearn
 
     def fit(n: int) -> None:
         model = to_hmmlearn(first)
@@ -157,7 +158,7 @@ def measure(options: argparse.Namespace, covariance_type: str) -> pd.DataFrame:
     """Milliseconds per iteration and model, and that in hmmdyn's: a row per program."""
     values = trajectories(options.runs, options.checkpoints, options.metrics)
     lengths = np.full(options.runs, options.checkpoints)
-    first = start(values, lengths, options.states, covariance_type, 0, "k-means")
+    first = start(Sequences(values, lengths), options.states, covariance_type, 0, "k-means")
     times = {}
     for name, (fitter, n_models) in _FITTERS.items():
         if find_spec(name.partition(",")[0]) is None:

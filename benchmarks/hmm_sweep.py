@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from hmmdyn.hmm.fit import em
 from hmmdyn.hmm.fit.sweep import sweep
+from hmmdyn.results.observations import Sequences
 
 
 def trajectories(n_runs: int, n_checkpoints: int, n_metrics: int) -> np.ndarray:
@@ -74,10 +75,12 @@ def measure(size: str, covariance_type: str, options: argparse.Namespace) -> pd.
         "n_restarts": options.restarts,
         "random_state": 0,
     }
-    sweep(values[:50], np.array([50]), [1, 2], **settings)  # compiled before the clock starts
+    sweep(
+        Sequences(values[:50], np.array([50])), [1, 2], **settings
+    )  # compiled before the clock starts
     with threadpool_limits(1):
         begin = time.process_time()
-        ours = sweep(values, lengths, candidates, **settings).winners
+        ours = sweep(Sequences(values, lengths), candidates, **settings).winners
         middle = time.process_time()
         theirs = {
             k: max(

@@ -26,8 +26,7 @@ from threadpoolctl import threadpool_limits
 from hmmdyn.dynamics.outliers import find_outliers
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import decode
-from hmmdyn.hmm.model.labels import in_time_order
-from hmmdyn.results.observations import Observations, Standardisation
+from hmmdyn.results.observations import Observations, Sequences, Standardisation
 from hmmdyn.simulate.trajectories import simulate
 
 RUNS = (5, 10, 20, 40)
@@ -85,11 +84,15 @@ def outliers(
         BREAKS[broken](z, np.random.default_rng(seed))
         z[:] = (z - z.mean(axis=0)) / z.std(axis=0)
     winners = sweep(
-        values, made.lengths, [n_states], covariance_type=covariance, n_restarts=2, random_state=0
+        Sequences(values, made.lengths),
+        [n_states],
+        covariance_type=covariance,
+        n_restarts=2,
+        random_state=0,
     ).winners
     if n_states not in winners:
         return None
-    parameters = in_time_order(winners[n_states], made.lengths)
+    parameters = winners[n_states].in_time_order(made.lengths)
     runs = pd.DataFrame({"group": "all", "run": [f"seed{i}" for i in range(n_runs)]})
     observed = Observations(
         values=values,
@@ -99,7 +102,7 @@ def outliers(
         features=tuple(f"m{i}" for i in range(values.shape[1])),
         standardisation=Standardisation("run"),
     )
-    states = pd.DataFrame({"state": decode(parameters, values, made.lengths)})
+    states = pd.DataFrame({"state": decode(parameters, Sequences(values, made.lengths))})
     return find_outliers(observed, parameters, states)
 
 

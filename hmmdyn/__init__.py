@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hmmdyn.analysis import Analysis
     from hmmdyn.checkpoints.read import open_checkpoint
     from hmmdyn.errors import HmmdynError
-    from hmmdyn.hmm.training_map import TrainingMap
+    from hmmdyn.hmm import TrainingMap
     from hmmdyn.options import Options
     from hmmdyn.pipeline import analyze, fit, read_runs, scan
     from hmmdyn.record.recorder import MetricRecorder
@@ -29,7 +29,7 @@ _HOME = {
     "HmmdynError": "errors",
     "MetricRecorder": "record.recorder",
     "Options": "options",
-    "TrainingMap": "hmm.training_map",
+    "TrainingMap": "hmm",
     "Trajectories": "tables.trajectories",
     "analyze": "pipeline",
     "fit": "pipeline",

@@ -12,7 +12,7 @@ import pandas as pd
 
 from hmmdyn.choices import DEFAULT_FORMATS
 from hmmdyn.files import replacing
-from hmmdyn.hmm.training_map import TrainingMap
+from hmmdyn.hmm import TrainingMap
 from hmmdyn.names import file_stem
 from hmmdyn.results.findings import Findings
 from hmmdyn.tables.metric_table import write_table

@@ -38,7 +38,7 @@ from hmmdyn.dynamics.transitions import (
 )
 from hmmdyn.dynamics.ways import find_ways, fork_choices
 from hmmdyn.errors import NotEnoughDataError, UsageError
-from hmmdyn.hmm.training_map import FittedMap, fit_training_map
+from hmmdyn.hmm import FittedMap, fit_training_map
 from hmmdyn.metrics.extract import Extraction, extract
 from hmmdyn.names import require_known
 from hmmdyn.options import FOLDER, TABLE, Options
@@ -61,7 +61,8 @@ _Said = TypeVar("_Said")
 # Called with (stage, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
 
-_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "hmmlearn", "plotly")
+# What computes the numbers, and draws them.
+_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "numba", "statsmodels", "plotly")
 
 
 def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:

@@ -44,7 +44,7 @@ ROOMS = {
 HOMES = {
     "isal": ("checkpoints/formats/checksums.py",),
     "plotly": ("report/",),
-    "hmmlearn": ("hmm/model/sizes.py",),
+    "hmmlearn": ("hmm/conversion.py",),
     "torch": ("tasks/",),
     "torchvision": ("tasks/",),
     "typer": ("cli/",),
@@ -63,8 +63,10 @@ HOMES = {
 # of the summaries that pandas and NumPy offer.
 STATISTICS = {"scipy", "sklearn", "statsmodels", "hmmlearn"}
 SUMMARIES = {"mean", "median", "std", "var", "sem", "quantile", "percentile", "corr", "cov"}
-# Extras, imported only once they are needed.
-OPTIONAL = {"torch", "torchvision", "h5py", "tensorstore", "tensorboard", "kaleido"}
+# Imported only once they are needed: extras, and what computes nothing here.
+OPTIONAL = {"torch", "torchvision", "h5py", "tensorstore", "tensorboard", "kaleido", "hmmlearn"}
+# Inside hmm/, from the ground up; the modules beside these folders stand on all of them.
+HMM_FLOORS = ("model", "fit", "choose")
 # Modules that are themselves imported only once something is trained, and made of PyTorch.
 ON_DEMAND = {
     f"hmmdyn.tasks.{name}": f"tasks/{name}.py"
@@ -109,6 +111,39 @@ def test_rooms_of_checkpoints_open_one_way(room):
         for name, _ in imports(module):
             if name.startswith("hmmdyn.checkpoints."):
                 assert name.split(".")[2] in ROOMS[room], f"{module} must not import {name}"
+
+
+def hmm_floor(names: list[str]) -> int:
+    """Which floor of hmm/ a module is on, by its path below it."""
+    return HMM_FLOORS.index(names[0]) if names[0] in HMM_FLOORS else len(HMM_FLOORS)
+
+
+@pytest.mark.parametrize(
+    "module", sorted((PACKAGE / "hmm").rglob("*.py")), ids=lambda m: str(m.relative_to(PACKAGE))
+)
+def test_the_floors_of_hmm_import_those_below(module):
+    path = [part.removesuffix(".py") for part in module.relative_to(PACKAGE / "hmm").parts]
+    if path == ["__init__"]:
+        return  # the face
+    for name, _ in imports(module):
+        package, *rest = name.split(".")
+        if package == "hmmdyn" and rest[0] == "hmm":
+            assert hmm_floor(rest[1:]) <= hmm_floor(path), (
+                f"{'/'.join(path)} must not import {name}"
+            )
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))
+def test_others_see_the_face_of_hmm_or_its_model(module):
+    import hmmdyn.hmm
+
+    if stage(module) == "hmm":
+        return
+    for name, _ in imports(module):
+        package, *rest = name.split(".")
+        if package == "hmmdyn" and rest and rest[0] == "hmm":
+            asks_a_model = rest[1] == "model" and stage(module) == "dynamics"
+            assert rest[1] in hmmdyn.hmm.__all__ or asks_a_model, f"{module} must not import {name}"
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))

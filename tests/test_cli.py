@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from hmmdyn import __version__, read_runs
 from hmmdyn.cli.found import number_ranges
 from hmmdyn.cli.main import app
-from hmmdyn.hmm.training_map import TrainingMap
+from hmmdyn.hmm import TrainingMap
 from hmmdyn.names import printable
 from hmmdyn.tasks.catalogue import TASKS
 from hmmdyn.tasks.runs import Keep

@@ -32,14 +32,14 @@ References
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import softmax
 
-from hmmdyn.hmm.choose.diagnostics import residual_autocorrelation
-from hmmdyn.hmm.model.chain import transition_matrices
-from hmmdyn.hmm.training_map import Decoding
+from hmmdyn.hmm import Decoding
+from hmmdyn.hmm.model.parts import transitions_of
+from hmmdyn.hmm.model.residuals import residual_autocorrelation
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.model import HMMParameters
 
@@ -75,6 +75,10 @@ def intervals(
 
     Parameters
     ----------
+    decoding : Decoding
+        Of the runs.
+    parameters : HMMParameters
+        The map that decoded them.
     rows : ndarray, shape (m,)
         Every row at which a run enters another state than it was in, in order.
 
@@ -98,10 +102,9 @@ def evidence_weight(decoding: Decoding, parameters: HMMParameters) -> float:
     A negative one counts as 0, and so does one that is unknown because no two successive
     checkpoints share a state.
     """
-    data = decoding.observations
     path = decoding.states["state"].to_numpy()
-    rho, _ = residual_autocorrelation(parameters, data.values, data.lengths, path)
-    rho = float(np.clip(np.nan_to_num(rho), 0, 1))
+    found = residual_autocorrelation(parameters, decoding.observations, path)
+    rho = float(np.clip(np.nan_to_num(found.pooled), 0, 1))
     return (1 - rho) / (1 + rho)
 
 
@@ -156,7 +159,7 @@ def change_places(
 
 def _log_chain(parameters: HMMParameters, before: FloatArray) -> tuple[FloatArray, IntArray]:
     """Log transition probabilities between states (G, K, K), and which lead to each row (n,)."""
-    transitions, which = transition_matrices(replace(parameters, minimum_dwell=1), before)
+    transitions, which = transitions_of(parameters).between_states(before)
     return np.log(np.maximum(transitions, _TINY)), which
 
 

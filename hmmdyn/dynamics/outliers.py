@@ -7,31 +7,25 @@ spends its time in other states; it goes back to states that the others leave fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from hmmdyn.hmm.choose.held_out import of_runs
-from hmmdyn.hmm.fit.em import EM, Model
-from hmmdyn.hmm.model.autoregression import expected_in
-from hmmdyn.hmm.model.chain import PROBABILITY_FLOOR, propagators
-from hmmdyn.hmm.model.inference import Beliefs, beliefs, log_density
-from hmmdyn.hmm.model.labels import reorder
-from hmmdyn.hmm.model.missing import patterns
-from hmmdyn.results.arrays import FloatArray, IntArray, RunData
+from hmmdyn.hmm import refit_without
+from hmmdyn.hmm.model.inference import beliefs
+from hmmdyn.hmm.model.residuals import squared_distances
+from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
-from hmmdyn.results.observations import Observations
+from hmmdyn.results.observations import Observations, Sequences
 
 # Fewer runs of a group cannot show what is usual in it.
 MIN_RUNS = 4
 FALSE_ALARMS = 0.05
-# So many of the runs, at most a quarter, may be outliers without hiding each other. More that are
-# alike are another way to walk the map.
+# So many of the runs, and at most a quarter of them, may be outliers without hiding each other.
+# Where more are alike, they are no outliers but another way to walk the map.
 _HIDDEN = 2
-# EM without the run starts from the map, so that it has not far to go.
-_ITERATIONS = 10
 _DRAWS = 9_999
 OUTLIER_COLUMNS = [
     "group", "run", "seed", "score", "typical", "misfit", "path_distance", "returned", "p",
@@ -55,8 +49,8 @@ def _exponential(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray
     return rng.exponential(size=shape)
 
 
-# Smaller differences, of a share of the run or of a logarithm, are none: where runs hardly differ,
-# the least of them would lie far out.
+# Differences smaller than this (of a share of the run, or of a logarithm) do not count. Otherwise,
+# where runs hardly differ, the least difference would be many standard deviations.
 _RESOLUTION = 1 / 20
 # Misfits are compared by their logarithm, shares of a run as they are. A run either goes back or
 # does not, and one that does may stay for long: returns have the heavier tail.
@@ -125,10 +119,9 @@ def find_outliers(
     states it has been in before.
     """
     runs = observations.runs.reset_index(drop=True)
-    data = observations.values, observations.lengths, observations.steps
     path = states["state"].to_numpy()
     with threadpool_limits(1):
-        held_out = list(_held_out(data, path, parameters, options))
+        held_out = list(_held_out(observations, path, parameters, options))
     table = runs.assign(
         score=[one.score for one in held_out], misfit=[one.misfit for one in held_out]
     )
@@ -143,8 +136,7 @@ def find_outliers(
         )
         parts.append(_Group(table.loc[members], walks, [held_out[r] for r in members], members))
     n_tested = sum(len(part.walks.paths) >= MIN_RUNS for part in parts)
-    borders = np.cumsum(observations.lengths)[:-1]
-    steps = np.split(observations.steps, borders)
+    steps = observations.split(observations.steps)
     judged = [part.judged(steps, n_tested, step_unit, random_state) for part in parts]
     return pd.concat(judged).sort_index()[OUTLIER_COLUMNS]
 
@@ -163,80 +155,23 @@ class _HeldOut:
 
 
 def _held_out(
-    data: RunData, path: IntArray, parameters: HMMParameters, options: ModelOptions
+    data: Sequences, path: IntArray, parameters: HMMParameters, options: ModelOptions
 ) -> Iterator[_HeldOut]:
     """Score every run under the map fitted to the others."""
-    lengths = data[1]
-    run_of = np.repeat(np.arange(len(lengths)), lengths)
-    for r in range(len(lengths)):
-        one = np.arange(len(lengths)) == r
-        fitted = None
-        if len(lengths) > 1:
-            visited = np.unique(path[run_of != r])
-            fitted = _fitted_without(of_runs(*data, ~one), parameters, visited, options)
+    for r, length in enumerate(data.lengths):
+        fitted = refit_without(parameters, data, path, r, options=options)
         if fitted is None:
-            yield _HeldOut(np.nan, np.nan, np.zeros(lengths[r]))
+            yield _HeldOut(np.nan, np.nan, np.zeros(length))
             continue
-        mine = of_runs(*data, one)
-        seen = beliefs(fitted, *mine)
-        known = (~np.isnan(mine[0])).sum(axis=1)
-        squares = _squared_distances(fitted, mine, seen)
+        mine = data.of(np.arange(len(data.lengths)) == r)
+        seen = beliefs(fitted, mine)
+        known = (~np.isnan(mine.values)).sum(axis=1)
+        squares = squared_distances(fitted, mine, seen)
         yield _HeldOut(
-            float(seen.log_likelihood[0] / lengths[r]),
+            float(seen.log_likelihood[0] / length),
             float(squares.sum() / known.sum()),
             squares / np.maximum(known, 1),
         )
-
-
-def _fitted_without(
-    others: RunData, parameters: HMMParameters, visited: IntArray, options: ModelOptions
-) -> HMMParameters | None:
-    """Fit the map to the other runs, without the states that none of them visits.
-
-    A state that only the run left out visits would keep its parameters, and describe it well.
-    None where the fit turns non-finite.
-    """
-    em = EM(
-        *others[:2],
-        parameters.covariance_type,
-        options=options,
-        steps=others[2],
-        unit=parameters.unit,
-    )
-    model = Model(_only(parameters, visited))
-    em.advance([model], _ITERATIONS)
-    return em.judge(model).parameters
-
-
-def _only(parameters: HMMParameters, kept: IntArray) -> HMMParameters:
-    """Return the map with only some of its states."""
-    part = reorder(parameters, kept)
-    startprob = part.startprob + PROBABILITY_FLOOR
-    transmat = part.transmat + PROBABILITY_FLOOR * np.eye(len(kept))
-    part = replace(
-        part,
-        startprob=startprob / startprob.sum(),
-        transmat=transmat / transmat.sum(axis=1, keepdims=True),
-    )
-    if part.generator is None:
-        return part
-    rates = part.generator * (1 - np.eye(len(kept)))
-    generator = rates - np.diag(rates.sum(axis=1))
-    return replace(part, generator=generator, transmat=propagators(generator, np.ones(1))[0])
-
-
-def _squared_distances(parameters: HMMParameters, run: RunData, seen: Beliefs) -> FloatArray:
-    """Expected squared Mahalanobis distance of each checkpoint from its state's mean, (n,)."""
-    values, lengths, _ = run
-    groups = list(patterns(values))
-    at_centre = np.empty_like(seen.log_emission)
-    for k, covariance in enumerate(parameters.covariances):
-        centre = expected_in(parameters, k, values, lengths)
-        known = np.where(np.isnan(values), np.nan, centre)
-        at_centre[:, k] = log_density(known, centre, covariance, groups)
-    squares = 2 * (at_centre - seen.log_emission)
-    expected: FloatArray = (seen.smoothed * squares).sum(axis=1)
-    return expected
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.dynamics.convergence import SHARE_OF_THE_WAY, choose_outcome, first_and_best
+from hmmdyn.hmm import Decoding
 from hmmdyn.hmm.model.labels import relative_times
-from hmmdyn.hmm.training_map import Decoding
 from hmmdyn.names import better_side, data_split
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.keys import RUN_KEY

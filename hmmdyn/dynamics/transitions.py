@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmmdyn.dynamics.change_points import intervals
-from hmmdyn.hmm.model.autoregression import expected_in
+from hmmdyn.hmm import Decoding
 from hmmdyn.hmm.model.inference import transition_posterior
 from hmmdyn.hmm.model.missing import marginal, patterns
-from hmmdyn.hmm.training_map import Decoding
+from hmmdyn.hmm.model.parts import emissions_of
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.keys import RUN_KEY
@@ -70,6 +70,17 @@ def training_map_edges(
     convergence: Convergence | None,
 ) -> pd.DataFrame:
     """Summarise the edges of the training map; an edge no decoded run takes is left out.
+
+    Parameters
+    ----------
+    changes : DataFrame
+        As :func:`change_points` lists them.
+    parameters : HMMParameters
+        The map.
+    n_runs : int
+        Runs decoded.
+    convergence : Convergence or None
+        When runs converged; None where no outcome tells.
 
     Returns
     -------
@@ -151,8 +162,7 @@ def influences(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame:
     """
     rows = _entries(decoding)
     path = decoding.states["state"].to_numpy()
-    lengths = decoding.observations.lengths
-    run = np.repeat(np.arange(len(lengths)), lengths)[rows]
+    run = decoding.observations.run_of_row[rows]
     gradients = np.abs(belief_gradient(decoding, parameters, rows, path[rows]))
     names = np.array(decoding.observations.features, dtype=object)
     parts = []
@@ -186,15 +196,22 @@ def belief_gradient(
     """Derivative of log p(s_t = k | z_1:t) by z_t, for rows t and states k, shape (m, D).
 
     Equals Σ_k⁻¹(μ_k − z_t) − Σ_h γ_t(h) Σ_h⁻¹(μ_h − z_t), with γ the filtered posterior and, where
-    emissions remember, μ the mean given the checkpoint before. Where
-    metrics are missing at t, μ, Σ and z are those of the others, because that is what the
-    posterior depends on; the derivative by a missing metric is NaN.
+    emissions remember, μ the mean given the checkpoint before. Where metrics are missing at t, the
+    posterior depends on the others alone, and μ, Σ and z are those of the others; the derivative by
+    a missing metric is NaN.
+
+    Parameters
+    ----------
+    decoding : Decoding
+        Of the runs.
+    parameters : HMMParameters
+        The map that decoded them.
+    rows, states : ndarray, shape (m,)
+        Checkpoints t, and a state k for each.
     """
-    values, lengths = decoding.observations.values, decoding.observations.lengths
-    z = values[rows]
-    centres = np.stack(
-        [expected_in(parameters, k, values, lengths)[rows] for k in range(parameters.n_states)]
-    )
+    data, emissions = decoding.observations, emissions_of(parameters)
+    z = data.values[rows]
+    centres = np.stack([emissions.centre(k, data)[rows] for k in range(parameters.n_states)])
     gradient = np.full(z.shape, np.nan)
     for at, known in patterns(z):
         _, covariances = marginal(parameters.means, parameters.covariances, known)
@@ -233,7 +250,7 @@ def _entries(decoding: Decoding) -> IntArray:
     """Rows at which a run enters another state than the one it was in."""
     path = decoding.states["state"].to_numpy()
     first = np.zeros(len(path), dtype=bool)
-    first[np.cumsum(decoding.observations.lengths)[:-1]] = True
+    first[decoding.observations.first_rows] = True
     changed = np.zeros(len(path), dtype=bool)
     changed[1:] = path[1:] != path[:-1]
     return np.flatnonzero(changed & ~first)

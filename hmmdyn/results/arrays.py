@@ -9,6 +9,3 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.integer[Any]]
-
-# Observations (n, D), checkpoints per run (R,), and steps (n,) where they matter.
-RunData = tuple[FloatArray, IntArray, IntArray | None]

@@ -98,7 +98,7 @@ class Selection(Shown):
         higher is better) and ``n_scored``: see :class:`hmmdyn.hmm.choose.held_out.HeldOut`.
     attempts : DataFrame
         One row per start: ``covariance_type, n_states, start`` (its kind), ``seed, log_likelihood,
-        n_iterations, valid, reason`` (empty where valid; ``left behind`` where the race went on
+        n_iterations, valid, reason`` (empty where valid; ``left behind`` where halving went on
         without it), ``n_runs`` (fitted to: under ``paper`` all of them only in the last fit of the
         chosen K).
     held_out : tuple of str

@@ -1,6 +1,6 @@
 """The words of verdicts: what is said of a state, of two groups, or of an attempt."""
 
-# Reason of an attempt that a race went on without.
+# Reason of an attempt that successive halving went on without.
 LEFT_BEHIND = "left behind"
 # What is said of a state and convergence: see ``Findings.detours``.
 CONFIRMED, FLAG_ONLY, SLOWS = "confirmed detour", "paper's flag only", "slows"

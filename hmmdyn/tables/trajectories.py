@@ -23,13 +23,13 @@ from hmmdyn.results.notice import Notice
 from hmmdyn.results.observations import Observations, Standardisation
 
 KEY_COLUMNS = ["group", "run", "seed", "step"]
-# Deviations below this share of a metric's magnitude are rounding noise, not movement.
+# A metric that moves by less than this share of its magnitude does not move: that is rounding.
 _CONSTANT_TOLERANCE = 1e-12
-# A metric that moves by less than the smallest number of full precision does not move either.
+# Nor does one that moves by less than the smallest number of full precision.
 _SMALLEST = float(np.finfo(np.float64).tiny)
-# Values further than this many deviations from the mean are refused. When a map is fitted, they
-# would make covariances singular to the last digit; when it only decodes, they do no harm until
-# their squares overflow.
+# Values may lie so many deviations from the mean. Beyond the first limit, a covariance of near and
+# far values is singular to the last digit: no model can be fitted. A map that only decodes can bear
+# that, up to where squares overflow.
 _FARTHEST_TO_FIT = 1e6
 _FARTHEST_TO_DECODE = 1e50
 
@@ -298,8 +298,8 @@ class Trajectories:
         return Observations(
             values,
             lengths,
-            self.runs,
             self.table["step"].to_numpy(dtype=np.int64),
+            self.runs,
             features,
             standardisation,
             (*notices, *self._about_missing_values(values, features)),
@@ -390,8 +390,8 @@ def _is_flat(values: FloatArray) -> NDArray[np.bool_]:
     peak = _peak(values)
     scaled = values / peak
     span = np.fmax.reduce(scaled, axis=0) - np.fmin.reduce(scaled, axis=0)
-    moves: NDArray[np.bool_] = span > np.maximum(_CONSTANT_TOLERANCE, _SMALLEST / peak)
-    return ~moves  # a column without known values has no span: NaN moves nothing
+    moves = span > np.maximum(_CONSTANT_TOLERANCE, _SMALLEST / peak)
+    return np.asarray(~moves)  # a column without known values has no span: NaN moves nothing
 
 
 def _peak(values: FloatArray) -> FloatArray:

@@ -13,13 +13,13 @@ from hmmdyn.dynamics.change_points import (
     intervals,
 )
 from hmmdyn.dynamics.transitions import change_points
+from hmmdyn.hmm import TrainingMap
 from hmmdyn.hmm.fit.sweep import sweep
-from hmmdyn.hmm.model.chain import first_stages, propagators, transition_matrices
+from hmmdyn.hmm.model.chain import first_stages, propagators
 from hmmdyn.hmm.model.inference import log_emission
-from hmmdyn.hmm.model.labels import in_time_order
-from hmmdyn.hmm.training_map import TrainingMap
+from hmmdyn.hmm.model.parts import transitions_of
 from hmmdyn.results.model import HMMParameters
-from hmmdyn.results.observations import Standardisation
+from hmmdyn.results.observations import Sequences, Standardisation
 from hmmdyn.simulate.trajectories import simulate
 from tests.simulate import observations, random_parameters, sample
 
@@ -69,8 +69,8 @@ def posterior_by_enumeration(decoding, parameters, t):
     b = min([row for row in mine if row > t], default=end)
     dwell = parameters.minimum_dwell
     start = first_stages(parameters.startprob, dwell)
-    matrices, which = transition_matrices(parameters, decoding.beliefs.gaps)
-    log_b = log_emission(parameters, decoding.observations.values, lengths)
+    matrices, which = transitions_of(parameters).between_stages(decoding.beliefs.gaps)
+    log_b = log_emission(parameters, Sequences(decoding.observations.values, lengths))
     weights = dict.fromkeys(range(a + 1, b), 0.0)
     for tau in weights:
         states = path[begin:end].copy()
@@ -205,9 +205,13 @@ def known_map(s):
 
 def fitted_map(s):
     best = sweep(
-        s.values, s.lengths, [s.n_phases], covariance_type="full", n_restarts=4, random_state=0
+        Sequences(s.values, s.lengths),
+        [s.n_phases],
+        covariance_type="full",
+        n_restarts=4,
+        random_state=0,
     ).winners[s.n_phases]
-    return in_time_order(best, s.lengths)
+    return best.in_time_order(s.lengths)
 
 
 def coverage(kind, map_of, n_simulations, **world):

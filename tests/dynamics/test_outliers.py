@@ -10,24 +10,23 @@ from hmmdyn.dynamics.outliers import (
     OUTLIER_COLUMNS,
     _deviations,
     _follows,
-    _only,
     _share_at_least,
-    _squared_distances,
     _Walks,
     _worst_stretch,
     find_outliers,
 )
+from hmmdyn.hmm.choose.refit import _only
 from hmmdyn.hmm.fit.em import fit
 from hmmdyn.hmm.fit.starts import start
 from hmmdyn.hmm.fit.sweep import sweep
-from hmmdyn.hmm.model.chain import median_gap
+from hmmdyn.hmm.model.clock import median_gap
 from hmmdyn.hmm.model.inference import beliefs, decode
-from hmmdyn.hmm.model.labels import in_time_order
+from hmmdyn.hmm.model.residuals import squared_distances
 from hmmdyn.options import Options
 from hmmdyn.pipeline import fit as fit_map
 from hmmdyn.pipeline import read_runs
-from hmmdyn.results.arrays import RunData
 from hmmdyn.results.model import PLAIN_MODEL, ModelOptions
+from hmmdyn.results.observations import Sequences
 from hmmdyn.simulate.trajectories import simulate
 from hmmdyn.tasks.catalogue import train
 from hmmdyn.tasks.parity import ParityRecipe
@@ -40,11 +39,15 @@ PARITY = Path(__file__).parents[2] / "data" / "parity"
 def fitted(values, lengths, n_states, covariance="diag", **options):
     """A map of all runs, and the states it decodes."""
     winners = sweep(
-        values, lengths, [n_states], covariance_type=covariance, n_restarts=2, random_state=0,
+        Sequences(values, lengths),
+        [n_states],
+        covariance_type=covariance,
+        n_restarts=2,
+        random_state=0,
         **options,
-    ).winners  # fmt: skip
-    parameters = in_time_order(winners[n_states], lengths)
-    path = decode(parameters, values, lengths, options.get("steps"))
+    ).winners
+    parameters = winners[n_states].in_time_order(lengths)
+    path = decode(parameters, Sequences(values, lengths))
     return parameters, pd.DataFrame({"state": path})
 
 
@@ -113,8 +116,9 @@ def test_scores_are_those_of_a_map_fitted_without_the_run():
     table = found(made.values, made.lengths, 3)
     parameters, _ = fitted(made.values, made.lengths, 3)
     others = np.repeat(np.arange(5) != 2, made.lengths)
-    alone = fit(made.values[others], made.lengths[:4], [parameters])[0].parameters  # to its end
-    score = beliefs(alone, made.values[~others], made.lengths[:1]).log_likelihood[0] / 60
+    data = Sequences(made.values[others], made.lengths[:4])
+    alone = fit(data, [parameters])[0].parameters  # to its end
+    score = beliefs(alone, Sequences(made.values[~others], made.lengths[:1])).log_likelihood[0] / 60
     assert table["score"][2] == pytest.approx(score, abs=1e-3)
 
 
@@ -122,15 +126,15 @@ def test_scores_are_those_of_a_map_fitted_without_the_run():
 def test_distances_are_squared_mahalanobis_distances(covariance):
     parameters = random_parameters(3, 4, covariance)
     values, _ = sample(parameters, [30])
-    run: RunData = values, np.array([30]), None
-    seen = beliefs(parameters, *run)
+    run = Sequences.of_one_run(values)
+    seen = beliefs(parameters, run)
     expected = np.zeros(30)
     for k in range(3):
         c = parameters.covariances[k]
         precision = np.linalg.inv(np.diag(c) if c.ndim == 1 else c)
         off = values - parameters.means[k]
         expected += seen.smoothed[:, k] * np.einsum("td,de,te->t", off, precision, off)
-    ours = _squared_distances(parameters, run, seen)
+    ours = squared_distances(parameters, run, seen)
     np.testing.assert_allclose(ours, expected, rtol=1e-9)
 
 
@@ -139,8 +143,8 @@ def test_missing_metrics_have_no_distance():
     values, _ = sample(parameters, [20])
     values[5] = np.nan
     values[6, 1] = np.nan
-    run: RunData = values, np.array([20]), None
-    ours = _squared_distances(parameters, run, beliefs(parameters, *run))
+    run = Sequences.of_one_run(values)
+    ours = squared_distances(parameters, run, beliefs(parameters, run))
     assert ours[5] == pytest.approx(0)
     assert np.isfinite(ours).all()
 
@@ -185,10 +189,9 @@ def test_a_map_of_some_states_is_a_map(clock):
 def test_every_kind_of_model(options):
     made = simulate("phases", 3, n_runs=4, n_checkpoints=40, n_metrics=3, random_state=5)
     seen = observations(made.values, list(made.lengths))
-    data = seen.values, seen.lengths, seen.steps
     unit = median_gap(options.clock, seen.steps, seen.lengths)
-    parameters = start(*data[:2], 3, "diag", 0, "k-means", options=options, unit=unit)
-    states = pd.DataFrame({"state": decode(parameters, *data)})
+    parameters = start(seen, 3, "diag", 0, "k-means", options=options, unit=unit)
+    states = pd.DataFrame({"state": decode(parameters, seen)})
     table = find_outliers(seen, parameters, states, options=options)
     assert np.isfinite(table[["score", "misfit", "p"]]).all(axis=None)
 

@@ -6,9 +6,9 @@ import pytest
 
 from hmmdyn.dynamics.states import expected_dwell, summarise_states, sure_share
 from hmmdyn.dynamics.ways import find_stays
+from hmmdyn.hmm import Decoding, fit_training_map
 from hmmdyn.hmm.model.chain import between_stages, propagators
 from hmmdyn.hmm.model.inference import Beliefs
-from hmmdyn.hmm.training_map import Decoding, fit_training_map
 from hmmdyn.tables.metric_table import from_frame
 from tests.simulate import observations, phased_table, random_parameters
 

@@ -13,10 +13,10 @@ from hmmdyn.dynamics.transitions import (
     training_map_edges,
     transition_times,
 )
+from hmmdyn.hmm import TrainingMap
 from hmmdyn.hmm.model.inference import beliefs
-from hmmdyn.hmm.training_map import TrainingMap
 from hmmdyn.results.convergence import Convergence
-from hmmdyn.results.observations import Standardisation
+from hmmdyn.results.observations import Sequences, Standardisation
 from tests.simulate import observations, random_parameters, sample
 
 LENGTHS = [25, 18, 1]
@@ -77,7 +77,7 @@ def test_gradient_is_the_derivative_of_the_filtered_log_posterior(covariance_typ
         def log_posterior(z, t=t, k=k, start=start):
             run = values[start : t + 1].copy()
             run[-1] = z
-            seen = beliefs(parameters, run, np.array([len(run)]))
+            seen = beliefs(parameters, Sequences(run, np.array([len(run)])))
             return np.log(seen.filtered[-1, k])
 
         numerical = approx_fprime(values[t], log_posterior, 1e-7)
@@ -105,7 +105,7 @@ def test_gradient_with_missing_metrics_is_the_derivative_by_the_known_ones(decod
         def log_posterior(z, t=t, known=known, start=start):
             run = values[start : t + 1].copy()
             run[-1, known] = z
-            seen = beliefs(parameters, run, np.array([len(run)]))
+            seen = beliefs(parameters, Sequences(run, np.array([len(run)])))
             return np.log(seen.filtered[-1, path[t]])
 
         if len(known):

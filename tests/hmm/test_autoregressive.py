@@ -9,12 +9,14 @@ from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
 from hmmdyn.hmm.fit import em
-from hmmdyn.hmm.fit.emissions import AutoregressiveEmissions, EmissionParameters
+from hmmdyn.hmm.fit.emissions import AutoregressiveEmissions
 from hmmdyn.hmm.fit.starts import start
 from hmmdyn.hmm.model.autoregression import MAX_AUTOREGRESSION, maximise, predecessors
 from hmmdyn.hmm.model.inference import log_emission
 from hmmdyn.hmm.model.missing import patterns
+from hmmdyn.hmm.model.parts import emissions_of
 from hmmdyn.results.model import ModelOptions
+from hmmdyn.results.observations import Sequences
 from tests.simulate import random_parameters, sample
 
 COVARIANCE_TYPES = ["diag", "full"]
@@ -69,9 +71,11 @@ def test_density_is_the_conditional_one(covariance_type):
     values[np.random.default_rng(3).random(values.shape) < 0.2] = np.nan
     values[4] = np.nan
     expected = density(parameters, values, lengths)
-    np.testing.assert_allclose(log_emission(parameters, values, lengths), expected, atol=1e-10)
-    emissions = AutoregressiveEmissions(values, predecessors(values, lengths))
-    ours = emissions.log_density(EmissionParameters.of([parameters]))
+    np.testing.assert_allclose(
+        log_emission(parameters, Sequences(values, lengths)), expected, atol=1e-10
+    )
+    emissions = AutoregressiveEmissions(values, predecessors(Sequences(values, lengths)))
+    ours = emissions.log_density(emissions_of(parameters))
     np.testing.assert_allclose(ours.T, expected, atol=1e-10)
 
 
@@ -81,7 +85,9 @@ def test_without_memory_it_is_the_plain_emission(covariance_type):
     values, _ = sample(parameters, [20], seed=5)
     remembering_nothing = replace(parameters, autoregression=np.zeros((2, 3)))
     np.testing.assert_allclose(
-        log_emission(remembering_nothing, values), log_emission(parameters, values), rtol=1e-12
+        log_emission(remembering_nothing, Sequences.of_one_run(values)),
+        log_emission(parameters, Sequences.of_one_run(values)),
+        rtol=1e-12,
     )
 
 
@@ -92,7 +98,7 @@ def test_repeated_steps_reach_what_an_optimiser_finds(covariance_type):
     lengths = np.array([60, 40])
     values = simulated(truth, np.zeros(100, dtype=int), lengths, seed=7)
     weights = np.random.default_rng(8).uniform(0.1, 1.0, 100)
-    before, groups = predecessors(values, lengths), list(patterns(values))
+    before, groups = predecessors(Sequences(values, lengths)), list(patterns(values))
     mean, covariance, rho = truth.means[0], truth.covariances[0], np.zeros(2)
     for _ in range(200):
         mean, covariance, rho = maximise(
@@ -103,7 +109,7 @@ def test_repeated_steps_reach_what_an_optimiser_finds(covariance_type):
         candidate = replace(
             truth, means=x[None, :2], autoregression=x[None, 2:], covariances=covariance[None]
         )
-        return -weights @ log_emission(candidate, values, lengths)[:, 0]
+        return -weights @ log_emission(candidate, Sequences(values, lengths))[:, 0]
 
     best = minimize(negative, np.r_[truth.means[0], 0.1, 0.1], tol=1e-10).x
     np.testing.assert_allclose(np.r_[mean, rho], best, atol=1e-4)
@@ -126,8 +132,8 @@ def test_parameters_are_recovered(covariance_type, holes):
     lengths = np.full(40, 120)
     values = simulated(truth, states, lengths, seed=10)
     values[np.random.default_rng(11).random(values.shape) < holes] = np.nan
-    first = start(values, lengths, 2, covariance_type, 0, "k-means", options=OPTIONS)
-    (fitted,) = em.fit(values, lengths, [first], options=OPTIONS)
+    first = start(Sequences(values, lengths), 2, covariance_type, 0, "k-means", options=OPTIONS)
+    (fitted,) = em.fit(Sequences(values, lengths), [first], options=OPTIONS)
     assert fitted.valid, fitted.reason
     assert adjusted_rand_score(states, fitted.states) > 0.95
     order = np.argsort(fitted.parameters.means[:, 0])
@@ -143,8 +149,8 @@ def test_parameters_are_recovered(covariance_type, holes):
 def test_memory_is_bounded_on_a_trend_without_a_level():
     values = np.cumsum(np.ones((50, 1)), axis=0) / 15
     lengths = np.array([50])
-    first = start(values, lengths, 1, "diag", 0, "k-means", options=OPTIONS)
-    (fitted,) = em.fit(values, lengths, [first], options=OPTIONS)
+    first = start(Sequences(values, lengths), 1, "diag", 0, "k-means", options=OPTIONS)
+    (fitted,) = em.fit(Sequences(values, lengths), [first], options=OPTIONS)
     assert fitted.parameters.autoregression[0, 0] == pytest.approx(MAX_AUTOREGRESSION)
     assert np.isfinite(fitted.parameters.means).all()
 
@@ -152,12 +158,12 @@ def test_memory_is_bounded_on_a_trend_without_a_level():
 def test_a_starved_state_and_overflow_are_reasons_not_exceptions():
     values, _ = sample(random_parameters(2, 2, "full", seed=12), [40], seed=13)
     lengths = np.array([40])
-    first = start(values, lengths, 2, "full", 0, "k-means", options=OPTIONS)
+    first = start(Sequences(values, lengths), 2, "full", 0, "k-means", options=OPTIONS)
     means = first.means.copy()
     means[1] = 1e4
-    (starved,) = em.fit(values, lengths, [replace(first, means=means)], options=OPTIONS)
+    (starved,) = em.fit(Sequences(values, lengths), [replace(first, means=means)], options=OPTIONS)
     assert starved.reason == "only 1 of 2 states are visited"
     (overflown,) = em.fit(
-        np.where(values == values[3], 1e200, values), lengths, [first], options=OPTIONS
+        Sequences(np.where(values == values[3], 1e200, values), lengths), [first], options=OPTIONS
     )
     assert overflown.reason.startswith("not finite")

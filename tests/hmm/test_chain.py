@@ -13,23 +13,21 @@ from sklearn.metrics import adjusted_rand_score
 
 from hmmdyn.errors import UsageError
 from hmmdyn.hmm.fit import em
+from hmmdyn.hmm.fit.chains import CheckpointChain, ContinuousChain, check_options
 from hmmdyn.hmm.fit.starts import KINDS, start
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.chain import (
     PROBABILITY_FLOOR,
-    CheckpointChain,
-    ContinuousChain,
-    capped,
-    check_options,
     dwell_and_jumps,
-    gaps,
-    median_gap,
     propagators,
 )
+from hmmdyn.hmm.model.clock import capped, gaps, median_gap
 from hmmdyn.hmm.model.inference import beliefs, decode, log_emission, transition_posterior
 from hmmdyn.hmm.model.kernels import TimeMajor, forward_backward
 from hmmdyn.hmm.model.labels import reorder, time_order
+from hmmdyn.hmm.model.parts import assembled, emissions_of, transitions_of
 from hmmdyn.results.model import ModelOptions
+from hmmdyn.results.observations import Sequences
 from tests.simulate import random_parameters, sample
 
 PYTHIA_STEPS = np.r_[0, 2 ** np.arange(10), np.arange(1000, 20001, 1000)]
@@ -92,10 +90,10 @@ def test_objective_never_falls(options, covariance_type, monkeypatch):
     lengths, steps = np.array([31, 31, 31]), np.tile(PYTHIA_STEPS, 3)
     unit = median_gap(options.clock, steps, lengths)
     starts = [
-        start(values, lengths, 4, covariance_type, 0, kind, options=options, unit=unit)
+        start(Sequences(values, lengths), 4, covariance_type, 0, kind, options=options, unit=unit)
         for kind in KINDS
     ]
-    for fitted in em.fit(values, lengths, starts, options=options, steps=steps):
+    for fitted in em.fit(Sequences(values, lengths, steps), starts, options=options):
         objective = np.array(fitted.objective)
         assert len(objective) > 3
         assert (np.diff(objective) > -1e-9 * np.abs(objective[1:])).all()
@@ -127,8 +125,8 @@ def test_stickiness_keeps_outliers_from_becoming_visits():
     lengths = np.array([200])
     visits = []
     for options in (ModelOptions(), ModelOptions(stickiness=1000.0)):
-        first = start(values, lengths, 2, "diag", 0, "k-means", options=options)
-        (fitted,) = em.fit(values, lengths, [first], options=options)
+        first = start(Sequences(values, lengths), 2, "diag", 0, "k-means", options=options)
+        (fitted,) = em.fit(Sequences(values, lengths), [first], options=options)
         assert fitted.valid, fitted.reason
         visits.append(1 + np.count_nonzero(np.diff(fitted.states)))
     assert visits[0] > 2
@@ -146,14 +144,12 @@ def test_left_to_right_never_goes_back(clock):
     lengths, steps = np.full(4, 60), np.tile(np.arange(60), 4)
     options = ModelOptions(left_right=True, clock=clock)
     swept = sweep(
-        values,
-        lengths,
+        Sequences(values, lengths, steps),
         [2, 3, 4],
         covariance_type="diag",
         n_restarts=4,
         random_state=0,
         options=options,
-        steps=steps,
     )
     assert set(swept.winners) == {2, 3, 4}
     for fitted in swept.winners.values():
@@ -162,15 +158,15 @@ def test_left_to_right_never_goes_back(clock):
         ).all()
         changes = np.diff(fitted.states.reshape(4, 60), axis=1)
         assert (changes >= 0).all()
-        seen = beliefs(fitted.parameters, values[::-1], lengths, steps)
+        seen = beliefs(fitted.parameters, Sequences(values[::-1], lengths, steps))
         assert np.isfinite(seen.log_likelihood).all()
 
 
 def test_left_to_right_forbids_nothing_else():
     values, _ = sample(random_parameters(3, 2, "diag", seed=6), [50], seed=7)
     lengths, options = np.array([50]), ModelOptions(left_right=True)
-    first = start(values, lengths, 3, "diag", 0, "k-means", options=options)
-    (fitted,) = em.fit(values, lengths, [first], options=options)
+    first = start(Sequences(values, lengths), 3, "diag", 0, "k-means", options=options)
+    (fitted,) = em.fit(Sequences(values, lengths), [first], options=options)
     assert fitted.parameters.startprob.min() >= PROBABILITY_FLOOR / 2
     assert (fitted.parameters.transmat[np.triu_indices(3)] > 0).all()
     np.testing.assert_allclose(fitted.parameters.transmat.sum(axis=1), 1)
@@ -181,7 +177,7 @@ def test_left_to_right_forbids_nothing_else():
 
 def dwelling_paths(parameters, values, lengths):
     """(first row, log joint of every path that keeps its states long enough) for each run."""
-    log_b = log_emission(parameters, values)
+    log_b = log_emission(parameters, Sequences.of_one_run(values))
     end = np.cumsum(lengths)
     dwell = parameters.minimum_dwell
     for first, stop in zip(end - lengths, end, strict=True):
@@ -210,7 +206,10 @@ def dwelling():
 
 def test_inference_with_a_minimum_dwell_equals_brute_force(dwelling):
     parameters, values, lengths = dwelling
-    seen, best = beliefs(parameters, values, lengths), decode(parameters, values, lengths)
+    seen, best = (
+        beliefs(parameters, Sequences(values, lengths)),
+        decode(parameters, Sequences(values, lengths)),
+    )
     for run, (first, joint) in enumerate(dwelling_paths(*dwelling)):
         total = logsumexp(list(joint.values()))
         assert seen.log_likelihood[run] == pytest.approx(total, rel=1e-10)
@@ -232,7 +231,9 @@ def test_compiled_smoothing_with_a_minimum_dwell_equals_brute_force(dwelling):
     parameters, values, lengths = dwelling
     order = TimeMajor(lengths)
     chain = CheckpointChain(ModelOptions(minimum_dwell=3))
-    posterior = np.ascontiguousarray(log_emission(parameters, values)[order.rows].T)
+    posterior = np.ascontiguousarray(
+        log_emission(parameters, Sequences.of_one_run(values))[order.rows].T
+    )
     matrices = chain.matrices(parameters.transmat)
     log_likelihood, transitions, first = chain.smooth(
         posterior, parameters.startprob, matrices, order.begins
@@ -249,7 +250,7 @@ def test_compiled_smoothing_with_a_minimum_dwell_equals_brute_force(dwelling):
                 kept = kept + 1 if j == k else 1
     assert log_likelihood == pytest.approx(total, rel=1e-10)
     np.testing.assert_allclose(first, starts)
-    seen = beliefs(parameters, values, lengths)
+    seen = beliefs(parameters, Sequences(values, lengths))
     np.testing.assert_allclose(posterior.T, seen.smoothed[order.rows], atol=1e-10)
     ours = chain.maximise(parameters.transmat, matrices, transitions)
     np.testing.assert_allclose(ours, counts / counts.sum(axis=1, keepdims=True))
@@ -264,8 +265,7 @@ def test_no_visit_is_shorter_than_the_minimum_dwell():
     visits = {}
     for dwell in (1, 3):
         swept = sweep(
-            values,
-            lengths,
+            Sequences(values, lengths),
             [3],
             covariance_type="diag",
             n_restarts=4,
@@ -314,8 +314,7 @@ def test_unfit_steps_and_options_are_refused():
     ):
         with pytest.raises(UsageError, match="must be"):
             sweep(
-                values,
-                np.array([9]),
+                Sequences(values, np.array([9])),
                 [1],
                 covariance_type="diag",
                 n_restarts=1,
@@ -366,7 +365,7 @@ def tiny():
 
 def paths(parameters, values, lengths, steps):
     """(first row, log joint of every path) for each run."""
-    log_b = log_emission(parameters, values)
+    log_b = log_emission(parameters, Sequences.of_one_run(values))
     end = np.cumsum(lengths)
     for first, stop in zip(end - lengths, end, strict=True):
         joint = {}
@@ -382,8 +381,8 @@ def paths(parameters, values, lengths, steps):
 
 def test_inference_with_gaps_equals_brute_force(tiny):
     parameters, values, lengths, steps = tiny
-    seen = beliefs(parameters, values, lengths, steps)
-    best = decode(parameters, values, lengths, steps)
+    seen = beliefs(parameters, Sequences(values, lengths, steps))
+    best = decode(parameters, Sequences(values, lengths, steps))
     for run, (first, joint) in enumerate(paths(*tiny)):
         total = logsumexp(list(joint.values()))
         assert seen.log_likelihood[run] == pytest.approx(total, rel=1e-10)
@@ -406,7 +405,9 @@ def test_compiled_forward_backward_with_gaps_equals_brute_force(tiny):
     chain = ContinuousChain(ModelOptions(clock="step"), apart)
     matrices = chain.matrices(parameters.generator)
     which = np.unique(apart, return_inverse=True)[1]
-    posterior = np.ascontiguousarray(log_emission(parameters, values)[order.rows].T)
+    posterior = np.ascontiguousarray(
+        log_emission(parameters, Sequences.of_one_run(values))[order.rows].T
+    )
     log_likelihood, transitions, _ = forward_backward(
         posterior,
         parameters.startprob,
@@ -425,7 +426,7 @@ def test_compiled_forward_backward_with_gaps_equals_brute_force(tiny):
                 expected[which[column], path[t - 1], path[t]] += np.exp(value - of_run)
     assert log_likelihood == pytest.approx(total, rel=1e-10)
     np.testing.assert_allclose(transitions, expected, atol=1e-10)
-    seen = beliefs(parameters, values, lengths, steps)
+    seen = beliefs(parameters, Sequences(values, lengths, steps))
     np.testing.assert_allclose(posterior.T, seen.smoothed[order.rows], atol=1e-10)
 
 
@@ -434,10 +435,14 @@ def test_equal_gaps_are_the_ordinary_chain():
     values, _ = sample(parameters, [20, 30], seed=14)
     lengths, steps = np.array([20, 30]), np.r_[10 * np.arange(20), 10 * np.arange(30)]
     ordinary = replace(parameters, generator=None, clock="checkpoint", unit=1.0)
-    ours, theirs = beliefs(parameters, values, lengths, steps), beliefs(ordinary, values, lengths)
+    ours, theirs = (
+        beliefs(parameters, Sequences(values, lengths, steps)),
+        beliefs(ordinary, Sequences(values, lengths)),
+    )
     np.testing.assert_allclose(ours.smoothed, theirs.smoothed, atol=1e-12)
     np.testing.assert_array_equal(
-        decode(parameters, values, lengths, steps), decode(ordinary, values, lengths)
+        decode(parameters, Sequences(values, lengths, steps)),
+        decode(ordinary, Sequences(values, lengths)),
     )
 
 
@@ -454,8 +459,10 @@ def test_equal_gaps_are_fitted_as_the_ordinary_chain():
     for clock in ("checkpoint", "step"):
         options = ModelOptions(clock=clock)
         unit = median_gap(clock, steps, lengths)
-        first = start(values, lengths, 2, "diag", 0, "k-means", options=options, unit=unit)
-        (fitted,) = em.fit(values, lengths, [first], options=options, steps=steps)
+        first = start(
+            Sequences(values, lengths), 2, "diag", 0, "k-means", options=options, unit=unit
+        )
+        (fitted,) = em.fit(Sequences(values, lengths, steps), [first], options=options)
         assert fitted.valid, fitted.reason
         fits.append(fitted)
     assert fits[1].log_likelihood == pytest.approx(fits[0].log_likelihood, abs=1e-3)
@@ -469,13 +476,15 @@ def test_rates_reach_the_maximum_of_the_likelihood():
     truth = replace(truth, generator=np.array([[-0.2, 0.2], [0.1, -0.1]]))
     steps = np.cumsum(np.random.default_rng(18).integers(1, 9, 80))
     values, lengths, steps, _ = sampled_at(truth, steps, 3, seed=19)
-    (fitted,) = em.fit(values, lengths, [truth], options=ModelOptions(clock="step"), steps=steps)
+    (fitted,) = em.fit(
+        Sequences(values, lengths, steps), [truth], options=ModelOptions(clock="step")
+    )
     assert fitted.valid, fitted.reason
 
     def negative(log_rates):
         a, b = np.exp(log_rates)
         candidate = replace(fitted.parameters, generator=np.array([[-a, a], [b, -b]]))
-        return -beliefs(candidate, values, lengths, steps).log_likelihood.sum()
+        return -beliefs(candidate, Sequences(values, lengths, steps)).log_likelihood.sum()
 
     best = np.exp(minimize(negative, np.log([0.2, 0.1]), method="Nelder-Mead").x)
     ours = fitted.parameters.generator[[0, 1], [1, 0]]
@@ -492,14 +501,12 @@ def test_rates_are_recovered_from_pythias_spacing():
     steps = np.r_[0, 2 ** np.arange(10), np.arange(1000, 143001, 1000)]
     values, lengths, steps, states = sampled_at(truth, steps, 150, seed=21)
     swept = sweep(
-        values,
-        lengths,
+        Sequences(values, lengths, steps),
         [3],
         covariance_type="diag",
         n_restarts=2,
         random_state=0,
         options=ModelOptions(clock="log-step"),
-        steps=steps,
     )
     fitted = swept.winners[3]
     assert adjusted_rand_score(states, fitted.states) > 0.95
@@ -515,8 +522,8 @@ def test_rates_stay_bounded_where_every_checkpoint_is_another_state():
     values = np.tile([[0.0], [5.0]], (30, 1)) + 0.1 * np.random.default_rng(22).normal(size=(60, 1))
     lengths, steps = np.array([60]), np.arange(60)
     options = ModelOptions(clock="step")
-    first = start(values, lengths, 2, "diag", 0, "k-means", options=options)
-    (fitted,) = em.fit(values, lengths, [first], options=options, steps=steps)
+    first = start(Sequences(values, lengths), 2, "diag", 0, "k-means", options=options)
+    (fitted,) = em.fit(Sequences(values, lengths, steps), [first], options=options)
     assert fitted.valid, fitted.reason
     assert np.abs(fitted.parameters.generator).max() <= 3.0 * (1 + 1e-12)
     assert not (np.diff(fitted.objective) < -1e-9).any()
@@ -530,8 +537,8 @@ def test_a_single_very_long_gap_costs_em_few_iterations(longest):
     lengths, steps = np.full(4, 60), np.tile(10 * np.arange(60), 4)
     steps[35:60] += int(10 * longest)
     options = ModelOptions(clock="step")
-    first = start(values, lengths, 3, "diag", 0, "k-means", options=options, unit=10.0)
-    (fitted,) = em.fit(values, lengths, [first], options=options, steps=steps)
+    first = start(Sequences(values, lengths), 3, "diag", 0, "k-means", options=options, unit=10.0)
+    (fitted,) = em.fit(Sequences(values, lengths, steps), [first], options=options)
     assert fitted.valid, fitted.reason
     assert len(fitted.objective) < 100
     assert not (np.diff(fitted.objective) < -1e-9).any()
@@ -563,3 +570,28 @@ def test_stickiness_in_continuous_time_is_time_spent():
     assert rates[0] == pytest.approx(jumps[0, 1] / time[0])
     assert rates[1] == pytest.approx(jumps[0, 1] / (time[0] + 50.0))
     assert sticky.log_prior(generator) == pytest.approx(-50.0 * 0.3)
+
+
+def test_a_run_of_one_checkpoint_has_a_path_without_transitions():
+    """Over gaps, too, where there is no gap to take the exponential of."""
+    plain = random_parameters(2, 2, "diag", seed=3)
+    generator = np.array([[-0.1, 0.1], [0.2, -0.2]])
+    knowing = replace(plain, generator=generator, clock="step", unit=10.0)
+    for parameters in (plain, replace(plain, minimum_dwell=3), knowing):
+        assert transitions_of(parameters).log_path(np.array([1]), np.ones(1)) == 0.0
+
+
+@pytest.mark.parametrize("variant", ["plain", "dwell", "clock"])
+def test_a_model_is_put_together_from_its_parts(variant):
+    plain = random_parameters(3, 2, "full", seed=4)
+    generator = np.array([[-0.3, 0.2, 0.1], [0.0, -0.5, 0.5], [0.1, 0.1, -0.2]])
+    parameters = {
+        "plain": plain,
+        "dwell": replace(plain, minimum_dwell=2, autoregression=np.full((3, 2), 0.5)),
+        "clock": replace(plain, generator=generator, clock="step", unit=5.0),
+    }[variant]
+    again = assembled(parameters.startprob, transitions_of(parameters), emissions_of(parameters))
+    for name, value in vars(parameters).items():
+        np.testing.assert_array_equal(getattr(again, name), value)
+    part = transitions_of(parameters).among(np.array([0, 2])).closed()
+    np.testing.assert_allclose(part.transmat.sum(axis=1), 1)

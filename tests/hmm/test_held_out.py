@@ -12,19 +12,14 @@ from scipy.stats import multivariate_normal, trim_mean
 from scipy.stats.mstats import winsorize
 
 from hmmdyn.errors import UsageError
-from hmmdyn.hmm.choose.held_out import (
-    HeldOut,
-    Residuals,
-    _log_path,
-    about_metrics_left_out,
-    hold_out,
-    path_scores,
-    recommend,
-    trimmed_mean,
-)
+from hmmdyn.hmm.choose.folds import about_metrics_left_out
+from hmmdyn.hmm.choose.held_out import HeldOut, hold_out, trimmed_mean
+from hmmdyn.hmm.choose.path_score import Residuals, log_path, path_scores
+from hmmdyn.hmm.choose.recommend import recommend
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import beliefs, decode
 from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.observations import Sequences
 from hmmdyn.simulate.trajectories import simulate
 from tests.simulate import random_parameters, sample
 
@@ -36,7 +31,7 @@ def sharp():
 
 @pytest.fixture(scope="module")
 def held_out_sharp(sharp):
-    return hold_out(sharp.values, sharp.lengths, [2, 3], random_state=5)
+    return hold_out(Sequences(sharp.values, sharp.lengths), [2, 3], random_state=5)
 
 
 def test_every_run_is_scored_by_a_model_that_has_not_seen_it(sharp, held_out_sharp):
@@ -45,14 +40,15 @@ def test_every_run_is_scored_by_a_model_that_has_not_seen_it(sharp, held_out_sha
     for row in runs[runs["n_states"] == 3].itertuples():
         seen = np.repeat(np.arange(4) != row.run, 30)
         winner = sweep(
-            sharp.values[seen],
-            np.array([30] * 3),
+            Sequences(sharp.values[seen], np.array([30] * 3)),
             [1, 2, 3],
             covariance_type=row.covariance_type,
             n_restarts=2,
             random_state=5,
         ).winners[3]
-        expected = beliefs(winner.parameters, sharp.values[~seen], np.array([30])).log_likelihood
+        expected = beliefs(
+            winner.parameters, Sequences(sharp.values[~seen], np.array([30]))
+        ).log_likelihood
         assert row.held_out == pytest.approx(expected[0] / 30, rel=1e-12)
 
 
@@ -83,7 +79,7 @@ def test_trimmed_mean_is_that_of_scipy_and_its_error_that_of_winsorised_scores()
 def test_runs_with_missing_values_are_scored(sharp):
     values = sharp.values.copy()
     values[np.random.default_rng(0).random(values.shape) < 0.03] = np.nan
-    held_out = hold_out(values, sharp.lengths, range(1, 4), covariance_types=["diag"])
+    held_out = hold_out(Sequences(values, sharp.lengths), range(1, 4), covariance_types=["diag"])
     assert held_out.criteria[["held_out", "path"]].notna().all(axis=None)
     assert held_out.criteria["held_out"].idxmax() == 2  # three states
 
@@ -92,9 +88,9 @@ def test_a_metric_that_no_other_run_knows_is_not_scored(sharp):
     """The run that knows it is scored as if it did not."""
     values = sharp.values.copy()
     values[30:, 2] = np.nan  # known in run 0 alone
-    held_out = hold_out(values, sharp.lengths, [3], covariance_types=["diag"])
+    held_out = hold_out(Sequences(values, sharp.lengths), [3], covariance_types=["diag"])
     assert held_out.left_out == (2,)
-    without = hold_out(values[:, :2], sharp.lengths, [3], covariance_types=["diag"])
+    without = hold_out(Sequences(values[:, :2], sharp.lengths), [3], covariance_types=["diag"])
     assert without.left_out == ()
     scores = ["n_states", "held_out", "path"]
     ours, theirs = (h.runs.query("run == 0")[scores] for h in (held_out, without))
@@ -106,19 +102,20 @@ def test_a_metric_that_no_other_run_knows_is_not_scored(sharp):
 
 def test_many_runs_are_held_out_in_ten_folds_of_nearly_the_same_size():
     s = simulate("sharp", 1, n_runs=23, n_checkpoints=8, n_metrics=2, random_state=2)
-    one, two = (hold_out(s.values, s.lengths, [1], random_state=r).runs for r in (0, 1))
+    one, two = (hold_out(Sequences(s.values, s.lengths), [1], random_state=r).runs for r in (0, 1))
     folds = one[one["covariance_type"] == "diag"].groupby("fold").size()
     assert sorted(folds) == [2] * 7 + [3] * 3
     assert sorted(one.loc[one["covariance_type"] == "diag", "run"]) == list(range(23))
     assert not one["run"].equals(two["run"])
-    pd.testing.assert_frame_equal(one, hold_out(s.values, s.lengths, [1], random_state=0).runs)
+    pd.testing.assert_frame_equal(
+        one, hold_out(Sequences(s.values, s.lengths), [1], random_state=0).runs
+    )
 
 
 def test_progress_counts_to_its_end(sharp):
     seen = []
     hold_out(
-        sharp.values,
-        sharp.lengths,
+        Sequences(sharp.values, sharp.lengths),
         [1, 2],
         covariance_types=["diag"],
         progress=lambda done, total: seen.append((done, total)),
@@ -170,7 +167,7 @@ def test_path_score_is_the_likelihood_at_the_decoded_path_and_bounds_that_over_a
     parameters = random_parameters(2, 2, "full", seed=4)
     values, _ = sample(parameters, [6], seed=5)
     residuals = stationary(2, 0.5)
-    path = tuple(decode(parameters, values, np.array([6])))
+    path = tuple(decode(parameters, Sequences(values, np.array([6]))))
     log_joint = {}
     for s in product(range(2), repeat=6):
         rest = values - parameters.means[list(s)]
@@ -180,7 +177,7 @@ def test_path_score_is_the_likelihood_at_the_decoded_path_and_bounds_that_over_a
             total += np.log(parameters.transmat[s[t - 1], s[t]])
             total += multivariate_normal(0.5 * rest[t - 1], 0.75 * np.eye(2)).logpdf(rest[t])
         log_joint[s] = total
-    score = 6 * path_scores(parameters, residuals, values, np.array([6]))[0]
+    score = 6 * path_scores(parameters, residuals, Sequences(values, np.array([6])))[0]
     assert score == pytest.approx(log_joint[path])
     assert score <= np.logaddexp.reduce(list(log_joint.values()))
 
@@ -190,11 +187,13 @@ def test_a_missing_value_counts_as_its_states_mean():
     values, states = sample(parameters, [8], seed=5)
     values[5, 1] = parameters.means[states[5], 1]
     lengths = np.array([8])
-    with_mean = path_scores(parameters, stationary(3, 0.5), values, lengths)
-    np.testing.assert_array_equal(decode(parameters, values, lengths), states)
+    with_mean = path_scores(parameters, stationary(3, 0.5), Sequences(values, lengths))
+    np.testing.assert_array_equal(decode(parameters, Sequences(values, lengths)), states)
     values[5, 1] = np.nan
-    np.testing.assert_array_equal(decode(parameters, values, lengths), states)
-    assert path_scores(parameters, stationary(3, 0.5), values, lengths) == pytest.approx(with_mean)
+    np.testing.assert_array_equal(decode(parameters, Sequences(values, lengths)), states)
+    assert path_scores(parameters, stationary(3, 0.5), Sequences(values, lengths)) == pytest.approx(
+        with_mean
+    )
 
 
 def test_without_autocorrelation_one_state_has_the_same_score_as_the_model_itself():
@@ -203,8 +202,8 @@ def test_without_autocorrelation_one_state_has_the_same_score_as_the_model_itsel
     )
     values, _ = sample(parameters, [5, 3, 1], seed=5)
     lengths = np.array([5, 3, 1])
-    score = path_scores(parameters, stationary(2, 0.0), values, lengths)
-    likelihood = beliefs(parameters, values, lengths).log_likelihood
+    score = path_scores(parameters, stationary(2, 0.0), Sequences(values, lengths))
+    likelihood = beliefs(parameters, Sequences(values, lengths)).log_likelihood
     np.testing.assert_allclose(score, likelihood / lengths)
 
 
@@ -287,7 +286,7 @@ def test_the_largest_number_tried_is_said():
 @pytest.mark.parametrize(("lengths", "said"), [([20], "1 run "), ([20, 20], "2 runs ")])
 def test_fewer_than_three_runs_recommend_nothing(lengths, said):
     values = np.random.default_rng(0).normal(size=(sum(lengths), 2))
-    held_out = hold_out(values, np.array(lengths), range(1, 4))
+    held_out = hold_out(Sequences(values, np.array(lengths)), range(1, 4))
     assert held_out.runs.empty
     assert held_out.criteria["held_out"].isna().all()
     r = recommend(held_out)
@@ -297,7 +296,7 @@ def test_fewer_than_three_runs_recommend_nothing(lengths, said):
 
 def test_more_states_than_different_checkpoints_are_left_without_a_score():
     values = np.repeat([[0.0, 1.0], [3.0, -1.0]], 5, axis=0)
-    held_out = hold_out(np.tile(values, (3, 1)), np.array([10, 10, 10]), range(1, 5))
+    held_out = hold_out(Sequences(np.tile(values, (3, 1)), np.array([10, 10, 10])), range(1, 5))
     scored = held_out.criteria.set_index(["covariance_type", "n_states"])["held_out"]
     assert scored.loc[("diag", 3)] != scored.loc[("diag", 3)]
     assert held_out.criteria.loc[held_out.criteria["n_states"] > 2, "n_scored"].eq(0).all()
@@ -305,16 +304,16 @@ def test_more_states_than_different_checkpoints_are_left_without_a_score():
 
 
 def test_a_run_that_a_model_calls_impossible_cannot_be_compared(sharp, monkeypatch):
-    def vanishing(parameters, values, lengths, steps):
-        impossible = parameters.n_states == 2 and np.array_equal(values, sharp.values[:30])
+    def vanishing(parameters, data):
+        impossible = parameters.n_states == 2 and np.array_equal(data.values, sharp.values[:30])
         return SimpleNamespace(
             log_likelihood=np.array([-np.inf])
             if impossible
-            else beliefs(parameters, values, lengths).log_likelihood
+            else beliefs(parameters, data).log_likelihood
         )
 
     monkeypatch.setattr("hmmdyn.hmm.choose.held_out.beliefs", vanishing)
-    held_out = hold_out(sharp.values, sharp.lengths, [2, 3], covariance_types=["diag"])
+    held_out = hold_out(Sequences(sharp.values, sharp.lengths), [2, 3], covariance_types=["diag"])
     criteria = held_out.criteria.set_index("n_states")
     assert criteria.loc[2, ["held_out", "path"]].isna().all()
     assert criteria.loc[[1, 3], ["held_out", "path"]].notna().all(axis=None)
@@ -325,7 +324,7 @@ def test_unknown_covariance_types_are_refused():
     values = np.zeros((6, 1))
     for wrong in (["tied"], []):
         with pytest.raises(UsageError, match="covariance_types"):
-            hold_out(values, np.array([2, 2, 2]), [1], covariance_types=wrong)
+            hold_out(Sequences(values, np.array([2, 2, 2])), [1], covariance_types=wrong)
 
 
 # The claims, in small; benchmarks/choosing_k.py has them at full size.
@@ -337,7 +336,7 @@ def test_unknown_covariance_types_are_refused():
 )
 def test_phases_are_counted(kind, truth, seed):
     s = simulate(kind, truth, n_checkpoints=50, random_state=seed)
-    r = recommend(hold_out(s.values, s.lengths, range(1, 6), covariance_types=["diag"]))
+    r = recommend(hold_out(Sequences(s.values, s.lengths), range(1, 6), covariance_types=["diag"]))
     assert r.n_states is not None
     assert abs(r.n_states - truth) <= 1
 
@@ -346,14 +345,16 @@ def test_one_odd_run_does_not_decide():
     s = simulate("phases", 3, n_runs=9, n_checkpoints=50, random_state=17)
     odd = simulate("drift", n_runs=1, n_checkpoints=50, noise=0.5, random_state=18)
     values = np.concatenate([s.values, odd.values])
-    r = recommend(hold_out(values, np.full(10, 50), range(1, 6), covariance_types=["diag"]))
+    r = recommend(
+        hold_out(Sequences(values, np.full(10, 50)), range(1, 6), covariance_types=["diag"])
+    )
     assert r.n_states in (3, 4)
 
 
 @pytest.mark.parametrize(("kind", "seed"), [("drift", 15), ("shared drift", 16)])
 def test_drift_is_not_counted_as_phases(kind, seed):
     s = simulate(kind, n_checkpoints=50, random_state=seed)
-    r = recommend(hold_out(s.values, s.lengths, range(1, 6), covariance_types=["full"]))
+    r = recommend(hold_out(Sequences(s.values, s.lengths), range(1, 6), covariance_types=["full"]))
     assert r.n_states is None or r.n_states <= 2
     assert r.low == 1
 
@@ -364,15 +365,15 @@ def test_a_path_costs_what_the_chain_says():
     path = np.array([0, 0, 0, 1, 1, 1, 0])
     start, moves = np.log(plain.startprob), np.log(plain.transmat)
     every = start[0] + moves[0, 0] * 2 + moves[0, 1] + moves[1, 1] * 2 + moves[1, 0]
-    assert _log_path(plain, path, np.ones(7)) == pytest.approx(every)
+    assert log_path(plain, path, np.ones(7)) == pytest.approx(every)
     kept = replace(plain, minimum_dwell=3)
     # The first visit may have begun before, so all its stays are free; the second's two are kept.
     expected = start[0] + moves[0, 0] * 2 + moves[0, 1] + moves[1, 0]
-    assert _log_path(kept, path, np.ones(7)) == pytest.approx(expected)
+    assert log_path(kept, path, np.ones(7)) == pytest.approx(expected)
     rates = np.array([[-0.1, 0.1], [0.3, -0.3]])
     clocked = replace(plain, generator=rates, clock="step")
     gaps = np.array([1.0, 1, 2, 5, 1, 1, 7])
     by_gap = [
         np.log(expm(rates * g)[a, b]) for g, (a, b) in zip(gaps[1:], pairwise(path), strict=True)
     ]
-    assert _log_path(clocked, path, gaps) == pytest.approx(start[0] + sum(by_gap))
+    assert log_path(clocked, path, gaps) == pytest.approx(start[0] + sum(by_gap))

@@ -9,6 +9,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from hmmdyn.hmm.model.inference import beliefs, decode, log_emission, transition_posterior
+from hmmdyn.results.observations import Sequences
 from tests.simulate import random_parameters, sample
 
 COVARIANCE_TYPES = ["diag", "full"]
@@ -32,7 +33,7 @@ def model(request):
 
 def each_run(parameters, values, lengths):
     """(rows, log joint of every path as a dict) for each run."""
-    log_b = log_emission(parameters, values)
+    log_b = log_emission(parameters, Sequences.of_one_run(values))
     end = np.cumsum(lengths)
     for start, stop in zip(end - lengths, end, strict=True):
         paths = product(range(parameters.n_states), repeat=int(stop - start))
@@ -41,7 +42,7 @@ def each_run(parameters, values, lengths):
 
 def test_log_emission_is_the_gaussian_density(model):
     parameters, values, _ = model
-    ours = log_emission(parameters, values)
+    ours = log_emission(parameters, Sequences.of_one_run(values))
     for k in range(3):
         covariance = parameters.covariances[k]
         matrix = np.diag(covariance) if covariance.ndim == 1 else covariance
@@ -51,7 +52,7 @@ def test_log_emission_is_the_gaussian_density(model):
 
 def test_beliefs_equal_brute_force(model):
     parameters, values, lengths = model
-    seen = beliefs(parameters, values, lengths)
+    seen = beliefs(parameters, Sequences(values, lengths))
     for run, (rows, joint) in enumerate(each_run(parameters, values, lengths)):
         total = logsumexp(list(joint.values()))
         assert seen.log_likelihood[run] == pytest.approx(total, rel=1e-12)
@@ -63,22 +64,22 @@ def test_beliefs_equal_brute_force(model):
 
 def test_filtered_posterior_uses_only_the_past(model):
     parameters, values, lengths = model
-    seen = beliefs(parameters, values, lengths)
+    seen = beliefs(parameters, Sequences(values, lengths))
     for t in range(lengths[0]):
-        past = beliefs(parameters, values[: t + 1], np.array([t + 1]))
+        past = beliefs(parameters, Sequences(values[: t + 1], np.array([t + 1])))
         np.testing.assert_allclose(seen.filtered[t], past.smoothed[-1], rtol=1e-10)
 
 
 def test_viterbi_finds_the_best_path(model):
     parameters, values, lengths = model
-    path = decode(parameters, values, lengths)
+    path = decode(parameters, Sequences(values, lengths))
     for rows, joint in each_run(parameters, values, lengths):
         assert tuple(path[rows]) == max(joint, key=joint.get)
 
 
 def test_transition_posterior_equals_brute_force(model):
     parameters, values, lengths = model
-    seen = beliefs(parameters, values, lengths)
+    seen = beliefs(parameters, Sequences(values, lengths))
     _rows, joint = next(each_run(parameters, values, lengths))
     total = logsumexp(list(joint.values()))
     for t, j, k in [(1, 0, 1), (2, 2, 2), (4, 1, 0)]:
@@ -95,11 +96,11 @@ def test_agrees_with_hmmlearn_on_long_unequal_runs(covariance_type):
     peer = GaussianHMM(5, covariance_type=covariance_type)
     peer.startprob_, peer.transmat_ = parameters.startprob, parameters.transmat
     peer.means_, peer.covars_ = parameters.means, parameters.covariances
-    seen = beliefs(parameters, values, np.array(lengths))
+    seen = beliefs(parameters, Sequences(values, np.array(lengths)))
     assert seen.log_likelihood.sum() == pytest.approx(peer.score(values, lengths), rel=1e-12)
     np.testing.assert_allclose(seen.smoothed, peer.predict_proba(values, lengths), atol=1e-10)
     np.testing.assert_array_equal(
-        decode(parameters, values, np.array(lengths)), peer.predict(values, lengths)
+        decode(parameters, Sequences(values, np.array(lengths))), peer.predict(values, lengths)
     )
 
 
@@ -113,6 +114,6 @@ def test_a_forbidden_path_does_not_turn_into_nan():
         covariance_type="diag",
     )
     values, _ = sample(parameters, [20], seed=6)
-    seen = beliefs(left_right, values, np.array([20]))
+    seen = beliefs(left_right, Sequences(values, np.array([20])))
     assert np.isfinite(seen.smoothed).all()
-    assert (np.diff(decode(left_right, values, np.array([20]))) >= 0).all()
+    assert (np.diff(decode(left_right, Sequences(values, np.array([20])))) >= 0).all()

@@ -9,10 +9,11 @@ import pytest
 from scipy.linalg import expm
 
 from hmmdyn.errors import TrainingMapError
+from hmmdyn.hmm import TrainingMap
+from hmmdyn.hmm.conversion import to_hmmlearn
 from hmmdyn.hmm.model.inference import decode
 from hmmdyn.hmm.model.labels import reorder
-from hmmdyn.hmm.model.sizes import n_parameters, to_hmmlearn
-from hmmdyn.hmm.training_map import TrainingMap
+from hmmdyn.hmm.model.sizes import n_parameters
 from hmmdyn.results.model import ModelOptions
 from hmmdyn.results.observations import Standardisation
 from hmmdyn.tables.metric_table import from_frame
@@ -51,9 +52,7 @@ def test_it_goes_by_the_gaps_of_the_runs_it_is_applied_to(knowing):
     decoding = knowing.apply(from_frame(kept))
     np.testing.assert_allclose(decoding.beliefs.gaps[1:10], 3.0)
     observations = decoding.observations
-    expected = decode(
-        knowing.parameters, observations.values, observations.lengths, observations.steps
-    )
+    expected = decode(knowing.parameters, observations)
     np.testing.assert_array_equal(decoding.states["state"], expected)
 
 
@@ -117,7 +116,7 @@ def test_reordered_states_keep_their_rates_and_memory(knowing):
 
 
 def test_hmmlearn_has_nothing_like_it(knowing):
-    with pytest.raises(ValueError, match="neither transition rates"):
+    with pytest.raises(TrainingMapError, match="neither transition rates"):
         to_hmmlearn(knowing.parameters)
 
 

@@ -9,9 +9,11 @@ from sklearn.metrics import adjusted_rand_score
 
 from hmmdyn.hmm.fit import em
 from hmmdyn.hmm.fit.densities import Lifted
-from hmmdyn.hmm.fit.emissions import EmissionParameters, Emissions
+from hmmdyn.hmm.fit.emissions import Emissions
 from hmmdyn.hmm.fit.starts import KINDS, start
+from hmmdyn.hmm.model.emissions import GaussianEmissions
 from hmmdyn.hmm.model.inference import log_emission
+from hmmdyn.results.observations import Sequences
 from hmmdyn.simulate.trajectories import simulate
 from tests.simulate import random_parameters, sample
 
@@ -39,7 +41,7 @@ def test_density_is_the_marginal_one(covariance_type):
                 expected[t, k] = multivariate_normal.logpdf(
                     row[seen], parameters.means[k][seen], matrix[np.ix_(seen, seen)]
                 )
-    np.testing.assert_allclose(log_emission(parameters, values), expected)
+    np.testing.assert_allclose(log_emission(parameters, Sequences.of_one_run(values)), expected)
     lifted = Lifted(values, covariance_type).log_density(parameters.means, parameters.covariances)
     np.testing.assert_allclose(lifted.T, expected, atol=1e-9)
 
@@ -72,7 +74,7 @@ def test_diagonal_emissions_are_estimated_from_what_is_known():
     """Metrics are independent within a state, so nothing has to be expected of a missing one."""
     values = with_holes(np.random.default_rng(14).normal(size=(40, 3)), 0.4, seed=15)
     posterior = np.random.default_rng(16).dirichlet(np.ones(2), size=40).T
-    states = EmissionParameters(np.zeros((2, 3)), np.ones((2, 3)), None)
+    states = GaussianEmissions(np.zeros((2, 3)), np.ones((2, 3)), "diag")
     Emissions(values, "diag").maximise(posterior, states, np.full(3, 0.01))
     for k in range(2):
         for i in range(3):
@@ -94,7 +96,8 @@ def test_em_ends_where_a_state_never_sees_a_metric(covariance_type, late):
     values[np.tile(np.arange(30) < late, 5), 2] = np.nan
     kinds = ["k-means", "time segments"]
     fits = em.fit(
-        values, lengths, [start(values, lengths, 3, covariance_type, 0, k) for k in kinds]
+        Sequences(values, lengths),
+        [start(Sequences(values, lengths), 3, covariance_type, 0, k) for k in kinds],
     )
     for fitted in fits:
         assert fitted.valid, fitted.reason
@@ -111,10 +114,10 @@ def test_a_metric_not_seen_in_a_state_stays_as_wide_as_the_data(covariance_type)
     values[:, 2] = np.nan
     first = random_parameters(1, 3, covariance_type, seed=18)
     without, unseen = (
-        EmissionParameters(first.means[:, :d].copy(), first.covariances[:, :d].copy(), None)
+        GaussianEmissions(first.means[:, :d].copy(), first.covariances[:, :d].copy(), "diag")
         if covariance_type == "diag"
-        else EmissionParameters(
-            first.means[:, :d].copy(), first.covariances[:, :d, :d].copy(), None
+        else GaussianEmissions(
+            first.means[:, :d].copy(), first.covariances[:, :d, :d].copy(), "full"
         )
         for d in (2, 3)
     )
@@ -146,8 +149,8 @@ def test_objective_never_falls_with_missing_values(covariance_type):
     truth = random_parameters(3, 4, covariance_type, seed=8)
     values = with_holes(sample(truth, [50, 30], seed=9)[0], 0.2, seed=10)
     lengths = np.array([50, 30])
-    starts = [start(values, lengths, 3, covariance_type, 0, kind) for kind in KINDS]
-    for fitted in em.fit(values, lengths, starts):
+    starts = [start(Sequences(values, lengths), 3, covariance_type, 0, kind) for kind in KINDS]
+    for fitted in em.fit(Sequences(values, lengths), starts):
         assert fitted.parameters is not None, fitted.reason
         assert len(fitted.objective) > 3
         assert (np.diff(fitted.objective) > -1e-8).all()
@@ -160,7 +163,7 @@ def test_parameters_are_found_in_spite_of_holes(covariance_type):
     complete, _ = sample(truth, [800, 800], seed=12)
     lengths = np.array([800, 800])
     values = with_holes(complete, 0.3, seed=13)
-    (fitted,) = em.fit(values, lengths, [truth])
+    (fitted,) = em.fit(Sequences(values, lengths), [truth])
     assert fitted.valid, fitted.reason
     np.testing.assert_allclose(fitted.parameters.means, truth.means, atol=0.25)
     np.testing.assert_allclose(fitted.parameters.covariances, truth.covariances, atol=0.5)

@@ -16,7 +16,9 @@ from hmmdyn.errors import HmmdynError
 from hmmdyn.hmm.choose.select import select_n_states
 from hmmdyn.hmm.fit import em
 from hmmdyn.hmm.fit.starts import KINDS, filled, start
-from hmmdyn.hmm.fit.sweep import LEFT_BEHIND, sweep
+from hmmdyn.hmm.fit.sweep import sweep
+from hmmdyn.results.observations import Sequences
+from hmmdyn.results.verdicts import LEFT_BEHIND
 from hmmdyn.tables.metric_table import from_frame, read_table
 from tests.simulate import PYTHIA, phased_table
 
@@ -59,8 +61,8 @@ def fit_at_random(table, seed):
     covariance_type = str(rng.choice(COVARIANCE_TYPES))
     n_states = int(rng.integers(1, 13))
     kind = KINDS[seed % len(KINDS)]
-    first = start(data.values, data.lengths, n_states, covariance_type, seed, kind)
-    (fit,) = em.fit(data.values, data.lengths, [first])
+    first = start(data, n_states, covariance_type, seed, kind)
+    (fit,) = em.fit(data, [first])
     return fit
 
 
@@ -154,8 +156,7 @@ def check_sweep(frame, standardise, first, covariance_type):
     data = observed(frame, standardise, first)
     assert not np.isinf(data.values).any()
     swept = sweep(
-        data.values,
-        data.lengths,
+        data,
         [1, 2, 3, min(len(data.values) + 1, 9)],
         covariance_type=covariance_type,
         n_restarts=len(KINDS),
@@ -293,7 +294,11 @@ def test_rows_that_differ_by_rounding_are_no_clusters_of_their_own():
 def test_a_state_that_holds_no_checkpoint_is_not_split():
     values = np.array([[-0.67], [1.41], [-0.74]])
     swept = sweep(
-        values, np.array([3]), [1, 2, 3, 4], covariance_type="diag", n_restarts=4, random_state=0
+        Sequences(values, np.array([3])),
+        [1, 2, 3, 4],
+        covariance_type="diag",
+        n_restarts=4,
+        random_state=0,
     )
     assert 1 in swept.winners
 

@@ -5,14 +5,15 @@ import pytest
 
 from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
 from hmmdyn.hmm.choose.evidence import _recommended
-from hmmdyn.hmm.choose.held_out import split_runs
+from hmmdyn.hmm.choose.folds import split_runs
 from hmmdyn.hmm.choose.select import select_n_states
 from hmmdyn.hmm.fit import em, sweep
-from hmmdyn.hmm.fit.settings import Search
+from hmmdyn.hmm.fit.settings import SweepSettings
 from hmmdyn.hmm.fit.starts import KINDS
 from hmmdyn.hmm.model.inference import beliefs
 from hmmdyn.hmm.model.labels import reorder, time_order
 from hmmdyn.results.model import PLAIN_MODEL, ModelOptions
+from hmmdyn.results.observations import Sequences
 from hmmdyn.results.selection import Recommendation
 from tests.simulate import observations, random_parameters, sample
 
@@ -38,7 +39,7 @@ def test_bic_finds_the_true_number_where_the_model_holds(three_states):
     assert selection.criterion == "bic"
     row = selection.criteria.set_index("n_states").loc[3]
     model = selection.models[3]
-    log_likelihood = beliefs(model, data.values, data.lengths).log_likelihood.sum()
+    log_likelihood = beliefs(model, data).log_likelihood.sum()
     p = 2 + 6 + 9 + 9
     assert row["log_likelihood"] == pytest.approx(log_likelihood)
     assert row["bic"] == pytest.approx(-2 * log_likelihood + p * np.log(360))
@@ -106,7 +107,7 @@ def test_paper_protocol_scores_runs_the_fit_has_not_seen(three_states):
     # A model of another K than the chosen one is still the one fitted to the training runs.
     other = next(k for k in selection.models if k != selection.n_states)
     log_likelihood = beliefs(
-        selection.models[other], data.values[rows], data.lengths[held]
+        selection.models[other], Sequences(data.values[rows], data.lengths[held])
     ).log_likelihood.sum()
     row = selection.criteria.set_index("n_states").loc[other]
     expected = -2 * log_likelihood + row["n_parameters"] * np.log(rows.sum())
@@ -117,25 +118,25 @@ def test_paper_protocol_judges_both_covariance_types_on_the_same_runs(three_stat
     data, _ = three_states
     selection = select_n_states(data, [2, 3], protocol="paper", n_restarts=2, random_state=3)
     held = (data.runs["group"] + "/" + data.runs["run"]).isin(selection.held_out).to_numpy()
-    fitted, unseen, _ = split_runs(data.values, data.lengths, data.steps, held)
+    split = split_runs(data, held)
     for covariance_type in ("diag", "full"):
         winners = sweep.sweep(
-            *fitted[:2], [2, 3], covariance_type=covariance_type, n_restarts=2, random_state=3
+            split.fitted, [2, 3], covariance_type=covariance_type, n_restarts=2, random_state=3
         ).winners
         rows = selection.criteria[selection.criteria["covariance_type"] == covariance_type]
         for row in rows[rows["n_states"] > 1].itertuples():
             winner = winners[row.n_states]
             assert row.log_likelihood == pytest.approx(winner.log_likelihood)
-            score = beliefs(winner.parameters, *unseen[:2]).log_likelihood.sum()
+            score = beliefs(winner.parameters, split.unseen).log_likelihood.sum()
             assert row.held_out_bic == pytest.approx(
-                -2 * score + row.n_parameters * np.log(len(unseen[0]))
+                -2 * score + row.n_parameters * np.log(len(split.unseen.values))
             )
     # What the maps shown were fitted to: all runs.
     attempts = selection.attempts.set_index(["covariance_type", "n_states"])
     last = attempts[attempts["n_runs"] == 6]
     assert set(last.index) == {("diag", selection.n_states)}
     model = selection.models[selection.n_states]
-    log_likelihood = beliefs(model, data.values, data.lengths).log_likelihood.sum()
+    log_likelihood = beliefs(model, data).log_likelihood.sum()
     assert last.loc[last["valid"], "log_likelihood"].max() == pytest.approx(log_likelihood)
     assert set(attempts["n_runs"]) == {5, 6}
 
@@ -143,17 +144,16 @@ def test_paper_protocol_judges_both_covariance_types_on_the_same_runs(three_stat
 def test_the_recommended_map_has_seen_all_runs_under_the_papers_protocol(three_states):
     """Also where it is of the other covariance type."""
     data, _ = three_states
-    whole = data.values, data.lengths, data.steps
-    search = Search(2, 3, 1, PLAIN_MODEL)
-    fitted, _, _ = split_runs(*whole, np.arange(6) == 0)
-    swept = search.sweep(fitted, [3], "full")
+    settings = SweepSettings(2, 3, 1, PLAIN_MODEL)
+    split = split_runs(data, np.arange(6) == 0)
+    swept = settings.sweep(split.fitted, [3], "full")
     selection = select_n_states(data, [2], protocol="paper", n_restarts=2, quick=True)
     selection = replace(selection, recommendation=Recommendation(3, "full", 3, 3, "for this test"))
-    recommended = _recommended(selection, swept, data, search)
+    recommended = _recommended(selection, swept, data, settings)
     model = recommended.models[3]
     assert model.covariance_type == "full"
     last = recommended.attempts.query("covariance_type == 'full' and n_runs == 6 and valid")
-    log_likelihood = beliefs(model, data.values, data.lengths).log_likelihood.sum()
+    log_likelihood = beliefs(model, data).log_likelihood.sum()
     assert last["log_likelihood"].max() == pytest.approx(log_likelihood)
 
 
@@ -266,6 +266,6 @@ def test_reordering_keeps_the_model():
     np.testing.assert_array_equal(moved.transmat[0, 1], parameters.transmat[2, 0])
     lengths = np.array([30])
     np.testing.assert_allclose(
-        beliefs(moved, values, lengths).log_likelihood,
-        beliefs(parameters, values, lengths).log_likelihood,
+        beliefs(moved, Sequences(values, lengths)).log_likelihood,
+        beliefs(parameters, Sequences(values, lengths)).log_likelihood,
     )

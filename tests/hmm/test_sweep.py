@@ -7,13 +7,15 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from hmmdyn.hmm.choose.stability import measure_stability
-from hmmdyn.hmm.fit import em
+from hmmdyn.hmm.fit import em, successive_halving
 from hmmdyn.hmm.fit import sweep as sweeping
+from hmmdyn.hmm.fit.split_merge import Members
 from hmmdyn.hmm.fit.starts import start
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import beliefs, log_emission
 from hmmdyn.hmm.model.kernels import TimeMajor, forward_backward
 from hmmdyn.hmm.model.labels import match
+from hmmdyn.results.observations import Sequences
 from hmmdyn.simulate.trajectories import simulate
 from hmmdyn.tables.metric_table import read_table
 from tests.simulate import PYTHIA, random_parameters, sample
@@ -38,21 +40,29 @@ def test_winners_are_no_worse_than_every_start_polished_alone(phases):
     """Up to the true four states; beyond, likelihoods have many maxima of nearly equal height."""
     values, lengths, _ = phases
     swept = sweep(
-        values, lengths, range(1, 6), covariance_type="diag", n_restarts=4, random_state=0
+        Sequences(values, lengths),
+        range(1, 6),
+        covariance_type="diag",
+        n_restarts=4,
+        random_state=0,
     )
     assert list(swept.winners) == [1, 2, 3, 4, 5]
     for k, winner in swept.winners.items():
         alone = [
-            start(values, lengths, k, "diag", seed, kind)
+            start(Sequences(values, lengths), k, "diag", seed, kind)
             for seed, kind in enumerate(["k-means", "random segments"] * 3)
         ]
-        best = max(fit.log_likelihood for fit in em.fit(values, lengths, alone) if fit.valid)
+        best = max(
+            fit.log_likelihood for fit in em.fit(Sequences(values, lengths), alone) if fit.valid
+        )
         assert winner.log_likelihood > best - (1e-3 if k <= 4 else 5)
 
 
 def test_true_states_are_found(phases):
     values, lengths, states = phases
-    swept = sweep(values, lengths, [3, 4, 5], covariance_type="full", n_restarts=4, random_state=0)
+    swept = sweep(
+        Sequences(values, lengths), [3, 4, 5], covariance_type="full", n_restarts=4, random_state=0
+    )
     assert adjusted_rand_score(states, swept.winners[4].states) > 0.95
 
 
@@ -60,8 +70,7 @@ def test_jobs_and_repeats_change_nothing(phases):
     values, lengths, _ = phases
     one, two = (
         sweep(
-            values,
-            lengths,
+            Sequences(values, lengths),
             [2, 3, 4],
             covariance_type="full",
             n_restarts=3,
@@ -82,9 +91,19 @@ def test_jobs_and_repeats_change_nothing(phases):
 def test_a_split_finds_what_starts_miss(phases):
     """One poor start per K: splits and merges of the neighbours make up for it."""
     values, lengths, _ = phases
-    poor = sweep(values, lengths, range(1, 6), covariance_type="diag", n_restarts=1, random_state=3)
+    poor = sweep(
+        Sequences(values, lengths),
+        range(1, 6),
+        covariance_type="diag",
+        n_restarts=1,
+        random_state=3,
+    )
     good = sweep(
-        values, lengths, range(1, 6), covariance_type="diag", n_restarts=12, random_state=4
+        Sequences(values, lengths),
+        range(1, 6),
+        covariance_type="diag",
+        n_restarts=12,
+        random_state=4,
     )
     for k in poor.winners:
         assert poor.winners[k].log_likelihood > good.winners[k].log_likelihood - 1.0
@@ -92,19 +111,19 @@ def test_a_split_finds_what_starts_miss(phases):
 
 
 @pytest.mark.parametrize("covariance_type", ["diag", "full"])
-def test_races_in_single_precision_end_in_double(phases, monkeypatch, covariance_type):
+def test_halving_in_single_precision_ends_in_double(phases, monkeypatch, covariance_type):
     """The same winners up to the true four states, and no noise of single precision in a fit."""
     values, lengths, _ = phases
     settings = {"covariance_type": covariance_type, "n_restarts": 3, "random_state": 0}
-    double = sweep(values, lengths, range(1, 5), **settings)
-    monkeypatch.setattr(sweeping, "_MANY", 0)
-    single = sweep(values, lengths, range(1, 5), **settings)
+    double = sweep(Sequences(values, lengths), range(1, 5), **settings)
+    monkeypatch.setattr(successive_halving, "_MANY", 0)
+    single = sweep(Sequences(values, lengths), range(1, 5), **settings)
     for k, winner in single.winners.items():
         assert winner.log_likelihood == pytest.approx(double.winners[k].log_likelihood, abs=0.01)
         assert adjusted_rand_score(winner.states, double.winners[k].states) == 1
         objective = np.array(winner.objective)
         assert (np.diff(objective) > -1e-9 * np.abs(objective[1:])).all()
-        exact = em.fit(values, lengths, [winner.parameters])[0]
+        exact = em.fit(Sequences(values, lengths), [winner.parameters])[0]
         assert winner.log_likelihood == pytest.approx(exact.log_likelihood, abs=1e-3)
     assert {a.fit.reason for a in single.attempts} <= {"", "left behind"}
 
@@ -118,8 +137,7 @@ def test_widening_makes_no_winner_worse_and_some_better(monkeypatch):
         for wider in (1.0, 3.0):
             monkeypatch.setattr(sweeping, "_WIDER", wider)
             swept = sweep(
-                drift.values,
-                drift.lengths,
+                Sequences(drift.values, drift.lengths),
                 range(4, 8),
                 covariance_type="full",
                 n_restarts=2,
@@ -134,7 +152,7 @@ def test_widening_makes_no_winner_worse_and_some_better(monkeypatch):
 def test_a_contender_expected_to_stay_behind_is_out():
     first = random_parameters(2, 2, "diag", seed=0)
     leader, challenger = (
-        sweeping._Contender(2, "k-means", seed, em.Model(first)) for seed in (0, 1)
+        successive_halving.Contender(2, "k-means", seed, em.Model(first)) for seed in (0, 1)
     )
     leader.reached = 1.0
     assert challenger.may_pass(leader)  # what it has reached is not known
@@ -148,7 +166,7 @@ def test_a_contender_expected_to_stay_behind_is_out():
 def test_members_of_two_states_are_put_together_without_their_values():
     values = 1e3 + np.random.default_rng(0).normal(size=(9, 3))
     for n in (0, 1, 4):
-        both = sweeping._Members.of(values[:n]).with_others(sweeping._Members.of(values[n:]))
+        both = Members.of(values[:n]).with_others(Members.of(values[n:]))
         assert both.n == 9
         np.testing.assert_allclose(both.mean, values.mean(axis=0))
         np.testing.assert_allclose(both.scatter, 9 * np.cov(values.T, ddof=0), rtol=1e-9, atol=1e-9)
@@ -158,8 +176,7 @@ def test_missing_values_are_swept_over(phases):
     values, lengths, states = phases
     holes = np.random.default_rng(0).random(values.shape) < 0.1
     swept = sweep(
-        np.where(holes, np.nan, values),
-        lengths,
+        Sequences(np.where(holes, np.nan, values), lengths),
         [3, 4],
         covariance_type="diag",
         n_restarts=4,
@@ -175,11 +192,13 @@ def test_runs_side_by_side_are_the_runs_one_by_one():
     values, _ = sample(parameters, list(lengths), seed=7)
     order = TimeMajor(lengths)
     assert sorted(order.rows) == list(range(26))
-    posterior = np.ascontiguousarray(log_emission(parameters, values)[order.rows].T)
+    posterior = np.ascontiguousarray(
+        log_emission(parameters, Sequences.of_one_run(values))[order.rows].T
+    )
     log_likelihood, transitions, first = forward_backward(
         posterior, parameters.startprob, parameters.transmat, order.begins
     )
-    seen = beliefs(parameters, values, lengths)
+    seen = beliefs(parameters, Sequences(values, lengths))
     assert log_likelihood == pytest.approx(seen.log_likelihood.sum(), rel=1e-12)
     np.testing.assert_allclose(posterior.T, seen.smoothed[order.rows], atol=1e-12)
     starts = np.cumsum(lengths) - lengths
@@ -197,16 +216,20 @@ def test_states_are_matched_by_their_means():
 
 def test_stability_tells_a_map_that_is_there_from_noise(phases):
     values, lengths, _ = phases
-    winner = sweep(values, lengths, [4], covariance_type="diag", n_restarts=4, random_state=0)
+    winner = sweep(
+        Sequences(values, lengths), [4], covariance_type="diag", n_restarts=4, random_state=0
+    )
     stable = measure_stability(
-        winner.winners[4].parameters, values, lengths, n_repeats=4, random_state=1
+        winner.winners[4].parameters, Sequences(values, lengths), n_repeats=4, random_state=1
     )
     assert stable.agreement > 0.99
     assert stable.states["n_found"].tolist() == [4, 4, 4, 4]
     noise = np.random.default_rng(1).normal(size=(200, 3))
-    alone = sweep(noise, np.array([200]), [5], covariance_type="full", n_restarts=4, random_state=0)
+    alone = sweep(
+        Sequences(noise, np.array([200])), [5], covariance_type="full", n_restarts=4, random_state=0
+    )
     unstable = measure_stability(
-        alone.winners[5].parameters, noise, np.array([200]), n_repeats=4, random_state=1
+        alone.winners[5].parameters, Sequences(noise, np.array([200])), n_repeats=4, random_state=1
     )
     assert unstable.agreement < 0.9
     assert unstable.states["n_found"].min() < 4
@@ -218,8 +241,7 @@ def test_every_seed_finds_the_same_map_of_pythia():
     data = read_table(PYTHIA).observations()
     sweeps = [
         sweep(
-            data.values,
-            data.lengths,
+            data,
             range(1, 9),
             covariance_type="diag",
             n_restarts=5,

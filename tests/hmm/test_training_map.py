@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hmmdyn.errors import TrainingMapError
-from hmmdyn.hmm.training_map import TrainingMap, fit_training_map
+from hmmdyn.hmm import TrainingMap, fit_training_map
 from hmmdyn.tables.metric_table import from_frame
 from tests.simulate import phased_table
 

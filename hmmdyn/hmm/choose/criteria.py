@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import xlogy
 
+from hmmdyn.hmm.choose.folds import Split
 from hmmdyn.hmm.fit.em import Fit
 from hmmdyn.hmm.fit.sweep import Sweep
 from hmmdyn.hmm.model.inference import beliefs, transition_posterior
+from hmmdyn.hmm.model.parts import transitions_of
 from hmmdyn.hmm.model.sizes import n_parameters
-from hmmdyn.results.arrays import FloatArray, IntArray, RunData
 from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
+from hmmdyn.results.observations import Sequences
 
 
 def criteria_table(
@@ -21,15 +23,24 @@ def criteria_table(
     candidates: Iterable[int],
     covariance_type: str,
     options: ModelOptions,
-    data: RunData,
-    unseen: RunData | None = None,
+    split: Split,
 ) -> pd.DataFrame:
     """Criteria of the best model of every K, a row each: see :class:`.results.selection.Selection`.
 
-    ``data`` is what was fitted to; ``unseen`` are runs held out from it.
+    Parameters
+    ----------
+    swept : Sweep
+        Over the runs fitted to.
+    candidates : iterable of int
+        Numbers of states.
+    covariance_type : str
+    options : ModelOptions
+        Of the models swept over.
+    split : Split
+        The runs that were fitted to, and those held out from it.
     """
     return pd.DataFrame(
-        _row(k, swept.winners.get(k), covariance_type, options, data, unseen) for k in candidates
+        _row(k, swept.winners.get(k), covariance_type, options, split) for k in candidates
     )
 
 
@@ -38,11 +49,10 @@ def _row(
     best: Fit | None,
     covariance_type: str,
     options: ModelOptions,
-    data: RunData,
-    unseen: RunData | None,
+    split: Split,
 ) -> dict[str, object]:
-    values = data[0]
-    p = n_parameters(n_states, values.shape[1], covariance_type, options)
+    data, unseen = split.fitted, split.unseen
+    p = n_parameters(n_states, data.n_features, covariance_type, options)
     row: dict[str, object] = {
         "covariance_type": covariance_type,
         "n_states": n_states,
@@ -56,13 +66,13 @@ def _row(
     if best is None or best.parameters is None:
         return row
     row["log_likelihood"] = best.log_likelihood
-    row["bic"] = bic(best.log_likelihood, p, len(values))
+    row["bic"] = bic(best.log_likelihood, p, len(data.values))
     row["aic"] = -2 * best.log_likelihood + 2 * p
-    if best.parameters.generator is None and best.parameters.minimum_dwell == 1:
-        row["icl"] = icl(best.parameters, *data[:2], options)
-    if unseen is not None:
-        log_likelihood = float(beliefs(best.parameters, *unseen).log_likelihood.sum())
-        row["held_out_bic"] = bic(log_likelihood, p, len(unseen[0]))
+    if transitions_of(best.parameters).is_plain:
+        row["icl"] = icl(best.parameters, data, options)
+    if split.holds_out:
+        log_likelihood = float(beliefs(best.parameters, unseen).log_likelihood.sum())
+        row["held_out_bic"] = bic(log_likelihood, p, len(unseen.values))
     return row
 
 
@@ -71,12 +81,7 @@ def bic(log_likelihood: float, n_free: int, n: int) -> float:
     return -2 * log_likelihood + n_free * float(np.log(n))
 
 
-def icl(
-    parameters: HMMParameters,
-    values: FloatArray,
-    lengths: IntArray,
-    options: ModelOptions = PLAIN_MODEL,
-) -> float:
+def icl(parameters: HMMParameters, data: Sequences, options: ModelOptions = PLAIN_MODEL) -> float:
     """Integrated completed likelihood, BIC + 2 H: lower is better, nats.
 
     H is the entropy of the hidden path given the runs [1]_: states that the runs do not tell apart
@@ -87,19 +92,19 @@ def icl(
     ----------
     .. [1] Celeux & Durand (2008), Computational Statistics 23, 541-564.
     """
-    log_likelihood = float(beliefs(parameters, values, lengths).log_likelihood.sum())
-    p = n_parameters(parameters.n_states, values.shape[1], parameters.covariance_type, options)
-    return bic(log_likelihood, p, len(values)) + 2 * path_entropy(parameters, values, lengths)
+    log_likelihood = float(beliefs(parameters, data).log_likelihood.sum())
+    p = n_parameters(parameters.n_states, data.n_features, parameters.covariance_type, options)
+    return bic(log_likelihood, p, len(data.values)) + 2 * path_entropy(parameters, data)
 
 
-def path_entropy(parameters: HMMParameters, values: FloatArray, lengths: IntArray) -> float:
+def path_entropy(parameters: HMMParameters, data: Sequences) -> float:
     """Entropy of the hidden path given the runs, H = log p(z) - E[log p(z, s)], nats.
 
     Of the path as a whole: less than the sum over checkpoints, as neighbours tell of each other.
     """
-    seen = beliefs(parameters, values, lengths)
-    first = np.cumsum(lengths) - lengths
-    later = np.setdiff1d(np.arange(len(values)), first)
+    seen = beliefs(parameters, data)
+    first = data.first_rows
+    later = np.setdiff1d(np.arange(len(data.values)), first)
     taken = np.empty_like(parameters.transmat)
     for j, k in np.ndindex(taken.shape):
         pair = np.full_like(later, j), np.full_like(later, k)

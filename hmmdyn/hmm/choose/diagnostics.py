@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from hmmdyn.hmm.fit.starts import filled
-from hmmdyn.hmm.model.autoregression import expected_in
 from hmmdyn.hmm.model.inference import decode
 from hmmdyn.hmm.model.labels import relative_times
+from hmmdyn.hmm.model.residuals import residual_autocorrelation
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.notice import Notice
+from hmmdyn.results.observations import Sequences
 from hmmdyn.results.selection import Diagnostics
 
 # Above this lag-1 autocorrelation within states, the likelihood overstates what another state
@@ -23,12 +25,10 @@ _TREND_DEGREE = 3
 
 def diagnose(
     parameters: HMMParameters,
-    values: FloatArray,
-    lengths: IntArray,
+    data: Sequences,
     candidates: Sequence[int],
-    choose: Callable[[FloatArray, IntArray], int | None],
+    choose: Callable[[Sequences], int | None],
     *,
-    steps: IntArray | None = None,
     random_state: int = 0,
 ) -> Diagnostics:
     """Diagnose a map fitted to runs.
@@ -37,21 +37,19 @@ def diagnose(
     ----------
     parameters : HMMParameters
         Of the chosen K.
-    values : ndarray, shape (n, D)
-        Standardised observations, runs contiguous; NaN where a metric is missing.
-    lengths : ndarray, shape (R,)
-        Checkpoints per run.
+    data : Sequences
+        The runs.
     candidates : sequence of int
         The numbers of states tried.
     choose : callable
-        The criterion that chose K, applied to other ``values, lengths``: it gets a surrogate.
-    steps : ndarray, shape (n,), optional
-        Of the checkpoints; needed where the map knows the gaps between them.
+        The criterion that chose K, applied to other runs: it gets a surrogate.
+    random_state : int
+        Seeds the surrogate.
     """
-    states = decode(parameters, values, lengths, steps)
-    pooled, by_metric = residual_autocorrelation(parameters, values, lengths, states)
-    surrogate = choose(phase_free(values, lengths, random_state), lengths)
-    single = _single_run_states(states, lengths, parameters.n_states)
+    states = decode(parameters, data)
+    pooled, by_metric = residual_autocorrelation(parameters, data, states)
+    surrogate = choose(replace(data, values=phase_free(data, random_state)))
+    single = _single_run_states(states, data, parameters.n_states)
     k = parameters.n_states
     return Diagnostics(
         autocorrelation=pooled,
@@ -67,37 +65,7 @@ def diagnose(
     )
 
 
-def residual_autocorrelation(
-    parameters: HMMParameters, values: FloatArray, lengths: IntArray, states: IntArray
-) -> tuple[float, FloatArray]:
-    """Lag-1 autocorrelation of the standardised residuals within states.
-
-    Residuals are z - μ (where emissions remember, μ given the checkpoint before) in units of the
-    state's deviation; pairs are successive checkpoints of one
-    run in one state. Returns that of all metrics pooled, and of each, shape (D,).
-    """
-    covariances = parameters.covariances
-    if parameters.covariance_type == "full":
-        covariances = np.diagonal(covariances, axis1=1, axis2=2)
-    expected = np.empty_like(values)
-    for k in range(parameters.n_states):
-        here = states == k
-        expected[here] = expected_in(parameters, k, values, lengths)[here]
-    residuals = (values - expected) / np.sqrt(covariances)[states]
-    run = np.repeat(np.arange(len(lengths)), lengths)
-    paired = (run[1:] == run[:-1]) & (states[1:] == states[:-1])
-    before, after = residuals[:-1][paired], residuals[1:][paired]
-    known = ~np.isnan(before * after)
-    before, after = np.where(known, before, 0.0), np.where(known, after, 0.0)
-    products = (before * after).sum(axis=0)
-    squares = (before**2).sum(axis=0), (after**2).sum(axis=0)
-    with np.errstate(invalid="ignore"):  # without pairs it is 0/0, and unknown
-        by_metric = products / np.sqrt(squares[0] * squares[1])
-        pooled = products.sum() / np.sqrt(squares[0].sum() * squares[1].sum())
-    return float(pooled), by_metric
-
-
-def phase_free(values: FloatArray, lengths: IntArray, random_state: int) -> FloatArray:
+def phase_free(data: Sequences, random_state: int) -> FloatArray:
     """Make trajectories like these, but without phases, shape (n, D).
 
     What all runs have in common is kept as a slow trend (a cubic in relative time, by least
@@ -113,17 +81,14 @@ def phase_free(values: FloatArray, lengths: IntArray, random_state: int) -> Floa
     .. [1] Prichard & Theiler (1994), Physical Review Letters 73, 951-954.
     """
     rng = np.random.default_rng(random_state)
-    complete = filled(values)
-    basis = np.polynomial.legendre.legvander(2 * relative_times(lengths) - 1, _TREND_DEGREE)
+    complete = filled(data.values)
+    basis = np.polynomial.legendre.legvander(2 * relative_times(data.lengths) - 1, _TREND_DEGREE)
     trend = basis @ np.linalg.lstsq(basis, complete, rcond=None)[0]
-    borders = np.cumsum(lengths)[:-1]
     runs = [
         _with_moments_of(original, slow + _with_random_phases(original - slow, rng))
-        for original, slow in zip(
-            np.split(complete, borders), np.split(trend, borders), strict=True
-        )
+        for original, slow in zip(data.split(complete), data.split(trend), strict=True)
     ]
-    return np.where(np.isnan(values), np.nan, np.concatenate(runs))
+    return np.where(np.isnan(data.values), np.nan, np.concatenate(runs))
 
 
 def _with_random_phases(run: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -139,14 +104,13 @@ def _with_random_phases(run: FloatArray, rng: np.random.Generator) -> FloatArray
 def _with_moments_of(original: FloatArray, run: FloatArray) -> FloatArray:
     deviation = run.std(axis=0)
     scale = original.std(axis=0) / np.where(deviation > 0, deviation, 1.0)
-    moved: FloatArray = original.mean(axis=0) + (run - run.mean(axis=0)) * scale
-    return moved
+    return np.asarray(original.mean(axis=0) + (run - run.mean(axis=0)) * scale)
 
 
-def _single_run_states(states: IntArray, lengths: IntArray, n_states: int) -> tuple[int, ...]:
-    if len(lengths) == 1:
+def _single_run_states(states: IntArray, data: Sequences, n_states: int) -> tuple[int, ...]:
+    if len(data.lengths) == 1:
         return ()
-    run = np.repeat(np.arange(len(lengths)), lengths)
+    run = data.run_of_row
     return tuple(k for k in range(n_states) if len(np.unique(run[states == k])) == 1)
 
 

@@ -11,11 +11,11 @@ from hmmdyn.choices import COVARIANCE_TYPES, PROTOCOLS
 from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
 from hmmdyn.hmm.choose.criteria import criteria_table
 from hmmdyn.hmm.choose.evidence import N_STAGES, weigh
-from hmmdyn.hmm.choose.held_out import about_metrics_left_out, split_runs
-from hmmdyn.hmm.fit.settings import Judged, Search, Stages, record
-from hmmdyn.hmm.fit.sweep import Attempt, Progress
-from hmmdyn.hmm.model.chain import LONGEST_GAP, capped
-from hmmdyn.hmm.model.labels import in_time_order
+from hmmdyn.hmm.choose.folds import Split, about_metrics_left_out, split_runs
+from hmmdyn.hmm.fit.progress import Progress, Stages
+from hmmdyn.hmm.fit.settings import SweepSettings
+from hmmdyn.hmm.fit.sweep import Attempt, attempts_table
+from hmmdyn.hmm.model.clock import LONGEST_GAP, capped
 from hmmdyn.hmm.model.sizes import n_parameters
 from hmmdyn.names import some
 from hmmdyn.results.arrays import FloatArray
@@ -57,6 +57,10 @@ def select_n_states(
         Standardised metrics, shape (n, D).
     candidates : sequence of int
         Values of K, each >= 1.
+    covariance_type : str
+        ``diag`` or ``full``.
+    protocol : str
+        ``bic`` or ``paper``.
     options : ModelOptions
         What the model assumes beyond the plain hidden Markov model.
     n_restarts : int
@@ -66,6 +70,8 @@ def select_n_states(
         ``n_jobs`` is.
     quick : bool
         Only choose: leave out what weighs the choice, which takes most of the time.
+    n_jobs : int
+        Threads to work with.
     progress : callable, optional
         Called with (steps done, steps in all).
 
@@ -93,27 +99,27 @@ def select_n_states(
     """
     _check_options(candidates, covariance_type, protocol, n_restarts)
     held_out = _held_out_runs(observations, random_state) if protocol == "paper" else None
-    whole = observations.values, observations.lengths, observations.steps
-    judged = Judged(whole) if held_out is None else Judged(*split_runs(*whole, held_out))
-    kept, notices = _fittable(candidates, judged.fitted[0])
-    search = Search(n_restarts, random_state, n_jobs, options)
+    split = Split.of_none(observations) if held_out is None else split_runs(observations, held_out)
+    kept, notices = _fittable(candidates, split.fitted.values)
+    settings = SweepSettings(n_restarts, random_state, n_jobs, options)
     stages = Stages(progress, 1 if quick else 1 + N_STAGES)
-    swept = search.sweep(judged.fitted, kept, covariance_type, stages.of_next_stage())
-    criteria = criteria_table(swept, kept, covariance_type, options, judged.fitted, judged.unseen)
+    swept = settings.sweep(split.fitted, kept, covariance_type, stages.of_next_stage())
+    criteria = criteria_table(swept, kept, covariance_type, options, split)
     criterion = "held_out_bic" if protocol == "paper" else "bic"
     if criteria[criterion].isna().all():
         raise _no_valid_fit(swept.attempts)
     chosen = int(criteria["n_states"].iloc[int(np.nanargmin(criteria[criterion]))])
-    models = {k: in_time_order(fit, judged.fitted[1]) for k, fit in swept.winners.items()}
-    attempts = record(swept, covariance_type, judged.fitted)
-    if judged.unseen is not None:
-        last = search.sweep(whole, [chosen], covariance_type)
+    models = {k: fit.in_time_order(split.fitted.lengths) for k, fit in swept.winners.items()}
+    attempts = attempts_table(swept, covariance_type, split.fitted)
+    if split.holds_out:
+        last = settings.sweep(observations, [chosen], covariance_type)
         if chosen not in last.winners:
             raise _no_valid_fit(last.attempts)
-        models[chosen] = in_time_order(last.winners[chosen], observations.lengths)
-        attempts = pd.concat([attempts, record(last, covariance_type, whole)], ignore_index=True)
+        models[chosen] = last.winners[chosen].in_time_order(observations.lengths)
+        again = attempts_table(last, covariance_type, observations)
+        attempts = pd.concat([attempts, again], ignore_index=True)
     n_free = n_parameters(chosen, len(observations.features), covariance_type, options)
-    notices += about_metrics_left_out(judged.left_out, observations.features)
+    notices += about_metrics_left_out(split.left_out, observations.features)
     notices += _about_long_gaps(observations, options.clock)
     notices += _notices(criteria, criterion, chosen, n_free, len(observations.values))
     selection = Selection(
@@ -127,7 +133,7 @@ def select_n_states(
         models=models,
         notices=tuple(notices),
     )
-    return selection if quick else weigh(selection, observations, kept, search, stages, judged)
+    return selection if quick else weigh(selection, observations, kept, settings, stages, split)
 
 
 def _check_options(
@@ -183,7 +189,7 @@ def _run_names(observations: Observations, mask: np.ndarray | None) -> tuple[str
 
 
 def _no_valid_fit(attempts: Sequence[Attempt]) -> NoValidFitError:
-    # Who was left behind in a race could not have failed; only the judged ones tell.
+    # A start that was left behind could not have failed; only those judged tell.
     judged = [a for a in attempts if a.fit.reason != LEFT_BEHIND]
     counts = pd.Series([a.fit.reason for a in judged]).value_counts()
     reasons = "\n".join(f"  {n:,} × {reason}" for reason, n in counts.items())
@@ -198,7 +204,7 @@ def _about_long_gaps(observations: Observations, clock: str) -> list[Notice]:
     rows = capped(clock, observations.steps, observations.lengths)
     if not len(rows):
         return []
-    run = np.repeat(np.arange(len(observations.lengths)), observations.lengths)
+    run = observations.run_of_row
     names = observations.runs["run"].astype(str).to_numpy()
     places = [f"{names[run[r]]} before {observations.steps[r]:,}" for r in rows]
     message = (

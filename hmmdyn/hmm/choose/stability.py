@@ -13,8 +13,8 @@ from hmmdyn.hmm.fit.starts import KINDS
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import decode
 from hmmdyn.hmm.model.labels import match
-from hmmdyn.results.arrays import FloatArray, IntArray, RunData
 from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
+from hmmdyn.results.observations import Sequences
 from hmmdyn.results.selection import Stability
 
 # A state is found again where it holds nearly the same checkpoints: a Jaccard index of at least
@@ -26,11 +26,9 @@ _SEED = 7
 
 def measure_stability(
     parameters: HMMParameters,
-    values: FloatArray,
-    lengths: IntArray,
+    data: Sequences,
     *,
     options: ModelOptions = PLAIN_MODEL,
-    steps: IntArray | None = None,
     n_repeats: int = N_REPEATS,
     random_state: int,
     n_jobs: int = 1,
@@ -39,13 +37,27 @@ def measure_stability(
 
     Every repeat is a sweep of its own (with K - 1 and K + 1), from one start of each kind.
     States are matched by their means; a repeat that finds no valid model counts as finding nothing.
+
+    Parameters
+    ----------
+    parameters : HMMParameters
+        The map.
+    data : Sequences
+        The runs it was fitted to.
+    options : ModelOptions
+        With which it was fitted.
+    n_repeats : int
+        Searches.
+    random_state : int
+        Seeds them.
+    n_jobs : int
+        Threads to work with.
     """
-    states = decode(parameters, values, lengths, steps)
+    states = decode(parameters, data)
     seeds = np.random.SeedSequence([_SEED, random_state]).generate_state(n_repeats)
     with threadpool_limits(1):
         fits = Parallel(n_jobs=n_jobs, backend="threading")(
-            delayed(_repeat)(parameters, (values, lengths, steps), options, int(seed))
-            for seed in seeds
+            delayed(_repeat)(parameters, data, options, int(seed)) for seed in seeds
         )
     found = np.zeros(parameters.n_states, dtype=np.int64)
     agreement = []
@@ -67,13 +79,12 @@ def measure_stability(
 
 
 def _repeat(
-    parameters: HMMParameters, data: RunData, options: ModelOptions, seed: int
+    parameters: HMMParameters, data: Sequences, options: ModelOptions, seed: int
 ) -> Fit | None:
     k = parameters.n_states
     swept = sweep(
-        *data[:2],
+        data,
         [k],
-        steps=data[2],
         options=options,
         covariance_type=parameters.covariance_type,
         n_restarts=len(KINDS),

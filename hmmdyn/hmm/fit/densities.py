@@ -20,11 +20,12 @@ from hmmdyn.results.arrays import FloatArray, IntArray
 Floats = NDArray[np.float64] | NDArray[np.float32]
 _Float = TypeVar("_Float", np.float64, np.float32)
 
-# The terms of the lifted form are as large as the squared values times the precision. Where that is
-# more than this they cancel too far, and the densities of such a state come from whitened
-# differences: a state with hardly any variance in some direction, or values of many deviations.
+# The terms of the lifted form are as large as the squared values times the precision, and cancel to
+# a density of ordinary size. Where they are larger than this, too few digits are left: of a state
+# with hardly any variance in some direction, or of values many deviations away. The densities of
+# such a state are computed from whitened differences instead.
 _CANCELS = 1e9
-# Single precision leaves errors of some 1e-2 nats per checkpoint at this, and less below.
+# The same for single precision: terms of this size leave errors of some 1e-2 nats per checkpoint.
 _CANCELS_IN_SINGLE = 1e5
 
 
@@ -78,8 +79,8 @@ class Lifted:
 
         ``posterior`` has shape (S, n); moments are added up in its precision. Under full
         covariances what is missing is replaced by its expectation given what was observed, under
-        ``means`` and ``covariances`` (Little & Rubin, section 8.2). Under diagonal ones nothing is
-        expected of it: moments are those of the known values, and counts go by metric.
+        ``means`` and ``covariances`` (Little & Rubin, section 8.2). Under diagonal ones it is left
+        out: moments are those of the known values, and every metric has a count of its own.
         """
         if self._complete:
             return self._parts[0].moments(posterior)
@@ -164,14 +165,12 @@ class _Part:
         """Squared Mahalanobis distance of these rows to a state, without cancellation."""
         difference = (self._values - mean).T
         if not self._full:
-            distance: FloatArray = (difference**2 / covariance[:, None]).sum(axis=0)
-            return distance
+            return np.asarray((difference**2 / covariance[:, None]).sum(axis=0))
         try:
             root = np.linalg.cholesky(covariance)
         except np.linalg.LinAlgError:
             return np.full(len(self._values), np.nan)
-        distance = (solve_triangular(root, difference, lower=True) ** 2).sum(axis=0)
-        return distance
+        return np.asarray((solve_triangular(root, difference, lower=True) ** 2).sum(axis=0))
 
     def moments(self, posterior: Floats) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Weighted counts, sums and sums of products of the metrics these rows have."""
@@ -223,8 +222,7 @@ class _DiagonalWithHoles:
         """Log-densities under S states, shape (S, n)."""
         constant = -0.5 * (np.log(2 * np.pi * covariances) + means**2 / covariances)
         weights = np.concatenate([constant, means / covariances, -0.5 / covariances], axis=1)
-        density: FloatArray = weights @ self._phi.T
-        return density
+        return np.asarray(weights @ self._phi.T)
 
     def moments(self, posterior: Floats) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Counts, sums and sums of squares of the known values, each (S, D)."""

@@ -1,24 +1,31 @@
 """EM for many Gaussian hidden Markov models at once: all runs and all restarts together.
 
-A Gaussian log-density is linear in φ(z) = (1, z, products of z), see ``lifted.py``. What remains
-per model is forward–backward, which is compiled, and the closed forms of the M-step.
+A Gaussian log-density is linear in φ(z) = (1, z, products of z), which makes those of all states
+one matrix product (:mod:`hmmdyn.hmm.fit.densities`). What remains to be done model by model is
+forward–backward, which is compiled, and the closed forms of the M-step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from hmmdyn.hmm.fit.emissions import AutoregressiveEmissions, EmissionParameters, Emissions
+from hmmdyn.hmm.fit.chains import ChainStep, CheckpointChain, ContinuousChain, floored
+from hmmdyn.hmm.fit.emissions import AutoregressiveEmissions, Emissions, EmissionStep
 from hmmdyn.hmm.model.autoregression import predecessors
-from hmmdyn.hmm.model.chain import CheckpointChain, ContinuousChain, gaps
+from hmmdyn.hmm.model.clock import gaps
+from hmmdyn.hmm.model.emissions import joined
 from hmmdyn.hmm.model.inference import most_likely_path
 from hmmdyn.hmm.model.kernels import TimeMajor
+from hmmdyn.hmm.model.labels import reorder, time_order
+from hmmdyn.hmm.model.parts import assembled, emissions_of, transitions_of
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
+from hmmdyn.results.observations import Sequences
 
 # Added to every state's scatter before it is divided by the state's weight: Σ = (Q + ψI) / n.
 # On standardised data it keeps a state of a few nearly equal checkpoints from a singular Σ.
@@ -51,6 +58,13 @@ class Fit:
         """Whether the fit may represent its K."""
         return not self.reason
 
+    def in_time_order(self, lengths: IntArray) -> HMMParameters:
+        """Return the parameters of a valid fit to runs of these lengths, states in time order."""
+        if self.parameters is None or self.states is None:
+            raise AssertionError("only valid fits represent a K")
+        order = time_order(self.states, lengths, self.parameters.n_states)
+        return reorder(self.parameters, order)
+
 
 class Model:
     """One model on its way: where EM has brought it, and how."""
@@ -69,8 +83,8 @@ class Model:
     def left_to_rise(self) -> float:
         """How much the objective will still rise if its rises go on shrinking as they do.
 
-        Aitken's extrapolation (for EM: Böhning et al. 1994). That the last rise was small does not
-        tell: EM crosses plateaus. Infinite while rises grow; NaN where the objective is.
+        Aitken's extrapolation (for EM: Böhning et al. 1994). A small last rise alone is no sign of
+        the end, because EM crosses plateaus. Infinite while rises grow; NaN where the objective is.
         """
         if len(self.objective) < 3:
             return np.inf if np.isfinite(self.objective).all() else np.nan
@@ -91,11 +105,8 @@ class EM:
 
     Parameters
     ----------
-    values : ndarray, shape (n, D)
-        Standardised observations, runs contiguous; NaN where a metric is missing, over which is
-        marginalised.
-    lengths : ndarray, shape (R,)
-        Checkpoints per run.
+    data : Sequences
+        The runs. What is missing (NaN) is marginalised over.
     covariance_type : str
         ``diag`` or ``full``, of every model.
     compat : bool
@@ -103,10 +114,8 @@ class EM:
         full covariance, and what is monitored is the log-likelihood without the prior's penalty.
     options : ModelOptions
         Of every model; their starts must be made with the same ones.
-    steps : ndarray, shape (n,), optional
-        Of the checkpoints; needed for a clock other than ``checkpoint``.
     unit : float
-        Of that clock, the same as the starts'.
+        Of the options' clock, the same as the starts'.
     single : bool
         Take densities and moments in single precision where that brings models near their end
         quicker, see :class:`Lifted`. The objective is then known to some 1e-5 nats per checkpoint
@@ -121,35 +130,30 @@ class EM:
 
     def __init__(
         self,
-        values: FloatArray,
-        lengths: IntArray,
+        data: Sequences,
         covariance_type: str,
         *,
         compat: bool = False,
         options: ModelOptions = PLAIN_MODEL,
-        steps: IntArray | None = None,
         unit: float = 1.0,
         single: bool = False,
     ) -> None:
-        self._values = values
-        self._lengths = lengths
-        self._steps = steps
-        self._order = TimeMajor(lengths)
-        rows = self._order.rows
-        self._chain: CheckpointChain | ContinuousChain = CheckpointChain(options)
+        self._data, self._options = data, options
+        self._order = TimeMajor(data.lengths)
+        values, rows = data.values, self._order.rows
+        self._chain: ChainStep = CheckpointChain(options)
         if options.clock != "checkpoint":
-            apart = gaps(options.clock, unit, steps, lengths)
+            apart = gaps(options.clock, unit, data.steps, data.lengths)
             self._chain = ContinuousChain(options, apart[rows])
-        self._emissions: Emissions | AutoregressiveEmissions
+        self._emissions: EmissionStep[Any]
         if options.autoregressive:
-            before = predecessors(values, lengths)
-            self._emissions = AutoregressiveEmissions(values[rows], before[rows])
+            self._emissions = AutoregressiveEmissions(values[rows], predecessors(data)[rows])
         else:
             with np.errstate(all="ignore"):  # as in advance
                 self._emissions = Emissions(values[rows], covariance_type, single=single)
         self._tolerance = TOLERANCE * len(values)
         self._compat = compat
-        n_features = values.shape[1]
+        n_features = data.n_features
         everywhere = compat or covariance_type == "diag"
         shape = (n_features,) * (1 if covariance_type == "diag" else 2)
         self._scatter_prior: FloatArray = COVARIANCE_PRIOR * (
@@ -162,8 +166,10 @@ class EM:
         """Do up to so many iterations on each model; one that has converged stays as it is."""
         # What is not finite ends its model, and is named as the reason.
         with np.errstate(all="ignore"):
+            for model in models:
+                self._require_made_alike(model.parameters)
             going = [m for m in models if not until_converged or self._goes_on(m)]
-            batch = _Batch(going, self._chain)
+            batch = _Batch(going)
             for _ in range(n_iterations):
                 if not batch.models:
                     return
@@ -183,7 +189,7 @@ class EM:
             return Fit(
                 None, None, np.nan, objective, "not finite: the data or a covariance overflow"
             )
-        parameters = model.parameters if self._compat else self._chain.floored(model.parameters)
+        parameters = model.parameters if self._compat else self._floored(model.parameters)
         log_density = self._log_density(parameters)
         states = self._path(parameters, log_density)
         visited = len(np.unique(states))
@@ -197,29 +203,44 @@ class EM:
         log_likelihood, _, _ = self._chain.smooth(
             log_density,
             parameters.startprob,
-            self._chain.matrices(self._chain.dynamics(parameters)),
+            self._chain.matrices(transitions_of(parameters).dynamics),
             self._order.begins,
         )
         return Fit(parameters, states, log_likelihood, objective, reason)
+
+    def _require_made_alike(self, parameters: HMMParameters) -> None:
+        """Require a start to be of the variant that is fitted."""
+        counts_time = transitions_of(parameters).counts_time
+        remembers = emissions_of(parameters).remembers
+        fitted = self._options.clock != "checkpoint", self._options.autoregressive
+        if (counts_time, remembers) != fitted:
+            raise AssertionError("a start must be made with the options of the EM that fits it")
+
+    def _floored(self, parameters: HMMParameters) -> HMMParameters:
+        """Make nothing impossible but what the options exclude."""
+        transitions = transitions_of(parameters)
+        dynamics = self._chain.floored(transitions.dynamics)
+        startprob = floored(parameters.startprob)
+        return assembled(startprob, transitions.with_dynamics(dynamics), emissions_of(parameters))
 
     def _goes_on(self, model: Model) -> bool:
         return bool(model.left_to_rise >= self._tolerance)  # NaN does not go on
 
     def _log_density(self, parameters: HMMParameters) -> FloatArray:
-        log_density = self._emissions.log_density(EmissionParameters.of([parameters]))
+        log_density = self._emissions.log_density(emissions_of(parameters))
         return log_density.astype(np.float64, copy=False)
 
     def _path(self, parameters: HMMParameters, log_density: FloatArray) -> IntArray:
         pooled = np.empty_like(log_density)
         pooled[:, self._order.rows] = log_density
-        return most_likely_path(parameters, pooled, self._lengths, self._steps)
+        return most_likely_path(parameters, pooled, self._data)
 
     def _iterate(self, batch: _Batch) -> None:
         """Do one iteration of EM on every model."""
-        penalty = 0.5 * COVARIANCE_PRIOR * _precision_trace(batch.emitting.covariances)
+        penalty = 0.5 * COVARIANCE_PRIOR * _precision_trace(batch.emissions.covariances)
         if self._compat:
             penalty = np.zeros_like(penalty)
-        posterior = self._emissions.log_density(batch.emitting)
+        posterior = self._emissions.log_density(batch.emissions)
         for m, (model, states) in enumerate(zip(batch.models, batch.states, strict=True)):
             dynamics = batch.dynamics[m]
             matrices = self._chain.matrices(dynamics)
@@ -234,29 +255,34 @@ class EM:
             model.objective.append(float(log_likelihood + log_prior))
             batch.startprob[m] = first / first.sum()
             batch.dynamics[m] = self._chain.maximise(dynamics, matrices, transitions)
-        self._emissions.maximise(posterior, batch.emitting, self._scatter_prior)
+        self._emissions.maximise(posterior, batch.emissions, self._scatter_prior)
 
 
 def fit(
-    values: FloatArray,
-    lengths: IntArray,
+    data: Sequences,
     starts: Sequence[HMMParameters],
     *,
     compat: bool = False,
     options: ModelOptions = PLAIN_MODEL,
-    steps: IntArray | None = None,
 ) -> list[Fit]:
     """Fit models by penalised EM to all runs jointly, each from its start to its end.
 
-    ``starts`` are all of one covariance type; their K may differ. See :class:`EM`.
+    Parameters
+    ----------
+    data : Sequences
+        The runs.
+    starts : sequence of HMMParameters
+        All of one covariance type, and made with the same options; their K may differ.
+    compat : bool
+        As in :class:`EM`.
+    options : ModelOptions
+        What the models assume beyond the plain hidden Markov model.
     """
     em = EM(
-        values,
-        lengths,
+        data,
         starts[0].covariance_type,
         compat=compat,
         options=options,
-        steps=steps,
         unit=starts[0].unit,
     )
     models = [Model(start) for start in starts]
@@ -267,16 +293,16 @@ def fit(
 class _Batch:
     """Models side by side: the states of all of them are the rows of one array."""
 
-    def __init__(self, models: Sequence[Model], chain: CheckpointChain | ContinuousChain) -> None:
+    def __init__(self, models: Sequence[Model]) -> None:
         self.models = list(models)
-        self._chain = chain
         parameters = [model.parameters for model in models]
+        self._transitions = [transitions_of(p) for p in parameters]
         self.startprob = [p.startprob for p in parameters]
-        self.dynamics = [chain.dynamics(p) for p in parameters]
+        self.dynamics = [transitions.dynamics for transitions in self._transitions]
         bounds = np.cumsum([0, *(p.n_states for p in parameters)])
         self.states = [slice(a, b) for a, b in pairwise(bounds)]
         if parameters:
-            self.emitting = EmissionParameters.of(parameters)
+            self.emissions = joined([emissions_of(p) for p in parameters])
 
     def only(self, chosen: Sequence[bool]) -> _Batch:
         """Return the models that go on; the others are given what they have reached."""
@@ -284,23 +310,20 @@ class _Batch:
             return self
         self.write_back()
         going = [model for model, go in zip(self.models, chosen, strict=True) if go]
-        return _Batch(going, self._chain)
+        return _Batch(going)
 
     def write_back(self) -> None:
         """Give every model the parameters it has reached."""
         for m, (model, states) in enumerate(zip(self.models, self.states, strict=True)):
-            reached = replace(
-                model.parameters,
-                startprob=self.startprob[m],
+            model.parameters = assembled(
+                self.startprob[m],
+                self._transitions[m].with_dynamics(self.dynamics[m]),
+                self.emissions.among(np.arange(states.start, states.stop)),
             )
-            reached = self.emitting.written(reached, states)
-            model.parameters = self._chain.written(reached, self.dynamics[m])
 
 
 def _precision_trace(covariances: FloatArray) -> FloatArray:
     """Trace of the inverse of each covariance, shape (S,)."""
     if covariances.ndim == 2:
-        trace: FloatArray = (1 / covariances).sum(axis=1)
-    else:
-        trace = np.trace(np.linalg.inv(covariances), axis1=1, axis2=2)
-    return trace
+        return np.asarray((1 / covariances).sum(axis=1))
+    return np.asarray(np.trace(np.linalg.inv(covariances), axis1=1, axis2=2))

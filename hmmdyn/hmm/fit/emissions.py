@@ -2,56 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hmmdyn.hmm.fit.densities import Floats, Lifted
 from hmmdyn.hmm.model.autoregression import expected, maximise
-from hmmdyn.hmm.model.inference import log_density
+from hmmdyn.hmm.model.emissions import (
+    AutoregressiveGaussianEmissions,
+    GaussianEmissions,
+    log_density,
+)
 from hmmdyn.hmm.model.missing import patterns
 from hmmdyn.results.arrays import FloatArray
-from hmmdyn.results.model import HMMParameters
 
-# A state that holds less than this many checkpoints in expectation keeps its parameters; one that
-# holds less than this many with some metric known has not seen that metric. It must be less than
+# A state of fewer expected checkpoints than this keeps its parameters. One of fewer expected
+# checkpoints at which a metric is known has not seen that metric. The limit must be less than
 # ``em.COVARIANCE_PRIOR``: see ``_opened``.
 _STARVED = 1e-3
 
 
-@dataclass
-class EmissionParameters:
-    """What the states of several models emit: the rows of common arrays, changed in place.
+_States = TypeVar("_States", contravariant=True)
 
-    ``means`` (S, D), ``covariances`` (S, D) or (S, D, D), ``autoregression`` (S, D) where the
-    emissions remember.
+
+class EmissionStep(Protocol[_States]):
+    """What EM asks of an emission model, on the checkpoints it is fitted to.
+
+    ``states`` is the :class:`hmmdyn.hmm.model.emissions.EmissionModel` of S states, of one model
+    or of several put together (:func:`hmmdyn.hmm.model.emissions.joined`).
     """
 
-    means: FloatArray
-    covariances: FloatArray
-    autoregression: FloatArray | None
+    def log_density(self, states: _States) -> Floats:
+        """Log-densities of all checkpoints, shape (S, n), nats."""
 
-    @classmethod
-    def of(cls, parameters: Sequence[HMMParameters]) -> EmissionParameters:
-        """Gather the states of models that either all remember or all do not."""
-        remembered = [p.autoregression for p in parameters if p.autoregression is not None]
-        return cls(
-            np.concatenate([p.means for p in parameters]),
-            np.concatenate([p.covariances for p in parameters]),
-            np.concatenate(remembered) if remembered else None,
-        )
+    def maximise(self, posterior: Floats, states: _States, prior: FloatArray) -> None:
+        """Set the states' arrays, in place, to what is most likely.
 
-    def written(self, parameters: HMMParameters, states: slice) -> HMMParameters:
-        """Return a model's parameters with copies of its own rows."""
-        rho = self.autoregression
-        return replace(
-            parameters,
-            means=self.means[states].copy(),
-            covariances=self.covariances[states].copy(),
-            autoregression=None if rho is None else rho[states].copy(),
-        )
+        ``posterior`` (S, n) is p(state | run); ``prior``, in the shape of one covariance, is added
+        to every state's scatter.
+        """
 
 
 class Emissions:
@@ -62,11 +53,11 @@ class Emissions:
         known = ~np.isnan(values)
         self._known = None if known.all() else known.astype(np.float64)
 
-    def log_density(self, states: EmissionParameters) -> Floats:
+    def log_density(self, states: GaussianEmissions) -> Floats:
         """Log-densities, shape (S, n)."""
         return self._lifted.log_density(states.means, states.covariances)
 
-    def maximise(self, posterior: Floats, states: EmissionParameters, prior: FloatArray) -> None:
+    def maximise(self, posterior: Floats, states: GaussianEmissions, prior: FloatArray) -> None:
         """Set means and covariances, Σ = (Q + ψ) / n; a starved state keeps its own.
 
         A state that has not seen a metric has a variance of at least 1 of it: see ``_opened``.
@@ -100,16 +91,16 @@ class Emissions:
 
 
 class AutoregressiveEmissions:
-    """Autoregressive emissions, state by state: see ``autoregressive.py``."""
+    """Autoregressive emissions, state by state: see :mod:`hmmdyn.hmm.model.autoregression`."""
 
     def __init__(self, values: FloatArray, before: FloatArray) -> None:
         self._values, self._before = values, before
         self._groups = list(patterns(values))
 
-    def log_density(self, states: EmissionParameters) -> FloatArray:
+    def log_density(self, states: AutoregressiveGaussianEmissions) -> FloatArray:
         """Log-densities, shape (S, n); NaN where a covariance is not positive definite."""
         out = np.empty((len(states.means), len(self._values)))
-        for s, (mean, rho) in enumerate(zip(states.means, _known(states), strict=True)):
+        for s, (mean, rho) in enumerate(zip(states.means, states.autoregression, strict=True)):
             centre = expected(mean, rho, self._before)
             try:
                 out[s] = log_density(self._values, centre, states.covariances[s], self._groups)
@@ -117,9 +108,11 @@ class AutoregressiveEmissions:
                 out[s] = np.nan
         return out
 
-    def maximise(self, posterior: Floats, states: EmissionParameters, prior: FloatArray) -> None:
+    def maximise(
+        self, posterior: Floats, states: AutoregressiveGaussianEmissions, prior: FloatArray
+    ) -> None:
         """Set means, covariances and autoregression; a starved state keeps its own."""
-        rho = _known(states)
+        rho = states.autoregression
         for s in np.flatnonzero(posterior.sum(axis=1) > _STARVED):
             states.means[s], states.covariances[s], rho[s] = maximise(
                 posterior[s],
@@ -142,12 +135,23 @@ def _opened(
 ) -> tuple[FloatArray, FloatArray]:
     """Update a state that has not seen some metrics: mean (D,), covariance (D,) or (D, D).
 
-    Of the unseen ones given the others it keeps what it had, z_u = a + B z_o + e, but for the
-    variance of e, which is at least 1, as that of standardised data. Left to the prior alone it
-    would rise by ψ/n per iteration for ever, and from a start of nearly 0, so that EM would not
-    end. The objective does not fall: the density loses no more than half w log(1/v) by raising a
-    variance v < 1 for the weight w < ψ with which the metric was seen, and the penalty half
-    ψ (1/v - 1).
+    What it says of the unseen metrics z_u given the others z_o stays as it was,
+    z_u = a + B z_o + e, except for the variance of e. That is made at least 1, the variance of
+    standardised data: left to the prior alone it would rise by ψ/n per iteration, from nearly 0 and
+    for ever, so that EM would not end.
+
+    The objective does not fall by it. Where the metric was seen with a weight w < ψ, raising a
+    variance v < 1 to 1 costs the density no more than w log(1/v) / 2, and saves ψ (1/v - 1) / 2 of
+    the penalty, which is more.
+
+    Parameters
+    ----------
+    mean, covariance
+        As the M-step gives them, right for the metrics seen.
+    mean_before, covariance_before
+        As they were.
+    unseen : ndarray, shape (D,)
+        Mask of the metrics not seen.
     """
     mean, covariance = mean.copy(), covariance.copy()
     if covariance.ndim == 1:
@@ -166,9 +170,3 @@ def _opened(
     covariance[np.ix_(o, u)] = covariance[np.ix_(u, o)].T
     covariance[np.ix_(u, u)] = rest + gain @ observed @ gain.T
     return mean, (covariance + covariance.T) / 2
-
-
-def _known(states: EmissionParameters) -> FloatArray:
-    if states.autoregression is None:
-        raise AssertionError("a start for autoregressive emissions has an autoregression")
-    return states.autoregression

@@ -11,10 +11,11 @@ from dataclasses import replace
 import numpy as np
 from sklearn.cluster import KMeans
 
-from hmmdyn.hmm.model.chain import adapted
+from hmmdyn.hmm.fit.chains import adapted
 from hmmdyn.hmm.model.labels import time_order
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
+from hmmdyn.results.observations import Sequences
 
 # In the order in which a sweep takes them, over and over.
 KINDS = ("k-means", "time segments", "random transitions", "random segments")
@@ -29,8 +30,7 @@ _INDISTINCT = 1e-7
 
 
 def start(
-    values: FloatArray,
-    lengths: IntArray,
+    data: Sequences,
     n_states: int,
     covariance_type: str,
     seed: int,
@@ -41,23 +41,35 @@ def start(
 ) -> HMMParameters:
     """Make a start for EM, wholly determined by its arguments.
 
-    ``kind`` is one of ``KINDS``: ``k-means`` (clusters of the observations, ignoring time);
-    ``random transitions`` (the same, with transitions drawn at random); ``time segments`` (every
-    run cut at the same relative times, where the pooled within-segment scatter is least for
-    randomly weighted metrics); ``random segments`` (cut at random relative times). A missing value
-    (NaN) counts as the metric's mean. ``unit`` is that of the options' clock.
+    Parameters
+    ----------
+    data : Sequences
+        The runs to fit to. A missing value (NaN) counts as the metric's mean.
+    n_states : int
+    covariance_type : str
+        ``diag`` or ``full``.
+    seed : int
+        Of what is drawn at random.
+    kind : str
+        One of ``KINDS``: ``k-means`` (clusters of the observations, ignoring time); ``random
+        transitions`` (the same, with transitions drawn at random); ``time segments`` (every run cut
+        at the same relative times, where the pooled within-segment scatter is least for randomly
+        weighted metrics); ``random segments`` (cut at random relative times).
+    options : ModelOptions
+        Of the model to be fitted.
+    unit : float
+        Of the options' clock.
     """
     rng = np.random.default_rng(seed)
-    values = filled(values)
+    data = replace(data, values=filled(data.values))
+    values, lengths = data.values, data.lengths
     if kind in ("k-means", "random transitions"):
         labels = _clusters(values, n_states, rng)
     elif kind == "time segments":
         labels = _best_segments(values, lengths, n_states, rng)
     else:
         labels = _cut(lengths, np.sort(rng.random(n_states - 1)))
-    parameters = from_labels(
-        values, lengths, labels, n_states, covariance_type, options=options, unit=unit
-    )
+    parameters = from_labels(data, labels, n_states, covariance_type, options=options, unit=unit)
     if kind == "random transitions":
         drawn = rng.dirichlet(np.ones(n_states), size=n_states)
         parameters = replace(parameters, transmat=0.5 * np.eye(n_states) + 0.5 * drawn)
@@ -80,12 +92,12 @@ def _clusters(values: FloatArray, n_states: int, rng: np.random.Generator) -> In
     if len(values) > _CLUSTERED:
         some = values[np.sort(rng.choice(len(values), _CLUSTERED, replace=False))]
     clusters = KMeans(min(n_states, _n_distinct(some, rng)), n_init=1, random_state=seed).fit(some)
-    return np.asarray(clusters.predict(values), dtype=np.int64)
+    return np.asarray(clusters.predict(values).astype(np.int64))
 
 
 def _n_distinct(values: FloatArray, rng: np.random.Generator) -> int:
-    """Count the rows that k-means can tell apart: its squared distances see half the digits."""
-    # Rows that differ differ in a random direction too, which is quicker to see.
+    """Count the rows that k-means can tell apart: squaring distances costs it half the digits."""
+    # Different rows also differ along a random direction, and one direction is quicker to compare.
     along = np.sort(values @ rng.random(values.shape[1]))
     return 1 + int((np.diff(along) > _INDISTINCT * np.abs(along).max()).sum())
 
@@ -135,8 +147,7 @@ def pooled_covariance(values: FloatArray) -> FloatArray:
 
 
 def from_labels(
-    values: FloatArray,
-    lengths: IntArray,
+    data: Sequences,
     labels: IntArray,
     n_states: int,
     covariance_type: str,
@@ -147,10 +158,22 @@ def from_labels(
 ) -> HMMParameters:
     """Estimate the parameters of states that are given for every checkpoint, with pseudo-counts.
 
-    ``values`` must be finite. A label that no checkpoint has gets the pooled mean and covariance;
-    ``pooled`` is that covariance, where it is known already. The states of a left-to-right model
-    are put in order of time first.
+    Parameters
+    ----------
+    data : Sequences
+        The runs; their values must be finite.
+    labels : ndarray, shape (n,)
+        A state for every checkpoint. One that no checkpoint has gets the pooled mean and
+        covariance. Those of a left-to-right model are put in order of time first.
+    n_states : int
+    covariance_type : str
+        ``diag`` or ``full``.
+    options, unit
+        As in :func:`start`.
+    pooled : ndarray, shape (D, D), optional
+        Covariance of all checkpoints, where it is known already.
     """
+    values, lengths = data.values, data.lengths
     if options.left_right:
         labels = np.argsort(time_order(labels, lengths, n_states))[labels]
     n_features = values.shape[1]
@@ -164,7 +187,7 @@ def from_labels(
         scatter = _scatter(members, means[k]) + _COVARIANCE_PSEUDO_COUNT * pooled
         covariances[k] = scatter / (len(members) + _COVARIANCE_PSEUDO_COUNT)
     covariances += 1e-3 * np.eye(n_features)
-    first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    first = data.first_rows
     starts = np.bincount(labels[first], minlength=n_states) + _TRANSITION_PSEUDO_COUNT
     counts = np.full((n_states, n_states), _TRANSITION_PSEUDO_COUNT)
     inner = np.ones(len(labels), dtype=bool)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hmmdyn.results.arrays import FloatArray, IntArray
-from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.observations import Sequences
 
 # Kept below one, so that the level a state draws to is determined: at this bound a checkpoint
 # still goes a twentieth of the way.
@@ -25,11 +25,11 @@ _CYCLES = 20
 _Patterns = Sequence[tuple[IntArray, IntArray]]
 
 
-def predecessors(values: FloatArray, lengths: IntArray) -> FloatArray:
+def predecessors(data: Sequences) -> FloatArray:
     """Observations at the checkpoint before, NaN at a run's first, shape (n, D)."""
-    before = np.full_like(values, np.nan)
-    before[1:] = values[:-1]
-    before[np.cumsum(lengths) - lengths] = np.nan
+    before = np.full_like(data.values, np.nan)
+    before[1:] = data.values[:-1]
+    before[data.first_rows] = np.nan
     return before
 
 
@@ -37,16 +37,6 @@ def expected(mean: FloatArray, autoregression: FloatArray, before: FloatArray) -
     """Mean of every observation in one state given the one before, shape (n, D)."""
     pull = np.where(np.isnan(before), 0.0, before - mean)
     return mean + autoregression * pull
-
-
-def expected_in(
-    parameters: HMMParameters, state: int, values: FloatArray, lengths: IntArray
-) -> FloatArray:
-    """Mean of every observation in a state given the one before, if the model remembers; (n, D)."""
-    mean = parameters.means[state]
-    if parameters.autoregression is None:
-        return np.broadcast_to(mean, values.shape)
-    return expected(mean, parameters.autoregression[state], predecessors(values, lengths))
 
 
 def maximise(

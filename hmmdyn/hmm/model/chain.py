@@ -1,22 +1,21 @@
 """How states follow each other: probabilities per checkpoint, or rates in a clock.
 
-The chain's part of EM. The ordinary chain has one transition matrix, whatever lies between two
-checkpoints. A chain that knows the gaps is a Markov process in continuous time, seen at the
-checkpoints: over a gap δ it moves by A(δ) = exp(Q δ), with Q its generator.
+The ordinary chain has one transition matrix, whatever lies between two checkpoints. A chain that
+knows the gaps is a Markov process in continuous time, seen at the checkpoints: over a gap δ it
+moves by A(δ) = exp(Q δ), with Q its generator.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.special import gammaln
 
-from hmmdyn.choices import CLOCKS
-from hmmdyn.errors import UsageError
-from hmmdyn.hmm.model.kernels import forward_backward
+from hmmdyn.hmm.model.clock import gaps
 from hmmdyn.results.arrays import FloatArray, IntArray
-from hmmdyn.results.model import HMMParameters, ModelOptions
+from hmmdyn.results.observations import Sequences
 
 # Probabilities (and rates) are kept above this after the fit, so that a run which takes a
 # transition never seen in the fitted ones is improbable (-23 nats) rather than impossible (-inf).
@@ -24,10 +23,6 @@ PROBABILITY_FLOOR = 1e-10
 # States are left at most so often per unit. Beyond, checkpoints a unit apart tell nothing about the
 # rate, so that EM would raise it for ever.
 MAX_RATE = 3.0
-# A longer gap counts as so many units. What happens within it is not seen, and EM needs iterations
-# in proportion to that: for a single gap of 100, 1,000 and 10,000 units 29, 273 and more than 500,
-# to much the same rates.
-LONGEST_GAP = 100.0
 # Every checkpoint of the minimum dwell is a state of its own to forward–backward.
 MAX_DWELL = 20
 # The exponential of a longer gap than so many jumps is squared from that of a part of it.
@@ -36,98 +31,201 @@ _SUMMED_JUMPS = 64.0
 _DEVIATIONS = 10
 
 
-def check_options(options: ModelOptions) -> None:
-    """Refuse options that mean nothing.
+class Transitions(NamedTuple):
+    """Transition probabilities: distinct ``matrices`` (G, K, K), and which of them leads to a row.
 
-    Raises
-    ------
-    UsageError
+    ``which`` has shape (n,).
     """
-    if not 0 <= options.stickiness < np.inf:
-        raise UsageError(
-            f"'stickiness' must be a number of checkpoints, 0 or more, got {options.stickiness!r}."
-        )
-    if options.clock not in CLOCKS:
-        raise UsageError(f"'clock' must be one of {CLOCKS}, got {options.clock!r}.")
-    if not 1 <= options.minimum_dwell <= MAX_DWELL:
-        raise UsageError(
-            f"'minimum_dwell' must be 1 to {MAX_DWELL} checkpoints, got {options.minimum_dwell!r}."
-        )
-    if options.minimum_dwell > 1 and options.clock != "checkpoint":
-        raise UsageError(
-            f"'minimum_dwell' counts checkpoints and does not go with clock {options.clock!r}; "
-            "use 'stickiness', which counts time there."
-        )
+
+    matrices: FloatArray
+    which: IntArray
 
 
-def median_gap(clock: str, steps: IntArray | None, lengths: IntArray) -> float:
-    """Median gap between successive checkpoints of a run, in a clock; 1 where there is none."""
-    if clock == "checkpoint":
-        return 1.0
-    apart = _apart(clock, steps, lengths)
-    return 1.0 if np.isnan(apart).all() else float(np.nanmedian(apart))
+class TransitionModel(Protocol):
+    """The part of a model that says how states follow each other.
 
-
-def gaps(clock: str, unit: float, steps: IntArray | None, lengths: IntArray) -> FloatArray:
-    """Gap before every checkpoint, in units of the clock, shape (n,); 1 before a run's first.
-
-    One of more than ``LONGEST_GAP`` units counts as that many.
-
-    Raises
-    ------
-    UsageError
-        The clock needs steps and there are none, or they do not increase, or the logarithm of
-        negative ones is asked for.
+    A state may be made of several *stages*, which are what forward–backward and Viterbi step
+    through: stage i of state k is at k m + i, with m = ``n_stages``. The fields of an
+    implementation are those of :class:`hmmdyn.results.model.HMMParameters` of the same names, so
+    that a model is put together from its parts: see :mod:`hmmdyn.hmm.model.parts`.
     """
-    if clock == "checkpoint":
-        return np.ones(int(lengths.sum()))
-    apart = _apart(clock, steps, lengths) / unit
-    return np.where(np.isnan(apart), 1.0, np.minimum(apart, LONGEST_GAP))
+
+    @property
+    def transmat(self) -> FloatArray:
+        """Transition probabilities between states over one unit, (K, K)."""
+
+    @property
+    def dynamics(self) -> FloatArray:
+        """What EM changes, (K, K): the probabilities, or the rates behind them."""
+
+    @property
+    def counts_time(self) -> bool:
+        """Whether it knows the gaps between checkpoints, and so needs their steps."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one transition matrix, by which a state may be left at any checkpoint."""
+
+    @property
+    def n_stages(self) -> int:
+        """Stages per state, m."""
+
+    def with_dynamics(self, dynamics: FloatArray) -> TransitionModel:
+        """Return the same kind of chain with other dynamics."""
+
+    def gaps(self, data: Sequences) -> FloatArray:
+        """Gap before every checkpoint in units of the clock, (n,); 1 before a run's first."""
+
+    def start(self, startprob: FloatArray) -> FloatArray:
+        """Start probabilities of the stages, (Km,), from those of the states, (K,)."""
+
+    def between_stages(self, gaps: FloatArray) -> Transitions:
+        """Transition probabilities over given gaps between stages, matrices (G, Km, Km)."""
+
+    def between_states(self, gaps: FloatArray) -> Transitions:
+        """Transition probabilities over given gaps once a state may be left, (G, K, K)."""
+
+    def log_path(self, path: IntArray, gaps: FloatArray) -> float:
+        """Log-probability of one run's path given its first state; path and gaps (n,), nats."""
+
+    def among(self, states: IntArray) -> TransitionModel:
+        """Take some of the states, in this order; what led to others is cut off as it is."""
+
+    def closed(self) -> TransitionModel:
+        """Make rows whole again after states were cut off; one of no way stays in its state."""
 
 
-def capped(clock: str, steps: IntArray, lengths: IntArray) -> IntArray:
-    """Rows of the checkpoints before which :func:`gaps` takes a longer gap for ``LONGEST_GAP``."""
-    if clock == "checkpoint":
-        return np.empty(0, dtype=np.int64)
-    apart = _apart(clock, steps, lengths)
-    return np.flatnonzero(apart > LONGEST_GAP * median_gap(clock, steps, lengths))
+@dataclass(frozen=True)
+class CheckpointTransitions:
+    """One matrix of transition probabilities, ``transmat`` (K, K), for every gap alike.
 
-
-def _apart(clock: str, steps: IntArray | None, lengths: IntArray) -> FloatArray:
-    """Time since the checkpoint before, as the clock counts it, shape (n,); NaN at a run's first.
-
-    Raises
-    ------
-    UsageError
-        As :func:`gaps`.
+    States that are entered are kept for ``minimum_dwell`` checkpoints, each of which is a stage.
     """
-    if steps is None:
-        raise UsageError(f"A model with clock {clock!r} needs the steps of the checkpoints.")
-    if clock == "log-step" and steps.min() < 0:
-        raise UsageError(
-            f"Clock 'log-step' needs steps of 0 or more, got {steps.min()}. Use clock 'step'."
-        )
-    times = np.log1p(steps) if clock == "log-step" else steps.astype(np.float64)
-    out = np.diff(times, prepend=np.nan)
-    out[np.cumsum(lengths) - lengths] = np.nan
-    if (out <= 0).any():
-        raise UsageError(f"Clock {clock!r} needs steps that increase within every run.")
-    return out
+
+    transmat: FloatArray
+    minimum_dwell: int = 1
+
+    counts_time = False
+
+    @property
+    def dynamics(self) -> FloatArray:
+        """The transition probabilities."""
+        return self.transmat
+
+    @property
+    def is_plain(self) -> bool:
+        """Where no state is kept."""
+        return self.minimum_dwell == 1
+
+    @property
+    def n_stages(self) -> int:
+        """One stage per checkpoint of the minimum dwell."""
+        return self.minimum_dwell
+
+    def with_dynamics(self, dynamics: FloatArray) -> CheckpointTransitions:
+        """Take other transition probabilities."""
+        return replace(self, transmat=dynamics)
+
+    def gaps(self, data: Sequences) -> FloatArray:
+        """One between any two checkpoints."""
+        return np.ones(len(data.values))
+
+    def start(self, startprob: FloatArray) -> FloatArray:
+        """See :func:`first_stages`."""
+        return first_stages(startprob, self.minimum_dwell)
+
+    def between_stages(self, gaps: FloatArray) -> Transitions:
+        """See :func:`between_stages`."""
+        return _the_same(between_stages(self.transmat, self.minimum_dwell), gaps)
+
+    def between_states(self, gaps: FloatArray) -> Transitions:
+        """Leave a state as after its dwell."""
+        return _the_same(self.transmat, gaps)
+
+    def log_path(self, path: IntArray, gaps: FloatArray) -> float:
+        """Leave out transitions within a dwell: a state is kept for certain until it is over."""
+        transitions = self.transmat[path[:-1], path[1:]]
+        entered = np.flatnonzero(np.diff(path, prepend=path[0] - 1))
+        age = np.arange(len(path)) - np.repeat(entered, np.diff(entered, append=len(path)))
+        first_visit_ends = entered[1:].min(initial=len(path))
+        # A first visit may have begun before the run: nothing keeps it.
+        later = np.arange(len(path) - 1) >= first_visit_ends
+        kept = (age[:-1] + 1 < self.minimum_dwell) & later
+        return float(np.log(transitions[~kept]).sum())
+
+    def among(self, states: IntArray) -> CheckpointTransitions:
+        """Take some of the states."""
+        return replace(self, transmat=self.transmat[np.ix_(states, states)])
+
+    def closed(self) -> CheckpointTransitions:
+        """Make rows sum to one."""
+        transmat = self.transmat + PROBABILITY_FLOOR * np.eye(len(self.transmat))
+        return replace(self, transmat=transmat / transmat.sum(axis=1, keepdims=True))
 
 
-def transition_matrices(
-    parameters: HMMParameters, before: FloatArray
-) -> tuple[FloatArray, IntArray]:
-    """Transition matrices (G, K, K), and which of them leads to each checkpoint, shape (n,).
+@dataclass(frozen=True)
+class ContinuousTransitions:
+    """A process in continuous time: a ``generator`` (K, K) of rates per ``unit`` of a ``clock``.
 
-    ``before`` (n,) are the gaps as :func:`gaps` gives them for the parameters' clock and unit. With
-    a minimum dwell of m checkpoints the matrices are those between stages, (1, Km, Km).
+    ``transmat`` is that of a gap of one unit.
     """
-    if parameters.generator is None:
-        staged = between_stages(parameters.transmat, parameters.minimum_dwell)
-        return staged[None], np.zeros(len(before), dtype=np.int64)
-    distinct, which = np.unique(before, return_inverse=True)
-    return propagators(parameters.generator, distinct), which
+
+    transmat: FloatArray
+    generator: FloatArray
+    clock: str
+    unit: float
+
+    counts_time = True
+    is_plain = False
+    n_stages = 1
+
+    @property
+    def dynamics(self) -> FloatArray:
+        """The generator."""
+        return self.generator
+
+    def with_dynamics(self, dynamics: FloatArray) -> ContinuousTransitions:
+        """Take another generator."""
+        transmat = propagators(dynamics, np.ones(1))[0]
+        return replace(self, transmat=transmat, generator=dynamics)
+
+    def gaps(self, data: Sequences) -> FloatArray:
+        """See :func:`hmmdyn.hmm.model.clock.gaps`."""
+        return gaps(self.clock, self.unit, data.steps, data.lengths)
+
+    def start(self, startprob: FloatArray) -> FloatArray:
+        """As the states': each is one stage."""
+        return startprob
+
+    def between_stages(self, gaps: FloatArray) -> Transitions:
+        """As between states."""
+        return self.between_states(gaps)
+
+    def between_states(self, gaps: FloatArray) -> Transitions:
+        """One matrix per distinct gap."""
+        distinct, which = np.unique(gaps, return_inverse=True)
+        return Transitions(propagators(self.generator, distinct), which)
+
+    def log_path(self, path: IntArray, gaps: FloatArray) -> float:
+        """Every transition over its gap."""
+        if len(path) < 2:
+            return 0.0
+        matrices, which = self.between_states(gaps[1:])
+        return float(np.log(matrices[which, path[:-1], path[1:]]).sum())
+
+    def among(self, states: IntArray) -> ContinuousTransitions:
+        """Take some of the states."""
+        both = np.ix_(states, states)
+        return replace(self, transmat=self.transmat[both], generator=self.generator[both])
+
+    def closed(self) -> ContinuousTransitions:
+        """Make rows of the generator sum to zero."""
+        return self.with_dynamics(as_generator(self.generator))
+
+
+def _the_same(transmat: FloatArray, gaps: FloatArray) -> Transitions:
+    """One matrix for every gap alike."""
+    return Transitions(transmat[None], np.zeros(len(gaps), dtype=np.int64))
 
 
 def between_stages(transmat: FloatArray, dwell: int) -> FloatArray:
@@ -216,166 +314,11 @@ def _poisson(means: FloatArray) -> FloatArray:
     """Poisson probabilities, a row per mean, for as many counts as the largest mean needs."""
     largest = float(means.max())
     n = np.arange(int(largest + _DEVIATIONS * np.sqrt(largest)) + 20)
-    log_p: FloatArray = n * np.log(means)[:, None] - means[:, None] - gammaln(n + 1)
-    return np.exp(log_p)
+    return np.asarray(np.exp(n * np.log(means)[:, None] - means[:, None] - gammaln(n + 1)))
 
 
-class CheckpointChain:
-    """The ordinary chain: its ``dynamics`` are transition probabilities per checkpoint."""
-
-    def __init__(self, options: ModelOptions) -> None:
-        self._options = options
-
-    def dynamics(self, parameters: HMMParameters) -> FloatArray:
-        """What EM changes of the parameters, shape (K, K)."""
-        return parameters.transmat
-
-    def matrices(self, dynamics: FloatArray) -> FloatArray:
-        """Transition matrix for forward–backward, between stages: shape (Km, Km)."""
-        return between_stages(dynamics, self._options.minimum_dwell)
-
-    def smooth(
-        self,
-        log_emission: FloatArray,
-        startprob: FloatArray,
-        matrices: FloatArray,
-        begins: IntArray,
-    ) -> tuple[float, FloatArray, FloatArray]:
-        """Replace log-densities by posteriors: see :func:`kernels.forward_backward`."""
-        dwell = self._options.minimum_dwell
-        if dwell == 1:
-            return forward_backward(log_emission, startprob, matrices, begins)
-        staged = np.repeat(log_emission, dwell, axis=0)
-        start = first_stages(startprob, dwell)
-        log_likelihood, transitions, first = forward_backward(staged, start, matrices, begins)
-        shape = len(startprob), dwell
-        log_emission[:] = staged.reshape(*shape, -1).sum(axis=1)
-        return log_likelihood, transitions, first.reshape(shape).sum(axis=1)
-
-    def log_prior(self, dynamics: FloatArray) -> float:
-        """κ Σ_k log a_kk: what stickiness adds to the objective."""
-        kappa = self._options.stickiness
-        return kappa * float(np.log(np.diag(dynamics)).sum()) if kappa else 0.0
-
-    def maximise(
-        self, dynamics: FloatArray, matrices: FloatArray, transitions: FloatArray
-    ) -> FloatArray:
-        """Most likely probabilities, given expected transition counts between stages."""
-        dwell = self._options.minimum_dwell
-        if dwell > 1:
-            staying = np.diag(transitions)[dwell - 1 :: dwell]
-            transitions = transitions[dwell - 1 :: dwell, ::dwell] + np.diag(staying)
-        if self._options.stickiness:
-            transitions = transitions + self._options.stickiness * np.eye(len(transitions))
-        # A state only ever left by the end of a run has no transition to count.
-        leaving = transitions.sum(axis=1, keepdims=True)
-        return np.where(leaving > 0, transitions / leaving, dynamics)
-
-    def written(self, parameters: HMMParameters, dynamics: FloatArray) -> HMMParameters:
-        """Return the parameters with these dynamics."""
-        return replace(parameters, transmat=dynamics)
-
-    def floored(self, parameters: HMMParameters) -> HMMParameters:
-        """Make nothing impossible but what the options exclude.
-
-        A left-to-right chain keeps its zeros: every run can still happen, by staying.
-        """
-        transmat = _floor(parameters.transmat)
-        if self._options.left_right:
-            transmat = np.triu(transmat)
-            transmat /= transmat.sum(axis=1, keepdims=True)
-        return replace(parameters, startprob=_floor(parameters.startprob), transmat=transmat)
-
-
-class ContinuousChain:
-    """A chain in continuous time: its ``dynamics`` are the generator, in rates per unit.
-
-    ``before`` (n,) are the gaps in units, by row of the data that EM sees. Stickiness κ is κ units
-    of time spent in every state without a jump: it takes κ times the rate of leaving off the
-    objective.
-    """
-
-    def __init__(self, options: ModelOptions, before: FloatArray) -> None:
-        self._options = options
-        self._distinct, which = np.unique(before, return_inverse=True)
-        self._which: IntArray = which.astype(np.int64)
-
-    def dynamics(self, parameters: HMMParameters) -> FloatArray:
-        """What EM changes of the parameters, shape (K, K)."""
-        if parameters.generator is None:
-            raise AssertionError("a start for a chain in continuous time has a generator")
-        return parameters.generator
-
-    def matrices(self, dynamics: FloatArray) -> FloatArray:
-        """Transition matrices for forward–backward, one per distinct gap, shape (G, K, K)."""
-        return propagators(dynamics, self._distinct)
-
-    def smooth(
-        self,
-        log_emission: FloatArray,
-        startprob: FloatArray,
-        matrices: FloatArray,
-        begins: IntArray,
-    ) -> tuple[float, FloatArray, FloatArray]:
-        """Replace log-densities by posteriors: see :func:`kernels.forward_backward`."""
-        return forward_backward(log_emission, startprob, matrices, begins, self._which)
-
-    def log_prior(self, dynamics: FloatArray) -> float:
-        """κ Σ_k q_kk: what stickiness adds to the objective."""
-        return self._options.stickiness * float(np.trace(dynamics))
-
-    def maximise(
-        self, dynamics: FloatArray, matrices: FloatArray, transitions: FloatArray
-    ) -> FloatArray:
-        """Most likely rates, jumps per time, given expected transition counts (G, K, K)."""
-        flows = np.divide(transitions, matrices, out=np.zeros_like(transitions), where=matrices > 0)
-        time, n_jumps = dwell_and_jumps(dynamics, self._distinct, flows)
-        time = (time + self._options.stickiness)[:, None]
-        kept = dynamics - np.diag(np.diag(dynamics))
-        rates = np.where(time > 0, n_jumps / time, kept)
-        leaving = rates.sum(axis=1, keepdims=True)
-        return _generator(rates * np.minimum(1.0, MAX_RATE / np.maximum(leaving, 1e-300)))
-
-    def written(self, parameters: HMMParameters, dynamics: FloatArray) -> HMMParameters:
-        """Return the parameters with these dynamics."""
-        transmat = propagators(dynamics, np.ones(1))[0]
-        return replace(parameters, transmat=transmat, generator=dynamics)
-
-    def floored(self, parameters: HMMParameters) -> HMMParameters:
-        """Make nothing impossible but what the options exclude: see :class:`CheckpointChain`."""
-        rates = np.maximum(self.dynamics(parameters), PROBABILITY_FLOOR)
-        if self._options.left_right:
-            rates = np.triu(rates)
-        floored = self.written(parameters, _generator(rates))
-        return replace(floored, startprob=_floor(parameters.startprob))
-
-
-def adapted(parameters: HMMParameters, options: ModelOptions, unit: float) -> HMMParameters:
-    """Return a start for EM that has what the options ask for, its states in order of time."""
-    transmat = parameters.transmat
-    if options.left_right:
-        # What is zero at the start stays zero in EM.
-        transmat = np.triu(transmat)
-        transmat = transmat / transmat.sum(axis=1, keepdims=True)
-        parameters = replace(parameters, transmat=transmat)
-    if options.minimum_dwell > 1:
-        parameters = replace(parameters, minimum_dwell=options.minimum_dwell)
-    if options.autoregressive:
-        parameters = replace(parameters, autoregression=np.zeros_like(parameters.means))
-    if options.clock == "checkpoint":
-        return parameters
-    generator = _generator(transmat)
-    return replace(parameters, generator=generator, clock=options.clock, unit=unit)
-
-
-def _generator(rates: FloatArray) -> FloatArray:
+def as_generator(rates: FloatArray) -> FloatArray:
     """Set the diagonal of a matrix of rates so that its rows sum to zero."""
     generator = rates - np.diag(np.diag(rates))
     np.fill_diagonal(generator, -generator.sum(axis=1))
     return generator
-
-
-def _floor(probabilities: FloatArray) -> FloatArray:
-    floored = np.maximum(probabilities, PROBABILITY_FLOOR)
-    normalised: FloatArray = floored / floored.sum(axis=-1, keepdims=True)
-    return normalised

@@ -7,18 +7,18 @@ Notation follows Rabiner (1989): b emission densities, α forward, β backward.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
-from hmmdyn.hmm.model.autoregression import expected_in
-from hmmdyn.hmm.model.chain import first_stages, gaps, transition_matrices
+from hmmdyn.hmm.model.chain import TransitionModel
+from hmmdyn.hmm.model.emissions import log_density
 from hmmdyn.hmm.model.kernels import viterbi
 from hmmdyn.hmm.model.missing import patterns
+from hmmdyn.hmm.model.parts import emissions_of, transitions_of
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.observations import Sequences
 
 
 @dataclass(frozen=True)
@@ -40,65 +40,34 @@ class Beliefs:
     gaps: FloatArray
 
 
-def log_emission(
-    parameters: HMMParameters, values: FloatArray, lengths: IntArray | None = None
-) -> FloatArray:
+def log_emission(parameters: HMMParameters, data: Sequences) -> FloatArray:
     """Gaussian log-density of each observation under each state, shape (n, K), nats.
-
-    Without ``lengths`` the rows are one run; only autoregressive emissions need to know.
 
     Of a row with missing metrics (NaN), the marginal density of those it has; of one without any,
     zero: it tells nothing about the state.
     """
-    lengths = np.array([len(values)]) if lengths is None else lengths
-    groups = list(patterns(values))
-    out = np.empty((len(values), parameters.n_states))
-    for k, covariance in enumerate(parameters.covariances):
-        mean = expected_in(parameters, k, values, lengths)
-        out[:, k] = log_density(values, mean, covariance, groups)
+    emissions = emissions_of(parameters)
+    groups = list(patterns(data.values))
+    out = np.empty((len(data.values), parameters.n_states))
+    for k, covariance in enumerate(emissions.covariances):
+        out[:, k] = log_density(data.values, emissions.centre(k, data), covariance, groups)
     return out
 
 
-def log_density(
-    values: FloatArray,
-    mean: FloatArray,
-    covariance: FloatArray,
-    groups: Sequence[tuple[IntArray, IntArray]],
-) -> FloatArray:
-    """Log-density of one Gaussian with a mean (n, D) for every row, shape (n,).
-
-    ``groups`` are the rows of ``values`` by what they have: see :func:`missing.patterns`.
-    """
-    if covariance.ndim == 1:  # metric by metric: rows need no grouping
-        each = -0.5 * (np.log(2 * np.pi * covariance) + (values - mean) ** 2 / covariance)
-        density: FloatArray = np.nansum(each, axis=1)
-        return density
-    out = np.empty(len(values))
-    for rows, observed in groups:
-        part = np.ix_(rows, observed)
-        root = np.linalg.cholesky(covariance[np.ix_(observed, observed)])
-        whitened = solve_triangular(root, (values[part] - mean[part]).T, lower=True)
-        log_determinant = 2 * np.log(np.diag(root)).sum()
-        normaliser = len(observed) * np.log(2 * np.pi) + log_determinant
-        out[rows] = -0.5 * (normaliser + (whitened**2).sum(axis=0))
-    return out
-
-
-def beliefs(
-    parameters: HMMParameters,
-    values: FloatArray,
-    lengths: IntArray,
-    steps: IntArray | None = None,
-) -> Beliefs:
+def beliefs(parameters: HMMParameters, data: Sequences) -> Beliefs:
     """Filtered and smoothed state posteriors of every run, by the forward–backward algorithm.
 
-    ``steps`` (n,) are needed where the model's chain knows the gaps between checkpoints.
+    Raises
+    ------
+    UsageError
+        The model's clock counts time and the steps are not known, or do not increase.
     """
-    dwell = parameters.minimum_dwell
-    log_b = log_emission(parameters, values, lengths)
+    chain = transitions_of(parameters)
+    lengths, dwell = data.lengths, chain.n_stages
+    log_b = log_emission(parameters, data)
     padded = _Padded.of(lengths)
-    before = gaps(parameters.clock, parameters.unit, steps, lengths)
-    start, transitions, which = _log_chain(parameters, before)
+    before = chain.gaps(data)
+    start, transitions, which = _log_chain(chain, parameters.startprob, before)
     into = padded.spread(which)
     b = padded.spread(np.repeat(log_b, dwell, axis=1))
     forward = np.empty_like(b)
@@ -126,28 +95,18 @@ def beliefs(
     )
 
 
-def decode(
-    parameters: HMMParameters,
-    values: FloatArray,
-    lengths: IntArray,
-    steps: IntArray | None = None,
-) -> IntArray:
-    """Most likely state path of every run (Viterbi), shape (n,); ``steps`` as in `beliefs`."""
-    return most_likely_path(parameters, log_emission(parameters, values, lengths).T, lengths, steps)
+def decode(parameters: HMMParameters, data: Sequences) -> IntArray:
+    """Most likely state path of every run (Viterbi), shape (n,); raises as :func:`beliefs`."""
+    return most_likely_path(parameters, log_emission(parameters, data).T, data)
 
 
-def most_likely_path(
-    parameters: HMMParameters,
-    log_b: FloatArray,
-    lengths: IntArray,
-    steps: IntArray | None = None,
-) -> IntArray:
+def most_likely_path(parameters: HMMParameters, log_b: FloatArray, data: Sequences) -> IntArray:
     """As :func:`decode`, from log-densities of the emissions, shape (K, n)."""
-    dwell = parameters.minimum_dwell
-    before = gaps(parameters.clock, parameters.unit, steps, lengths)
-    of_stages = np.repeat(log_b, dwell, axis=0)
-    path: IntArray = viterbi(of_stages, *_log_chain(parameters, before), np.cumsum(lengths))
-    return path // dwell
+    chain = transitions_of(parameters)
+    start, transitions, which = _log_chain(chain, parameters.startprob, chain.gaps(data))
+    of_stages = np.repeat(log_b, chain.n_stages, axis=0)
+    path = viterbi(of_stages, start, transitions, which, np.cumsum(data.lengths))
+    return np.asarray(path // chain.n_stages)
 
 
 def transition_posterior(
@@ -159,14 +118,23 @@ def transition_posterior(
 ) -> FloatArray:
     """Smoothed p(s_{t-1} = j, s_t = k | z_1:T) for given rows t and pairs (j, k), shape (m,).
 
-    A row must not be the first of its run.
+    Parameters
+    ----------
+    parameters : HMMParameters
+        The model whose beliefs these are.
+    seen : Beliefs
+    rows : ndarray, shape (m,)
+        Checkpoints t, of which none may be the first of its run.
+    from_state, to_state : ndarray, shape (m,)
+        States j and k.
     """
     if not len(rows):  # no change of state anywhere
         return np.empty(0)
-    _, transitions, which = _log_chain(parameters, seen.gaps[rows])
+    chain = transitions_of(parameters)
+    _, transitions, which = _log_chain(chain, parameters.startprob, seen.gaps[rows])
     evidence = np.logaddexp.reduce(seen.log_forward[rows] + seen.log_backward[rows], axis=1)
     # Over every pair of stages, of which an ordinary state has one.
-    stages = np.arange(parameters.minimum_dwell)
+    stages = np.arange(chain.n_stages)
     j = from_state[:, None, None] * len(stages) + stages[:, None]
     k = to_state[:, None, None] * len(stages) + stages
     t = rows[:, None, None]
@@ -177,25 +145,21 @@ def transition_posterior(
         + seen.log_backward[t, k]
         - evidence[:, None, None]
     )
-    posterior: FloatArray = np.exp(joint).sum(axis=(1, 2))
-    return posterior
+    return np.asarray(np.exp(joint).sum(axis=(1, 2)))
 
 
 def _log_chain(
-    parameters: HMMParameters, before: FloatArray
+    chain: TransitionModel, startprob: FloatArray, before: FloatArray
 ) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Logarithms of start (K,) and transitions (G, K, K), and which of these each gap takes."""
-    transitions, which = transition_matrices(parameters, before)
+    """Logarithms of start (Km,) and transitions (G, Km, Km), and which of these each gap takes."""
+    transitions, which = chain.between_stages(before)
     with np.errstate(divide="ignore"):  # a forbidden transition has log-probability -inf
-        start = first_stages(parameters.startprob, parameters.minimum_dwell)
-        return np.log(start), np.log(transitions), which
+        return np.log(chain.start(startprob)), np.log(transitions), which
 
 
 def _of_states(probabilities: FloatArray, dwell: int) -> FloatArray:
     """Add up the stages of every state, (n, Km) to (n, K)."""
-    stages = probabilities.reshape(len(probabilities), -1, dwell)
-    of_states: FloatArray = stages.sum(axis=2)
-    return of_states
+    return np.asarray(probabilities.reshape(len(probabilities), -1, dwell).sum(axis=2))
 
 
 def _normalised(log_weights: FloatArray) -> FloatArray:

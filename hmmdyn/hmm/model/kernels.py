@@ -7,25 +7,30 @@ release Python's lock, so that models can be fitted side by side in threads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numba import njit
 
 from hmmdyn.results.arrays import FloatArray, IntArray
 
-# Below these, a forward pass is rescaled by what is reachable, and a probability counts as zero.
+# Forward probabilities whose sum is less than this are scaled anew, by the states in reach alone.
 _TINY_TOTAL = 1e-250
+# A state of less forward probability than this is out of reach.
 _UNREACHABLE = 1e-300
-
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-# Sums over runs may be taken in any order, so that they are done several runs at a time.
-_compiled: Callable[[_Function], _Function] = njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}
-)
-_compiled_in_order: Callable[[_Function], _Function] = njit(
-    cache=True, nogil=True, error_model="numpy"
-)
+
+
+def _compiled(function: _Function) -> _Function:
+    """Compile a function in the exact order of its operations."""
+    return cast(_Function, njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def _compiled_in_any_order(function: _Function) -> _Function:
+    """Compile a function whose sums may be taken in any order: several runs at a time."""
+    any_order = {"reassoc", "contract"}
+    options = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": any_order}
+    return cast(_Function, njit(**options)(function))
 
 
 # Stands for "which transition matrix" where there is one only.
@@ -74,7 +79,7 @@ def forward_backward(
     return log_likelihood, transitions, log_emission[:, : begins[1]].sum(axis=1)
 
 
-@_compiled
+@_compiled_in_any_order
 def _forward(
     log_emission: FloatArray,
     density: FloatArray,
@@ -126,7 +131,7 @@ def _forward(
                 out[r] = into[r] * here[r] * factor[r]
 
 
-@_compiled
+@_compiled_in_any_order
 def _rescale(
     log_emission: FloatArray,
     density: FloatArray,
@@ -150,7 +155,7 @@ def _rescale(
     return total
 
 
-@_compiled
+@_compiled_in_any_order
 def _backward(
     posterior: FloatArray,
     density: FloatArray,
@@ -210,7 +215,7 @@ class TimeMajor:
         self.rows: IntArray = np.concatenate([starts[:m] + t for t, m in enumerate(going)])
 
 
-@_compiled_in_order
+@_compiled
 def viterbi(
     log_emission: FloatArray,
     log_startprob: FloatArray,

@@ -5,13 +5,11 @@ States are put in order of time, and matched between fits by their means.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from hmmdyn.hmm.fit.em import Fit
+from hmmdyn.hmm.model.parts import assembled, emissions_of, transitions_of
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.model import HMMParameters
 
@@ -41,25 +39,11 @@ def time_order(states: IntArray, lengths: IntArray, n_states: int) -> IntArray:
 
 def reorder(parameters: HMMParameters, order: IntArray) -> HMMParameters:
     """Relabel states so that state ``order[i]`` becomes state i."""
-    both = np.ix_(order, order)
-    generator, autoregression = parameters.generator, parameters.autoregression
-    return replace(
-        parameters,
-        startprob=parameters.startprob[order],
-        transmat=parameters.transmat[both],
-        means=parameters.means[order],
-        covariances=parameters.covariances[order],
-        generator=None if generator is None else generator[both],
-        autoregression=None if autoregression is None else autoregression[order],
+    return assembled(
+        parameters.startprob[order],
+        transitions_of(parameters).among(order),
+        emissions_of(parameters).among(order),
     )
-
-
-def in_time_order(fitted: Fit, lengths: IntArray) -> HMMParameters:
-    """Return the parameters of a valid fit with its states in order of time."""
-    if fitted.parameters is None or fitted.states is None:
-        raise AssertionError("only valid fits represent a K")
-    order = time_order(fitted.states, lengths, fitted.parameters.n_states)
-    return reorder(fitted.parameters, order)
 
 
 def match(reference: FloatArray, means: FloatArray) -> IntArray:

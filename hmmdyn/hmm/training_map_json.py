@@ -1,0 +1,141 @@
+"""A training map as plain JSON: written atomically, read without executing anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmmdyn.choices import STANDARDISATIONS
+from hmmdyn.errors import TrainingMapError
+from hmmdyn.files import replacing
+from hmmdyn.hmm.model.check import require_standardises, require_valid
+from hmmdyn.hmm.model.parts import emissions_of, transitions_of
+from hmmdyn.hmm.training_map import TrainingMap
+from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.observations import Standardisation
+from hmmdyn.version import __version__
+
+_FORMAT = "hmmdyn training map"
+# A map without anything beyond the plain model is written as version 1, which every hmmdyn reads.
+_FORMAT_VERSIONS = (1, 2)
+# What every map has; the rest of a model's parts is written where a map has it.
+_PLAIN = ("covariance_type", "startprob", "transmat", "means", "covariances")
+
+
+def save(training_map: TrainingMap, path: Path | str) -> None:
+    """Write a map as JSON, atomically.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    parameters, standardisation = training_map.parameters, training_map.standardisation
+    beyond = _beyond_the_plain_model(parameters)
+    document = {
+        "format": _FORMAT,
+        "format_version": 2 if beyond else 1,
+        "hmmdyn_version": training_map.hmmdyn_version,
+        "features": list(training_map.features),
+        "step_unit": training_map.step_unit,
+        **{name: _plain(getattr(parameters, name)) for name in _PLAIN},
+        **beyond,
+        "standardisation": {
+            "kind": standardisation.kind,
+            "first": standardisation.first,
+            "mean": standardisation.mean.tolist(),
+            "deviation": standardisation.deviation.tolist(),
+        },
+        "options": dict(training_map.options),
+    }
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", "utf-8")
+
+
+def load(path: Path | str) -> TrainingMap:
+    """Read a map written by :func:`save`; nothing in the file is executed.
+
+    Raises
+    ------
+    TrainingMapError
+        The file is missing, is not a training map, or its numbers do not make a model.
+    """
+    try:
+        document = json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise TrainingMapError(f"{path} cannot be read as a training map: {error}") from error
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise TrainingMapError(
+            f"{path} is not a training map: write one with `hmmdyn fit TABLE -o MAP`."
+        )
+    if document.get("format_version") not in _FORMAT_VERSIONS:
+        raise TrainingMapError(
+            f"{path} has format version {document.get('format_version')!r}; this hmmdyn "
+            f"({__version__}) reads versions {' and '.join(map(str, _FORMAT_VERSIONS))}. Fit "
+            "the map again."
+        )
+    try:
+        return _from_document(document)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise TrainingMapError(f"{path} is a malformed training map: {error!r}") from error
+
+
+def _beyond_the_plain_model(parameters: HMMParameters) -> dict[str, Any]:
+    """Return what a map has beyond the plain model: rates, a minimum dwell, a memory."""
+    parts = vars(transitions_of(parameters)) | vars(emissions_of(parameters))
+    if parameters.minimum_dwell == 1:
+        parts.pop("minimum_dwell", None)
+    return {name: _plain(value) for name, value in parts.items() if name not in _PLAIN}
+
+
+def _plain(value: object) -> object:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _from_document(document: dict[str, Any]) -> TrainingMap:
+    features = tuple(str(f) for f in document["features"])
+    parameters = HMMParameters(
+        startprob=_array(document, "startprob"),
+        transmat=_array(document, "transmat"),
+        means=_array(document, "means"),
+        covariances=_array(document, "covariances"),
+        covariance_type=document["covariance_type"],
+        generator=_array_if_any(document, "generator"),
+        clock=document.get("clock", "checkpoint"),
+        unit=float(document.get("unit", 1.0)),
+        minimum_dwell=document.get("minimum_dwell", 1),
+        autoregression=_array_if_any(document, "autoregression"),
+    )
+    require_valid(parameters, len(features))
+    return TrainingMap(
+        parameters=parameters,
+        features=features,
+        standardisation=_standardisation(document["standardisation"], len(features)),
+        step_unit=str(document["step_unit"]),
+        options=dict(document["options"]),
+        hmmdyn_version=str(document["hmmdyn_version"]),
+    )
+
+
+def _standardisation(saved: Mapping[str, Any], n_features: int) -> Standardisation:
+    kind, first = saved["kind"], saved["first"]
+    if kind not in STANDARDISATIONS or not (first is None or isinstance(first, int)):
+        raise ValueError(f"unknown standardisation {saved!r}")
+    standardisation = Standardisation(
+        kind, first, mean=_array(saved, "mean"), deviation=_array(saved, "deviation")
+    )
+    require_standardises(standardisation, n_features)
+    return standardisation
+
+
+def _array(document: Mapping[str, Any], name: str) -> FloatArray:
+    return np.array(document[name], dtype=np.float64)
+
+
+def _array_if_any(document: Mapping[str, Any], name: str) -> FloatArray | None:
+    return _array(document, name) if name in document else None
