@@ -14,11 +14,12 @@ import pandas as pd
 import statsmodels.api as sm
 
 from hmmdyn.dynamics.dissimilarity import bags
-from hmmdyn.dynamics.hazard import HAZARD_COLUMNS, entry_hazards
+from hmmdyn.dynamics.hazard import entry_hazards
 from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.results.arrays import FloatArray
-from hmmdyn.results.convergence import Convergence, Regression
+from hmmdyn.results.convergence import REGRESSION, Convergence, Regression
+from hmmdyn.results.detours import DETOURS, HAZARDS
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE, SLOWS
 
@@ -91,10 +92,10 @@ def regress_convergence(
             "p_corrected": corrected(result.pvalues),
         }
     )
-    coefficients = pd.DataFrame({"state": np.arange(X.shape[1])}).merge(estimates, how="left")
+    states_of_all = pd.DataFrame({"state": np.arange(X.shape[1])})
     n_censored = int((~data["converged"]).sum())
     return Regression(
-        coefficients=coefficients,
+        coefficients=REGRESSION.frame(states_of_all.merge(estimates, how="left")),
         r_squared=float(result.rsquared),
         r_squared_loo=_r_squared_loo(result),
         f_statistic=float(result.fvalue),
@@ -136,9 +137,8 @@ def detour_verdicts(
     """
     flags = _paper_flags(occupancy, convergence, regression, states)
     if convergence is None:
-        hazards = pd.DataFrame({"state": flags["state"]}).reindex(columns=HAZARD_COLUMNS)
         account = "No outcome is known, so these runs cannot tell."
-        hazards = hazards.assign(effect="cannot tell", account=account)
+        hazards = HAZARDS.frame(flags[["state"]].assign(effect="cannot tell", account=account))
     else:
         evaluated = np.isfinite(table[convergence.outcome].to_numpy(dtype=np.float64))
         hazards = entry_hazards(states, evaluated, convergence, len(flags))
@@ -146,7 +146,7 @@ def detour_verdicts(
     verdicts = [_verdict(f, e) for f, e in zip(judged["flag"], judged["effect"], strict=True)]
     judged = judged.assign(verdict=verdicts)
     judged["reason"] = [_reason(row) for row in judged.itertuples(index=False)]
-    return judged.drop(columns=["flag_reason", "effect", "account"])
+    return DETOURS.frame(judged)
 
 
 def _verdict(flag: bool, effect: str) -> str:

@@ -16,12 +16,9 @@ from threadpoolctl import threadpool_limits
 from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Dissimilarity
+from hmmdyn.results.groups import GROUP_DISSIMILARITIES
 
 _BATCH = 500
-PAIR_COLUMNS = [
-    "group_a", "group_b", "between", "within_a", "within_b", "excess", "least_p", "p",
-    "p_corrected",
-]  # fmt: skip
 
 
 def dissimilarity(occupancy: pd.DataFrame, means: FloatArray) -> Dissimilarity:
@@ -135,7 +132,7 @@ def compare_pairs(
                 "p": _permuted_p(apart, n_a, random_state) if least_p < SIGNIFICANT else np.nan,
             }
         )
-    pairs = pd.DataFrame(rows, columns=PAIR_COLUMNS[:-1])
+    pairs = GROUP_DISSIMILARITIES.frame(rows)
     return pairs.assign(p_corrected=corrected(pairs["p"].to_numpy()))
 
 

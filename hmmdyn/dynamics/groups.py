@@ -17,13 +17,17 @@ from hmmdyn.dynamics.transitions import fork_choices, is_forking
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence, Regression
-from hmmdyn.results.groups import GroupComparison
+from hmmdyn.results.groups import (
+    GROUP_FORKS,
+    GROUP_REGRESSIONS,
+    GROUPS,
+    GroupComparison,
+)
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.verdicts import CANNOT_TELL, FLAG_ONLY, NO_EVIDENCE
 
 _REGRESSION = ["n_runs", "n_censored", "r_squared", "r_squared_loo", "p"]
-_FORK_COLUMNS = ["from_state", "to_state", "group", "n_runs", "p", "p_corrected"]
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,9 @@ def compare_groups(
     names = [group.name for group in groups]
     between_runs = distances(bags(occupancy), parameters.means)
     of_run = np.array([names.index(group) for group in occupancy["group"]])
-    summaries = pd.DataFrame([_summary(group, parameters) for group in groups])
     regressions, detours = _explained(groups)
     return GroupComparison(
-        groups=summaries.astype({"n_converged": "Int64"}),
+        groups=GROUPS.frame(_summary(group, parameters) for group in groups),
         dissimilarities=compare_pairs(between_runs, of_run, names, random_state=random_state),
         forks=_forks(states, names, random_state),
         detours=detours,
@@ -143,9 +146,8 @@ def _explained(groups: list[_Group]) -> tuple[pd.DataFrame, pd.DataFrame]:
         )
         judged.insert(0, "group", group.name)
         verdicts.append(judged)
-    regressions = pd.DataFrame(rows, columns=["group", *_REGRESSION, "why_not"])
-    regressions = regressions.astype({"n_censored": "Int64"})
-    regressions.insert(6, "p_corrected", corrected(regressions["p"].to_numpy(dtype=np.float64)))
+    regressions = GROUP_REGRESSIONS.frame(rows)
+    regressions["p_corrected"] = corrected(regressions["p"].to_numpy())
     return regressions, _over_groups(pd.concat(verdicts, ignore_index=True))
 
 
@@ -198,7 +200,7 @@ def _forks(states: pd.DataFrame, names: list[str], random_state: int) -> pd.Data
             )
         )
     if not parts:
-        return pd.DataFrame(columns=_FORK_COLUMNS)
+        return GROUP_FORKS.frame()
     p_corrected = corrected(np.array([part["p"].iloc[0] for part in parts]))
     return pd.concat(
         [part.assign(p_corrected=p) for part, p in zip(parts, p_corrected, strict=True)],

@@ -21,15 +21,10 @@ from scipy.stats import hypergeom
 from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence
+from hmmdyn.results.detours import HAZARDS
 from hmmdyn.results.keys import RUN_KEY
 
 BoolArray = NDArray[np.bool_]
-
-HAZARD_COLUMNS = [
-    "state", "hazard_ratio", "ratio_low", "ratio_high", "p", "least_p_slower", "p_corrected",
-    "ratio_inside", "ratio_left", "effect", "account",
-]  # fmt: skip
-
 
 # When runs are in a state, seen from convergence.
 _BEFORE, _UNSEEN, _AFTER, _NEVER = "before", "between evaluations", "after", "never"
@@ -129,7 +124,7 @@ def entry_hazards(
         else _judged(sets, k, found, float(p_corrected[k]))
         for k, found in enumerate(compared)
     ]
-    return pd.DataFrame(rows).reindex(columns=HAZARD_COLUMNS)
+    return HAZARDS.frame(rows)
 
 
 def risk_sets(

@@ -23,6 +23,7 @@ from hmmdyn.hmm.model.missing import patterns
 from hmmdyn.results.arrays import FloatArray, IntArray, RunData
 from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
 from hmmdyn.results.observations import Observations
+from hmmdyn.results.outliers import OUTLIERS
 
 # Fewer runs of a group cannot show what is usual in it.
 MIN_RUNS = 4
@@ -33,10 +34,6 @@ _HIDDEN = 2
 # EM without the run starts from the map, so that it has not far to go.
 _ITERATIONS = 10
 _DRAWS = 9_999
-OUTLIER_COLUMNS = [
-    "group", "run", "seed", "score", "typical", "misfit", "path_distance", "returned", "p",
-    "p_corrected", "outlier", "reason",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,7 +143,7 @@ def find_outliers(
     borders = np.cumsum(observations.lengths)[:-1]
     steps = np.split(observations.steps, borders)
     judged = [part.judged(steps, n_tested, step_unit, random_state) for part in parts]
-    return pd.concat(judged).sort_index()[OUTLIER_COLUMNS]
+    return OUTLIERS.frame(pd.concat(judged).sort_index())
 
 
 @dataclass(frozen=True)

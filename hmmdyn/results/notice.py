@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hmmdyn.results.columns import TEXT, Column, Table
+
 
 @dataclass(frozen=True)
 class Notice:
@@ -27,3 +29,16 @@ class Notice:
     kind: str
     subject: str
     message: str
+
+
+NOTICES = Table(
+    name="notices",
+    title="What was left out, odd, or beyond these data",
+    rows="notice",
+    columns=(
+        Column("stage", TEXT, "where it was noticed: discovery, reading, metrics, model, …"),
+        Column("kind", TEXT, "left out, odd, or limit (what these data cannot tell)"),
+        Column("subject", TEXT, "what it is about: a run, file, metric, state"),
+        Column("message", TEXT, "the reason, and the remedy where there is one"),
+    ),
+)

@@ -13,15 +13,10 @@ from hmmdyn.dynamics.outcomes.inflections import to_clock
 from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.outcomes import MATCHES
 
 WINDOW = 0.1  # of a run's clock: what lies further apart does not go together
 N_PAIRINGS = 1999  # drawn where there are more
-
-MATCH_COLUMNS = {
-    "from_state": "int64", "to_state": "int64", "outcome": "object", "role": "object",
-    "n_runs": "int64", "n_total": "int64", "lead": "float64", "lead_low": "float64",
-    "lead_high": "float64", "p": "float64", "p_corrected": "float64",
-}  # fmt: skip
 
 
 def match_transitions(
@@ -71,7 +66,7 @@ def match_transitions(
             found = _match(own, changes, pairings, logarithmic)
             names = {"from_state": j, "to_state": k, "outcome": outcome, "role": role}
             rows.append({**names, "n_total": len(own), **found})
-    matches = pd.DataFrame(rows, columns=list(MATCH_COLUMNS)).astype(MATCH_COLUMNS)
+    matches = MATCHES.frame(rows)
     matches["p_corrected"] = corrected(matches["p"].to_numpy())
     return matches[matches["n_runs"] > 0].reset_index(drop=True)
 
