@@ -30,7 +30,7 @@ from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.files import require_writable
 from hmmdyn.names import printable, some
 from hmmdyn.options import PRESETS, TABLE, Options
-from hmmdyn.report.tables import to_json
+from hmmdyn.report.document import to_json
 from hmmdyn.report.text import summary
 from hmmdyn.results.checkpoints import CheckpointIndex
 from hmmdyn.results.notice import Notice

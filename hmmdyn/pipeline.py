@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -36,10 +36,11 @@ from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.files import replacing
 from hmmdyn.hmm.training_map import FittedMap, TrainingMap, fit_training_map
 from hmmdyn.metrics.extract import Extraction, extract
-from hmmdyn.names import file_stem
 from hmmdyn.options import FOLDER, TABLE, Options
 from hmmdyn.record.reader import has_recordings, read_recordings
+from hmmdyn.report import layout
 from hmmdyn.results.checkpoints import CheckpointIndex
+from hmmdyn.results.columns import check_tables
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.findings import Findings, OtherMap
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
@@ -75,6 +76,9 @@ class Analysis(Findings):
     recommended: Analysis | None = None
     of_groups: Mapping[str, Analysis] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_tables(self, self.members)
+
     def __repr__(self) -> str:
         return (
             f"<Analysis of {self.source}: {len(self.occupancy)} runs, {len(self.table):,} "
@@ -104,9 +108,9 @@ class Analysis(Findings):
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table of the report by the name of its CSV file: ``tables["convergence"]``."""
-        from hmmdyn.report.tables import tables
+        from hmmdyn.report.sheets import sheets
 
-        return {name: table.frame for name, table in tables(self).items()}
+        return {name: sheet.frame for name, sheet in sheets(self).items()}
 
     def export(
         self,
@@ -142,13 +146,14 @@ class Analysis(Findings):
         from hmmdyn.report.folder import remove_other_reports
 
         folder = Path(folder)
-        others = dict(zip(_group_folders(self.of_groups), self.of_groups.values(), strict=True))
+        places = layout.group_folders(self.of_groups)
+        others = dict(zip(places, self.of_groups.values(), strict=True))
         if self.recommended is not None:
-            others["recommended"] = self.recommended
-        write_table(self.trajectories, folder / "metrics.parquet")
-        with replacing(folder / "states.parquet") as temporary, temporary.open("wb") as file:
+            others[layout.RECOMMENDED] = self.recommended
+        write_table(self.trajectories, folder / layout.METRICS)
+        with replacing(folder / layout.STATES) as temporary, temporary.open("wb") as file:
             self.states.to_parquet(file, index=False)
-        self.training_map.save(folder / "training_map.json")
+        self.training_map.save(folder / layout.TRAINING_MAP)
         for place, other in others.items():
             other.write(folder / place, formats, theme)
         page = self.export(folder, formats, theme)
@@ -358,27 +363,22 @@ def _fitted_and_stated(
     recommended = _state_findings(trajectories, fitted.recommended, options, source)
     return replace(
         analysis,
-        other_maps=(_other_map(recommended, "recommended", "recommended/report.html"),),
+        other_maps=(_other_map(recommended, "recommended", layout.TO_RECOMMENDED),),
         recommended=replace(
-            recommended, other_maps=(_other_map(analysis, "chosen", "../report.html"),)
+            recommended, other_maps=(_other_map(analysis, "chosen", layout.FROM_RECOMMENDED),)
         ),
     )
 
 
 def _with_maps_of_groups(joint: Analysis, of_groups: Mapping[str, Analysis]) -> Analysis:
     """Link the map of all groups and those of each group with each other."""
-    back = _other_map(joint, "all groups together", "../../report.html")
+    back = _other_map(joint, "all groups together", layout.FROM_GROUP)
     linked = {g: replace(a, other_maps=(*a.other_maps, back)) for g, a in of_groups.items()}
     links = tuple(
-        _other_map(alone, f"group {group} by itself", f"{place}/report.html")
-        for place, (group, alone) in zip(_group_folders(linked), linked.items(), strict=True)
+        _other_map(alone, f"group {group} by itself", layout.to_page_in(place))
+        for place, (group, alone) in zip(layout.group_folders(linked), linked.items(), strict=True)
     )
     return replace(joint, other_maps=(*joint.other_maps, *links), of_groups=linked)
-
-
-def _group_folders(groups: Iterable[str]) -> list[str]:
-    """Folders for groups' reports; names may be anything, so they are numbered, too."""
-    return [f"groups/{i}-{file_stem(group)}" for i, group in enumerate(groups, 1)]
 
 
 def _other_map(analysis: Analysis, what: str, page: str) -> OtherMap:
