@@ -15,7 +15,7 @@ import pandas as pd
 from hmmdyn.report.facts import forks, paths
 from hmmdyn.report.sheets import Sheet, sheets
 from hmmdyn.report.statements import statements
-from hmmdyn.results.columns import STEPS, Table
+from hmmdyn.results.columns import STEPS, Column
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.schema import CURVES
 
@@ -86,21 +86,19 @@ def to_json(findings: Findings) -> str:
 
 def _dictionary(findings: Findings, shown: dict[str, Sheet]) -> dict[str, object]:
     """Return what each column of each table is: type, unit and meaning, by table and name."""
-    frames = dict(zip(CURVES, (findings.table, findings.states), strict=True))
-    frames |= {sheet.table: sheet.frame for sheet in shown.values()}
-    return {table.name: _described(table, frame, findings) for table, frame in frames.items()}
-
-
-def _described(table: Table, frame: pd.DataFrame, findings: Findings) -> dict[str, dict[str, str]]:
+    columns = {table.name: table.expanded(findings.members) for table in CURVES}
+    for name, sheet in shown.items():
+        declared = sheet.table.expanded(findings.members)
+        columns[name] = tuple(c for c in declared if not c.only or c.name in sheet.frame)
     return {
-        column.name: {
-            "type": column.kind,
-            "unit": f"{findings.step_unit}s" if column.unit == STEPS else column.unit,
-            "meaning": column.in_words,
-        }
-        for column in table.expanded(findings.members)
-        if not column.only or column.name in frame
+        name: {column.name: _described(column, findings.step_unit) for column in own}
+        for name, own in columns.items()
     }
+
+
+def _described(column: Column, step_unit: str) -> dict[str, str]:
+    unit = f"{step_unit}s" if column.unit == STEPS else column.unit
+    return {"type": column.kind, "unit": unit, "meaning": column.in_words}
 
 
 def _plain(value: object) -> object:
