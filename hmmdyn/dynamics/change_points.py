@@ -75,6 +75,10 @@ def intervals(
 
     Parameters
     ----------
+    decoding : Decoding
+        The runs as the map reads them.
+    parameters : HMMParameters
+        The map.
     rows : ndarray, shape (m,)
         Every row at which a run enters another state than it was in, in order.
 
@@ -112,6 +116,10 @@ def change_places(
 
     Parameters
     ----------
+    decoding : Decoding
+        The runs as the map reads them.
+    parameters : HMMParameters
+        The map.
     rows : ndarray, shape (m,)
         As in :func:`intervals`.
     weight : float

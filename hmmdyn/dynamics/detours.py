@@ -33,7 +33,7 @@ def bag_of_states(states: pd.DataFrame, n_states: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``group, run, seed, state_0 … state_{K-1}``; the fractions of a run sum to one.
+        See :data:`.results.states.OCCUPANCY`; the fractions of a run sum to one.
     """
     runs = states[[*RUN_KEY, "seed"]].drop_duplicates(RUN_KEY)
     one_hot = pd.DataFrame(
@@ -133,7 +133,7 @@ def detour_verdicts(
     Returns
     -------
     DataFrame
-        One row per state, columns as ``detours`` in :class:`hmmdyn.results.findings.Findings`.
+        See :data:`.results.detours.DETOURS`.
     """
     flags = _paper_flags(occupancy, convergence, regression, states)
     if convergence is None:

@@ -101,12 +101,8 @@ def compare_pairs(
     Returns
     -------
     DataFrame
-        One row per pair: ``group_a, group_b, between, within_a, within_b`` (mean distances; within
-        a group of a single run NaN), ``excess`` (the energy statistic: twice the mean between the
-        groups, less the mean within each, a run's distance 0 to itself included), ``least_p`` (the
-        least that any outcome could have given), ``p``, ``p_corrected`` (Benjamini–Hochberg over
-        the pairs tested). The last two are NaN where ``least_p`` is not below 0.05, or a group has
-        a single run: such groups are too small to tell.
+        See :data:`.results.groups.GROUP_DISSIMILARITIES`. ``p`` and ``p_corrected`` are NaN where
+        the groups are too small to tell.
 
     References
     ----------

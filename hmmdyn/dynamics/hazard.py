@@ -75,21 +75,18 @@ def entry_hazards(
         Whether the outcome is known at the checkpoint. Between two evaluations a run may have
         converged unseen, so what it did there says nothing about what came first.
     convergence : Convergence
+        When each run converged.
     n_states : int
-        K.
+        K, the number of states of the map.
 
     Returns
     -------
     DataFrame
-        One row per state: ``state, hazard_ratio, ratio_low, ratio_high, p`` (having entered it,
-        against not yet; 95 % interval), ``least_p_slower`` (p of the slowest course after entering
-        it), ``p_corrected`` (Benjamini–Hochberg over the states in which some outcome would have
-        been significant [3]_), ``ratio_inside, ratio_left`` (being in it, and having left it, each
-        against not having entered yet), ``effect`` (``slower``, ``faster``, ``none`` or ``cannot
-        tell``), ``account`` (in words).
-        Numbers are NaN where these runs cannot tell: there is nothing to compare, or not even the
-        slowest course would have been significant. Where the fastest would have been, the test
-        counts all the same: its p is given.
+        See :data:`.results.detours.HAZARDS`. p is corrected (Benjamini–Hochberg) over the states in
+        which some outcome would have been significant [3]_. Numbers are NaN where these runs cannot
+        tell: there is nothing to compare, or not even the slowest course would have been
+        significant. Where the fastest would have been, the test counts all the same: its p is
+        given.
 
     Notes
     -----
@@ -134,6 +131,17 @@ def risk_sets(
 
     A run is at risk until it converges, or until it was last seen not to where it never does.
     Before its first evaluation nothing is known of it, so it is not at risk.
+
+    Parameters
+    ----------
+    states : DataFrame
+        Decoded state of every checkpoint: ``group, run, step, state``, n rows.
+    evaluated : ndarray of bool, shape (n,)
+        Whether the outcome is known at the checkpoint.
+    convergence : Convergence
+        When each run converged.
+    n_states : int
+        K, the number of states of the map.
     """
     inside, entered = _covariates(states, n_states)
     steps = states["step"].to_numpy()

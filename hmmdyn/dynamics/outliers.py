@@ -96,15 +96,7 @@ def find_outliers(
     Returns
     -------
     DataFrame
-        One row per run: ``group, run, seed``; ``score``, its log-likelihood per checkpoint (nats)
-        under the map fitted without it, and ``typical``, the median score of the other runs of its
-        group; ``misfit``, the mean squared distance of its metrics from the states of that map,
-        in their standard deviations (about 1 where it describes the run); ``path_distance``, the
-        share of its checkpoints that would have to be in another state for it to spend its time
-        as the others do on average; ``returned``, the share of its checkpoints in states that the
-        others do not go back to; ``p``; ``p_corrected`` (for all runs); ``outlier`` (bool);
-        ``reason`` (in words, empty for usual runs). p is NaN in groups of fewer than four runs,
-        which cannot tell.
+        See :data:`.results.outliers.OUTLIERS`.
 
     Notes
     -----
@@ -291,7 +283,17 @@ class _Group:
     def judged(
         self, steps: list[IntArray], n_tested: int, step_unit: str, random_state: int
     ) -> pd.DataFrame:
-        """Return the rows of :func:`find_outliers` for this group."""
+        """Return the rows of :func:`find_outliers` for this group.
+
+        Parameters
+        ----------
+        steps : list of ndarray
+            Steps of the checkpoints of every run of the analysis, not of this group's alone.
+        n_tested : int
+            Groups that are large enough to be tested.
+        step_unit, random_state
+            As in :func:`find_outliers`.
+        """
         score = self.table["score"].to_numpy()
         table = self.table.assign(
             typical=[_median(np.delete(score, i)) for i in range(len(score))],

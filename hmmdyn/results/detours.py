@@ -35,7 +35,7 @@ _COMPARED = (
     Column("ratio_high", NUMBER, "95 % interval of hazard_ratio", missing=_UNKNOWN),
     p_column("p", "of no difference between them", missing=_UNKNOWN),
     p_column("least_p_slower", "p that the slowest course after entering it would have given"),
-    p_column("p_corrected", "p corrected over states (false discovery rate)"),
+    p_column("p_corrected", "corrected over states (Benjamini–Hochberg)"),
     Column("ratio_inside", NUMBER, "the same ratio while in the state", missing=_UNKNOWN),
     Column("ratio_left", NUMBER, "the same ratio after leaving it", missing=_UNKNOWN),
 )

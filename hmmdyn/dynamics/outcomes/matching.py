@@ -44,19 +44,16 @@ def match_transitions(
         At most one per run and outcome: ``group, run, outcome, role, step, first_step, last_step``
         (the last two of the run).
     change_points : DataFrame
-        ``group, run, previous_step, step, from_state, to_state``.
+        See :data:`.results.transitions.CHANGE_POINTS`.
     logarithmic : bool
         Measure closeness in log(1 + step); leads are in steps in any case.
+    random_state : int
+        Seeds the pairings drawn, where there are too many to go through all.
 
     Returns
     -------
     DataFrame
-        One row per change and outcome that go together in some run: ``from_state, to_state,
-        outcome, role, n_runs`` (in which they do), ``n_total`` (with this outcome transition),
-        ``lead`` (steps by which the change comes before; median) with its 95 % interval
-        ``lead_low, lead_high`` (by order statistics, NaN with fewer than six runs), ``p`` (NaN
-        where no pairing could be significant) and ``p_corrected`` (Benjamini–Hochberg over all
-        pairs of a change and an outcome).
+        See :data:`.results.outcomes.MATCHES`. The interval of ``lead`` is by order statistics.
     """
     rng = np.random.default_rng(random_state)
     rows = []

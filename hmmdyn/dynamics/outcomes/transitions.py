@@ -94,7 +94,7 @@ def find_outcome_transitions(
     outcomes : sequence of str
         The outcome columns; there may be none.
     change_points : DataFrame
-        As in :class:`hmmdyn.results.findings.Findings`.
+        See :data:`.results.transitions.CHANGE_POINTS`.
     random_state : int
         Of the pairings that matches are tested by.
 
