@@ -124,7 +124,13 @@ CONVERGENCE_GROUPS = Table(
             "horizon",
             STEPS,
         ),
-        Column("restricted_mean_se", NUMBER, "its standard error (jackknife)", STEPS),
+        Column(
+            "restricted_mean_se",
+            NUMBER,
+            "its standard error (jackknife)",
+            STEPS,
+            missing="with one run",
+        ),
         Column("restricted_mean_low", NUMBER, "its 95 % interval", STEPS, missing=_UNBOUNDED),
         Column("restricted_mean_high", NUMBER, "its 95 % interval", STEPS, missing=_UNBOUNDED),
         Column(

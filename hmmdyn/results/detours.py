@@ -88,10 +88,15 @@ DETOURS = Table(
     columns=_JUDGED,
 )
 
+_OVER_GROUPS = p_column("p_corrected", "corrected over the states of all groups")
+
 GROUP_DETOURS = Table(
     name="group_detours",
     title="Detour states, group by group",
     rows="group and state",
     note="As the table of detour states, for each group's own runs; p corrected over all of them.",
-    columns=(GROUP, *_JUDGED),
+    columns=(
+        GROUP,
+        *(_OVER_GROUPS if column.name == _OVER_GROUPS.name else column for column in _JUDGED),
+    ),
 )

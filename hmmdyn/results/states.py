@@ -26,6 +26,8 @@ STATES = Table(
     ),
 )
 
+_EMPTY = "where no checkpoint is in it"
+
 STATE_SUMMARY = Table(
     name="state_summary",
     title="States",
@@ -39,14 +41,27 @@ STATE_SUMMARY = Table(
         Column("n_checkpoints", INTEGER, "checkpoints in the state, of all runs", "checkpoints"),
         Column("share", NUMBER, "share of all checkpoints", "fraction"),
         Column("n_runs", INTEGER, "runs that visit it", "runs"),
-        Column("median_time", NUMBER, "median relative time of its checkpoints", "fraction of run"),
-        Column("first_step", NUMBER, "median step at which runs first enter it", STEPS),
+        Column(
+            "median_time",
+            NUMBER,
+            "median relative time of its checkpoints",
+            "fraction of run",
+            missing=_EMPTY,
+        ),
+        Column(
+            "first_step",
+            NUMBER,
+            "median step at which runs first enter it",
+            STEPS,
+            missing=_EMPTY,
+        ),
         Column(
             "dwell",
             NUMBER,
             "mean number of successive checkpoints per visit, as far as seen where a run ends in "
             "it",
             "checkpoints",
+            missing=_EMPTY,
         ),
         Column(
             "dwell_expected",
@@ -63,7 +78,13 @@ STATE_SUMMARY = Table(
             STEPS,
             missing="where it is never left",
         ),
-        Column("mean_<outcome>", NUMBER, "mean of <outcome> at its checkpoints", "of the outcome"),
+        Column(
+            "mean_<outcome>",
+            NUMBER,
+            "mean of <outcome> at its checkpoints",
+            "of the outcome",
+            missing="where it is known at none of them",
+        ),
         Column(
             "phase",
             TEXT,
