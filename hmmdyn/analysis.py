@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,8 @@ import pandas as pd
 from hmmdyn.choices import DEFAULT_FORMATS
 from hmmdyn.files import replacing
 from hmmdyn.hmm import TrainingMap
-from hmmdyn.names import file_stem
+from hmmdyn.report import layout
+from hmmdyn.results.columns import check_tables
 from hmmdyn.results.findings import Findings
 from hmmdyn.tables.metric_table import write_table
 from hmmdyn.tables.trajectories import Trajectories
@@ -35,6 +36,9 @@ class Analysis(Findings):
     training_map: TrainingMap
     recommended: Analysis | None = None
     of_groups: Mapping[str, Analysis] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_tables(self, self.members)
 
     def __repr__(self) -> str:
         return (
@@ -76,7 +80,7 @@ class Analysis(Findings):
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table of the report by the name of its CSV file: ``tables["convergence"]``."""
-        return {name: table.frame for name, table in self._report.tables.items()}
+        return {name: sheet.frame for name, sheet in self._report.sheets.items()}
 
     def to_json(self) -> str:
         """Every number of the report as JSON, as it stands in ``report.json``."""
@@ -118,20 +122,16 @@ class Analysis(Findings):
         from hmmdyn.report.folder import remove_other_reports
 
         folder = Path(folder)
-        others = dict(zip(group_folders(self.of_groups), self.of_groups.values(), strict=True))
+        places = layout.group_folders(self.of_groups)
+        others = dict(zip(places, self.of_groups.values(), strict=True))
         if self.recommended is not None:
-            others["recommended"] = self.recommended
-        write_table(self.trajectories, folder / "metrics.parquet")
-        with replacing(folder / "states.parquet") as temporary, temporary.open("wb") as file:
+            others[layout.RECOMMENDED] = self.recommended
+        write_table(self.trajectories, folder / layout.METRICS)
+        with replacing(folder / layout.STATES) as temporary, temporary.open("wb") as file:
             self.states.to_parquet(file, index=False)
-        self.training_map.save(folder / "training_map.json")
+        self.training_map.save(folder / layout.TRAINING_MAP)
         for place, other in others.items():
             other.write(folder / place, formats, theme)
         page = self.export(folder, formats, theme)
         remove_other_reports(folder, kept=others)
         return page
-
-
-def group_folders(groups: Iterable[str]) -> list[str]:
-    """Folders for groups' reports; names may be anything, so they are numbered, too."""
-    return [f"groups/{i}-{file_stem(group)}" for i, group in enumerate(groups, 1)]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from hmmdyn.analysis import Analysis, group_folders
+from hmmdyn.analysis import Analysis
 from hmmdyn.checkpoints.find.discover import discover, without_runs
 from hmmdyn.checkpoints.find.walking import Tree, walked
 from hmmdyn.checkpoints.logs import find_outcomes, join_outcomes, of_runs_in
@@ -43,6 +43,7 @@ from hmmdyn.metrics.extract import Extraction, extract
 from hmmdyn.names import require_known
 from hmmdyn.options import FOLDER, TABLE, Options
 from hmmdyn.record.reader import has_recordings, read_recordings
+from hmmdyn.report import layout
 from hmmdyn.results.checkpoints import CheckpointIndex
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.findings import OtherMap
@@ -287,20 +288,20 @@ def _fitted_and_stated(
     recommended = _state_findings(trajectories, fitted.recommended, options, source)
     return replace(
         analysis,
-        other_maps=(_other_map(recommended, "recommended", "recommended/report.html"),),
+        other_maps=(_other_map(recommended, "recommended", layout.TO_RECOMMENDED),),
         recommended=replace(
-            recommended, other_maps=(_other_map(analysis, "chosen", "../report.html"),)
+            recommended, other_maps=(_other_map(analysis, "chosen", layout.FROM_RECOMMENDED),)
         ),
     )
 
 
 def _with_maps_of_groups(joint: Analysis, of_groups: Mapping[str, Analysis]) -> Analysis:
     """Link the map of all groups and those of each group with each other."""
-    back = _other_map(joint, "all groups together", "../../report.html")
+    back = _other_map(joint, "all groups together", layout.FROM_GROUP)
     linked = {g: replace(a, other_maps=(*a.other_maps, back)) for g, a in of_groups.items()}
     links = tuple(
-        _other_map(alone, f"group {group} by itself", f"{place}/report.html")
-        for place, (group, alone) in zip(group_folders(linked), linked.items(), strict=True)
+        _other_map(alone, f"group {group} by itself", layout.to_page_in(place))
+        for place, (group, alone) in zip(layout.group_folders(linked), linked.items(), strict=True)
     )
     return replace(joint, other_maps=(*joint.other_maps, *links), of_groups=linked)
 

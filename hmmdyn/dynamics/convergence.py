@@ -11,13 +11,12 @@ import pandas as pd
 from hmmdyn.choices import DIRECTIONS
 from hmmdyn.errors import UsageError
 from hmmdyn.names import better_side, data_split, is_accuracy, require_known
-from hmmdyn.results.convergence import Convergence
+from hmmdyn.results.convergence import CONVERGENCE, Convergence
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
 
 # The automatic threshold lies this far along the way from the first value to the best one.
 SHARE_OF_THE_WAY = 0.9
-_COLUMNS = [*RUN_KEY, "seed", "converged", "previous_step", "step", "last_step", "time"]
 
 
 def choose_outcome(table: pd.DataFrame, outcomes: Sequence[str]) -> str:
@@ -126,9 +125,7 @@ def measure_convergence(
                 "time": float(before.mean()),
             }
         )
-    result = pd.DataFrame(rows, columns=_COLUMNS).astype(
-        {"seed": "Int64", "previous_step": "Int64"}
-    )
+    result = CONVERGENCE.frame(rows)
     return Convergence(
         outcome=chosen,
         threshold=limit,

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hmmdyn.dynamics.hazard import HAZARD_COLUMNS, entry_hazards
+from hmmdyn.dynamics.hazard import entry_hazards
 from hmmdyn.dynamics.occupancy import ONE_SIDED, bags, share_before_convergence
 from hmmdyn.dynamics.significance import SIGNIFICANT
 from hmmdyn.results.convergence import Convergence, Regression
+from hmmdyn.results.detours import DETOURS, HAZARDS
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE, SLOWS
 
@@ -47,13 +48,12 @@ def detour_verdicts(
     Returns
     -------
     DataFrame
-        One row per state, columns as ``detours`` in :class:`hmmdyn.results.findings.Findings`.
+        See :data:`.results.detours.DETOURS`.
     """
     flags = _paper_flags(occupancy, convergence, regression, states)
     if convergence is None:
-        hazards = pd.DataFrame({"state": flags["state"]}).reindex(columns=HAZARD_COLUMNS)
         account = "No outcome is known, so these runs cannot tell."
-        hazards = hazards.assign(effect="cannot tell", account=account)
+        hazards = HAZARDS.frame(flags[["state"]].assign(effect="cannot tell", account=account))
     else:
         evaluated = np.isfinite(table[convergence.outcome].to_numpy(dtype=np.float64))
         hazards = entry_hazards(states, evaluated, convergence, len(flags))
@@ -61,7 +61,7 @@ def detour_verdicts(
     verdicts = [_verdict(f, e) for f, e in zip(judged["flag"], judged["effect"], strict=True)]
     judged = judged.assign(verdict=verdicts)
     judged["reason"] = [_reason(row) for row in judged.itertuples(index=False)]
-    return judged.drop(columns=["flag_reason", "effect", "account"])
+    return DETOURS.frame(judged)
 
 
 def _verdict(flag: bool, effect: str) -> str:

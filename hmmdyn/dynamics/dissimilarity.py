@@ -17,12 +17,9 @@ from hmmdyn.dynamics.occupancy import bags
 from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Dissimilarity
+from hmmdyn.results.groups import GROUP_DISSIMILARITIES
 
 _BATCH = 500
-PAIR_COLUMNS = [
-    "group_a", "group_b", "between", "within_a", "within_b", "excess", "least_p", "p",
-    "p_corrected",
-]  # fmt: skip
 
 
 def dissimilarity(occupancy: pd.DataFrame, means: FloatArray) -> Dissimilarity:
@@ -99,12 +96,8 @@ def compare_pairs(
     Returns
     -------
     DataFrame
-        One row per pair: ``group_a, group_b, between, within_a, within_b`` (mean distances; within
-        a group of a single run NaN), ``excess`` (the energy statistic: twice the mean between the
-        groups, less the mean within each, a run's distance 0 to itself included), ``least_p`` (the
-        least that any outcome could have given), ``p``, ``p_corrected`` (Benjamini–Hochberg over
-        the pairs tested). The last two are NaN where ``least_p`` is not below 0.05, or a group has
-        a single run: such groups are too small to tell.
+        See :data:`.results.groups.GROUP_DISSIMILARITIES`. ``p`` and ``p_corrected`` are NaN where
+        the groups are too small to tell.
 
     References
     ----------
@@ -130,7 +123,7 @@ def compare_pairs(
                 "p": _permuted_p(apart, n_a, random_state) if least_p < SIGNIFICANT else np.nan,
             }
         )
-    pairs = pd.DataFrame(rows, columns=PAIR_COLUMNS[:-1])
+    pairs = GROUP_DISSIMILARITIES.frame(rows)
     return pairs.assign(p_corrected=corrected(pairs["p"].to_numpy()))
 
 

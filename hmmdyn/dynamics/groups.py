@@ -19,12 +19,11 @@ from hmmdyn.dynamics.ways import find_paths
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence, Regression
-from hmmdyn.results.groups import GroupComparison
+from hmmdyn.results.groups import GROUP_FORKS, GROUP_REGRESSIONS, GROUPS, GroupComparison
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.verdicts import CANNOT_TELL, FLAG_ONLY, NO_EVIDENCE
 
 _REGRESSION = ["n_runs", "n_censored", "r_squared", "r_squared_loo", "p"]
-_FORK_COLUMNS = ["from_state", "to_state", "group", "n_runs", "p", "p_corrected"]
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,9 @@ def compare_groups(
     names = [group.name for group in groups]
     between_runs = distances(bags(occupancy), parameters.means)
     of_run = np.array([names.index(group) for group in occupancy["group"]])
-    summaries = pd.DataFrame([_summary(group, parameters) for group in groups])
     regressions, detours = _explained(groups)
     return GroupComparison(
-        groups=summaries.astype({"n_converged": "Int64"}),
+        groups=GROUPS.frame(_summary(group, parameters) for group in groups),
         dissimilarities=compare_pairs(between_runs, of_run, names, random_state=random_state),
         forks=_forks(choices, names, random_state),
         detours=detours,
@@ -143,9 +141,8 @@ def _explained(groups: list[_Group]) -> tuple[pd.DataFrame, pd.DataFrame]:
         )
         judged.insert(0, "group", group.name)
         verdicts.append(judged)
-    regressions = pd.DataFrame(rows, columns=["group", *_REGRESSION, "why_not"])
-    regressions = regressions.astype({"n_censored": "Int64"})
-    regressions.insert(6, "p_corrected", corrected(regressions["p"].to_numpy(dtype=np.float64)))
+    regressions = GROUP_REGRESSIONS.frame(rows)
+    regressions["p_corrected"] = corrected(regressions["p"].to_numpy())
     return regressions, _over_groups(pd.concat(verdicts, ignore_index=True))
 
 
@@ -198,7 +195,7 @@ def _forks(choices: pd.DataFrame, names: list[str], random_state: int) -> pd.Dat
             )
         )
     if not parts:
-        return pd.DataFrame(columns=_FORK_COLUMNS)
+        return GROUP_FORKS.frame()
     p_corrected = corrected(np.array([part["p"].iloc[0] for part in parts]))
     return pd.concat(
         [part.assign(p_corrected=p) for part, p in zip(parts, p_corrected, strict=True)],

@@ -21,15 +21,10 @@ from scipy.stats import hypergeom
 from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence
+from hmmdyn.results.detours import HAZARDS
 from hmmdyn.results.keys import RUN_KEY
 
 BoolArray = NDArray[np.bool_]
-
-HAZARD_COLUMNS = [
-    "state", "hazard_ratio", "ratio_low", "ratio_high", "p", "least_p_slower", "p_corrected",
-    "ratio_inside", "ratio_left", "effect", "account",
-]  # fmt: skip
-
 
 # When runs are in a state, seen from convergence.
 _BEFORE, _UNSEEN, _AFTER, _NEVER = "before", "between evaluations", "after", "never"
@@ -80,21 +75,18 @@ def entry_hazards(
         Whether the outcome is known at the checkpoint. Between two evaluations a run may have
         converged unseen, so what it did there says nothing about what came first.
     convergence : Convergence
+        When each run converged.
     n_states : int
-        K.
+        K, the number of states of the map.
 
     Returns
     -------
     DataFrame
-        One row per state: ``state, hazard_ratio, ratio_low, ratio_high, p`` (having entered it,
-        against not yet; 95 % interval), ``least_p_slower`` (p of the slowest course after entering
-        it), ``p_corrected`` (Benjamini–Hochberg over the states in which some outcome would have
-        been significant [3]_), ``ratio_inside, ratio_left`` (being in it, and having left it, each
-        against not having entered yet), ``effect`` (``slower``, ``faster``, ``none`` or ``cannot
-        tell``), ``account`` (in words).
-        Numbers are NaN where these runs cannot tell: there is nothing to compare, or not even the
-        slowest course would have been significant. Where the fastest would have been, the test
-        counts all the same: its p is given.
+        See :data:`.results.detours.HAZARDS`. p is corrected (Benjamini–Hochberg) over the states in
+        which some outcome would have been significant [3]_. Numbers are NaN where these runs cannot
+        tell: there is nothing to compare, or not even the slowest course would have been
+        significant. Where the fastest would have been, the test counts all the same: its p is
+        given.
 
     Notes
     -----
@@ -129,7 +121,7 @@ def entry_hazards(
         else _judged(sets, k, found, float(p_corrected[k]))
         for k, found in enumerate(compared)
     ]
-    return pd.DataFrame(rows).reindex(columns=HAZARD_COLUMNS)
+    return HAZARDS.frame(rows)
 
 
 def risk_sets(
@@ -143,11 +135,13 @@ def risk_sets(
     Parameters
     ----------
     states : DataFrame
-        Decoded states, one row per checkpoint.
+        Decoded state of every checkpoint: ``group, run, step, state``, n rows.
     evaluated : ndarray of bool, shape (n,)
-        Checkpoints at which the outcome is known.
+        Whether the outcome is known at the checkpoint.
     convergence : Convergence
+        When each run converged.
     n_states : int
+        K, the number of states of the map.
     """
     inside, entered = _covariates(states, n_states)
     steps = states["step"].to_numpy()

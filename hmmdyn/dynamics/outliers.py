@@ -19,6 +19,7 @@ from hmmdyn.hmm.model.residuals import squared_distances
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
 from hmmdyn.results.observations import Observations, Sequences
+from hmmdyn.results.outliers import OUTLIERS
 
 # Fewer runs of a group cannot show what is usual in it.
 MIN_RUNS = 4
@@ -27,10 +28,6 @@ FALSE_ALARMS = 0.05
 # Where more are alike, they are no outliers but another way to walk the map.
 _HIDDEN = 2
 _DRAWS = 9_999
-OUTLIER_COLUMNS = [
-    "group", "run", "seed", "score", "typical", "misfit", "path_distance", "returned", "p",
-    "p_corrected", "outlier", "reason",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,15 +90,7 @@ def find_outliers(
     Returns
     -------
     DataFrame
-        One row per run: ``group, run, seed``; ``score``, its log-likelihood per checkpoint (nats)
-        under the map fitted without it, and ``typical``, the median score of the other runs of its
-        group; ``misfit``, the mean squared distance of its metrics from the states of that map,
-        in their standard deviations (about 1 where it describes the run); ``path_distance``, the
-        share of its checkpoints that would have to be in another state for it to spend its time
-        as the others do on average; ``returned``, the share of its checkpoints in states that the
-        others do not go back to; ``p``; ``p_corrected`` (for all runs); ``outlier`` (bool);
-        ``reason`` (in words, empty for usual runs). p is NaN in groups of fewer than four runs,
-        which cannot tell.
+        See :data:`.results.outliers.OUTLIERS`.
 
     Notes
     -----
@@ -138,7 +127,7 @@ def find_outliers(
     n_tested = sum(len(part.walks.paths) >= MIN_RUNS for part in parts)
     steps = observations.split(observations.steps)
     judged = [part.judged(steps, n_tested, step_unit, random_state) for part in parts]
-    return pd.concat(judged).sort_index()[OUTLIER_COLUMNS]
+    return OUTLIERS.frame(pd.concat(judged).sort_index())
 
 
 @dataclass(frozen=True)
@@ -230,7 +219,17 @@ class _Group:
     def judged(
         self, steps: list[IntArray], n_tested: int, step_unit: str, random_state: int
     ) -> pd.DataFrame:
-        """Return the rows of :func:`find_outliers` for this group."""
+        """Return the rows of :func:`find_outliers` for this group.
+
+        Parameters
+        ----------
+        steps : list of ndarray
+            Steps of the checkpoints of every run of the analysis, not of this group's alone.
+        n_tested : int
+            Groups that are large enough to be tested.
+        step_unit, random_state
+            As in :func:`find_outliers`.
+        """
         score = self.table["score"].to_numpy()
         table = self.table.assign(
             typical=[_median(np.delete(score, i)) for i in range(len(score))],

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.keys import RUN_KEY
-from hmmdyn.results.slowness import SlowestQuarter, Slowness
+from hmmdyn.results.slowness import EXTREMES, SlowestQuarter, Slowness
 
 # Quarters of fewer runs than this say no more than their one run does.
 _MIN_IN_QUARTER = 2
@@ -20,10 +20,6 @@ _NOTABLE = 0.25
 # Fewer runs than this are not enough to hold the slowest against.
 _MIN_OTHERS = 2
 _RUN_COLUMNS = [*RUN_KEY, "seed", "converged", "step", "last_step", "status"]
-_EXTREME_COLUMNS = [
-    "group", "state", "fastest_run", "slowest_run", "fastest", "slowest", "fast_quarter",
-    "slow_quarter", "n_in_quarter", "decisive",
-]  # fmt: skip
 
 
 def runs_by_convergence(table: pd.DataFrame, convergence: Convergence | None) -> pd.DataFrame:
@@ -90,9 +86,7 @@ def checkpoints_before_convergence(
 def _extremes(runs: pd.DataFrame, counts: IntArray) -> pd.DataFrame:
     """Set the fastest run of every group against the slowest: see ``Slowness.extremes``."""
     parts = list(_extremes_by_group(runs, counts))
-    if not parts:
-        return pd.DataFrame(columns=_EXTREME_COLUMNS)
-    return pd.concat(parts, ignore_index=True)[_EXTREME_COLUMNS]
+    return EXTREMES.frame(pd.concat(parts, ignore_index=True) if parts else ())
 
 
 def _extremes_by_group(runs: pd.DataFrame, counts: IntArray) -> Iterator[pd.DataFrame]:

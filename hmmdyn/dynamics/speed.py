@@ -27,7 +27,14 @@ from hmmdyn.dynamics.survival import (
 )
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.results.arrays import FloatArray
-from hmmdyn.results.convergence import Convergence, ConvergenceSpeed
+from hmmdyn.results.convergence import (
+    CONVERGENCE_GROUPS,
+    CONVERGENCE_TESTS,
+    PERFORMANCE_PROFILE,
+    RANKING,
+    Convergence,
+    ConvergenceSpeed,
+)
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.verdicts import CANNOT_TELL, DIFFERENT, FASTER, NO_EVIDENCE, SLOWER
@@ -35,13 +42,6 @@ from hmmdyn.results.verdicts import CANNOT_TELL, DIFFERENT, FASTER, NO_EVIDENCE,
 _ROUNDING = 1e-12
 # Groups evaluated more than this many times more rarely than others are named.
 _UNEVEN = 2
-_TEST_COLUMNS = [
-    "group_a", "group_b", "logrank", "logrank_p", "p", "least_p", "p_corrected", "difference",
-    "difference_low", "difference_high", "horizon", "verdict",
-]  # fmt: skip
-_RANK_COLUMNS = [
-    *RUN_KEY, "seed", "converged", "rank", "rank_low", "rank_high", "previous_step", "step",
-]  # fmt: skip
 
 
 def compare_speed(convergence: Convergence, *, random_state: int = 0) -> ConvergenceSpeed:
@@ -172,7 +172,7 @@ def _summaries(
                 "horizon": horizon,
             }
         )
-    return pd.DataFrame(rows)
+    return CONVERGENCE_GROUPS.frame(rows)
 
 
 def _interval_of_mean(
@@ -211,7 +211,7 @@ def _tests(groups: Mapping[str, pd.DataFrame], random_state: int) -> pd.DataFram
             {"group_a": a, "group_b": b, **_pair(groups[a], groups[b], random_state)}
             for a, b in combinations(groups, 2)
         ]
-    ).reindex(columns=[*_TEST_COLUMNS, "ahead"])
+    ).reindex(columns=[*CONVERGENCE_TESTS.names, "ahead"])
     able = pairs["least_p"] < SIGNIFICANT
     pairs["p_corrected"] = corrected(pairs["p"].where(able).to_numpy())
     pairs["verdict"] = [
@@ -222,8 +222,8 @@ def _tests(groups: Mapping[str, pd.DataFrame], random_state: int) -> pd.DataFram
     ]
     if len(groups) > 2:
         together = pd.DataFrame([_all_together(list(groups.values()), random_state)])
-        pairs = pd.concat([together.reindex(columns=_TEST_COLUMNS), pairs], ignore_index=True)
-    return pairs[_TEST_COLUMNS]
+        pairs = pd.concat([together.reindex(columns=pairs.columns), pairs], ignore_index=True)
+    return CONVERGENCE_TESTS.frame(pairs)
 
 
 def _pair(a: pd.DataFrame, b: pd.DataFrame, random_state: int) -> dict[str, float]:
@@ -297,7 +297,7 @@ def _profile(table: pd.DataFrame) -> pd.DataFrame:
     converged = table[table["converged"]]
     fastest = converged["step"].min()
     if not fastest > 0:
-        return pd.DataFrame(columns=["group", "ratio", "share"])
+        return PERFORMANCE_PROFILE.frame()
     parts = []
     for group, own in table.groupby("group", sort=False):
         steps = own.loc[own["converged"], "step"].to_numpy()
@@ -328,7 +328,7 @@ def _ranking(table: pd.DataFrame) -> pd.DataFrame:
         slow=~converged,
     )
     ranked = ranked.sort_values(["slow", "step"], kind="stable", ignore_index=True)
-    return ranked[_RANK_COLUMNS]
+    return RANKING.frame(ranked)
 
 
 def _uneven_evaluation(table: pd.DataFrame) -> tuple[Notice, ...]:

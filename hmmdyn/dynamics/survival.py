@@ -50,7 +50,7 @@ def kaplan_meier(runs: Watched) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns of ``curves`` in :class:`.results.convergence.ConvergenceSpeed`, without ``group``.
+        See :data:`.results.convergence.SURVIVAL_CURVES`; without ``group``.
     """
     steps = np.union1d([0], runs.end)
     n_converged = (runs.end[runs.converged] == steps[:, None]).sum(axis=1)

@@ -17,20 +17,10 @@ from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.transitions import INFLUENCES, TRANSITIONS
 
 # A run names so many features as the most influential ones of a transition.
 _TOP = 3
-_INFLUENCES = [
-    "from_state",
-    "to_state",
-    "rank",
-    "feature",
-    "influence",
-    "influence_sd",
-    "n_runs",
-    "n_top",
-    "movement",
-]
 
 
 def change_points(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame:
@@ -113,11 +103,7 @@ def training_map_edges(
                 ),
             }
         )
-    integers = ["from_state", "to_state", "n_taken", "n_runs", "n_total", "n_converged"]
-    real = ["probability", "convergence_mean", "convergence_se"]
-    columns = [*integers[:2], "probability", *integers[2:], *real[1:]]
-    types = dict.fromkeys(integers, "int64") | dict.fromkeys(real, "float64")
-    return pd.DataFrame(edges, columns=columns).astype(types)
+    return TRANSITIONS.frame(edges)
 
 
 def transition_times(changes: pd.DataFrame) -> pd.DataFrame:
@@ -187,7 +173,7 @@ def influences(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame:
         ).dropna(subset="influence")
         edge = edge.sort_values("influence", ascending=False, kind="stable")
         parts.append(edge.assign(rank=np.arange(1, len(edge) + 1)))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_INFLUENCES)
+    return pd.concat(parts, ignore_index=True) if parts else INFLUENCES.frame()
 
 
 def belief_gradient(

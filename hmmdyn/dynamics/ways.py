@@ -8,20 +8,11 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from hmmdyn.results.keys import RUN_KEY
-from hmmdyn.results.ways import Ways
+from hmmdyn.results.ways import FORKS, WAYS, Ways
 
 # A state is a fork when at least this share of the runs that leave it goes another way. Less is
 # a stray run; in the paper's modular addition the smaller path holds 4 runs of 40.
 FORK_SHARE = 0.1
-_FORK_COLUMNS = {
-    "state": "int64",
-    "to_state": "int64",
-    "n_runs": "int64",
-    "n_total": "int64",
-    "share": "float64",
-    "share_low": "float64",
-    "share_high": "float64",
-}
 
 
 def find_ways(
@@ -87,7 +78,7 @@ def find_paths(states: pd.DataFrame) -> pd.DataFrame:
         tuple(int(k) for k in of_run) for _, of_run in firsts.groupby(RUN_KEY, sort=False)["state"]
     )
     most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return pd.DataFrame(most_first, columns=["path", "n_runs"])
+    return WAYS.frame({"path": path, "n_runs": n} for path, n in most_first)
 
 
 def fork_choices(states: pd.DataFrame) -> pd.DataFrame:
@@ -138,7 +129,7 @@ def find_forks(choices: pd.DataFrame) -> pd.DataFrame:
                 (state, to_state, n, n_total, n / n_total, *share_interval(n, n_total))
                 for to_state, n in kept
             ]
-    return pd.DataFrame(rows, columns=list(_FORK_COLUMNS)).astype(_FORK_COLUMNS)
+    return FORKS.frame(rows)
 
 
 def share_interval(n: int, n_total: int) -> tuple[float, float]:

@@ -1,9 +1,13 @@
-"""The report as one JSON document: ``report.json``."""
+"""``report.json``: everything the report shows, for programs.
+
+:mod:`hmmdyn.report.json_schema` says what is in it.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -11,6 +15,10 @@ import pandas as pd
 
 from hmmdyn.report.facts import forks, rows
 from hmmdyn.report.report import Report
+from hmmdyn.report.sheets import Sheet
+from hmmdyn.results.columns import STEPS, Column
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.schema import CURVES
 
 # What ``report.json`` says it is.
 FORMAT = "hmmdyn report"
@@ -20,8 +28,9 @@ def to_json(report: Report) -> str:
     """Return everything the report shows as JSON, numbers in full precision.
 
     Tables are lists of records under ``tables``; ``null`` is a missing value, and infinities are
-    the strings ``Infinity`` and ``-Infinity``, because JSON has no numbers for them. The curves are
-    not repeated here: they are the columns of ``metrics.parquet`` and ``states.parquet``.
+    the strings ``Infinity`` and ``-Infinity``, because JSON has no numbers for them. What their
+    columns are stands under ``columns``, by table and name. The curves are not repeated here: they
+    are the columns of ``metrics.parquet`` and ``states.parquet``, which are described, too.
     """
     findings = report.findings
     measure, regression = findings.convergence, findings.regression
@@ -75,11 +84,29 @@ def to_json(report: Report) -> str:
             "n_censored": regression.n_censored,
             "warning": regression.warning,
         },
+        "columns": _dictionary(findings, report.sheets),
         "tables": {
-            name: table.frame.to_dict(orient="records") for name, table in report.tables.items()
+            name: sheet.frame.to_dict(orient="records") for name, sheet in report.sheets.items()
         },
     }
     return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
+
+
+def _dictionary(findings: Findings, shown: Mapping[str, Sheet]) -> dict[str, object]:
+    """Return what each column of each table is: type, unit and meaning, by table and name."""
+    columns = {table.name: table.expanded(findings.members) for table in CURVES}
+    for name, sheet in shown.items():
+        declared = sheet.table.expanded(findings.members)
+        columns[name] = tuple(c for c in declared if not c.only or c.name in sheet.frame)
+    return {
+        name: {column.name: _described(column, findings.step_unit) for column in own}
+        for name, own in columns.items()
+    }
+
+
+def _described(column: Column, step_unit: str) -> dict[str, str]:
+    unit = f"{step_unit}s" if column.unit == STEPS else column.unit
+    return {"type": column.kind, "unit": unit, "meaning": column.in_words}
 
 
 def _plain(value: object) -> object:

@@ -16,13 +16,13 @@ import plotly.graph_objects as go
 from hmmdyn.choices import DEFAULT_FORMATS, FORMATS
 from hmmdyn.errors import MissingPackageError, NotEnoughDataError, OutputError, UsageError
 from hmmdyn.files import replacing
+from hmmdyn.report import layout
 from hmmdyn.report.document import to_json
 from hmmdyn.report.figures import theme as themes
 from hmmdyn.report.figures.figures import Figures
-from hmmdyn.report.folder import PICTURES
 from hmmdyn.report.page import render
 from hmmdyn.report.report import Report
-from hmmdyn.report.tables import to_csv
+from hmmdyn.report.sheets import to_csv
 from hmmdyn.results.findings import Findings
 
 if TYPE_CHECKING:
@@ -108,20 +108,22 @@ def write_report(
     contents: dict[str, bytes] = {}
     outdated: list[str] = []
     if "csv" in formats:
-        made = report.tables.items()
-        contents |= {f"{name}.csv": to_csv(t) for name, t in made if len(t.frame.columns)}
-        outdated = [f"{name}.csv" for name, t in made if not len(t.frame.columns)]
+        for name, sheet in report.sheets.items():
+            if len(sheet.frame.columns):
+                contents[layout.table_file(name)] = to_csv(sheet)
+            else:
+                outdated.append(layout.table_file(name))
     if "json" in formats:
-        contents["report.json"] = to_json(report).encode("utf-8")
+        contents[layout.DOCUMENT] = to_json(report).encode("utf-8")
     if "html" in formats:
-        contents["report.html"] = render(report).encode("utf-8", errors="replace")
+        contents[layout.PAGE] = render(report).encode("utf-8", errors="replace")
     _write(contents, folder)
     for name in outdated:  # what an earlier analysis left there is not true of this one
         (folder / name).unlink(missing_ok=True)
     pictures = _pictures_among(formats)
     if pictures:
-        _write(_pictures(report.findings, pictures, theme), folder / PICTURES)
-    return folder / "report.html" if "html" in formats else folder
+        _write(_pictures(report.findings, pictures, theme), folder / layout.FIGURES)
+    return folder / layout.PAGE if "html" in formats else folder
 
 
 def _write(contents: Mapping[str, bytes], folder: Path) -> None:
@@ -144,7 +146,7 @@ def _pictures(findings: Findings, formats: Sequence[str], theme: str) -> dict[st
             figure.layout.updatemenus = ()
             for number, trace in enumerate(figure.data):
                 trace.uid = str(number)  # or plotly.js takes random ones
-            jobs |= {f"{name}.{kind}": (figure, kind) for kind in formats}
+            jobs |= {layout.picture_file(name, kind): (figure, kind) for kind in formats}
     # In a thread of its own, because a notebook has an event loop in this one.
     with ThreadPoolExecutor(1) as thread:
         drawn = thread.submit(asyncio.run, _drawn(list(jobs.values()))).result()

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 from hmmdyn.errors import OutputError
+from hmmdyn.report import layout
 from hmmdyn.report.document import FORMAT
-
-# Where an analysis keeps the reports of its other maps.
-RECOMMENDED, GROUPS = "recommended", "groups"
-# Where a report keeps pictures of its figures.
-PICTURES = "figures"
-_FILES = ("report.html", "metrics.parquet", "states.parquet", "training_map.json")
 
 
 def remove_other_reports(folder: Path, kept: Collection[str]) -> None:
@@ -30,12 +24,12 @@ def remove_other_reports(folder: Path, kept: Collection[str]) -> None:
     OutputError
         A file cannot be removed.
     """
-    for place in (RECOMMENDED, *(f"{GROUPS}/{path.name}" for path in (folder / GROUPS).glob("*"))):
+    for place in list(layout.places_of_reports(folder)):
         if place not in kept:
-            _remove(folder / place / RECOMMENDED)
+            _remove(folder / place / layout.RECOMMENDED)
             _remove(folder / place)
     with suppress(OSError):  # not there, or not empty
-        (folder / GROUPS).rmdir()
+        (folder / layout.GROUPS).rmdir()
 
 
 def _remove(folder: Path) -> None:
@@ -50,7 +44,7 @@ def _remove(folder: Path) -> None:
         ) from error
     if names:
         with suppress(OSError):  # not there, or something of the user's lies there
-            (folder / PICTURES).rmdir()
+            (folder / layout.FIGURES).rmdir()
         with suppress(OSError):
             folder.rmdir()
 
@@ -60,17 +54,10 @@ def _names_of_files(folder: Path) -> list[str]:
     if folder.is_symlink():
         return []
     try:
-        document = json.loads((folder / "report.json").read_text("utf-8"))
+        document = json.loads((folder / layout.DOCUMENT).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return []
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         return []
     tables = document.get("tables")
-    names = tables if isinstance(tables, dict) else {}
-    pictures = [] if (folder / PICTURES).is_symlink() else (folder / PICTURES).glob("*")
-    return [
-        *_FILES,
-        *(f"{PICTURES}/{p.name}" for p in pictures if re.fullmatch(r"[a-z_]+\.(png|svg)", p.name)),
-        *(f"{name}.csv" for name in names if re.fullmatch("[a-z_]+", name)),
-        "report.json",
-    ]
+    return layout.files_of_report(folder, tables if isinstance(tables, dict) else ())

@@ -21,14 +21,14 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.report import words
+from hmmdyn.report import layout, words
 from hmmdyn.report.facts import full_run_names, state_name
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.figures.links import group_numbers, run_numbers
 from hmmdyn.report.report import Report
+from hmmdyn.report.sheets import Sheet
 from hmmdyn.report.statements.figures import figure_summaries
-from hmmdyn.report.tables import Table
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.verdicts import LEFT_BEHIND
@@ -81,7 +81,8 @@ def render(report: Report) -> str:
         source=words.name(findings.source, 120),
         topics=[(topic, list(group)) for topic, group in topics],
         figures=_figures(findings),
-        tables={name: _shown(table, findings) for name, table in report.tables.items()},
+        tables={name: _shown(sheet, findings) for name, sheet in report.sheets.items()},
+        layout=layout,
         names=names,
         names_json=_script_json(names),
         notices=[(title, [n for n in notices if n.kind == kind]) for kind, title in _KINDS.items()],
@@ -219,20 +220,20 @@ def _script_json(value: object) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
-def _shown(table: Table, findings: Findings) -> _ShownTable:
-    frame = table.frame.head(_ROWS_SHOWN)
+def _shown(sheet: Sheet, findings: Findings) -> _ShownTable:
+    frame = sheet.frame.head(_ROWS_SHOWN)
     columns = [_cells(frame[column], str(column)) for column in frame]
     links = _links(frame, findings)
     cells = zip(*columns, strict=True)
     return _ShownTable(
-        name=table.name,
-        title=table.title,
-        note=table.note,
+        name=sheet.table.name,
+        title=sheet.table.title,
+        note=sheet.table.note,
         columns=tuple(words.name(str(c).replace("_", " "), 40) for c in frame),
         names=tuple(str(c) for c in frame),
         kinds=tuple(_kind(frame[c]) for c in frame),
         rows=tuple(_Row(row, *link) for row, link in zip(cells, links, strict=True)),
-        n_rows=len(table.frame),
+        n_rows=len(sheet.frame),
         has_search=len(frame) >= _SEARCHED_ROWS,
     )
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from hmmdyn.report.sheets import Sheet, sheets
 from hmmdyn.report.statements import statements
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.report.tables import Table, tables
 from hmmdyn.results.findings import Findings
 
 
@@ -27,6 +27,6 @@ class Report:
         return statements(self.findings)
 
     @cached_property
-    def tables(self) -> Mapping[str, Table]:
-        """Every table by its name; one that does not apply to the findings is empty."""
-        return tables(self.findings)
+    def sheets(self) -> Mapping[str, Sheet]:
+        """Every table with its rows, by name; one that does not apply to the findings is empty."""
+        return sheets(self.findings)

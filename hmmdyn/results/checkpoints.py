@@ -8,9 +8,47 @@ from pathlib import Path
 
 import pandas as pd
 
+from hmmdyn.results.columns import (
+    INTEGER,
+    NUMBER,
+    RUN_COLUMNS,
+    STEP,
+    TEXT,
+    Column,
+    Table,
+)
 from hmmdyn.results.keys import CHECKPOINT_KEY
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.shown import Shown
+
+_MEASURED = "only where the checkpoint was measured from a file"
+
+METRICS = Table(
+    name="metrics",
+    title="Metrics and outcomes of every checkpoint",
+    rows="checkpoint",
+    columns=(
+        *RUN_COLUMNS,
+        STEP,
+        Column("<metric>", NUMBER, "value of <metric>, a metric of the weights", "of the metric"),
+        Column(
+            "<outcome>",
+            NUMBER,
+            "value of <outcome>, an outcome, as it was logged",
+            "of the outcome",
+            missing="where it was not logged at that step",
+        ),
+        Column("path", TEXT, "the checkpoint's file or folder", only=_MEASURED),
+        Column("size", INTEGER, "size of its files", "bytes", only=_MEASURED),
+        Column(
+            "mtime_ns",
+            INTEGER,
+            "when it was last modified, since 1970",
+            "nanoseconds",
+            only=_MEASURED,
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True, order=True)

@@ -8,9 +8,130 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.columns import (
+    BOOLEAN,
+    INTEGER,
+    NUMBER,
+    STATE,
+    TEXT,
+    Column,
+    Table,
+    holds,
+)
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.shown import Shown
+from hmmdyn.results.verdicts import LEFT_BEHIND
+
+_COVARIANCE_TYPE = Column("covariance_type", TEXT, "diag or full")
+_N_STATES = Column("n_states", INTEGER, "number of states, K", "states")
+_INVALID = "where no fit was valid"
+_WEIGHED = "only where the choice was weighed"
+
+MODEL_SELECTION = Table(
+    name="model_selection",
+    title="Number of states",
+    rows="covariance type and number of states",
+    note="Log-likelihood of the best valid model; criteria (−2 log L and a penalty), lower is "
+    "better; held_out and path: how well maps predict runs they were not fitted to, "
+    "higher is better, with standard errors.",
+    columns=(
+        _COVARIANCE_TYPE,
+        _N_STATES,
+        Column("log_likelihood", NUMBER, "of the best valid model", "nats", missing=_INVALID),
+        Column(
+            "n_parameters",
+            INTEGER,
+            "free parameters of the model",
+            "parameters",
+            missing="where only runs held out were scored",
+        ),
+        Column("bic", NUMBER, "Bayesian information criterion", "nats", missing=_INVALID),
+        Column("aic", NUMBER, "Akaike's information criterion", "nats", missing=_INVALID),
+        Column(
+            "icl",
+            NUMBER,
+            "integrated completed likelihood: BIC and twice the entropy of the states",
+            "nats",
+            missing=f"{_INVALID}, the chain knows gaps, or states are kept for a minimum dwell",
+        ),
+        Column(
+            "held_out_bic",
+            NUMBER,
+            "BIC on the runs held out",
+            "nats",
+            missing="unless the protocol holds runs out",
+        ),
+        Column(
+            "held_out",
+            NUMBER,
+            "log-likelihood of runs that the map was not fitted to; mean over runs, the highest "
+            "and lowest fifth left out",
+            "nats per checkpoint",
+            only=_WEIGHED,
+        ),
+        Column(
+            "held_out_se",
+            NUMBER,
+            "standard error of held_out",
+            "nats per checkpoint",
+            only=_WEIGHED,
+        ),
+        Column(
+            "path",
+            NUMBER,
+            "the same for the path score, which allows for smooth drift within the states",
+            "nats per look",
+            only=_WEIGHED,
+        ),
+        Column("path_se", NUMBER, "standard error of path", "nats per look", only=_WEIGHED),
+        Column("n_scored", INTEGER, "runs that were held out and scored", "runs", only=_WEIGHED),
+    ),
+)
+
+ATTEMPTS = Table(
+    name="attempts",
+    title="Every fit tried",
+    rows="start of a fit",
+    note="Starts, splits and merges raced each other; all but the best were left behind. "
+    "A fit is valid if it converged, visited every state and stayed finite.",
+    columns=(
+        _COVARIANCE_TYPE,
+        _N_STATES,
+        Column("start", TEXT, "kind of start"),
+        Column("seed", INTEGER, "random seed of the start"),
+        Column("log_likelihood", NUMBER, "that it reached", "nats"),
+        Column("n_iterations", INTEGER, "iterations of EM", "iterations"),
+        Column("valid", BOOLEAN, "it converged, visited every state and stayed finite"),
+        Column(
+            "reason",
+            TEXT,
+            f"why it is not valid, else empty; {LEFT_BEHIND} where the race went on without it",
+        ),
+        Column(
+            "n_runs",
+            INTEGER,
+            "runs that it was fitted to: all of them, but for fits whose criterion is judged on "
+            "runs held out",
+            "runs",
+        ),
+    ),
+)
+
+STATES_FOUND = Table(
+    name="states_found",
+    title="States found again by searches with other seeds",
+    rows="state",
+    columns=(
+        STATE,
+        Column(
+            "n_found",
+            INTEGER,
+            "repeats in which a state holds nearly the same checkpoints",
+            "repeats",
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -65,13 +186,13 @@ class Stability(Shown):
     """Whether other seeds of the search give the same map.
 
     ``agreement``: mean adjusted Rand index between the map's decoded states and those of
-    ``n_repeats`` searches of their own (1: the same map each time). ``states``: one row per state,
-    ``state, n_found`` (repeats in which a state holds nearly the same checkpoints).
+    ``n_repeats`` searches of their own (1: the same map each time). ``states``: see
+    :data:`STATES_FOUND`.
     """
 
     n_repeats: int
     agreement: float
-    states: pd.DataFrame
+    states: pd.DataFrame = field(metadata=holds(STATES_FOUND))
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,17 +211,10 @@ class Selection(Shown):
         The column of ``criteria`` that decided: ``bic``, ``held_out_bic`` or, for the recommended
         model, ``path``.
     criteria : DataFrame
-        One row per covariance type and K: ``covariance_type, n_states, log_likelihood`` (nats, best
-        valid model), ``n_parameters, bic, aic, icl, held_out_bic`` (NaN unless the protocol holds
-        runs out). NaN where no fit was valid; ``icl`` also where the chain knows gaps or keeps
-        states for a minimum dwell. Where the choice was weighed also ``held_out,
-        held_out_se, path, path_se`` (how well the map predicts runs it was not fitted to, nats;
-        higher is better) and ``n_scored``: see :class:`hmmdyn.hmm.choose.held_out.HeldOut`.
+        See :data:`MODEL_SELECTION`, and of its last columns
+        :class:`hmmdyn.hmm.choose.held_out.HeldOut`.
     attempts : DataFrame
-        One row per start: ``covariance_type, n_states, start`` (its kind), ``seed, log_likelihood,
-        n_iterations, valid, reason`` (empty where valid; ``left behind`` where halving went on
-        without it), ``n_runs`` (fitted to: under ``paper`` all of them only in the last fit of the
-        chosen K).
+        See :data:`ATTEMPTS`.
     held_out : tuple of str
         Names (``group/run``) of the runs held out; empty under ``bic``.
     models : Mapping
@@ -122,8 +236,8 @@ class Selection(Shown):
     n_states: int
     covariance_type: str
     criterion: str
-    criteria: pd.DataFrame
-    attempts: pd.DataFrame
+    criteria: pd.DataFrame = field(metadata=holds(MODEL_SELECTION))
+    attempts: pd.DataFrame = field(metadata=holds(ATTEMPTS))
     held_out: tuple[str, ...] = ()
     models: Mapping[int, HMMParameters] = field(default_factory=dict)
     recommendation: Recommendation | None = None

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from hmmdyn.dynamics.outliers import (
-    OUTLIER_COLUMNS,
     _deviations,
     _follows,
     _share_at_least,
@@ -27,6 +26,7 @@ from hmmdyn.pipeline import fit as fit_map
 from hmmdyn.pipeline import read_runs
 from hmmdyn.results.model import PLAIN_MODEL, ModelOptions
 from hmmdyn.results.observations import Sequences
+from hmmdyn.results.outliers import OUTLIERS
 from hmmdyn.simulate.trajectories import simulate
 from hmmdyn.tasks.catalogue import train
 from hmmdyn.tasks.parity import ParityRecipe
@@ -85,7 +85,7 @@ def sound():
 
 def test_usual_runs_are_usual(sound):
     table = found(sound.values, sound.lengths)
-    assert list(table.columns) == OUTLIER_COLUMNS
+    assert list(table.columns) == OUTLIERS.names
     assert not table["outlier"].any()
     assert (table["reason"] == "").all()
     assert table["p_corrected"].between(0, 1).all()

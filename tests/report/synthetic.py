@@ -23,6 +23,7 @@ from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.selection import Selection, Stability
+from hmmdyn.results.transitions import INFLUENCES
 
 FEATURES = (
     "l1", "l2", "l1_over_l2", "mean_w", "median_w", "var_w", "mean_b", "median_b", "var_b",
@@ -35,6 +36,7 @@ HAZARD = (
     "ratio_low",
     "ratio_high",
     "p",
+    "least_p_slower",
     "p_corrected",
     "ratio_inside",
     "ratio_left",
@@ -129,7 +131,7 @@ def make_findings(
         fork_choices=choices,
         ways=find_ways(states, choices, edges, in_order),
         occupancy=occupancy,
-        selection=_selection(rng, n_states),
+        selection=_selection(rng, n_states, len(runs)),
         dissimilarity=Dissimilarity(0.81, 0.12, 0.22, len(runs)),
         forking=detour is not None and len(runs) > 1,
         convergence=convergence,
@@ -354,7 +356,7 @@ def _detours(occupancy, convergence, regression, detour, n_states):
     bags = occupancy.filter(like="state_").to_numpy()[converged]
     without = (bags == 0).sum(axis=0)
     flag = np.arange(n_states) == (-1 if detour is None or regression is None else detour)
-    hazard = (0.21, 0.08, 0.52, 0.002, 0.004, 0.1, 0.9)
+    hazard = (0.21, 0.08, 0.52, 0.002, 0.001, 0.004, 0.1, 0.9)
     return pd.DataFrame(
         {
             "state": range(n_states),
@@ -425,8 +427,6 @@ def _edges(changes, transmat, convergence, n_total):
 
 
 def _influences(edges, means, features):
-    columns = ["from_state", "to_state", "rank", "feature", "influence", "influence_sd", "n_runs",
-               "n_top", "movement"]  # fmt: skip
     rows = []
     for j, k in zip(edges["from_state"], edges["to_state"], strict=True):
         movement = means[k] - means[j]
@@ -445,10 +445,10 @@ def _influences(edges, means, features):
             )
             for rank, i in enumerate(order)
         ]
-    return pd.DataFrame(rows, columns=columns)
+    return INFLUENCES.frame(pd.DataFrame(rows, columns=INFLUENCES.names))
 
 
-def _selection(rng, n_states):
+def _selection(rng, n_states, n_runs):
     tried = np.arange(1, max(8, n_states) + 1)
     bic = 5200 + 90.0 * (tried - n_states) ** 2
     criteria = pd.DataFrame(
@@ -475,6 +475,7 @@ def _selection(rng, n_states):
             "reason": np.tile(
                 np.where(np.arange(10) == 7, "a state is never visited", ""), len(tried)
             ),
+            "n_runs": n_runs,
         }
     )
     stability = Stability(10, 0.97, pd.DataFrame({"state": np.arange(n_states), "n_found": 10}))

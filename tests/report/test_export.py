@@ -13,7 +13,7 @@ from hmmdyn.report.export import require_formats, write_report
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.folder import remove_other_reports
 from hmmdyn.report.report import Report
-from hmmdyn.report.tables import tables
+from hmmdyn.report.sheets import sheets
 from tests.report.synthetic import make_findings, make_hostile_findings
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -41,7 +41,7 @@ def contents(folder):
 
 
 def test_each_format_writes_its_files_and_no_other(findings, tmp_path):
-    applying = [name for name, table in tables(findings).items() if len(table.frame.columns)]
+    applying = [name for name, table in sheets(findings).items() if len(table.frame.columns)]
     csv = sorted(f"{name}.csv" for name in applying)
     for formats, expected in (
         (["html"], ["report.html"]),

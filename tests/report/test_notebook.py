@@ -12,7 +12,7 @@ from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.notebook import to_html
 from hmmdyn.report.report import Report
-from hmmdyn.report.tables import tables
+from hmmdyn.report.sheets import sheets
 from hmmdyn.report.text import headlines
 from hmmdyn.results.selection import Selection
 from tests.report.browsing import in_browser
@@ -171,5 +171,5 @@ def test_a_result_with_hostile_names_shows_no_control_characters():
 
 def test_every_table_of_the_report_is_at_hand(findings):
     given = analysis_of(findings).tables
-    assert set(given) == set(tables(findings))
+    assert set(given) == set(sheets(findings))
     pd.testing.assert_frame_equal(given["convergence"], findings.convergence.table)

@@ -16,8 +16,8 @@ from hmmdyn.report.document import to_json
 from hmmdyn.report.export import write_report
 from hmmdyn.report.page import render
 from hmmdyn.report.report import Report
+from hmmdyn.report.sheets import sheets, to_csv
 from hmmdyn.report.statements import statements
-from hmmdyn.report.tables import tables, to_csv
 from hmmdyn.results.notice import Notice
 from tests.report.synthetic import make_findings, without_outcomes
 
@@ -195,7 +195,7 @@ def test_every_table_with_rows_is_on_the_page():
     made = make_findings(10, groups=("a", "b"))
     html = render(Report(made))
     # Notices are a list.
-    filled = {name for name, t in tables(made).items() if len(t.frame)} - {"notices"}
+    filled = {name for name, t in sheets(made).items() if len(t.frame)} - {"notices"}
     assert {name for name in filled if f"<code>{name}.csv</code>" not in html} == set()
 
 
@@ -305,7 +305,7 @@ def test_templates_in_names_are_not_evaluated(hostile_page):
 @pytest.mark.parametrize("made", [make_findings(), without_outcomes(make_findings(3))])
 def test_json_holds_every_table_in_full_precision(made):
     content = json.loads(to_json(Report(made)), parse_constant=lambda name: pytest.fail(name))
-    for name, table in tables(made).items():
+    for name, table in sheets(made).items():
         records = content["tables"][name]
         assert len(records) == len(table.frame)
         for column in table.frame:
@@ -337,14 +337,14 @@ def test_json_writes_infinities_as_words(findings):
 
 def test_csv_holds_every_row_whatever_the_names(findings, hostile):
     for made in (findings, hostile):
-        for table in tables(made).values():
+        for table in sheets(made).values():
             read = list(csv.reader(io.StringIO(to_csv(table).decode(), newline="")))
             assert read[0] == list(table.frame.columns)
             assert len(read) == len(table.frame) + 1
 
 
 def test_csv_holds_numbers_in_full_precision(findings):
-    table = tables(findings)["transitions"]
+    table = sheets(findings)["transitions"]
     read = csv.DictReader(io.StringIO(to_csv(table).decode()))
     for row, (_, expected) in zip(read, table.frame.iterrows(), strict=True):
         for column, value in expected.items():
@@ -362,7 +362,7 @@ def test_the_report_folder(findings, tmp_path):
     path = write_report(Report(findings), tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / "report.html"
     names = {p.name for p in path.parent.iterdir()}
-    applying = {f"{n}.csv" for n, table in tables(findings).items() if len(table.frame.columns)}
+    applying = {f"{n}.csv" for n, table in sheets(findings).items() if len(table.frame.columns)}
     assert names == {"report.html", "report.json", *applying}
     assert "groups.csv" not in names  # there is one
     first = {p.name: p.read_bytes() for p in path.parent.iterdir()}

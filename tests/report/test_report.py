@@ -13,7 +13,7 @@ from tests.report.synthetic import analysis_of
 def calls(monkeypatch):
     """How often sentences and tables are made."""
     counted = Counter()
-    for name in ("statements", "tables"):
+    for name in ("statements", "sheets"):
         monkeypatch.setattr(report, name, counting(getattr(report, name), name, counted))
     return counted
 
@@ -34,7 +34,7 @@ def test_sentences_and_tables_are_made_once_for_all_renderings(findings, calls, 
     assert analysis.tables
     assert analysis.to_json()
     analysis.export(tmp_path, ("html", "json", "csv"))
-    assert calls == {"statements": 1, "tables": 1}
+    assert calls == {"statements": 1, "sheets": 1}
 
 
 def test_what_is_not_rendered_is_not_made(findings, calls):
@@ -47,7 +47,7 @@ def test_every_new_analysis_has_a_report_of_its_own(findings):
 
 
 def test_findings_worked_out_elsewhere_are_tables_here(findings):
-    tables = Report(findings).tables
+    tables = Report(findings).sheets
     assert tables["stays"].frame is findings.ways.stays
     assert tables["ways"].frame["path"].tolist()[0] == "0 → 1 → 3"
     assert tables["forks"].frame is findings.ways.forks

@@ -13,15 +13,10 @@ from hmmdyn.dynamics.outcomes.inflections import to_clock
 from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.outcomes import MATCHES
 
 WINDOW = 0.1  # of a run's clock: what lies further apart does not go together
 N_PAIRINGS = 1999  # drawn where there are more
-
-MATCH_COLUMNS = {
-    "from_state": "int64", "to_state": "int64", "outcome": "object", "role": "object",
-    "n_runs": "int64", "n_total": "int64", "lead": "float64", "lead_low": "float64",
-    "lead_high": "float64", "p": "float64", "p_corrected": "float64",
-}  # fmt: skip
 
 
 def match_transitions(
@@ -49,21 +44,16 @@ def match_transitions(
         At most one per run and outcome: ``group, run, outcome, role, step, first_step, last_step``
         (the last two of the run).
     change_points : DataFrame
-        ``group, run, previous_step, step, from_state, to_state``.
+        See :data:`.results.transitions.CHANGE_POINTS`.
     logarithmic : bool
         Measure closeness in log(1 + step); leads are in steps in any case.
     random_state : int
-        Seeds the pairings drawn where there are too many to try.
+        Seeds the pairings drawn, where there are too many to go through all.
 
     Returns
     -------
     DataFrame
-        One row per change and outcome that go together in some run: ``from_state, to_state,
-        outcome, role, n_runs`` (in which they do), ``n_total`` (with this outcome transition),
-        ``lead`` (steps by which the change comes before; median) with its 95 % interval
-        ``lead_low, lead_high`` (by order statistics, NaN with fewer than six runs), ``p`` (NaN
-        where no pairing could be significant) and ``p_corrected`` (Benjamini–Hochberg over all
-        pairs of a change and an outcome).
+        See :data:`.results.outcomes.MATCHES`. The interval of ``lead`` is by order statistics.
     """
     rng = np.random.default_rng(random_state)
     rows = []
@@ -73,7 +63,7 @@ def match_transitions(
             found = _match(own, changes, pairings, logarithmic)
             names = {"from_state": j, "to_state": k, "outcome": outcome, "role": role}
             rows.append({**names, "n_total": len(own), **found})
-    matches = pd.DataFrame(rows, columns=list(MATCH_COLUMNS)).astype(MATCH_COLUMNS)
+    matches = MATCHES.frame(rows)
     matches["p_corrected"] = corrected(matches["p"].to_numpy())
     return matches[matches["n_runs"] > 0].reset_index(drop=True)
 

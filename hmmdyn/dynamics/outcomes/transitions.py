@@ -25,44 +25,31 @@ from hmmdyn.dynamics.outcomes.matching import WINDOW, match_transitions
 from hmmdyn.dynamics.outcomes.spikes import NOTABLE, PRECEDING, UNUSUAL, excursions
 from hmmdyn.names import better_side, data_split, some
 from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.columns import RUN_COLUMNS, Table
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
-from hmmdyn.results.outcomes import OutcomeTransitions
+from hmmdyn.results.outcomes import (
+    DELAYS,
+    IMPROVEMENTS,
+    OUTCOME_TRANSITIONS,
+    SPIKES,
+    OutcomeTransitions,
+)
 
 MEMORISATION, GENERALISATION = "memorisation", "generalisation"
 _ROLES = {"train": MEMORISATION, "eval": GENERALISATION, "": ""}
 _LAST = 5  # evaluations whose median is the level a run ends at
 
-_TEXT = {"group": "object", "run": "object", "seed": "Int64", "outcome": "object"}
-_TRANSITION_COLUMNS = {
-    **_TEXT,
-    "role": "object",
-    "from_start": "bool",
-    **dict.fromkeys(
-        ["start", "step", "end", "step_low", "step_high", "change", "from_value", "to_value"],
-        "float64",
+# What is matched to changes of state.
+_EVENTS = Table(
+    name="events",
+    title="Main transition of every run and outcome",
+    rows="run and outcome",
+    columns=(
+        *RUN_COLUMNS,
+        *(c for c in OUTCOME_TRANSITIONS.columns if c.name in ("outcome", "role", "step")),
     ),
-}
-_IMPROVEMENT_COLUMNS = {
-    "outcome": "object",
-    "n_runs": "int64",
-    **dict.fromkeys(["first_step", "median_step", "last_step", "duration"], "float64"),
-}
-_EVENT_COLUMNS = {**_TEXT, "role": "object", "step": "float64"}
-_DELAY_COLUMNS = {
-    **{key: _TEXT[key] for key in ("group", "run", "seed")},
-    **dict.fromkeys(["memorisation", "generalisation", "delay"], "float64"),
-    **dict.fromkeys(["censored", "grokking"], "bool"),
-}
-_SPIKE_COLUMNS = {
-    **_TEXT,
-    "kind": "object",
-    "step": "int64",
-    "end_step": "float64",
-    "n_checkpoints": "int64",
-    "level": "float64",
-    "height": "float64",
-}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +95,7 @@ def find_outcome_transitions(
     outcomes : sequence of str
         The outcome columns; there may be none.
     change_points : DataFrame
-        As in :class:`hmmdyn.results.findings.Findings`.
+        See :data:`.results.transitions.CHANGE_POINTS`.
     random_state : int
         Of the pairings that matches are tested by.
 
@@ -143,7 +130,7 @@ def find_outcome_transitions(
         for curve in curves
         for one in found[curve]
     ]
-    transitions = _frame(rows, _TRANSITION_COLUMNS)
+    transitions = OUTCOME_TRANSITIONS.frame(rows)
     delays = _delays(curves, main, training, held_out)
     grokking = delays[delays["grokking"] & ~delays["censored"]]
     return OutcomeTransitions(
@@ -270,7 +257,7 @@ def _delays(
                 "grokking": not censored and memorised.end < begins[key],
             }
         )
-    return _frame(rows, _DELAY_COLUMNS)
+    return DELAYS.frame(rows)
 
 
 def _improvements(transitions: pd.DataFrame) -> pd.DataFrame:
@@ -292,7 +279,7 @@ def _improvements(transitions: pd.DataFrame) -> pd.DataFrame:
                     "duration": (main["end"] - main["start"]).median(),
                 }
             )
-    return _frame(rows, _IMPROVEMENT_COLUMNS)
+    return IMPROVEMENTS.frame(rows)
 
 
 def _spikes(curves: Iterable[_Curve]) -> pd.DataFrame:
@@ -312,23 +299,19 @@ def _spikes(curves: Iterable[_Curve]) -> pd.DataFrame:
                     "height": one.height,
                 }
             )
-    return _frame(rows, _SPIKE_COLUMNS)
+    return SPIKES.frame(rows)
 
 
 def _events(table: pd.DataFrame, main: dict[_Curve, Inflection]) -> pd.DataFrame:
     """Return the main transition of every run and outcome, with the run's first and last step."""
     rows = [{**c.labels, "role": _role(c), "step": one.step} for c, one in main.items()]
     ends = table.groupby(RUN_KEY, sort=False)["step"].agg(first_step="first", last_step="last")
-    return _frame(rows, _EVENT_COLUMNS).merge(ends.reset_index(), on=RUN_KEY)
+    return _EVENTS.frame(rows).merge(ends.reset_index(), on=RUN_KEY)
 
 
 def _role(curve: _Curve) -> str:
     """Return what the largest improvement of the outcome is called."""
     return _ROLES[data_split(curve.outcome)]
-
-
-def _frame(rows: list[dict[str, object]], columns: dict[str, str]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
 def _notices(

@@ -1,0 +1,64 @@
+"""The tables that the report shows, for the page, CSV files and ``report.json`` alike.
+
+What they are called and which columns they have is declared in :mod:`hmmdyn.results`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+
+from hmmdyn.report import words
+from hmmdyn.results.columns import Table, tables_in
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.groups import GROUPS
+from hmmdyn.results.notice import NOTICES
+from hmmdyn.results.schema import REPORTED
+from hmmdyn.results.states import STATE_MEANS
+from hmmdyn.results.ways import WAYS
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table with its rows; one that does not apply to the findings has not even columns."""
+
+    table: Table
+    frame: pd.DataFrame
+
+
+def sheets(findings: Findings) -> dict[str, Sheet]:
+    """Return every table of the report by name, in its order."""
+    frames: dict[str, pd.DataFrame] = {}
+    for table, frame in tables_in(findings):
+        frames.setdefault(table.name, frame)  # the recommended selection's come after the chosen
+    frames[STATE_MEANS.name] = _state_means(findings)
+    frames[NOTICES.name] = _notices(findings)
+    for table in (WAYS, GROUPS):
+        if table.name in frames:
+            frames[table.name] = _with_paths_in_words(frames[table.name])
+    return {t.name: Sheet(t, frames.get(t.name, pd.DataFrame())) for t in REPORTED}
+
+
+def to_csv(sheet: Sheet) -> bytes:
+    """Return the table as CSV in UTF-8, numbers in full precision, missing values empty."""
+    return sheet.frame.to_csv(index=False, lineterminator="\n").encode("utf-8")
+
+
+def _state_means(findings: Findings) -> pd.DataFrame:
+    means = findings.parameters.means
+    state, *features = (column.name for column in STATE_MEANS.expanded(findings.members))
+    frame = pd.DataFrame(means, columns=features)
+    frame.insert(0, state, range(len(means)))
+    return frame
+
+
+def _notices(findings: Findings) -> pd.DataFrame:
+    return NOTICES.frame(
+        {key: words.encodable(text) for key, text in asdict(notice).items()}
+        for notice in findings.notices
+    )
+
+
+def _with_paths_in_words(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(path=[" → ".join(map(str, path)) for path in frame["path"]])

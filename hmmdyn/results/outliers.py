@@ -1,0 +1,63 @@
+"""The table of runs that walk the map unlike the others of their group."""
+
+from __future__ import annotations
+
+from hmmdyn.results.columns import (
+    BOOLEAN,
+    NUMBER,
+    RUN_COLUMNS,
+    TEXT,
+    Column,
+    Table,
+    p_column,
+)
+
+_FEW = "in groups of fewer than four runs, which cannot tell"
+
+OUTLIERS = Table(
+    name="outliers",
+    title="Runs unlike the others",
+    rows="run",
+    note="Score: log-likelihood per checkpoint under the map fitted without the run; misfit: mean "
+    "squared distance from its states; path distance: share of checkpoints that would have to "
+    "be elsewhere; returned: share in states the others do not go back to. p corrected for "
+    "all runs.",
+    columns=(
+        *RUN_COLUMNS,
+        Column(
+            "score",
+            NUMBER,
+            "log-likelihood of the run under the map fitted without it",
+            "nats per checkpoint",
+        ),
+        Column(
+            "typical",
+            NUMBER,
+            "median score of the other runs of its group",
+            "nats per checkpoint",
+        ),
+        Column(
+            "misfit",
+            NUMBER,
+            "mean squared distance of its metrics from the states of that map, in their standard "
+            "deviations; about 1 where it describes the run",
+        ),
+        Column(
+            "path_distance",
+            NUMBER,
+            "share of its checkpoints that would have to be in another state for it to spend its "
+            "time as the others do on average",
+            "fraction",
+        ),
+        Column(
+            "returned",
+            NUMBER,
+            "share of its checkpoints in states that the others do not go back to",
+            "fraction",
+        ),
+        p_column("p", "that one of as many usual runs lies out as far", missing=_FEW),
+        p_column("p_corrected", "that any of all runs does", missing=_FEW),
+        Column("outlier", BOOLEAN, "p_corrected is below 0.05"),
+        Column("reason", TEXT, "what sets it apart, in words; empty for usual runs"),
+    ),
+)

@@ -1,0 +1,118 @@
+"""Tables of states: which checkpoint is in which, and what each state is like."""
+
+from __future__ import annotations
+
+from hmmdyn.results.columns import (
+    INTEGER,
+    NUMBER,
+    RUN_COLUMNS,
+    STATE,
+    STEP,
+    STEPS,
+    TEXT,
+    Column,
+    Table,
+)
+
+STATES = Table(
+    name="states",
+    title="State of every checkpoint",
+    rows="checkpoint",
+    columns=(
+        *RUN_COLUMNS,
+        STEP,
+        Column("state", INTEGER, "hidden state on the most likely path of the run, 0 … K-1"),
+        Column("probability", NUMBER, "smoothed, of that state", "probability"),
+    ),
+)
+
+_EMPTY = "where no checkpoint is in it"
+
+STATE_SUMMARY = Table(
+    name="state_summary",
+    title="States",
+    rows="state",
+    note="In order of time. Share of all checkpoints; first step: the median over the runs that "
+    "visit it; median time as a fraction of the run; dwell: mean checkpoints per stay, as the "
+    "model expects it, and in steps (visits cut off by the end of a run accounted for); mean "
+    "outcomes over its checkpoints.",
+    columns=(
+        STATE,
+        Column("n_checkpoints", INTEGER, "checkpoints in the state, of all runs", "checkpoints"),
+        Column("share", NUMBER, "share of all checkpoints", "fraction"),
+        Column("n_runs", INTEGER, "runs that visit it", "runs"),
+        Column(
+            "median_time",
+            NUMBER,
+            "median relative time of its checkpoints",
+            "fraction of run",
+            missing=_EMPTY,
+        ),
+        Column(
+            "first_step",
+            NUMBER,
+            "median step at which runs first enter it",
+            STEPS,
+            missing=_EMPTY,
+        ),
+        Column(
+            "dwell",
+            NUMBER,
+            "mean number of successive checkpoints per visit, as far as seen where a run ends in "
+            "it",
+            "checkpoints",
+            missing=_EMPTY,
+        ),
+        Column(
+            "dwell_expected",
+            NUMBER,
+            "checkpoints per visit that the model expects; infinite where that is more than there "
+            "are in all runs",
+            "checkpoints",
+        ),
+        Column(
+            "dwell_steps",
+            NUMBER,
+            "all steps spent in it over the number of times it is left, which is right for visits "
+            "cut off by the end of a run, too",
+            STEPS,
+            missing="where it is never left",
+        ),
+        Column(
+            "mean_<outcome>",
+            NUMBER,
+            "mean of <outcome> at its checkpoints",
+            "of the outcome",
+            missing="where it is known at none of them",
+        ),
+        Column(
+            "phase",
+            TEXT,
+            "a label such as memorisation where the outcomes say so, else empty",
+        ),
+    ),
+)
+
+STATE_MEANS = Table(
+    name="state_means",
+    title="Mean of every feature in every state",
+    rows="state",
+    note="In standard deviations from the average (standardised as in the model).",
+    columns=(
+        STATE,
+        Column("<feature>", NUMBER, "mean of <feature> that the model has", "standard deviations"),
+    ),
+)
+
+OCCUPANCY = Table(
+    name="occupancy",
+    title="Bag of states",
+    rows="run",
+    note="Fraction of each run's checkpoints spent in each state.",
+    columns=(
+        *RUN_COLUMNS,
+        Column(
+            "state_<state>", NUMBER, "share of the run's checkpoints in state <state>", "fraction"
+        ),
+    ),
+)
