@@ -1,4 +1,7 @@
-"""The whole method on one screen: folder -> metrics -> states -> statements -> report."""
+"""The whole method on one screen: folder -> metrics -> states -> statements -> report.
+
+Every stage imports what it stands on when it is called, so that nobody waits for another's.
+"""
 
 from __future__ import annotations
 
@@ -8,49 +11,25 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-import pandas as pd
-
-from hmmdyn.analysis import Analysis, group_folders
-from hmmdyn.checkpoints.find.discover import discover, without_runs
-from hmmdyn.checkpoints.logs.outcomes import find_outcomes, join_outcomes
-from hmmdyn.checkpoints.parameters import ParameterRules
-from hmmdyn.dynamics.convergence import measure_convergence
-from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
-from hmmdyn.dynamics.dissimilarity import dissimilarity
-from hmmdyn.dynamics.groups import compare_groups
-from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
-from hmmdyn.dynamics.outliers import find_outliers
-from hmmdyn.dynamics.speed import compare_speed
-from hmmdyn.dynamics.states import summarise_states
-from hmmdyn.dynamics.transitions import (
-    change_points,
-    fork_choices,
-    influences,
-    is_forking,
-    training_map_edges,
-)
 from hmmdyn.errors import NotEnoughDataError, UsageError
-from hmmdyn.hmm.training_map import FittedMap, fit_training_map
-from hmmdyn.metrics.extract import Extraction, extract
 from hmmdyn.names import require_known
 from hmmdyn.options import FOLDER, TABLE, Options
-from hmmdyn.record.reader import has_recordings, read_recordings
-from hmmdyn.results.checkpoints import CheckpointIndex
-from hmmdyn.results.convergence import Convergence
-from hmmdyn.results.findings import OtherMap
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.notice import Notice
-from hmmdyn.tables.metric_table import (
-    PROVENANCE_COLUMNS,
-    TABLE_SUFFIXES,
-    from_frame,
-    read_table,
-)
-from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories
 from hmmdyn.version import __version__
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hmmdyn.analysis import Analysis
+    from hmmdyn.hmm.training_map import FittedMap
+    from hmmdyn.metrics.extract import Extraction
+    from hmmdyn.results.checkpoints import CheckpointIndex
+    from hmmdyn.results.convergence import Convergence
+    from hmmdyn.results.findings import OtherMap
+    from hmmdyn.tables.trajectories import Trajectories
 
 _Said = TypeVar("_Said")
 # Called with (stage, steps done, steps in all).
@@ -61,6 +40,8 @@ _PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "hmmlearn", "plotly")
 
 def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
     """Find the checkpoints under a folder; see :func:`~.checkpoints.find.discover.discover`."""
+    from hmmdyn.checkpoints.find.discover import discover
+
     return discover(Path(root), layout)
 
 
@@ -90,7 +71,14 @@ def read_runs(
     HmmdynError
         Something could not be found, read or measured; the message says what and where.
     """
-    options = options or Options()
+    import pandas as pd
+
+    from hmmdyn.checkpoints.find.discover import without_runs
+    from hmmdyn.results.checkpoints import CheckpointIndex
+    from hmmdyn.tables.metric_table import from_frame
+    from hmmdyn.tables.trajectories import Trajectories
+
+    options = Options.of(options)
     if isinstance(source, Trajectories):
         options.require_fit_for(TABLE, "the source given")
         require_known(options.outcome_columns, source.outcomes, "outcome")
@@ -116,6 +104,11 @@ def _measured(
     progress: Progress | None,
 ) -> Trajectories:
     """Measure the checkpoints of an index and join the outcomes logged beside them."""
+    from hmmdyn.checkpoints.logs.outcomes import find_outcomes, join_outcomes
+    from hmmdyn.checkpoints.parameters import ParameterRules
+    from hmmdyn.metrics.extract import extract
+    from hmmdyn.tables.trajectories import Trajectories
+
     logged = find_outcomes(index, options.outcomes_file)
     joined = join_outcomes(index, logged)
     extraction = extract(
@@ -139,6 +132,9 @@ def _measured(
 
 def _join(logged: pd.DataFrame, extraction: Extraction) -> tuple[pd.DataFrame, list[Notice]]:
     """Outcomes of every checkpoint; one whose name is taken by a metric or key is renamed."""
+    from hmmdyn.tables.metric_table import PROVENANCE_COLUMNS
+    from hmmdyn.tables.trajectories import KEY_COLUMNS
+
     stored = extraction.table.set_index(CHECKPOINT_KEY)[list(extraction.stored_outcomes)]
     # A value logged beside the run wins over one stored in the checkpoint.
     outcomes = logged.set_index(CHECKPOINT_KEY).combine_first(stored).loc[stored.index]
@@ -170,7 +166,9 @@ def fit(
     HmmdynError
         The metrics do not allow it; the message says why.
     """
-    options = options or Options()
+    from hmmdyn.hmm.training_map import fit_training_map
+
+    options = Options.of(options)
     return fit_training_map(
         trajectories.select(metrics=options.metrics, drop_metrics=options.drop_metrics),
         options.candidates,
@@ -221,7 +219,7 @@ def analyze(
     HmmdynError
         The analysis could not be done; the message says what, where, why and what to do.
     """
-    options = (options or Options()).changed(**changes)
+    options = Options.of(options).changed(**changes)
     trajectories = read_runs(source, options, cache=cache, jobs=jobs, progress=progress)
     if options.outcome is not None:  # before the model is fitted, which takes long
         _require_outcome(options.outcome, trajectories)
@@ -238,6 +236,8 @@ def analyze(
 
 
 def _require_outcome(outcome: str, trajectories: Trajectories) -> None:
+    import numpy as np
+
     require_known([outcome], trajectories.outcomes, "outcome")
     if not np.isfinite(trajectories.table[outcome]).any():
         raise UsageError(
@@ -270,6 +270,8 @@ def _fitted_and_stated(
 
 def _with_maps_of_groups(joint: Analysis, of_groups: Mapping[str, Analysis]) -> Analysis:
     """Link the map of all groups and those of each group with each other."""
+    from hmmdyn.analysis import group_folders
+
     back = _other_map(joint, "all groups together", "../../report.html")
     linked = {g: replace(a, other_maps=(*a.other_maps, back)) for g, a in of_groups.items()}
     links = tuple(
@@ -280,17 +282,25 @@ def _with_maps_of_groups(joint: Analysis, of_groups: Mapping[str, Analysis]) -> 
 
 
 def _other_map(analysis: Analysis, what: str, page: str) -> OtherMap:
+    from hmmdyn.results.findings import OtherMap
+
     return OtherMap(analysis.parameters.n_states, what, page)
 
 
 def is_table(source: Path | str) -> bool:
     """Whether a path holds metrics, a table or recorded runs, rather than checkpoints."""
+    from hmmdyn.record.reader import has_recordings
+    from hmmdyn.tables.metric_table import TABLE_SUFFIXES
+
     path = Path(source)
     return (path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()) or has_recordings(path)
 
 
 def read_metrics(source: Path, options: Options) -> Trajectories:
     """Read a metric table, or the runs recorded below a folder."""
+    from hmmdyn.record.reader import has_recordings, read_recordings
+    from hmmdyn.tables.metric_table import read_table
+
     if not has_recordings(source):
         return read_table(source, outcomes=options.outcome_columns)
     recorded = read_recordings(source)
@@ -299,6 +309,8 @@ def read_metrics(source: Path, options: Options) -> Trajectories:
 
 
 def _name(source: Any) -> str:
+    from hmmdyn.results.checkpoints import CheckpointIndex
+
     if isinstance(source, CheckpointIndex):
         return str(source.root)
     return str(source) if isinstance(source, (str, Path)) else ""
@@ -308,6 +320,23 @@ def _state_findings(
     trajectories: Trajectories, fitted: FittedMap, options: Options, source: str
 ) -> Analysis:
     """Turn decoded runs into statements."""
+    from hmmdyn.analysis import Analysis
+    from hmmdyn.dynamics.detours import bag_of_states, detour_verdicts, regress_convergence
+    from hmmdyn.dynamics.dissimilarity import dissimilarity
+    from hmmdyn.dynamics.groups import compare_groups
+    from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
+    from hmmdyn.dynamics.outliers import find_outliers
+    from hmmdyn.dynamics.speed import compare_speed
+    from hmmdyn.dynamics.states import summarise_states
+    from hmmdyn.dynamics.transitions import (
+        change_points,
+        fork_choices,
+        influences,
+        is_forking,
+        training_map_edges,
+    )
+    from hmmdyn.tables.trajectories import KEY_COLUMNS
+
     chosen, decoding = fitted.trajectories, fitted.decoding
     parameters = fitted.training_map.parameters
     runs = decoding.observations.runs
@@ -395,6 +424,10 @@ def _state_findings(
 def _convergence(
     table: pd.DataFrame, outcomes: tuple[str, ...], options: Options
 ) -> tuple[Convergence | None, tuple[Notice, ...]]:
+    import numpy as np
+
+    from hmmdyn.dynamics.convergence import measure_convergence
+
     known = tuple(o for o in outcomes if np.isfinite(table[o]).any())
     if not known:
         return None, (
