@@ -10,7 +10,6 @@ import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 from textwrap import fill, indent
@@ -151,7 +150,6 @@ def option(default: Any, help: str, **declared: Any) -> Any:
     return field(default=default, metadata={"option": Option(help=help, **declared)})
 
 
-@cache
 def options_of(declared: type) -> tuple[Option, ...]:
     """Return the options that a dataclass declares, by panel, in the order of its fields."""
     kinds = get_type_hints(declared)

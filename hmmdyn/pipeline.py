@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hmmdyn.errors import NotEnoughDataError, UsageError
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import require_known
 from hmmdyn.options import FOLDER, TABLE, Options
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
@@ -241,8 +242,11 @@ def _require_outcome(outcome: str, trajectories: Trajectories) -> None:
     require_known([outcome], trajectories.outcomes, "outcome")
     if not np.isfinite(trajectories.table[outcome]).any():
         raise UsageError(
-            f"The outcome {outcome!r} is known at no checkpoint. Leave out --outcome, or give a "
-            "file with its values (--outcomes)."
+            f"The outcome {outcome!r} is known at no checkpoint. Leave out ",
+            Remedy("outcome"),
+            ", or give a file with its values (",
+            Remedy("outcomes_file"),
+            ").",
         )
 
 
@@ -435,8 +439,12 @@ def _convergence(
                 "statements",
                 "limit",
                 "outcomes",
-                "No loss or accuracy is known for these checkpoints, so nothing can be said about "
-                "convergence or detours. Give a file with --outcomes.",
+                Message(
+                    "No loss or accuracy is known for these checkpoints, so nothing can be said "
+                    "about convergence or detours. Give a file with ",
+                    Remedy("outcomes_file"),
+                    ".",
+                ),
             ),
         )
     return (
@@ -461,7 +469,7 @@ def _of(
     try:
         return state(convergence), ()
     except NotEnoughDataError as error:
-        return None, (Notice("statements", "limit", subject, str(error)),)
+        return None, (Notice("statements", "limit", subject, error.message),)
 
 
 def _one_run(n_runs: int) -> tuple[Notice, ...]:

@@ -18,6 +18,7 @@ from hmmdyn.hmm.choose.select import select_n_states
 from hmmdyn.hmm.fit.sweep import Progress
 from hmmdyn.hmm.model.chain import MAX_DWELL, MAX_RATE, propagators
 from hmmdyn.hmm.model.inference import Beliefs, beliefs, decode
+from hmmdyn.messages import Either
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
 from hmmdyn.results.observations import Observations, Standardisation
@@ -161,7 +162,8 @@ class TrainingMap:
             raise TrainingMapError(f"{path} cannot be read as a training map: {error}") from error
         if not isinstance(document, dict) or document.get("format") != _FORMAT:
             raise TrainingMapError(
-                f"{path} is not a training map: write one with `hmmdyn fit TABLE -o MAP`."
+                f"{path} is not a training map: write one with ",
+                Either("`hmmdyn fit TABLE -o MAP`.", "hmmdyn.fit(…).training_map.save(MAP)."),
             )
         if document.get("format_version") not in _FORMAT_VERSIONS:
             raise TrainingMapError(

@@ -13,7 +13,7 @@ import pandas as pd
 from hmmdyn.report import words
 from hmmdyn.report.facts import forks, paths
 from hmmdyn.report.statements import statements
-from hmmdyn.report.statements.statement import all_notices
+from hmmdyn.report.statements.statement import all_notices, told
 from hmmdyn.results.findings import Findings
 
 # What ``report.json`` says it is.
@@ -309,7 +309,7 @@ def to_json(findings: Findings) -> str:
             "threshold": measure.threshold,
             "direction": measure.direction,
             "sustained": measure.sustained,
-            "how": measure.how,
+            "how": told(findings, measure.how),
         },
         "regression": regression
         and {

@@ -28,6 +28,7 @@ from hmmdyn.checkpoints.find.layouts import Layout, Reading
 from hmmdyn.checkpoints.find.schedules import by_run, odd_schedules
 from hmmdyn.checkpoints.find.walking import walk
 from hmmdyn.errors import DuplicateCheckpointError, LayoutError, NoCheckpointsError
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import natural_key, printable, runs_named, some
 from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
 from hmmdyn.results.notice import Notice
@@ -43,11 +44,15 @@ _PART = "parts of a checkpoint that is there as a whole."
 _SECOND_FORMAT = "the same checkpoint is there in a format that is preferred."
 
 _EXAMPLE = "{group}/seed{seed}/step_{step}.pt"
-_REMEDY = (
-    "Say how the paths are to be read, for example\n"
-    f'  --layout "{_EXAMPLE}"\n'
-    "where {group}, {run}, {seed}, {step} and {epoch} stand for what they name and * for anything."
-)
+
+
+def _say_how(layout: str = _EXAMPLE) -> Message:
+    return Message(
+        "Say how the paths are to be read, for example\n  ",
+        Remedy("layout", layout),
+        "\nwhere {group}, {run}, {seed}, {step} and {epoch} stand for what they name and * for "
+        "anything.",
+    )
 
 
 class Claim(NamedTuple):
@@ -226,7 +231,8 @@ def _read_names(
         raise LayoutError(
             f"run {claim.reading.run} of group {claim.reading.group} was started more than once: "
             f"{printable(claim.file.path)} and {printable(other.file.path)} may be one run "
-            f"resumed or two runs.\n{_REMEDY}"
+            f"resumed or two runs.\n",
+            _say_how(),
         )
     understood = [claim for claim in claims if not claim.reading.problem]
     runs = {_run_key(claim) for claim in understood}
@@ -245,8 +251,12 @@ def _read_names(
     if uncertain or not understood:
         raise LayoutError(_not_understood(root, uncertain or claims, len(claims)))
     for problem, paths in harmless.items():
-        remedy = " If they are checkpoints, --layout can say which." * (problem == layouts.NO_STEP)
-        notices.append(_paths_left_out(paths, f"{problem}.{remedy}"))
+        reason = Message(f"{problem}.")
+        if problem == layouts.NO_STEP:
+            reason = Message(
+                reason, " If they are checkpoints, ", Remedy("layout"), " can say which."
+            )
+        notices.append(_paths_left_out(paths, reason))
     return understood
 
 
@@ -280,16 +290,18 @@ def _read_by_rule(
     if not claims:
         paths = "\n".join(f"  {printable(path)}" for path in sorted(others)[:5])
         raise LayoutError(
-            f"--layout {rule.pattern!r} fits none of the {len(others)} checkpoint files under "
+            Remedy("layout", rule.pattern),
+            f" fits none of the {len(others)} checkpoint files under "
             f"{printable(str(root))}, among them\n{paths}\n"
-            "A layout describes the whole path, relative to that folder."
+            "A layout describes the whole path, relative to that folder.",
         )
     if others:
-        notices.append(_paths_left_out(others, f"--layout {rule.pattern!r} does not fit."))
+        reason = Message(Remedy("layout", rule.pattern), " does not fit.")
+        notices.append(_paths_left_out(others, reason))
     return claims
 
 
-def _not_understood(root: Path, claims: Sequence[Claim], n_found: int) -> str:
+def _not_understood(root: Path, claims: Sequence[Claim], n_found: int) -> Message:
     lines = "\n".join(
         f"  {printable(claim.file.path)}: {claim.reading.problem}" for claim in claims[:5]
     )
@@ -303,10 +315,10 @@ def _not_understood(root: Path, claims: Sequence[Claim], n_found: int) -> str:
             "and a training map needs\nmany. Save each under a name of its own, such as "
             "ckpt_{step}.pt.\n"
         )
-    remedy = _REMEDY.replace(_EXAMPLE, _suggested_layout(claims[0].file.path) or _EXAMPLE)
-    return (
+    return Message(
         f"{len(claims)} of the {n_found} checkpoint files under {printable(str(root))} do not say "
-        f"for certain which run and step they are:\n{lines}{more}\n{overwritten}{remedy}"
+        f"for certain which run and step they are:\n{lines}{more}\n{overwritten}",
+        _say_how(_suggested_layout(claims[0].file.path) or _EXAMPLE),
     )
 
 
@@ -347,8 +359,8 @@ def _step_unit(root: Path, claims: Sequence[Claim]) -> str:
         f"the checkpoints under {printable(str(root))} cannot be put on one axis: "
         f"{len(by_epoch)} tell only an epoch ({some(by_epoch, 2)}), "
         f"{len(by_step)} only a step ({some(by_step, 2)}).\n"
-        "Choose one kind with a layout that fits only its paths, for example\n"
-        '  --layout "{group}/seed{seed}/step_{step}.pt"'
+        "Choose one kind with a layout that fits only its paths, for example\n  ",
+        Remedy("layout", _EXAMPLE),
     )
 
 
@@ -389,7 +401,8 @@ def _settle(
     if duplicates:
         raise DuplicateCheckpointError(
             f"more than one file claims to be the same checkpoint:\n{_listed(duplicates)}\n"
-            f"Remove or move one of each, or tell them apart. {_REMEDY}"
+            f"Remove or move one of each, or tell them apart. ",
+            _say_how(),
         )
     notices += [_paths_left_out(paths, reason) for reason, paths in left_out.items() if paths]
     return settled
@@ -424,15 +437,15 @@ def _listed(checkpoints: Sequence[str]) -> str:
     return "\n".join(checkpoints[:5]) + more
 
 
-def _spread_over_ranks(checkpoints: Sequence[str]) -> str:
-    return (
+def _spread_over_ranks(checkpoints: Sequence[str]) -> Message:
+    return Message(
         "these checkpoints are spread over several files, as training on several devices writes "
         f"them, and hmmdyn does not put such files together:\n"
         f"{_listed(checkpoints)}\n"
         "Merge each into one file with the tool of the library that wrote it (DeepSpeed: "
         "zero_to_fp32.py; Megatron: its checkpoint converter).\n"
-        "If they are copies of the whole model instead, choose one of them, for example\n"
-        '  --layout "{run}/step_{step}/rank0.pt"'
+        "If they are copies of the whole model instead, choose one of them, for example\n  ",
+        Remedy("layout", "{run}/step_{step}/rank0.pt"),
     )
 
 
@@ -456,8 +469,8 @@ def _check_runs(root: Path, claims: Iterable[Claim]) -> None:
             raise LayoutError(
                 f"{printable(other.file.path)} and {printable(claim.file.path)} under "
                 f"{printable(str(root))} would both be run {claim.reading.run} of group "
-                f"{claim.reading.group}, but are named differently: they may be two runs.\n"
-                + _REMEDY
+                f"{claim.reading.group}, but are named differently: they may be two runs.\n",
+                _say_how(),
             )
 
 
@@ -498,5 +511,5 @@ def _time(claim: Claim, unit: str) -> int | None:
 
 def _paths_left_out(paths: Sequence[str], reason: str) -> Notice:
     number = "1 path" if len(paths) == 1 else f"{len(paths)} paths"
-    message = f"{number} left out ({some(sorted(paths, key=natural_key))}): {reason}"
+    message = Message(f"{number} left out ({some(sorted(paths, key=natural_key))}): ", reason)
     return Notice(_STAGE, "left out", "paths", message)

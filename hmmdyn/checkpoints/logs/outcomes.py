@@ -28,6 +28,7 @@ from hmmdyn.checkpoints.find import layouts
 from hmmdyn.checkpoints.find.walking import walk
 from hmmdyn.checkpoints.logs.event_file import is_event_file, read_events
 from hmmdyn.errors import OutcomeError
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import is_outcome, natural_key, printable, some
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.checkpoints import CheckpointIndex, OutcomeTable
@@ -109,8 +110,12 @@ class _Findings:
             messages.append(
                 (
                     "columns",
-                    f"Numeric columns whose names do not say loss, accuracy or the like: {columns}."
-                    " --outcomes FILE takes every numeric column of a file.",
+                    Message(
+                        "Numeric columns whose names do not say loss, accuracy or the like: "
+                        f"{columns}. ",
+                        Remedy("outcomes_file", "FILE"),
+                        " takes every numeric column of a file.",
+                    ),
                 )
             )
         return tuple(Notice(_STAGE, "left out", subject, text) for subject, text in messages)
@@ -359,7 +364,8 @@ def _read_given(log: _Log, runs: _Runs, findings: _Findings) -> pd.DataFrame:
     try:
         return _outcomes_in(log, runs, findings, given=True)
     except OutcomeError as error:
-        raise OutcomeError(f"--outcomes {log.shown} cannot be used, because {error}.") from None
+        given = Remedy("outcomes_file", log.shown)
+        raise OutcomeError(given, f" cannot be used, because {error}.") from None
 
 
 def _read_trainer_states(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hmmdyn.options import as_typed
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.notice import Notice
 
@@ -22,8 +23,15 @@ class Statement:
 
 
 def all_notices(findings: Findings) -> tuple[Notice, ...]:
-    """Return every notice once, in the order of the stages."""
+    """Return every notice once, in the order of the stages, as it is told here."""
     notices = [*findings.notices, *findings.selection.notices]
     if findings.convergence is not None:
         notices += findings.convergence.notices
-    return tuple(dict.fromkeys(notices))
+    return tuple(
+        replace(notice, message=told(findings, notice.message)) for notice in dict.fromkeys(notices)
+    )
+
+
+def told(findings: Findings, text: str) -> str:
+    """Return a text as a report tells it: with flags where it has a command, else with keywords."""
+    return as_typed(text) if findings.command else str(text)
