@@ -5,9 +5,22 @@ Every message says what happened, where, why, and what to do about it.
 
 from __future__ import annotations
 
+from hmmdyn.messages import Either, Message, Remedy
+
 
 class HmmdynError(Exception):
-    """Base class: the work could not be done, and the message says why and what to do."""
+    """Base class: the work could not be done, and the message says why and what to do.
+
+    It is made of texts and remedies; ``str(error)`` names options as a caller of a function does.
+    """
+
+    def __init__(self, *parts: str | Remedy | Either) -> None:
+        super().__init__(Message(*parts))
+
+    @property
+    def message(self) -> Message:
+        """What is to be told, with its remedies."""
+        return Message(*self.args)
 
 
 class UsageError(HmmdynError):
@@ -15,7 +28,7 @@ class UsageError(HmmdynError):
 
 
 class LayoutError(HmmdynError):
-    """The folder's layout could not be understood, or a ``--layout`` pattern does not fit it."""
+    """The folder's layout could not be understood, or a layout that was given does not fit it."""
 
 
 class NoCheckpointsError(LayoutError):

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hmmdyn.errors import OutputError
+from hmmdyn.messages import Either
 
 
 @contextmanager
@@ -53,6 +54,6 @@ def require_writable(folder: Path) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
     return OutputError(
-        f"Cannot write {path}: {error.strerror or error}.\n"
-        "Choose a place that can be written with -o DIR."
+        f"Cannot write {path}: {error.strerror or error}.\nChoose a place that can be written",
+        Either(typed=" with -o DIR.", called="."),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,6 +22,7 @@ from hmmdyn.declare import (
     options_of,
 )
 from hmmdyn.errors import UsageError
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import require_known
 from hmmdyn.results.model import ModelOptions
 
@@ -33,8 +35,12 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 # What runs are read from, and the options that tell how, which mean nothing for anything else.
 FOLDER, TABLE = "a folder of checkpoints", "a table of metrics"
 _OUTCOMES = {
-    FOLDER: "Outcomes of a folder are found beside its checkpoints, or in a file (--outcomes).",
-    TABLE: "Outcomes of a table are columns of it (--outcome-column).",
+    FOLDER: Message(
+        "Outcomes of a folder are found beside its checkpoints, or in a file (",
+        Remedy("outcomes_file"),
+        ").",
+    ),
+    TABLE: Message("Outcomes of a table are columns of it (", Remedy("outcome_columns"), ")."),
 }
 
 
@@ -224,11 +230,12 @@ class Options(ModelOptions):
         UsageError
         """
         for other, options in _READ_BY.items():
-            given = [one.flag for one in options if one.name in self.set_by_user()]
+            given = [Remedy(one.name) for one in options if one.name in self.set_by_user()]
             if given and other != kind:
                 raise UsageError(
-                    f"{', '.join(given)} tells how {other} is read, and {source} is {kind}. "
-                    f"{_OUTCOMES[kind]}"
+                    *[part for one in given for part in (", ", one)][1:],
+                    f" tells how {other} is read, and {source} is {kind}. ",
+                    _OUTCOMES[kind],
                 )
 
     @property
@@ -256,3 +263,13 @@ _READ_BY = {
     FOLDER: [one for one in OPTIONS if one.panel == READING],
     TABLE: [one for one in OPTIONS if one.name == "outcome_columns"],
 }
+
+
+def as_typed(text: str) -> str:
+    """Return a text as it is told at the command line: its remedies are flags."""
+    return text.typed(_flag) if isinstance(text, Message) else text
+
+
+def _flag(remedy: Remedy) -> str:
+    (one,) = (one for one in OPTIONS if one.name == remedy.option)
+    return one.flag if remedy.value is None else shlex.join(one.words(remedy.value))

@@ -1,4 +1,7 @@
-"""The whole method on one screen: folder -> metrics -> states -> statements -> report."""
+"""The whole method on one screen: folder -> metrics -> states -> statements -> report.
+
+Every stage imports what it stands on when it is called, so that nobody waits for another's.
+"""
 
 from __future__ import annotations
 
@@ -8,55 +11,28 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-import pandas as pd
-
-from hmmdyn.analysis import Analysis
-from hmmdyn.checkpoints.find.discover import discover, without_runs
-from hmmdyn.checkpoints.find.walking import Tree, walked
-from hmmdyn.checkpoints.logs import find_outcomes, join_outcomes, of_runs_in
-from hmmdyn.checkpoints.parameters import ParameterRules
-from hmmdyn.dynamics.convergence import measure_convergence
-from hmmdyn.dynamics.detours import detour_verdicts
-from hmmdyn.dynamics.dissimilarity import dissimilarity
-from hmmdyn.dynamics.groups import compare_groups
-from hmmdyn.dynamics.occupancy import bag_of_states
-from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
-from hmmdyn.dynamics.outliers import find_outliers
-from hmmdyn.dynamics.regression import regress_convergence
-from hmmdyn.dynamics.slowness import find_slowness, runs_by_convergence
-from hmmdyn.dynamics.speed import compare_speed
-from hmmdyn.dynamics.states import summarise_states, sure_share
-from hmmdyn.dynamics.transitions import (
-    change_points,
-    influences,
-    is_forking,
-    training_map_edges,
-    transition_times,
-)
-from hmmdyn.dynamics.ways import find_ways, fork_choices
 from hmmdyn.errors import NotEnoughDataError, UsageError
-from hmmdyn.hmm import FittedMap, fit_training_map
-from hmmdyn.metrics.extract import Extraction, extract
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import require_known
 from hmmdyn.options import FOLDER, TABLE, Options
-from hmmdyn.record.reader import has_recordings, read_recordings
 from hmmdyn.report import layout
-from hmmdyn.results.checkpoints import CheckpointIndex
-from hmmdyn.results.convergence import Convergence
-from hmmdyn.results.findings import OtherMap
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.notice import Notice, each_once
-from hmmdyn.tables.metric_table import (
-    PROVENANCE_COLUMNS,
-    TABLE_SUFFIXES,
-    from_frame,
-    read_table,
-)
-from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories
 from hmmdyn.version import __version__
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hmmdyn.analysis import Analysis
+    from hmmdyn.checkpoints.find.walking import Tree
+    from hmmdyn.hmm import FittedMap
+    from hmmdyn.metrics.extract import Extraction
+    from hmmdyn.results.checkpoints import CheckpointIndex
+    from hmmdyn.results.convergence import Convergence
+    from hmmdyn.results.findings import OtherMap
+    from hmmdyn.tables.trajectories import Trajectories
 
 _Said = TypeVar("_Said")
 # Called with (stage, steps done, steps in all).
@@ -68,6 +44,8 @@ _PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "numba", "statsmodels",
 
 def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
     """Find the checkpoints under a folder; see :func:`~.checkpoints.find.discover.discover`."""
+    from hmmdyn.checkpoints.find.discover import discover
+
     return discover(Path(root), layout)
 
 
@@ -99,7 +77,13 @@ def read_runs(
     HmmdynError
         Something could not be found, read or measured; the message says what and where.
     """
-    options = options or Options()
+    import pandas as pd
+
+    from hmmdyn.results.checkpoints import CheckpointIndex
+    from hmmdyn.tables.metric_table import from_frame
+    from hmmdyn.tables.trajectories import Trajectories
+
+    options = Options.of(options)
     if isinstance(source, Trajectories):
         options.require_fit_for(TABLE, "the source given")
         require_known(options.outcome_columns, source.outcomes, "outcome")
@@ -120,6 +104,12 @@ def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories
 
     A folder is walked once, whatever is looked for in it, and a log is read once.
     """
+    from hmmdyn.checkpoints.find.discover import discover
+    from hmmdyn.checkpoints.find.walking import walked
+    from hmmdyn.checkpoints.logs import find_outcomes
+    from hmmdyn.record.reader import has_recordings, read_recordings
+    from hmmdyn.tables.metric_table import read_table
+
     path = Path(source)
     tree = walked(path) if path.is_dir() else None
     if not _holds_metrics(path, tree):
@@ -141,6 +131,12 @@ def _measured(
     progress: Progress | None,
 ) -> Trajectories:
     """Measure the checkpoints of an index and join the outcomes logged beside them."""
+    from hmmdyn.checkpoints.find.discover import without_runs
+    from hmmdyn.checkpoints.logs import find_outcomes, join_outcomes, of_runs_in
+    from hmmdyn.checkpoints.parameters import ParameterRules
+    from hmmdyn.metrics.extract import extract
+    from hmmdyn.tables.trajectories import Trajectories
+
     # Logs are read with all runs in sight: that of a run left out is not taken for another's.
     logged = index.logged or find_outcomes(index, options.outcomes_file)
     index = without_runs(index, options.exclude_runs)
@@ -166,6 +162,9 @@ def _measured(
 
 def _join(logged: pd.DataFrame, extraction: Extraction) -> tuple[pd.DataFrame, list[Notice]]:
     """Outcomes of every checkpoint; one whose name is taken by a metric or key is renamed."""
+    from hmmdyn.tables.metric_table import PROVENANCE_COLUMNS
+    from hmmdyn.tables.trajectories import KEY_COLUMNS
+
     stored = extraction.table.set_index(CHECKPOINT_KEY)[list(extraction.stored_outcomes)]
     # A value logged beside the run wins over one stored in the checkpoint.
     outcomes = logged.set_index(CHECKPOINT_KEY).combine_first(stored).loc[stored.index]
@@ -197,7 +196,9 @@ def fit(
     HmmdynError
         The metrics do not allow it; the message says why.
     """
-    options = options or Options()
+    from hmmdyn.hmm import fit_training_map
+
+    options = Options.of(options)
     return fit_training_map(
         trajectories.select(metrics=options.metrics, drop_metrics=options.drop_metrics),
         options.candidates,
@@ -248,7 +249,7 @@ def analyze(
     HmmdynError
         The analysis could not be done; the message says what, where, why and what to do.
     """
-    options = (options or Options()).changed(**changes)
+    options = Options.of(options).changed(**changes)
     trajectories = read_runs(source, options, cache=cache, jobs=jobs, progress=progress)
     if options.outcome is not None:  # before the model is fitted, which takes long
         _require_outcome(options.outcome, trajectories)
@@ -265,11 +266,16 @@ def analyze(
 
 
 def _require_outcome(outcome: str, trajectories: Trajectories) -> None:
+    import numpy as np
+
     require_known([outcome], trajectories.outcomes, "outcome")
     if not np.isfinite(trajectories.table[outcome]).any():
         raise UsageError(
-            f"The outcome {outcome!r} is known at no checkpoint. Leave out --outcome, or give a "
-            "file with its values (--outcomes)."
+            f"The outcome {outcome!r} is known at no checkpoint. Leave out ",
+            Remedy("outcome"),
+            ", or give a file with its values (",
+            Remedy("outcomes_file"),
+            ").",
         )
 
 
@@ -307,6 +313,8 @@ def _with_maps_of_groups(joint: Analysis, of_groups: Mapping[str, Analysis]) -> 
 
 
 def _other_map(analysis: Analysis, what: str, page: str) -> OtherMap:
+    from hmmdyn.results.findings import OtherMap
+
     return OtherMap(analysis.parameters.n_states, what, page)
 
 
@@ -316,11 +324,16 @@ def is_table(source: Path | str) -> bool:
 
 
 def _holds_metrics(path: Path, tree: Tree | None) -> bool:
+    from hmmdyn.record.reader import has_recordings
+    from hmmdyn.tables.metric_table import TABLE_SUFFIXES
+
     is_file = path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
     return is_file or has_recordings(tree or path)
 
 
 def _name(source: Any) -> str:
+    from hmmdyn.results.checkpoints import CheckpointIndex
+
     if isinstance(source, CheckpointIndex):
         return str(source.root)
     return str(source) if isinstance(source, (str, Path)) else ""
@@ -330,6 +343,27 @@ def _state_findings(
     trajectories: Trajectories, fitted: FittedMap, options: Options, source: str
 ) -> Analysis:
     """Turn decoded runs into statements."""
+    from hmmdyn.analysis import Analysis
+    from hmmdyn.dynamics.detours import detour_verdicts
+    from hmmdyn.dynamics.dissimilarity import dissimilarity
+    from hmmdyn.dynamics.groups import compare_groups
+    from hmmdyn.dynamics.occupancy import bag_of_states
+    from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
+    from hmmdyn.dynamics.outliers import find_outliers
+    from hmmdyn.dynamics.regression import regress_convergence
+    from hmmdyn.dynamics.slowness import find_slowness, runs_by_convergence
+    from hmmdyn.dynamics.speed import compare_speed
+    from hmmdyn.dynamics.states import summarise_states, sure_share
+    from hmmdyn.dynamics.transitions import (
+        change_points,
+        influences,
+        is_forking,
+        training_map_edges,
+        transition_times,
+    )
+    from hmmdyn.dynamics.ways import find_ways, fork_choices
+    from hmmdyn.tables.trajectories import KEY_COLUMNS
+
     chosen, decoding = fitted.trajectories, fitted.decoding
     parameters = fitted.training_map.parameters
     runs = decoding.observations.runs
@@ -428,6 +462,10 @@ def _state_findings(
 def _convergence(
     table: pd.DataFrame, outcomes: tuple[str, ...], options: Options
 ) -> tuple[Convergence | None, tuple[Notice, ...]]:
+    import numpy as np
+
+    from hmmdyn.dynamics.convergence import measure_convergence
+
     known = tuple(o for o in outcomes if np.isfinite(table[o]).any())
     if not known:
         return None, (
@@ -435,8 +473,12 @@ def _convergence(
                 "statements",
                 "limit",
                 "outcomes",
-                "No loss or accuracy is known for these checkpoints, so nothing can be said about "
-                "convergence or detours. Give a file with --outcomes.",
+                Message(
+                    "No loss or accuracy is known for these checkpoints, so nothing can be said "
+                    "about convergence or detours. Give a file with ",
+                    Remedy("outcomes_file"),
+                    ".",
+                ),
             ),
         )
     return (
@@ -461,7 +503,7 @@ def _of(
     try:
         return state(convergence), ()
     except NotEnoughDataError as error:
-        return None, (Notice("statements", "limit", subject, str(error)),)
+        return None, (Notice("statements", "limit", subject, error.message),)
 
 
 def _one_run(n_runs: int) -> tuple[Notice, ...]:

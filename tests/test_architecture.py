@@ -11,14 +11,15 @@ PACKAGE = Path(__file__).parents[1] / "hmmdyn"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Every stage may import what it stands on, and the ground floor, which imports no stage.
-GROUND = {"version", "choices", "errors", "declare", "results", "files", "names"}
+GROUND = {"version", "choices", "errors", "messages", "declare", "results", "files", "names"}
 ALLOWED = {
     "version": set(),
     "choices": set(),
-    "errors": set(),
+    "messages": set(),
+    "errors": {"messages"},
     "declare": {"errors", "names"},
     "results": {"choices", "declare"},
-    "files": {"errors"},
+    "files": {"errors", "messages"},
     "names": {"errors"},
     "options": GROUND,
     "tables": GROUND,
@@ -27,7 +28,7 @@ ALLOWED = {
     "hmm": GROUND | {"tables"},
     "dynamics": GROUND | {"hmm"},
     "simulate": GROUND,
-    "report": GROUND,
+    "report": GROUND | {"options"},
     "tasks": GROUND | {"record"},
     "record": GROUND | {"tables", "checkpoints", "metrics"},
     "analysis": GROUND | {"tables", "hmm", "report"},

@@ -24,6 +24,7 @@ from hmmdyn.checkpoints.find.schedules import Finding, RunKey, by_run, odd_sched
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, Shape, select_parameters, shape_differences
 from hmmdyn.checkpoints.read import open_checkpoint
 from hmmdyn.errors import HmmdynError, UsageError
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import printable, some
 from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
 from hmmdyn.results.notice import Notice
@@ -315,10 +316,12 @@ def _copy(runs: tuple[RunKey, ...], sets: Sequence[Sequence[CheckpointFile]], un
             " = ".join(f"{label[file.group, file.run]} at {file.step:,}" for file in part)
             for part in sets
         )
-        message = (
+        message = Message(
             f"The same weights, bit for bit, in {len(runs)} runs ({some(places, 3)}): one is a "
-            "copy of the other, or they were trained with one seed. Mend this, or keep one of them "
-            "(--exclude-run), before runs are compared."
+            "copy of the other, or they were trained with one seed. Mend this, or keep one of "
+            "them (",
+            Remedy("exclude_runs"),
+            "), before runs are compared.",
         )
     return _about(runs, "copy", files, message)
 

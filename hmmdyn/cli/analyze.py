@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,15 +100,17 @@ def analyze(
         print(page)
     if quiet:
         show_notices([n for n in analysis.notices if n.kind != "limit"], err)
-    _show_summary(analysis, page, output if "html" in written else None, notes)
+    others = analysis.other_maps if "html" in written else ()
+    _show_summary(analysis, page, {other.what: output / other.page for other in others}, notes)
 
 
-def _show_summary(analysis: Analysis, page: Path, pages: Path | None, notes: Console) -> None:
-    """Show what was found, and where it is; ``pages`` is the folder of pages, where there are."""
+def _show_summary(
+    analysis: Analysis, page: Path, others: Mapping[str, Path], notes: Console
+) -> None:
+    """Show what was found, and where it is; ``others`` are the pages of other maps."""
     notes.print(f"\n{plain(analysis.summary(notes.width)).rstrip()}", soft_wrap=True)
     notes.print(f"It is at [bold]{plain(page)}[/bold]", soft_wrap=True)
-    if pages is None:
-        return
-    for other in analysis.other_maps:
-        where = f"[bold]{plain(pages / other.page)}[/bold]"
-        notes.print(f"Another map, {plain(other.what)}, is at {where}", soft_wrap=True)
+    for what, where in others.items():
+        notes.print(
+            f"Another map, {plain(what)}, is at [bold]{plain(where)}[/bold]", soft_wrap=True
+        )

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.names import printable
+from hmmdyn.options import as_typed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,10 +39,10 @@ def failing_clearly() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        err.print(f"[bold red]Wrong usage:[/] {plain(error)}", soft_wrap=True)
+        err.print(f"[bold red]Wrong usage:[/] {plain(as_typed(error.message))}", soft_wrap=True)
         raise typer.Exit(2) from None
     except HmmdynError as error:
-        err.print(f"[bold red]Error:[/] {plain(error)}", soft_wrap=True)
+        err.print(f"[bold red]Error:[/] {plain(as_typed(error.message))}", soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         err.print(
@@ -80,10 +81,8 @@ def plain(text: object) -> str:
 def show_notices(notices: Sequence[Notice], console: Console) -> None:
     """Show notices, a line each."""
     for notice in notices:
-        console.print(
-            f"[bold]{plain(notice.kind)}[/]  {plain(notice.subject)}: {plain(notice.message)}",
-            soft_wrap=True,
-        )
+        about = f"[bold]{plain(notice.kind)}[/]  {plain(notice.subject)}"
+        console.print(f"{about}: {plain(as_typed(notice.message))}", soft_wrap=True)
 
 
 def show_frame(frame: pd.DataFrame, title: str) -> None:
@@ -124,4 +123,4 @@ def cache_in(folder: Path) -> Path:
 
 def notices_as_json(notices: Sequence[Notice]) -> list[dict[str, str]]:
     """Return notices as plain JSON values."""
-    return [vars(notice) for notice in notices]
+    return [{**vars(notice), "message": as_typed(notice.message)} for notice in notices]

@@ -10,6 +10,7 @@ import typer
 
 from hmmdyn.cli.arguments import SCAN, AsJson, Given, Jobs, Runs, chosen, takes
 from hmmdyn.cli.console import n_jobs, notices_as_json, out, progress, show_notices
+from hmmdyn.options import as_typed
 
 if TYPE_CHECKING:
     from hmmdyn.results.checkpoints import CheckpointIndex
@@ -52,7 +53,9 @@ def scan(
                 n_jobs=n_jobs(jobs),
                 progress=lambda done, total: told("audit", done, total),
             )
-        findings, notices = audited.findings, notices + audited.notices
+        # One notice for each finding, in order.
+        messages = [as_typed(notice.message) for notice in audited.notices]
+        findings, notices = audited.findings.assign(message=messages), notices + audited.notices
     if as_json:
         document = _index_as_json(index, logged.outcomes, notices)
         if findings is not None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from hmmdyn.choices import DIRECTIONS
 from hmmdyn.errors import UsageError
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import better_side, data_split, is_accuracy, require_known
 from hmmdyn.results.convergence import CONVERGENCE, Convergence
 from hmmdyn.results.keys import RUN_KEY
@@ -171,18 +172,26 @@ def _in_words(
     sustained: int,
     outcome_chosen: bool,
     threshold_chosen: bool,
-) -> str:
+) -> Message:
     side = "at least" if direction == "above" else "at most"
-    text = f"A run has converged at the first checkpoint where {outcome} is {side} {threshold:g}"
-    text += f", for {sustained} evaluated checkpoints in a row." if sustained > 1 else "."
+    parts: list[str | Remedy] = [
+        f"A run has converged at the first checkpoint where {outcome} is {side} {threshold:g}",
+        f", for {sustained} evaluated checkpoints in a row." if sustained > 1 else ".",
+    ]
     if threshold_chosen:
-        text += (
+        parts += [
             f" The threshold was chosen automatically, {SHARE_OF_THE_WAY:.0%} of the way from the"
-            " runs' median first value to their median best one; set it with --threshold."
-        )
+            " runs' median first value to their median best one; set it with ",
+            Remedy("threshold"),
+            ".",
+        ]
     if outcome_chosen:
-        text += " The outcome was chosen automatically; set it with --outcome."
-    return text
+        parts += [
+            " The outcome was chosen automatically; set it with ",
+            Remedy("outcome"),
+            ".",
+        ]
+    return Message(*parts)
 
 
 def _notices(
@@ -205,8 +214,12 @@ def _notices(
                 "statements",
                 "limit",
                 f"outcome {outcome}",
-                f"No run reaches the threshold {threshold:g}: convergence cannot be compared. "
-                "Set another one with --threshold.",
+                Message(
+                    f"No run reaches the threshold {threshold:g}: convergence cannot be compared. "
+                    "Set another one with ",
+                    Remedy("threshold"),
+                    ".",
+                ),
             )
         )
     elif censored:
@@ -237,8 +250,12 @@ def _at_once(table: pd.DataFrame, result: pd.DataFrame, threshold: float) -> tup
     at_once = int((result["converged"] & (result["step"] == starts)).sum())
     if not at_once:
         return ()
-    message = (
+    message = Message(
         f"{at_once} of {len(result)} runs meet the threshold {threshold:g} at their first "
-        "checkpoint. Check --threshold and --direction."
+        "checkpoint. Check ",
+        Remedy("threshold"),
+        " and ",
+        Remedy("direction"),
+        ".",
     )
     return (Notice("statements", "odd", "convergence", message),)

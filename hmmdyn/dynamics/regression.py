@@ -15,6 +15,7 @@ import statsmodels.api as sm
 from hmmdyn.dynamics.occupancy import ONE_SIDED, bags, share_before_convergence
 from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.errors import NotEnoughDataError
+from hmmdyn.messages import Remedy
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.convergence import Convergence, Regression
 from hmmdyn.results.keys import RUN_KEY
@@ -109,7 +110,9 @@ def _require_determined(X: FloatArray, y: FloatArray) -> None:
     if np.linalg.matrix_rank(X) < n_states:
         raise NotEnoughDataError(
             "Some states occur only in fixed proportions to each other, so their effects on "
-            "convergence cannot be told apart. Try fewer states (--max-states)."
+            "convergence cannot be told apart. Try fewer states (",
+            Remedy("max_states"),
+            ").",
         )
     if np.ptp(y) == 0:
         raise NotEnoughDataError(

@@ -26,6 +26,7 @@ from hmmdyn.dynamics.survival import (
     restricted_mean_error,
 )
 from hmmdyn.errors import NotEnoughDataError
+from hmmdyn.messages import Remedy
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.convergence import (
     CONVERGENCE_GROUPS,
@@ -112,8 +113,9 @@ def _comparable(convergence: Convergence) -> tuple[pd.DataFrame, tuple[Notice, .
     if end.isna().all():
         raise NotEnoughDataError(
             f"No run has {convergence.outcome} at {convergence.sustained} checkpoints or more, so "
-            "none could be seen to converge: speed cannot be compared. Ask for fewer with "
-            "--sustained."
+            "none could be seen to converge: speed cannot be compared. Ask for fewer with ",
+            Remedy("sustained"),
+            ".",
         )
     several_groups = table["group"].nunique() > 1
     notices = tuple(

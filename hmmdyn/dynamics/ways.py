@@ -125,11 +125,12 @@ def find_forks(choices: pd.DataFrame) -> pd.DataFrame:
         ways = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         kept = [(to_state, n) for to_state, n in ways if n >= FORK_SHARE * n_total]
         if len(kept) > 1:
-            rows += [
-                (state, to_state, n, n_total, n / n_total, *share_interval(n, n_total))
-                for to_state, n in kept
-            ]
-    return FORKS.frame(rows)
+            rows += [(state, to_state, n, n_total) for to_state, n in kept]
+    forks = pd.DataFrame(rows, columns=["state", "to_state", "n_runs", "n_total"])
+    intervals = [share_interval(n, n_total) for _, _, n, n_total in rows]
+    forks["share"] = forks["n_runs"] / forks["n_total"]
+    forks[["share_low", "share_high"]] = pd.DataFrame(intervals, columns=["low", "high"])
+    return FORKS.frame(forks)
 
 
 def share_interval(n: int, n_total: int) -> tuple[float, float]:

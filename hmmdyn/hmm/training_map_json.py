@@ -15,6 +15,7 @@ from hmmdyn.files import replacing
 from hmmdyn.hmm.model.check import require_standardises, require_valid
 from hmmdyn.hmm.model.parts import emissions_of, transitions_of
 from hmmdyn.hmm.training_map import TrainingMap
+from hmmdyn.messages import Either
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.observations import Standardisation
@@ -71,7 +72,8 @@ def load(path: Path | str) -> TrainingMap:
         raise TrainingMapError(f"{path} cannot be read as a training map: {error}") from error
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise TrainingMapError(
-            f"{path} is not a training map: write one with `hmmdyn fit TABLE -o MAP`."
+            f"{path} is not a training map: write one with ",
+            Either("`hmmdyn fit TABLE -o MAP`.", "hmmdyn.fit(…).training_map.save(MAP)."),
         )
     if document.get("format_version") not in _FORMAT_VERSIONS:
         raise TrainingMapError(

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from hmmdyn.checkpoints.parameters import ParameterRules
 from hmmdyn.errors import OutputError
 from hmmdyn.files import replacing
+from hmmdyn.messages import Either, Message
 from hmmdyn.metrics.measure import Architecture, Measurement
 from hmmdyn.metrics.registry import VERSION
 from hmmdyn.names import printable
@@ -163,10 +164,11 @@ def _read(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["root"], row["path"]): row for row in table.to_pylist()}
 
 
-def _taken(path: Path) -> str:
-    return (
+def _taken(path: Path) -> Message:
+    return Message(
         f"{path} is in the way: measurements are to be kept there, and it is not a file that "
-        "hmmdyn kept them in.\nMove or delete it, or choose another place with -o DIR."
+        "hmmdyn kept them in.\nMove or delete it, or choose another place",
+        Either(typed=" with -o DIR.", called=" (cache=…)."),
     )
 
 

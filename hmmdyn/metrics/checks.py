@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from hmmdyn.checkpoints.parameters import shape_differences
 from hmmdyn.errors import ArchitectureMismatchError
+from hmmdyn.messages import Remedy
 from hmmdyn.metrics.measure import Measurement, by_reason, counted
 from hmmdyn.names import natural_key, printable, some
 from hmmdyn.results.checkpoints import CheckpointFile
@@ -61,8 +62,13 @@ def require_same_architecture(measured: Measured) -> None:
             + "\n".join(lines)
             + more
             + "\nMetrics of different architectures cannot be compared. Give each architecture a "
-            "group of its own\n(--layout with {group}), leave the odd runs out (--exclude-run), "
-            "or leave those tensors out (--exclude REGEX)."
+            "group of its own\n(",
+            Remedy("layout"),
+            " with {group}), leave the odd runs out (",
+            Remedy("exclude_runs"),
+            "), or leave those tensors out (",
+            Remedy("exclude", ("REGEX",)),
+            ").",
         )
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, ParameterRules
 from hmmdyn.errors import CheckpointError, HmmdynError, UsageError
+from hmmdyn.messages import Either, Message, Remedy
 from hmmdyn.metrics.cache import MeasurementCache, relative_path
 from hmmdyn.metrics.checks import (
     Measured,
@@ -230,7 +231,8 @@ class _Work:
             except BrokenProcessPool as error:
                 raise HmmdynError(
                     "A worker process was killed, most likely because memory ran out. What was "
-                    "measured is kept; go on with fewer processes: --jobs 1"
+                    "measured is kept; go on with fewer processes: ",
+                    Either(typed="--jobs 1", called="jobs=1"),
                 ) from error
 
     def _advance(self, files: set[CheckpointFile]) -> None:
@@ -273,15 +275,14 @@ def _probes(files: Sequence[CheckpointFile]) -> dict[CheckpointFile, None]:
     }
 
 
-def _all_bad_files(bad: dict[str, str], n_total: int) -> str:
+def _all_bad_files(bad: dict[str, str], n_total: int) -> Message:
     reasons = "\n".join(f"  {why}" for why in list(bad.values())[:10])
     more = f"\n  and {len(bad) - 10} more" if len(bad) > 10 else ""
-    remedy = (
-        "Mend or remove them, or leave them out and go on with the rest: --skip-bad"
-        if len(bad) < n_total
-        else "There is nothing to go on with."
-    )
-    return f"{len(bad)} of {n_total} checkpoints cannot be read:\n{reasons}{more}\n{remedy}"
+    said = f"{len(bad)} of {n_total} checkpoints cannot be read:\n{reasons}{more}\n"
+    if len(bad) == n_total:
+        return Message(said, "There is nothing to go on with.")
+    advice = "Mend or remove them, or leave them out and go on with the rest: "
+    return Message(said, advice, Remedy("skip_bad", True))
 
 
 def _skipped(bad: dict[str, str]) -> list[Notice]:

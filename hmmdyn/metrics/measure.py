@@ -23,6 +23,7 @@ from hmmdyn.checkpoints.parameters import (
 from hmmdyn.checkpoints.read import Checkpoint, open_checkpoint
 from hmmdyn.checkpoints.tensor import WIDENED, LazyTensor
 from hmmdyn.errors import NoWeightsError
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.metrics.registry import Metric, select_metrics
 from hmmdyn.metrics.summary import Entries, Matrix
 from hmmdyn.names import printable, some
@@ -253,11 +254,13 @@ def counted(n: int, one: str, many: str) -> str:
     return f"{n:,} {one if n == 1 else many}"
 
 
-def _no_weights(path: Path, parameters: Parameters, frozen: Collection[str]) -> str:
+def _no_weights(path: Path, parameters: Parameters, frozen: Collection[str]) -> Message:
     left_out = {**parameters.left_out, **dict.fromkeys(sorted(frozen), FROZEN)}
-    return (
+    return Message(
         f"{printable(str(path))} holds no weight matrix that could be measured. "
         f"It holds {counted(len(parameters.biases), 'bias', 'biases')}; "
         f"left out: {by_reason(left_out) or 'nothing'}.\n"
-        "If something that counts was left out, bring it back with --include REGEX."
+        "If something that counts was left out, bring it back with ",
+        Remedy("include", ("REGEX",)),
+        ".",
     )

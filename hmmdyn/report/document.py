@@ -16,6 +16,7 @@ import pandas as pd
 from hmmdyn.report.facts import forks, rows
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
+from hmmdyn.report.statements.statement import told
 from hmmdyn.results.columns import STEPS, Column
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.schema import CURVES
@@ -70,7 +71,7 @@ def to_json(report: Report) -> str:
             "threshold": measure.threshold,
             "direction": measure.direction,
             "sustained": measure.sustained,
-            "how": measure.how,
+            "how": told(findings, measure.how),
         },
         "slowest_quarter": quarter and {"n_others": quarter.n_others, "longer": quarter.longer},
         "grokking_delay": outcomes.grokking_delay if outcomes else None,

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hmmdyn.errors import OutputError
+from hmmdyn.messages import Either
 from hmmdyn.report import layout
 from hmmdyn.report.document import FORMAT
 
@@ -40,7 +41,8 @@ def _remove(folder: Path) -> None:
     except OSError as error:
         raise OutputError(
             f"{folder} holds the report of an earlier analysis, which cannot be removed: "
-            f"{error.strerror or error}. Remove it, or choose another folder with -o DIR."
+            f"{error.strerror or error}. Remove it, or choose another folder",
+            Either(typed=" with -o DIR.", called="."),
         ) from error
     if names:
         with suppress(OSError):  # not there, or something of the user's lies there

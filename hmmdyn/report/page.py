@@ -29,6 +29,7 @@ from hmmdyn.report.figures.links import group_numbers, run_numbers
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
 from hmmdyn.report.statements.figures import figure_summaries
+from hmmdyn.report.statements.statement import notices_told
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.verdicts import LEFT_BEHIND
@@ -74,7 +75,7 @@ def render(report: Report) -> str:
         environment.filters[function.__name__] = function
     environment.filters["enumerated"] = enumerate
     topics = groupby(report.statements, key=lambda statement: statement.topic)
-    notices = findings.notices
+    notices = notices_told(findings)
     names = _names(findings)
     page = environment.get_template("report.html.j2").render(
         findings=findings,

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from hmmdyn.report import words
+from hmmdyn.report.statements.statement import notices_told
 from hmmdyn.results.columns import Table, tables_in
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.groups import GROUPS
@@ -56,7 +57,7 @@ def _state_means(findings: Findings) -> pd.DataFrame:
 def _notices(findings: Findings) -> pd.DataFrame:
     return NOTICES.frame(
         {key: words.encodable(text) for key, text in asdict(notice).items()}
-        for notice in findings.notices
+        for notice in notices_told(findings)
     )
 
 

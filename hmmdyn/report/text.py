@@ -8,6 +8,7 @@ from itertools import groupby, zip_longest
 
 from hmmdyn.report import words
 from hmmdyn.report.report import Report
+from hmmdyn.report.statements.statement import notices_told
 
 # Terminals show these marks of good typesetting as garbage, or reorder text in their own way.
 _PLAIN = {0x00A0: " ", 0x2068: None, 0x2069: None}
@@ -42,7 +43,7 @@ def headlines(report: Report) -> Iterator[tuple[str, list[str]]]:
     said = [statement for statement in report.statements if statement.brief]
     for topic, group in groupby(said, key=lambda statement: statement.topic):
         yield topic, [statement.brief for statement in group]
-    left_out = [notice for notice in report.findings.notices if notice.kind == "left out"]
+    left_out = [notice for notice in notices_told(report.findings) if notice.kind == "left out"]
     if left_out:
         yield "Left out", [f"{words.listing(words.name(n.subject) for n in left_out)}."]
 

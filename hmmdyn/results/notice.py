@@ -23,7 +23,8 @@ class Notice:
     subject : str
         What it is about: a run, file, metric, state.
     message : str
-        One plain sentence with the reason, and the remedy where there is one.
+        One plain sentence with the reason, and the remedy where there is one; with options in it,
+        a :class:`hmmdyn.messages.Message`.
     """
 
     stage: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +15,7 @@ from hmmdyn.errors import (
     NotEnoughDataError,
     UsageError,
 )
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import require_known, runs_named, some
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.keys import RUN_KEY
@@ -199,16 +199,17 @@ class Trajectories:
         runs = dict.fromkeys(names[r] for r in np.flatnonzero(infinite.any(axis=1)))
         remedies = []
         if len(metrics) < len(self.metrics):
-            drop = " ".join(f"--drop-metric {shlex.quote(m)}" for m in metrics)
-            remedies.append(f"  leave the metrics out:  {drop}")
+            drop = Remedy("drop_metrics", tuple(metrics))
+            remedies.append(Message("\n  leave the metrics out:  ", drop))
         if len(runs) < len(set(names)):
-            exclude = " ".join(f"--exclude-run {shlex.quote(run)}" for run in runs)
-            remedies.append(f"  leave the runs out:     {exclude}")
+            exclude = Remedy("exclude_runs", tuple(runs))
+            remedies.append(Message("\n  leave the runs out:     ", exclude))
         raise MetricNotFiniteError(
             "Metrics that are infinite:\n"
             + "\n".join(lines)
             + "\nNo run was dropped. Where a value is not known, leave it empty (NaN) in the table."
-            + ("\nEither of these goes on, too:\n" + "\n".join(remedies) if remedies else "")
+            + ("\nEither of these goes on, too:" if remedies else ""),
+            *remedies,
         )
 
     def _places(self, rows: NDArray[np.bool_]) -> list[str]:
@@ -315,7 +316,11 @@ class Trajectories:
             f"Some values lie more than {reach:.0e} standard deviations away from the mean, "
             f"so the scale of these metrics says nothing about them: {names} "
             f"({some(self._places(np.any(too_far, axis=1)), 4)}). Take the scale from more "
-            "checkpoints (--standardise-first), or leave the metrics out (--drop-metric)."
+            "checkpoints (",
+            Remedy("standardise_first"),
+            "), or leave the metrics out (",
+            Remedy("drop_metrics"),
+            ").",
         )
 
     def _about_lone_values(
@@ -430,7 +435,9 @@ def _require_scale(runs: Sequence[FloatArray], first: int | None, features: Sequ
         names = some(f for f, s in zip(features, still, strict=True) if s)
         raise NotEnoughDataError(
             f"Within the first {first} checkpoints of some run these metrics do not change (or "
-            f"are missing), so they have no scale: {names}. Raise --standardise-first."
+            f"are missing), so they have no scale: {names}. Raise ",
+            Remedy("standardise_first"),
+            ".",
         )
 
 
@@ -444,8 +451,12 @@ def _pooled_standardisation(
         names = some(f for f, still in zip(features, flat, strict=True) if still)
         window = f"Within the first {first} checkpoints" if first else "Against their size"
         raise NotEnoughDataError(
-            f"{window} of all runs these metrics do not change, so they have no scale: {names}. "
-            + ("Raise --standardise-first." if first else "Leave them out (--drop-metric).")
+            f"{window} of all runs these metrics do not change, so they have no scale: {names}. ",
+            *(
+                ("Raise ", Remedy("standardise_first"), ".")
+                if first
+                else ("Leave them out (", Remedy("drop_metrics"), ").")
+            ),
         )
     peak = _peak(reference)
     mean, deviation = _moments(reference / peak)

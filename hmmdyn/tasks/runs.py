@@ -33,6 +33,7 @@ from uuid import uuid4
 
 from hmmdyn.errors import HmmdynError, OutputError, UsageError
 from hmmdyn.files import replacing
+from hmmdyn.messages import Either
 
 if TYPE_CHECKING:
     import torch
@@ -208,7 +209,8 @@ def _failing_clearly(out: Path) -> Iterator[None]:
     except BrokenProcessPool as error:
         raise HmmdynError(
             "A worker process was killed, most likely because memory ran out. "
-            f"{goes_on} Fewer processes take less: --jobs 1"
+            f"{goes_on} Fewer processes take less: ",
+            Either(typed="--jobs 1", called="n_jobs=1"),
         ) from error
     except FileNotFoundError as error:
         raise OutputError(

@@ -12,18 +12,24 @@ from hmmdyn.checkpoints.find import layouts
 from hmmdyn.checkpoints.find.candidates import Candidate, beside_the_model
 from hmmdyn.checkpoints.find.layouts import Layout, Reading
 from hmmdyn.errors import LayoutError
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import natural_key, printable, some
 from hmmdyn.results.notice import Notice
 
 # Why a path may be left out, when there are checkpoints enough beside it.
 _HARMLESS = (layouts.NO_STEP, layouts.ONLY_ALIAS, layouts.TEMPORARY)
 
-_EXAMPLE = "{group}/seed{seed}/step_{step}.pt"
-REMEDY = (
-    "Say how the paths are to be read, for example\n"
-    f'  --layout "{_EXAMPLE}"\n'
-    "where {group}, {run}, {seed}, {step} and {epoch} stand for what they name and * for anything."
-)
+EXAMPLE = "{group}/seed{seed}/step_{step}.pt"
+
+
+def say_how(layout: str = EXAMPLE) -> Message:
+    """Return what to do where paths are not understood, with a layout for an example."""
+    return Message(
+        "Say how the paths are to be read, for example\n  ",
+        Remedy("layout", layout),
+        "\nwhere {group}, {run}, {seed}, {step} and {epoch} stand for what they name and * for "
+        "anything.",
+    )
 
 
 class Claim(NamedTuple):
@@ -82,7 +88,8 @@ def read_names(
         raise LayoutError(
             f"run {claim.reading.run} of group {claim.reading.group} was started more than once: "
             f"{printable(claim.file.path)} and {printable(other.file.path)} may be one run "
-            f"resumed or two runs.\n{REMEDY}"
+            "resumed or two runs.\n",
+            say_how(),
         )
     understood = [claim for claim in claims if not claim.reading.problem]
     runs = {claim.run for claim in understood}
@@ -102,8 +109,12 @@ def read_names(
     if uncertain or not understood:
         raise LayoutError(_not_understood(root, uncertain or claims, len(claims)))
     for problem, paths in harmless.items():
-        remedy = " If they are checkpoints, --layout can say which." * (problem == layouts.NO_STEP)
-        notices.append(paths_left_out(paths, f"{problem}.{remedy}"))
+        reason = Message(f"{problem}.")
+        if problem == layouts.NO_STEP:
+            reason = Message(
+                reason, " If they are checkpoints, ", Remedy("layout"), " can say which."
+            )
+        notices.append(paths_left_out(paths, reason))
     return understood
 
 
@@ -153,16 +164,18 @@ def read_by_rule(
     if not claims:
         paths = "\n".join(f"  {printable(path)}" for path in sorted(others)[:5])
         raise LayoutError(
-            f"--layout {rule.pattern!r} fits none of the {len(others)} checkpoint files under "
+            Remedy("layout", rule.pattern),
+            f" fits none of the {len(others)} checkpoint files under "
             f"{printable(str(root))}, among them\n{paths}\n"
-            "A layout describes the whole path, relative to that folder."
+            "A layout describes the whole path, relative to that folder.",
         )
     if others:
-        notices.append(paths_left_out(others, f"--layout {rule.pattern!r} does not fit."))
+        reason = Message(Remedy("layout", rule.pattern), " does not fit.")
+        notices.append(paths_left_out(others, reason))
     return claims
 
 
-def _not_understood(root: Path, claims: Sequence[Claim], n_found: int) -> str:
+def _not_understood(root: Path, claims: Sequence[Claim], n_found: int) -> Message:
     lines = "\n".join(
         f"  {printable(claim.file.path)}: {claim.reading.problem}" for claim in claims[:5]
     )
@@ -176,10 +189,10 @@ def _not_understood(root: Path, claims: Sequence[Claim], n_found: int) -> str:
             "and a training map needs\nmany. Save each under a name of its own, such as "
             "ckpt_{step}.pt.\n"
         )
-    remedy = REMEDY.replace(_EXAMPLE, _suggested_layout(claims[0].file.path) or _EXAMPLE)
-    return (
+    return Message(
         f"{len(claims)} of the {n_found} checkpoint files under {printable(str(root))} do not say "
-        f"for certain which run and step they are:\n{lines}{more}\n{overwritten}{remedy}"
+        f"for certain which run and step they are:\n{lines}{more}\n{overwritten}",
+        say_how(_suggested_layout(claims[0].file.path) or EXAMPLE),
     )
 
 
@@ -211,5 +224,5 @@ def _suggested_layout(path: str) -> str | None:
 def paths_left_out(paths: Sequence[str], reason: str) -> Notice:
     """Say how many paths are left out, which the first of them are, and why."""
     number = "1 path" if len(paths) == 1 else f"{len(paths)} paths"
-    message = f"{number} left out ({some(sorted(paths, key=natural_key))}): {reason}"
+    message = Message(f"{number} left out ({some(sorted(paths, key=natural_key))}): ", reason)
     return Notice("discovery", "left out", "paths", message)

@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from hmmdyn.errors import UsageError
+from hmmdyn.messages import Remedy
 from hmmdyn.names import printable
 
 # A date or Unix time, so that it is never taken for a step. A Unix time that ends in 000 is left
@@ -392,7 +393,7 @@ class Layout:
         try:
             pieces = list(string.Formatter().parse(pattern))
         except ValueError as error:
-            raise UsageError(f"--layout {pattern!r} cannot be read: {error}.") from None
+            raise UsageError(Remedy("layout", pattern), f" cannot be read: {error}.") from None
         regex = ""
         seen: set[str] = set()
         for literal, field, spec, conversion in pieces:
@@ -402,14 +403,16 @@ class Layout:
             if field not in _FIELDS or spec or conversion:
                 allowed = ", ".join(f"{{{name}}}" for name in _FIELDS)
                 raise UsageError(
-                    f"--layout {pattern!r}: {{{field}}} is not a placeholder. "
-                    f"Placeholders are {allowed}; * stands for anything within a name."
+                    Remedy("layout", pattern),
+                    f": {{{field}}} is not a placeholder. "
+                    f"Placeholders are {allowed}; * stands for anything within a name.",
                 )
             regex += f"(?P={field})" if field in seen else f"(?P<{field}>{_FIELDS[field]})"
             seen.add(field)
         if not seen & {"step", "epoch"}:
             raise UsageError(
-                f"--layout {pattern!r} does not say where the step is: add {{step}} or {{epoch}}."
+                Remedy("layout", pattern),
+                " does not say where the step is: add {step} or {epoch}.",
             )
         return regex
 

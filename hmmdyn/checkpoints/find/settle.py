@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hmmdyn.checkpoints.find.claims import REMEDY, Claim, paths_left_out
+from hmmdyn.checkpoints.find.claims import EXAMPLE, Claim, paths_left_out, say_how
 from hmmdyn.errors import DuplicateCheckpointError, LayoutError
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import printable, some
 from hmmdyn.results.notice import Notice
 
@@ -29,8 +30,8 @@ def step_unit(root: Path, claims: Sequence[Claim]) -> str:
         f"the checkpoints under {printable(str(root))} cannot be put on one axis: "
         f"{len(by_epoch)} tell only an epoch ({some(by_epoch, 2)}), "
         f"{len(by_step)} only a step ({some(by_step, 2)}).\n"
-        "Choose one kind with a layout that fits only its paths, for example\n"
-        '  --layout "{group}/seed{seed}/step_{step}.pt"'
+        "Choose one kind with a layout that fits only its paths, for example\n  ",
+        Remedy("layout", EXAMPLE),
     )
 
 
@@ -71,7 +72,8 @@ def settle(
     if duplicates:
         raise DuplicateCheckpointError(
             f"more than one file claims to be the same checkpoint:\n{_listed(duplicates)}\n"
-            f"Remove or move one of each, or tell them apart. {REMEDY}"
+            f"Remove or move one of each, or tell them apart. ",
+            say_how(),
         )
     notices += [paths_left_out(paths, reason) for reason, paths in left_out.items() if paths]
     return settled
@@ -106,15 +108,15 @@ def _listed(checkpoints: Sequence[str]) -> str:
     return "\n".join(checkpoints[:5]) + more
 
 
-def _spread_over_ranks(checkpoints: Sequence[str]) -> str:
-    return (
+def _spread_over_ranks(checkpoints: Sequence[str]) -> Message:
+    return Message(
         "these checkpoints are spread over several files, as training on several devices writes "
         f"them, and hmmdyn does not put such files together:\n"
         f"{_listed(checkpoints)}\n"
         "Merge each into one file with the tool of the library that wrote it (DeepSpeed: "
         "zero_to_fp32.py; Megatron: its checkpoint converter).\n"
-        "If they are copies of the whole model instead, choose one of them, for example\n"
-        '  --layout "{run}/step_{step}/rank0.pt"'
+        "If they are copies of the whole model instead, choose one of them, for example\n  ",
+        Remedy("layout", "{run}/step_{step}/rank0.pt"),
     )
 
 
@@ -139,6 +141,6 @@ def check_runs(root: Path, claims: Iterable[Claim]) -> None:
             raise LayoutError(
                 f"{printable(other.file.path)} and {printable(claim.file.path)} under "
                 f"{printable(str(root))} would both be run {claim.reading.run} of group "
-                f"{claim.reading.group}, but are named differently: they may be two runs.\n"
-                + REMEDY
+                f"{claim.reading.group}, but are named differently: they may be two runs.\n",
+                say_how(),
             )

@@ -29,6 +29,7 @@ from hmmdyn.checkpoints.logs.read import (
     read_log,
 )
 from hmmdyn.errors import OutcomeError
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import is_outcome, some
 from hmmdyn.results.checkpoints import CheckpointIndex, LogFile, OutcomeTable
 from hmmdyn.results.keys import CHECKPOINT_KEY
@@ -57,8 +58,12 @@ class _LeftOut:
             messages.append(
                 (
                     "columns",
-                    f"Numeric columns whose names do not say loss, accuracy or the like: {columns}."
-                    " --outcomes FILE takes every numeric column of a file.",
+                    Message(
+                        "Numeric columns whose names do not say loss, accuracy or the like: "
+                        f"{columns}. ",
+                        Remedy("outcomes_file", "FILE"),
+                        " takes every numeric column of a file.",
+                    ),
                 )
             )
         return tuple(Notice("outcomes", "left out", subject, text) for subject, text in messages)
@@ -135,7 +140,8 @@ def _read_given(log: LogFile, runs: Runs, left_out: _LeftOut) -> pd.DataFrame:
     try:
         return _outcomes_in(log, runs, left_out, given=True)
     except OutcomeError as error:
-        raise OutcomeError(f"--outcomes {log.shown} cannot be used, because {error}.") from None
+        given = Remedy("outcomes_file", log.shown)
+        raise OutcomeError(given, f" cannot be used, because {error}.") from None
 
 
 def _read_trainer_states(

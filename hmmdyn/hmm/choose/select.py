@@ -17,6 +17,7 @@ from hmmdyn.hmm.fit.settings import SweepSettings
 from hmmdyn.hmm.fit.sweep import Attempt, attempts_table
 from hmmdyn.hmm.model.clock import LONGEST_GAP, capped
 from hmmdyn.hmm.model.sizes import n_parameters
+from hmmdyn.messages import Either, Message, Remedy
 from hmmdyn.names import some
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.model import PLAIN_MODEL, ModelOptions
@@ -174,7 +175,9 @@ def _held_out_runs(observations: Observations, random_state: int) -> np.ndarray:
     if n_runs < 2:
         raise NotEnoughDataError(
             "The paper's protocol chooses the number of states on runs held out, and there is "
-            "only one run. Leave out --preset paper, or add runs."
+            "only one run. Leave out ",
+            Either(typed="--preset paper", called="protocol='paper'"),
+            ", or add runs.",
         )
     n_held_out = min(max(1, round(HELD_OUT_SHARE * n_runs)), n_runs - 1)
     mask = np.zeros(n_runs, dtype=bool)
@@ -194,8 +197,13 @@ def _no_valid_fit(attempts: Sequence[Attempt]) -> NoValidFitError:
     counts = pd.Series([a.fit.reason for a in judged]).value_counts()
     reasons = "\n".join(f"  {n:,} × {reason}" for reason, n in counts.items())
     return NoValidFitError(
-        f"None of {len(judged):,} fits is valid:\n{reasons}\n"
-        "Try fewer states (--max-states), more restarts (--restarts), or fewer metrics (--metric)."
+        f"None of {len(judged):,} fits is valid:\n{reasons}\nTry fewer states (",
+        Remedy("max_states"),
+        "), more restarts (",
+        Remedy("restarts"),
+        "), or fewer metrics (",
+        Remedy("metrics"),
+        ").",
     )
 
 
@@ -230,9 +238,13 @@ def _notices(
                 "model",
                 "limit",
                 "number of states",
-                f"{chosen} states is the largest number tried: the criterion may fall further, "
-                "and on smooth trajectories it keeps falling. Read it as a resolution, not as a "
-                "count of phases; try --max-states.",
+                Message(
+                    f"{chosen} states is the largest number tried: the criterion may fall further, "
+                    "and on smooth trajectories it keeps falling. Read it as a resolution, not as "
+                    "a count of phases; try ",
+                    Remedy("max_states"),
+                    ".",
+                ),
             )
         )
     without = criteria.loc[criteria[criterion].isna(), "n_states"].tolist()
@@ -252,9 +264,14 @@ def _notices(
                 "model",
                 "limit",
                 "number of parameters",
-                f"The model has {n_free:,} parameters for {n:,} checkpoints: its details are not "
-                "to be trusted. More checkpoints, fewer states (--max-states) or fewer metrics "
-                "(--metric) help.",
+                Message(
+                    f"The model has {n_free:,} parameters for {n:,} checkpoints: its details are "
+                    "not to be trusted. More checkpoints, fewer states (",
+                    Remedy("max_states"),
+                    ") or fewer metrics (",
+                    Remedy("metrics"),
+                    ") help.",
+                ),
             )
         )
     return notices

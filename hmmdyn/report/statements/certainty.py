@@ -9,7 +9,7 @@ from hmmdyn.report.facts import (
     CRITERIA,
     rows,
 )
-from hmmdyn.report.statements.statement import Statement
+from hmmdyn.report.statements.statement import Statement, notices_told
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.selection import Selection, Stability
 
@@ -68,7 +68,7 @@ def say(findings: Findings) -> Iterator[Statement]:
             f"{words.percent(rarest.share_low)} to {words.percent(rarest.share_high)} of all seeds "
             "(95 % interval).",
         )
-    for notice in findings.notices:
+    for notice in notices_told(findings):
         if notice.kind == "limit":
             text = f"{words.capital(words.name(notice.subject))}: {words.name(notice.message, 600)}"
             # What limits the data put on other statements stands beside those.

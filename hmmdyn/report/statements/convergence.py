@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.report import words
 from hmmdyn.report.facts import (
     full_run_names,
     rows,
     state_name,
 )
-from hmmdyn.report.statements.statement import Statement
+from hmmdyn.report.statements.statement import Statement, told
 from hmmdyn.results.findings import Findings
 
 
@@ -27,9 +28,14 @@ def when(findings: Findings) -> Iterator[Statement]:
     topic = "Which runs converged when"
     measure = findings.convergence
     if measure is None or measure.table.empty:
-        text = (
-            "No outcome (loss, accuracy) is known, so nothing can be said about convergence. "
-            "Beside a folder of checkpoints --outcomes FILE adds one; in a table it is a column."
+        text = told(
+            findings,
+            Message(
+                "No outcome (loss, accuracy) is known, so nothing can be said about convergence. "
+                "Beside a folder of checkpoints ",
+                Remedy("outcomes_file", "FILE"),
+                " adds one; in a table it is a column.",
+            ),
         )
         yield Statement(topic, text, brief=text)
         return
@@ -53,7 +59,7 @@ def when(findings: Findings) -> Iterator[Statement]:
     criterion = f"{words.name(measure.outcome, 30)} {sign} {words.number(measure.threshold)}"
     yield Statement(
         topic,
-        f"{counted}{at} {words.name(measure.how, 600)}",
+        f"{counted}{at} {words.name(told(findings, measure.how), 600)}",
         brief=f"{counted} ({criterion}){at}",
     )
     censored = known[known["status"] == "censored"]

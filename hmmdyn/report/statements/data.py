@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.report import words
-from hmmdyn.report.statements.statement import Statement
+from hmmdyn.report.statements.statement import Statement, told
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
+
+_STANDARDISED = Message(
+    "Every metric was standardised within its run, as in the paper: states say where in its own "
+    "course a run is. Runs at different levels can share a state, and runs that start alike but "
+    "end apart can be given different ones. Hold what follows against ",
+    Remedy("standardise", "pooled"),
+    ", which puts all runs on one scale.",
+)
 
 
 def say(findings: Findings) -> Iterator[Statement]:
@@ -37,8 +46,5 @@ def say(findings: Findings) -> Iterator[Statement]:
     if findings.standardisation == "run" and len(per_run) > 1:
         yield Statement(
             "What was analysed",
-            "Every metric was standardised within its run, as in the paper: states say where in "
-            "its own course a run is. Runs at different levels can share a state, and runs that "
-            "start alike but end apart can be given different ones. Hold what follows against "
-            "--standardise pooled, which puts all runs on one scale.",
+            told(findings, _STANDARDISED),
         )
