@@ -1,12 +1,23 @@
-"""Sentences, tables and what they rest on are worked out once for all renderings."""
+"""Sentences, tables and what they rest on are made once for all renderings."""
 
 from collections import Counter
 
 import pytest
 
+from hmmdyn import analyze
+from hmmdyn.dynamics import slowness, ways
 from hmmdyn.report import report
 from hmmdyn.report.report import Report
 from tests.report.synthetic import analysis_of
+from tests.simulate import phased_table
+
+MAKERS = (
+    (ways, "find_stays"),
+    (ways, "find_paths"),
+    (ways, "find_forks"),
+    (ways, "find_dead_ends"),
+    (slowness, "checkpoints_before_convergence"),
+)
 
 
 @pytest.fixture
@@ -19,9 +30,9 @@ def calls(monkeypatch):
 
 
 def counting(function, name, counted):
-    def counts(findings):
+    def counts(*given):
         counted[name] += 1
-        return function(findings)
+        return function(*given)
 
     return counts
 
@@ -35,6 +46,17 @@ def test_sentences_and_tables_are_made_once_for_all_renderings(findings, calls, 
     assert analysis.to_json()
     analysis.export(tmp_path, ("html", "json", "csv"))
     assert calls == {"statements": 1, "sheets": 1}
+
+
+def test_what_they_rest_on_is_worked_out_once_per_analysis(monkeypatch, tmp_path):
+    counted = Counter()
+    for module, name in MAKERS:
+        monkeypatch.setattr(module, name, counting(getattr(module, name), name, counted))
+    analysis = analyze(phased_table(), quick=True, restarts=2, n_states=3)
+    assert str(analysis)
+    assert analysis.figure.timeline()
+    analysis.export(tmp_path, ("html", "json", "csv"))
+    assert counted == {name: 1 for _, name in MAKERS}
 
 
 def test_what_is_not_rendered_is_not_made(findings, calls):
