@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from hmmdyn import Options, pipeline, read_runs
 from hmmdyn.checkpoints.find import walking
 from hmmdyn.checkpoints.logs import outcomes
-from hmmdyn.cli import app
+from hmmdyn.cli.main import app
 from hmmdyn.errors import HmmdynError
 from hmmdyn.record.recorder import MetricRecorder
 from tests.make_runs import weights, write_runs

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.keys import RUN_KEY
-from hmmdyn.results.slowness import EXTREMES, SlowestQuarter, Slowness
+from hmmdyn.results.slowness import EXTREMES, SLOW_RUNS, SlowestQuarter, Slowness
 
 # Quarters of fewer runs than this say no more than their one run does.
 _MIN_IN_QUARTER = 2
@@ -150,7 +150,7 @@ def _slowest_quarter(runs: pd.DataFrame, counts: IntArray) -> SlowestQuarter | N
 def _slow_runs(slow: pd.DataFrame, counts: IntArray, usual: FloatArray) -> pd.DataFrame:
     """Return the state in which each slow run stayed longest compared with the others."""
     longest = (counts - usual).argmax(axis=1)
-    return (
+    return SLOW_RUNS.frame(
         slow[[*RUN_KEY, "seed", "converged", "step"]]
         .assign(
             state=longest,

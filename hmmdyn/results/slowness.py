@@ -33,7 +33,7 @@ RUNS = Table(
         _CONVERGED,
         Column(
             "step",
-            NUMBER,
+            INTEGER,
             "of convergence; the last one known where censored",
             STEPS,
             missing="where the outcome is unknown",
@@ -108,7 +108,7 @@ SLOW_RUNS = Table(
     columns=(
         *RUN_COLUMNS,
         _CONVERGED,
-        Column("step", NUMBER, "of convergence; the last one known where censored", STEPS),
+        Column("step", INTEGER, "of convergence; the last one known where censored", STEPS),
         Column("state", INTEGER, "in which it stayed longest compared with the others"),
         Column("n_checkpoints", INTEGER, "in that state", "checkpoints"),
         Column("others", NUMBER, "mean of the other runs there", "checkpoints"),

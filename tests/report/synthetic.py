@@ -16,7 +16,7 @@ from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.dynamics.states import sure_share
 from hmmdyn.dynamics.transitions import transition_times
 from hmmdyn.dynamics.ways import find_ways, fork_choices
-from hmmdyn.pipeline import Analysis
+from hmmdyn.analysis import Analysis
 from hmmdyn.results.convergence import Dissimilarity, Regression
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
