@@ -60,6 +60,11 @@ def test_report_folder_holds_every_result(analysis, tmp_path):
     assert document["source"] == analysis.source
 
 
+def test_an_analysis_has_the_tables_that_are_declared(analysis):
+    with pytest.raises(ValueError, match="Table 'detours' must have the columns state, optional"):
+        replace(analysis, detours=analysis.detours.drop(columns="flag"))
+
+
 def test_same_input_same_bytes(runs, tmp_path):
     for name, jobs in (("a", 1), ("b", 2)):
         analyze(runs, jobs=jobs, **QUICK).write(tmp_path / name)

@@ -78,7 +78,7 @@ def write_report(
     formats: Collection[str] = DEFAULT_FORMATS,
     theme: str = "light",
 ) -> Path:
-    """Write the report into ``folder``, in some of :data:`hmmdyn.results.FORMATS`.
+    """Write the report into ``folder``, in some of :data:`hmmdyn.choices.FORMATS`.
 
     ``report.html``; ``report.json``; a CSV file per table that applies; as ``png`` or ``svg`` the
     figures, in the folder ``figures``, as wide as a slide (figures that do not apply to the

@@ -22,7 +22,13 @@ FILE = Path(__file__).with_name("report.schema.json")
 
 _TEXT, _INTEGER, _BOOLEAN = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
 _NUMBER = {"$ref": "#/$defs/number"}
-_OF_KIND = {TEXT: _TEXT, PATH: _TEXT, INTEGER: _INTEGER, NUMBER: _NUMBER, BOOLEAN: _BOOLEAN}
+_OF_KIND: dict[str, dict[str, Any]] = {
+    TEXT: _TEXT,
+    PATH: _TEXT,
+    INTEGER: _INTEGER,
+    NUMBER: _NUMBER,
+    BOOLEAN: _BOOLEAN,
+}
 _DEFINITIONS = {
     "number": {
         "description": "null where it is not known; JSON has no numbers for infinities",
