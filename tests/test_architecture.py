@@ -33,7 +33,8 @@ ALLOWED = {
     "record": GROUND | {"tables", "checkpoints", "metrics"},
     "analysis": GROUND | {"tables", "hmm", "report"},
     "pipeline": GROUND
-    | {"analysis", "tables", "options", "checkpoints", "metrics", "record", "hmm", "dynamics"},
+    | {"analysis", "tables", "options", "checkpoints", "metrics", "record", "hmm", "dynamics"}
+    | {"report"},
     "cli": GROUND | {"tables", "options", "pipeline", "analysis", "checkpoints", "report", "tasks"},
 }
 # Within checkpoints/: finding opens no file, and logs are read without the readers of weights.
