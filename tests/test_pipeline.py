@@ -198,16 +198,17 @@ FOLDER_OPTIONS = {
 @pytest.mark.parametrize("name", FOLDER_OPTIONS)
 def test_options_for_folders_are_refused_with_a_table(name):
     options = Options(**{name: FOLDER_OPTIONS[name]})
-    flag = "--outcomes" if name == "outcomes_file" else "--" + name.replace("_", "-")
     for source in (phased_table(), read_runs(phased_table())):
-        with pytest.raises(UsageError, match=f"^{flag} tells how a folder .* is a table"):
+        with pytest.raises(UsageError, match=f"^{name}=… tells how a folder .* is a table"):
             read_runs(source, options)
 
 
 def test_options_for_tables_are_refused_with_a_folder(runs):
     options = Options(outcome_columns=("l1",))
     for source in (runs, scan(runs)):
-        with pytest.raises(UsageError, match=r"^--outcome-column tells how a table .* is a folder"):
+        with pytest.raises(
+            UsageError, match=r"^outcome_columns=… tells how a table .* is a folder"
+        ):
             read_runs(source, options)
 
 

@@ -56,8 +56,8 @@ def test_infinity_names_metric_run_step_and_both_remedies():
         table.observations()
     text = str(error.value)
     assert "'m' at 1 of 4 checkpoints (seed0 at step 10)" in text
-    assert "--drop-metric m" in text
-    assert "--exclude-run seed0" in text
+    assert "drop_metrics=('m',)" in text
+    assert "exclude_runs=('seed0',)" in text
     assert table.select(drop_metrics=["m"]).observations().features == ("ok",)
     assert table.without_runs(["seed0"]).observations().features == ("m", "ok")
 
@@ -107,7 +107,7 @@ def test_a_metric_that_varies_in_one_run_is_kept_whatever_its_size_in_others():
 @pytest.mark.parametrize("kind", ["run", "pooled"])
 def test_a_window_without_movement_has_no_scale(kind):
     still = pd.DataFrame({"seed": 0, "step": range(6), "m": [1.0, 1, 1, 2, 3, 4]})
-    with pytest.raises(NotEnoughDataError, match="Raise --standardise-first"):
+    with pytest.raises(NotEnoughDataError, match="Raise standardise_first=…"):
         from_frame(still).observations(kind, first=3)
 
 
@@ -116,8 +116,8 @@ def test_infinity_offers_only_remedies_that_work():
     with pytest.raises(MetricNotFiniteError) as error:
         table.observations()
     text = str(error.value)
-    assert "--drop-metric" not in text  # it is the only metric
-    assert "--exclude-run a/x" in text
+    assert "drop_metrics" not in text  # it is the only metric
+    assert "exclude_runs=('a/x',)" in text
     assert table.without_runs(["a/x"]).observations().features == ("m",)
 
 
@@ -204,7 +204,7 @@ def test_a_run_without_a_known_metric_is_left_out(kind):
 
 def test_a_metric_known_only_after_the_window_has_no_scale():
     late = pd.DataFrame({"seed": 0, "step": range(6), "m": [np.nan, np.nan, 1, 2, 3, 4]})
-    with pytest.raises(NotEnoughDataError, match=r"or are missing.*m.*--standardise-first"):
+    with pytest.raises(NotEnoughDataError, match=r"or are missing.*m.*standardise_first=…"):
         from_frame(late).observations(first=2)
 
 

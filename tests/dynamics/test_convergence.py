@@ -146,7 +146,7 @@ def test_automatic_threshold_is_nine_tenths_of_the_way():
     assert automatic_threshold(falling, "eval_accuracy", "below") == pytest.approx(-0.95)
     result = measure(data)
     assert "chosen automatically" in result.how
-    assert "--threshold" in result.how
+    assert "threshold=…" in result.how
     assert "automatically" not in measure(data, threshold=0.9, outcome="eval_accuracy").how
 
 

@@ -288,7 +288,7 @@ def test_runs_too_short_to_be_seen_converging_are_left_out_and_named():
     assert speed.groups["n_runs"].tolist() == [2, 2]
     assert len(speed.ranking) == 4
     found.table[["converged", "previous_step"]] = [False, pd.NA]
-    with pytest.raises(NotEnoughDataError, match="--sustained"):
+    with pytest.raises(NotEnoughDataError, match="sustained=…"):
         compare_speed(found)
 
 

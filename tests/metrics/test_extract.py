@@ -140,7 +140,7 @@ def test_a_worker_that_is_killed(runs, monkeypatch):
             raise TerminatedWorkerError("killed")
 
     monkeypatch.setattr(module.joblib, "Parallel", Killed)
-    with pytest.raises(HmmdynError, match="--jobs 1"):
+    with pytest.raises(HmmdynError, match="jobs=1"):
         extract(runs, n_jobs=2)
 
 
@@ -295,7 +295,7 @@ def test_all_bad_files_are_named_at_once_and_the_others_kept(runs, tmp_path, mon
     assert message.startswith("2 of 12 checkpoints cannot be read:")
     assert "step_30.npz: it is truncated" in message
     assert "step_10.npz: it is truncated" in message
-    assert "--skip-bad" in message
+    assert "skip_bad=True" in message
 
     found = extract(runs, cache=cache, skip_bad=True)
     assert found.n_reused == len(found.table) == 10

@@ -277,7 +277,7 @@ def test_other_arrays_are_left_out_with_a_notice(root):
 
 def test_no_step_anywhere(root):
     fill(root, "0/model.pt", "1/model.pt")
-    with pytest.raises(LayoutError, match=r"(?s)2 of the 2.*0/model.pt: no step.*--layout") as info:
+    with pytest.raises(LayoutError, match=r"(?s)2 of the 2.*0/model.pt: no step.*layout=") as info:
         discover(root)
     assert not isinstance(info.value, NoCheckpointsError)
 
@@ -332,7 +332,7 @@ def test_layout(root):
         index = discover(root, pattern)
         assert found(index)["b/1/6/w.pt"] == ("b", "seed1", 1, 6)
         assert len(index.checkpoints) == 8
-        assert "1 path left out (a/notes.pt): --layout" in left_out(index)
+        assert "1 path left out (a/notes.pt): layout=" in left_out(index)
 
 
 def test_layout_reaches_the_second_format_and_shards(root):

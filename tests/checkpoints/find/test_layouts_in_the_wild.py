@@ -318,7 +318,7 @@ WILD = {
     ),
     "Detectron2": (
         "output/model_{0009999,0019999,final}.pth",
-        Ask(r'(?s)model_0009999.pth: no step.*--layout "output/model_\{step\}.pth"'),
+        Ask(r"(?s)model_0009999.pth: no step.*layout='output/model_\{step\}.pth'"),
     ),
     "YOLO": (
         "runs/train/exp2/weights/{epoch10,best,last}.pt",
@@ -468,7 +468,7 @@ WILD = {
     ),
     "S5 is a group of permutations, not a seed": (
         "S5_{10,20}.pt",
-        Ask(r'(?s)S5_10.pt: no step.*--layout "S5_\{step\}.pt"'),
+        Ask(r"(?s)S5_10.pt: no step.*layout='S5_\{step\}.pt'"),
     ),
     "s5 may be a seed": (
         "resnet18_s5/step_10.pt",
@@ -615,7 +615,7 @@ def test_the_layout_that_is_suggested_works(root, files, suggestion):
     fill(root, files)
     with pytest.raises(LayoutError) as info:
         discover(root)
-    assert f'--layout "{suggestion}"' in str(info.value)
+    assert f"layout='{suggestion}'" in str(info.value)
     assert len(discover(root, suggestion).checkpoints) == len(files_of(files))
 
 

@@ -210,7 +210,7 @@ def test_hugging_face_trainer(root):
     assert outcomes.sources["seed0/trainer_state.json"] == 2
     assert "differ" not in told(outcomes)
     assert (
-        "eval_runtime, eval_samples_per_second, grad_norm, learning_rate. --outcomes FILE"
+        "eval_runtime, eval_samples_per_second, grad_norm, learning_rate. outcomes_file='FILE'"
         in told(outcomes)
     )
 
@@ -414,7 +414,7 @@ def test_broken_logs_are_named_and_the_rest_used(root, name):
         notice.kind == "left out" and f"seed0/{name}" in notice.message
         for notice in outcomes.notices
     )
-    with pytest.raises(OutcomeError, match=f"--outcomes .*{path.name} cannot be used") as info:
+    with pytest.raises(OutcomeError, match=f"outcomes_file='.*{path.name}' cannot be used") as info:
         find_outcomes(index, path)
     assert re.search(reason, str(info.value))
     assert re.search(reason, told(outcomes))
