@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -224,7 +225,8 @@ class _Work:
         else:
             parallel = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")
             calls = (
-                joblib.delayed(_measure_in_worker)(task, self.metrics, self.rules) for task in tasks
+                joblib.delayed(_measure_in_worker)(task, self.metrics, self.rules, Path.cwd())
+                for task in tasks
             )
             try:
                 yield from parallel(calls)
@@ -259,9 +261,13 @@ def _measure(
 
 
 def _measure_in_worker(
-    task: _Task, metrics: tuple[str, ...], rules: ParameterRules
+    task: _Task, metrics: tuple[str, ...], rules: ParameterRules, folder: Path
 ) -> tuple[CheckpointFile, Measurement | str]:
-    """As `_measure`; Ctrl-C is for the parent, which stops its workers and says so."""
+    """As `_measure`, in the parent's ``folder``: workers live on, and it may have moved since.
+
+    Ctrl-C is for the parent, which stops its workers and says so.
+    """
+    os.chdir(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return _measure(task, metrics, rules)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -129,6 +130,15 @@ def test_processes_give_the_same_bytes(runs, tmp_path):
     two = extract(runs, cache=tmp_path / "two.parquet", n_jobs=2)
     pd.testing.assert_frame_equal(one.table, two.table, check_exact=True)
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+
+
+def test_workers_find_relative_paths_after_the_caller_has_moved(tmp_path, monkeypatch):
+    for place in ("here", "there"):  # workers of the first call live on for the second
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        root = Path("runs")
+        files = [save(root, "seed0", step, weights_of(0, step)) for step in range(4)]
+        assert len(extract(index_of(root, files), n_jobs=2).table) == 4
 
 
 def test_a_worker_that_is_killed(runs, monkeypatch):

@@ -1,0 +1,221 @@
+"""What the documentation takes from the project itself, so that it cannot say otherwise.
+
+MkDocs calls the ``on_…`` functions. A line ``<!-- generated: NAME -->`` in a page stands for what
+the function of that name in ``GENERATED`` returns; the studies, the changelog and the guide for
+contributors are pages as they are.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "hmmdyn"
+_PLACE = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)
+
+
+# --- what MkDocs calls ---
+
+
+def on_config(config: Any) -> None:
+    """Let fences of the language ``math`` become MathML, which needs no script to be drawn."""
+    fences = {"custom_fences": [{"name": "math", "class": "math", "format": _math}]}
+    config.mdx_configs["pymdownx.superfences"] = fences
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages that lie elsewhere in the project."""
+    from mkdocs.structure.files import File
+
+    for uri, source in pages_from_elsewhere().items():
+        content = _with_links_of_the_site(source.read_text("utf-8"))
+        files.append(File.generated(config, uri, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Fill the places of a page that are generated."""
+    return _PLACE.sub(lambda place: GENERATED[place[1]](), markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Show the roles of docstrings, such as :func:`~.pipeline.scan`, as what they name."""
+    return re.sub(
+        r":(?:func|class|meth|mod|data):<code>~?\.?([^<]+)</code>", r"<code>\1</code>", html
+    )
+
+
+# --- pages from elsewhere ---
+
+
+def pages_from_elsewhere() -> dict[str, Path]:
+    """Pages of the site by name -> the files of the project they are."""
+    studies = {f"evidence/{file.name}": file for file in sorted(ROOT.glob("benchmarks/*.md"))}
+    return {
+        **studies,
+        "changelog.md": ROOT / "CHANGELOG.md",
+        "contributing.md": ROOT / "CONTRIBUTING.md",
+    }
+
+
+def _with_links_of_the_site(text: str) -> str:
+    """Let links between files of the project lead to their pages."""
+    text = re.sub(r"\]\(docs/", "](", text)
+    return re.sub(r"\]\(benchmarks/", "](evidence/", text)
+
+
+def _math(source: str, *_: Any, **__: Any) -> str:
+    from latex2mathml.converter import convert
+
+    return convert(source, display="block")
+
+
+# --- what is generated ---
+
+
+def tree() -> str:
+    """The modules of the ground floor and the folders of the package, with what each holds."""
+    floor = [m for m in sorted(PACKAGE.glob("*.py")) if not m.name.startswith("__")]
+    rooms = sorted(PACKAGE.rglob("__init__.py"))[1:]
+    rows = ["| in `hmmdyn/` | what it holds |", "|---|---|"]
+    for module in [*floor, *rooms]:
+        path = module.relative_to(PACKAGE).as_posix().removesuffix("__init__.py")
+        rows.append(f"| `{path}` | {_cell(summary(module))} |")
+    return "\n".join(rows)
+
+
+def summary(module: Path) -> str:
+    """First line of a module's documentation."""
+    documentation = ast.get_docstring(ast.parse(module.read_text("utf-8")))
+    return (documentation or "").partition("\n")[0].rstrip(".")
+
+
+def imports() -> str:
+    """Which stage may import which, from the test that holds it."""
+    allowed, ground = _constant("ALLOWED"), _constant("GROUND")
+    rows = ["| stage | may import, beside the ground floor |", "|---|---|"]
+    for stage in sorted(set(allowed) - ground, key=lambda s: (len(allowed[s] - ground), s)):
+        others = ", ".join(f"`{name}`" for name in sorted(allowed[stage] - ground))
+        rows.append(f"| `{stage}` | {others or '–'} |")
+    floor = ", ".join(f"`{name}`" for name in sorted(ground))
+    return "\n".join([f"The ground floor is {floor}.", "", *rows])
+
+
+def libraries() -> str:
+    """Where libraries may be imported, from the test that holds it."""
+    rows = ["| library | imported only in |", "|---|---|"]
+    for library, homes in _constant("HOMES").items():
+        rows.append(f"| `{library}` | {', '.join(f'`{home}`' for home in homes)} |")
+    return "\n".join(rows)
+
+
+def _constant(name: str) -> Any:
+    """Value of a constant of the architecture's test, without importing it (it needs pytest)."""
+    source = (ROOT / "tests" / "test_architecture.py").read_text("utf-8")
+    known: dict[str, Any] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in _RULES:
+            known[ast.unparse(node.targets[0])] = eval(ast.unparse(node.value), dict(known))
+    return known[name]
+
+
+_RULES = ("GROUND", "ALLOWED", "HOMES")
+
+
+def metrics() -> str:
+    """The metrics there are."""
+    from hmmdyn.metrics.registry import all_metrics
+
+    rows = ["| column | what it is | computed of |", "|---|---|---|"]
+    rows += [f"| `{m.name}` | {m.description} | {_OF[m.needs]} |" for m in all_metrics()]
+    return "\n".join(rows)
+
+
+_OF = {
+    "matrices": "each weight matrix; their mean",
+    "weights": "all entries of the weight matrices",
+    "biases": "all entries of the biases",
+}
+
+
+def command_line() -> str:
+    """Every command with its arguments and options, as its ``--help`` says them."""
+    from typer import Context
+    from typer.main import get_command
+
+    from hmmdyn.cli import app
+
+    command = get_command(app)
+    return "\n\n".join(_commands(command, Context(command, info_name="hmmdyn")))
+
+
+def _commands(command: Any, context: Any) -> Iterator[str]:
+    path = context.command_path
+    yield f"{'#' * (1 + len(path.split()))} `{path}`"
+    yield _plain(command.help or "")
+    yield f"```text\n{path} {' '.join(command.collect_usage_pieces(context))}\n```"
+    for panel, parameters in _panels(command, context).items():
+        yield "\n".join([f"| {panel} | |", "|---|---|", *parameters])
+    for name in getattr(command, "list_commands", lambda _: [])(context):
+        child = command.get_command(context, name)
+        yield from _commands(child, type(context)(child, parent=context, info_name=name))
+
+
+def _panels(command: Any, context: Any) -> dict[str, list[str]]:
+    """Rows of arguments and options, by the panel of the help they stand in."""
+    panels: dict[str, list[str]] = {}
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is None or parameter.name == "help":
+            continue
+        kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
+        names, meaning = record
+        row = f"| `{_cell(names)}` | {_cell(_plain(meaning))} |"
+        panels.setdefault(getattr(parameter, "rich_help_panel", None) or kind, []).append(row)
+    return panels
+
+
+def _plain(text: str) -> str:
+    """Help without the terminal's markup: what is bold there is code here, a line each."""
+    text = re.sub(r"\[bold\](.+?)\[/bold\](\n(?=\[bold\]))?", r"`\1`  \2", text)
+    return text.replace("\\[", "[").strip()
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def tables() -> str:
+    """The tables of a report and their columns."""
+    try:
+        from hmmdyn.results.schema import describe_tables
+    except ImportError:
+        return _tables_of_an_analysis()
+    return describe_tables()
+
+
+def _tables_of_an_analysis() -> str:
+    from hmmdyn import analyze
+    from hmmdyn.report.tables import tables as tables_of
+
+    analysis = analyze(ROOT / "data/parity/metrics.parquet", n_states=3, quick=True)
+    parts = []
+    for name, table in tables_of(analysis).items():
+        parts.append(f"### {table.title} (`{name}.csv`)\n\n{table.note}")
+        if not table.frame.empty:
+            parts.append("Columns: " + ", ".join(f"`{c}`" for c in table.frame.columns) + ".")
+    return "\n\n".join(parts)
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "tree": tree,
+    "imports": imports,
+    "libraries": libraries,
+    "metrics": metrics,
+    "command line": command_line,
+    "tables": tables,
+}
