@@ -199,8 +199,9 @@ def tables() -> str:
 
 
 def _tables_of_an_analysis() -> str:
-    from hmmdyn import analyze
     from hmmdyn.report.tables import tables as tables_of
+
+    from hmmdyn import analyze
 
     analysis = analyze(ROOT / "data/parity/metrics.parquet", n_states=3, quick=True)
     parts = []

@@ -5,6 +5,7 @@ import pickle
 from dataclasses import replace
 
 import pytest
+from hmmdyn.report.tables import to_json
 from typer.testing import CliRunner
 
 from hmmdyn.checkpoints.find.discover import discover
@@ -12,7 +13,6 @@ from hmmdyn.cli.main import app
 from hmmdyn.errors import HmmdynError, LayoutError, NoValidFitError
 from hmmdyn.messages import Either, Message, Remedy
 from hmmdyn.options import OPTIONS, as_typed
-from hmmdyn.report.tables import to_json
 from hmmdyn.results.notice import Notice
 from tests.make_runs import write_runs
 from tests.report.synthetic import make_findings

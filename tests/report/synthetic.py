@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from hmmdyn.analysis import Analysis
 from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.groups import compare_groups
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
@@ -16,7 +17,6 @@ from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.dynamics.states import sure_share
 from hmmdyn.dynamics.transitions import transition_times
 from hmmdyn.dynamics.ways import find_ways, fork_choices
-from hmmdyn.analysis import Analysis
 from hmmdyn.results.convergence import Dissimilarity, Regression
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
