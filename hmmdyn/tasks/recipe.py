@@ -27,7 +27,7 @@ def option(default: Any, meaning: str, *, least: float | None = None, decides: b
         What the weights become depends on it.
     """
     declared = Option(help=meaning, panel=RECIPE, least=least)
-    return field(default=default, metadata={"option": declared, "least": least, "decides": decides})
+    return field(default=default, metadata={"option": declared, "decides": decides})
 
 
 def require_two_parts(name: str, share: float, n: int, n_taken: int) -> None:
@@ -84,7 +84,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for declared in fields(self):
-            value, least = getattr(self, declared.name), declared.metadata["least"]
+            value, least = getattr(self, declared.name), declared.metadata["option"].least
             if least is None:
                 continue
             if isinstance(declared.default, int) and not isinstance(value, int):

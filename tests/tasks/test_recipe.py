@@ -18,7 +18,7 @@ NUMBERS = [
 
 def least_of(task, name):
     (declared,) = [f for f in fields(TASKS[task].recipe) if f.name == name]
-    return declared.metadata["least"]
+    return declared.metadata["option"].least
 
 
 @pytest.mark.parametrize(("task", "name"), NUMBERS)
@@ -99,4 +99,4 @@ def test_the_smallest_share_that_takes_a_sample_is_allowed(task, name, share, si
 @pytest.mark.parametrize("task", TASKS)
 def test_every_option_says_what_it_means(task):
     for declared in fields(TASKS[task].recipe):
-        assert declared.metadata["help"].endswith("."), declared.name
+        assert declared.metadata["option"].help.endswith("."), declared.name
