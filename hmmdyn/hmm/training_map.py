@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.errors import TrainingMapError
+from hmmdyn.hmm import training_map_json
 from hmmdyn.hmm.choose.select import select_n_states
 from hmmdyn.hmm.fit.progress import Progress
 from hmmdyn.hmm.model.inference import Beliefs, beliefs, decode
@@ -121,8 +122,6 @@ class TrainingMap:
         OutputError
             The file cannot be written.
         """
-        from hmmdyn.hmm import training_map_json
-
         training_map_json.save(self, path)
 
     @classmethod
@@ -134,9 +133,7 @@ class TrainingMap:
         TrainingMapError
             The file is missing, is not a training map, or its numbers do not make a model.
         """
-        from hmmdyn.hmm import training_map_json
-
-        return training_map_json.load(path)
+        return training_map_json.load(path, cls)
 
     def to_hmmlearn(self) -> GaussianHMM:
         """Return the model as hmmlearn has it: to score, decode and sample with its tools.

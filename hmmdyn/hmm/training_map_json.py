@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from hmmdyn.errors import TrainingMapError
 from hmmdyn.files import replacing
 from hmmdyn.hmm.model.check import require_standardises, require_valid
 from hmmdyn.hmm.model.parts import emissions_of, transitions_of
-from hmmdyn.hmm.training_map import TrainingMap
 from hmmdyn.messages import Either
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.model import HMMParameters
@@ -28,7 +27,44 @@ _FORMAT_VERSIONS = (1, 2)
 _PLAIN = ("covariance_type", "startprob", "transmat", "means", "covariances")
 
 
-def save(training_map: TrainingMap, path: Path | str) -> None:
+class Saved(Protocol):
+    """What is written of a map: see :class:`hmmdyn.hmm.training_map.TrainingMap`."""
+
+    @property
+    def parameters(self) -> HMMParameters:
+        """The model."""
+        ...
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the metrics it reads."""
+        ...
+
+    @property
+    def standardisation(self) -> Standardisation:
+        """How raw metrics become its observations."""
+        ...
+
+    @property
+    def step_unit(self) -> str:
+        """``step`` or ``epoch``."""
+        ...
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """How it was fitted."""
+        ...
+
+    @property
+    def hmmdyn_version(self) -> str:
+        """The version that fitted it."""
+        ...
+
+
+_Map = TypeVar("_Map")
+
+
+def save(training_map: Saved, path: Path | str) -> None:
     """Write a map as JSON, atomically.
 
     Raises
@@ -58,8 +94,10 @@ def save(training_map: TrainingMap, path: Path | str) -> None:
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", "utf-8")
 
 
-def load(path: Path | str) -> TrainingMap:
+def load(path: Path | str, make: Callable[..., _Map]) -> _Map:
     """Read a map written by :func:`save`; nothing in the file is executed.
+
+    ``make`` is called with what was written, by the names of :class:`Saved`.
 
     Raises
     ------
@@ -82,7 +120,7 @@ def load(path: Path | str) -> TrainingMap:
             "the map again."
         )
     try:
-        return _from_document(document)
+        return make(**_from_document(document))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise TrainingMapError(f"{path} is a malformed training map: {error!r}") from error
 
@@ -99,7 +137,7 @@ def _plain(value: object) -> object:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def _from_document(document: dict[str, Any]) -> TrainingMap:
+def _from_document(document: dict[str, Any]) -> dict[str, Any]:
     features = tuple(str(f) for f in document["features"])
     parameters = HMMParameters(
         startprob=_array(document, "startprob"),
@@ -114,14 +152,14 @@ def _from_document(document: dict[str, Any]) -> TrainingMap:
         autoregression=_array_if_any(document, "autoregression"),
     )
     require_valid(parameters, len(features))
-    return TrainingMap(
-        parameters=parameters,
-        features=features,
-        standardisation=_standardisation(document["standardisation"], len(features)),
-        step_unit=str(document["step_unit"]),
-        options=dict(document["options"]),
-        hmmdyn_version=str(document["hmmdyn_version"]),
-    )
+    return {
+        "parameters": parameters,
+        "features": features,
+        "standardisation": _standardisation(document["standardisation"], len(features)),
+        "step_unit": str(document["step_unit"]),
+        "options": dict(document["options"]),
+        "hmmdyn_version": str(document["hmmdyn_version"]),
+    }
 
 
 def _standardisation(saved: Mapping[str, Any], n_features: int) -> Standardisation:
