@@ -1,0 +1,1 @@
+"""Which states are there: boundaries with evidence, and whether they are found again."""
