@@ -51,6 +51,8 @@ _NEEDED = 3
 _STARTS = 0.3
 # EM goes on so long from the labels after each change of them.
 _REPAIRS = 5
+# What a smaller share of the runs in two states does is a stray.
+_STRAY = 1 / 3
 # A fork's alternatives share at most so many of the runs of the rarer one
 _SHARED_RUNS = 0.6
 # (while slices are left at most so many) ...
@@ -363,10 +365,17 @@ class _MapMaker:
         return labels
 
     def _merge_slice(self) -> bool:
-        """Merge the two states between which runs drift most surely."""
+        """Merge the two states between which runs drift most surely.
+
+        What few of the runs in the two states do is a stray, and tells nothing about the states,
+        as long as both have boundaries that are supported.
+        """
         b = self._boundaries
         supported = set(_pairs(b[b["kind"].isin(SUPPORTED)]))
-        slices = b[b["kind"] == SLICE].sort_values("delta_low", ascending=False, kind="stable")
+        founded = {k for pair in supported for k in pair}
+        stray = (b["share"] < _STRAY) & b["from_state"].isin(founded) & b["to_state"].isin(founded)
+        slices = b[(b["kind"] == SLICE) & ~stray]
+        slices = slices.sort_values("delta_low", ascending=False, kind="stable")
         for row in slices.itertuples():
             j, k = int(row.from_state), int(row.to_state)
             if (k, j) not in supported:

@@ -20,6 +20,8 @@ from hmmdyn.results import FloatArray, IntArray
 SHORTEST_VISIT = 3
 # What counts as around a centre, and around the middle, on the way from 0 to 1.
 _AROUND = 0.25
+# Running medians reach so many checkpoints to both sides.
+_MEDIAN_REACH = 4
 # Keeps δ of few checkpoints away from 0 and from infinity.
 _PSEUDO_COUNT = 0.25
 # How much of the mean variance the covariance within states is drawn to, for the second direction.
@@ -29,9 +31,10 @@ _SHRINKAGE = 0.3
 SHARP, GRADUAL, SETTLING, SLICE = "sharp", "gradual", "settling", "slice"
 SUPPORTED = (SHARP, GRADUAL)
 _SHARP_BELOW = 0.30
-_GRADUAL_BELOW = 0.50
+_GRADUAL_BELOW = 0.55
 _GRADUAL_SURELY_BELOW = 0.75
 _SETTLING_ABOVE = 3.0
+_RESTLESS = 0.45
 _LEVELS = (0.05, 0.95)
 
 
@@ -173,7 +176,28 @@ def positions(
     centre = np.bincount(which, along * before, n) / (passages.change - passages.begin)
     target = np.bincount(which, along * ~before, n) / (passages.end - passages.change)
     gap = np.where(target > centre, target - centre, np.nan)
-    return (along - centre[which]) / gap[which], which
+    return _running_median((along - centre[which]) / gap[which], passages, which), which
+
+
+def _running_median(position: FloatArray, passages: Passages, which: IntArray) -> FloatArray:
+    """Take white noise out by medians over up to nine checkpoints, each passage by itself.
+
+    A running median leaves jumps and rising courses as they are (Tukey 1977); a mean would smear
+    the jump.
+    """
+    shorter = np.minimum(passages.change - passages.begin, passages.end - passages.change)
+    reach = np.clip((shorter - 1) // 2, 1, _MEDIAN_REACH)
+    ends = np.cumsum(passages.end - passages.begin)
+    first, last = np.concatenate([[0], ends[:-1]])[which], ends[which] - 1
+    smooth = np.empty_like(position)
+    for r in np.unique(reach):
+        rows = np.flatnonzero(reach[which] == r)
+        # Towards the ends of a passage the window shrinks, and stays around its checkpoint.
+        room = np.minimum(np.minimum(rows - first[rows], last[rows] - rows), r)
+        for n in np.unique(room):
+            at = rows[room == n]
+            smooth[at] = np.median(position[at[:, None] + np.arange(-n, n + 1)], axis=1)
+    return smooth
 
 
 def _mean_ways(values: FloatArray, passages: Passages) -> FloatArray:
@@ -247,10 +271,14 @@ def judge_boundaries(
         delta_high`` over runs (in the direction of the metrics or, where only that one is sharp,
         in the direction relative to the spread within states), ``before, middle, after``
         (checkpoints per passage around the one centre, the middle and the other), ``thinning``
-        (after / before) with ``thinning_low, thinning_high``.
+        (after / before) with ``thinning_low, thinning_high``, ``movement`` (how far runs move
+        during a visit, of the distance between the two states; the larger of the two visits).
     """
-    passages = find_passages(find_visits(labels, lengths))
+    visits = find_visits(labels, lengths)
+    passages = find_passages(visits)
+    n_staying = _runs_staying(visits)
     edges, which = _numbered(passages.from_state, passages.to_state)
+    movement = _movement(values, passages, which)
     plain = crossing_times(values, passages)
     relative = crossing_times(values, passages, within_states(values, labels))
     rows = []
@@ -262,7 +290,16 @@ def judge_boundaries(
         draws = resampling.weights(len(runs))
         judged = [_judged(_by_run(t[mine], of_run, len(runs)), draws) for t in (plain, relative)]
         chosen = judged[judged[0]["kind"] != SHARP and judged[1]["kind"] == SHARP]
-        rows.append({"from_state": int(j), "to_state": int(k), "n_runs": len(runs)} | chosen)
+        if chosen["kind"] in SUPPORTED and movement[edge] >= _RESTLESS:
+            chosen["kind"] = SLICE
+        chosen |= {
+            "from_state": int(j),
+            "to_state": int(k),
+            "n_runs": len(runs),
+            "share": len(runs) / min(n_staying[j], n_staying[k]),
+            "movement": movement[edge],
+        }
+        rows.append(chosen)
     return pd.DataFrame(rows, columns=BOUNDARY_COLUMNS)
 
 
@@ -271,6 +308,7 @@ BOUNDARY_COLUMNS = [
     "to_state",
     "kind",
     "n_runs",
+    "share",
     "delta",
     "delta_low",
     "delta_high",
@@ -280,7 +318,38 @@ BOUNDARY_COLUMNS = [
     "thinning",
     "thinning_low",
     "thinning_high",
+    "movement",
 ]
+
+
+def _runs_staying(visits: Visits) -> IntArray:
+    """Count the runs that stay long enough to be judged in each state, shape (K,)."""
+    long = visits.length >= SHORTEST_VISIT
+    pairs, _ = _numbered(visits.state[long], visits.run[long])
+    return np.bincount(pairs[:, 0], minlength=int(visits.state.max()) + 1)
+
+
+def _movement(values: FloatArray, passages: Passages, edge: IntArray) -> FloatArray:
+    """How far runs move while they visit the restless one of two states, relative to their gap.
+
+    From the mean of the first half to that of the second half of a visit, averaged over the runs;
+    0 on plateaus, ½ in slices of a straight drift.
+    """
+    total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
+    n_edges = int(edge.max(initial=-1)) + 1
+
+    def averaged(vectors: FloatArray) -> FloatArray:
+        sums = np.zeros((n_edges, values.shape[1]))
+        np.add.at(sums, edge, vectors)
+        return np.linalg.norm(sums, axis=1)
+
+    moved = []
+    for begin, end in ((passages.begin, passages.change), (passages.change, passages.end)):
+        half = (begin + end) // 2
+        first = (total[half] - total[begin]) / (half - begin)[:, None]
+        second = (total[end] - total[half]) / (end - half)[:, None]
+        moved.append(averaged(second - first))
+    return np.maximum(*moved) / averaged(_mean_ways(values, passages))
 
 
 def _by_run(times: FloatArray, of_run: IntArray, n_runs: int) -> FloatArray:
