@@ -44,6 +44,33 @@ PHASES = (2, 3, 4, 5, 6)
 PHASE_FREE = (*WITHOUT_PHASES, "path")
 PHASE_FREE_PER_ROUND = 12
 PER_ROUND = len(PHASES) * len(WIDTHS) + PHASE_FREE_PER_ROUND
+COLUMNS = [
+    "number",
+    "covariance",
+    "refused",
+    "design",
+    "truth",
+    "width",
+    "shape",
+    "n_runs",
+    "n_checkpoints",
+    "n_metrics",
+    "noise",
+    "autocorrelation",
+    "speeds",
+    "seed_metrics",
+    "n_states",
+    "n_phases",
+    "n_sharp",
+    "n_gradual",
+    "line",
+    "aside_found",
+    "n_true",
+    "date_in",
+    "duration_in",
+    "duration_ratio",
+    "seconds",
+]
 # What is claimed leaves out the designs of which the method says that it cannot see them.
 SEEN = ("path", "fork", "detour", "return", "relaxing", "spike")
 
@@ -145,32 +172,35 @@ def coverage(world: World, number: int, b: pd.DataFrame, phase_of: list[int]) ->
 
 
 def study(numbers: range, path: Path, covariance_types: tuple[str, ...]) -> pd.DataFrame:
-    done = pd.read_csv(path)["number"].unique() if path.exists() else ()
-    for number in numbers:
-        if number in done:
-            continue
-        world = world_of(number)
-        runs = simulate_world(world, FIRST_SEED + number)
-        rows = []
-        for covariance_type in covariance_types:
-            begin = time.perf_counter()
-            row = {"number": number, "covariance": covariance_type, "refused": False}
-            row |= {name: getattr(world, name) for name in world.__dataclass_fields__}
-            row["truth"] = row.pop("n_phases")
-            try:
-                row |= judged(world, number, runs, mapped(runs, covariance_type))
-            except NotEnoughDataError:
-                row["refused"] = True
-            rows.append(row | {"seconds": time.perf_counter() - begin})
-        columns = None if not path.exists() else list(pd.read_csv(path, nrows=0).columns)
-        table = pd.DataFrame(rows, columns=columns or _columns(rows))
-        table.to_csv(path, mode="a", header=not path.exists(), index=False)
-        print(f"{number} {world.design} {world.n_phases}", file=sys.stderr, flush=True)
+    """Simulate and judge what the file of rows does not hold yet."""
+    done = set()
+    if path.exists():
+        rows = pd.read_csv(path)
+        done = set(zip(rows["number"], rows["covariance"], strict=True))
+    for covariance_type in covariance_types:
+        for number in numbers:
+            if (number, covariance_type) in done:
+                continue
+            row = simulated(number, covariance_type)
+            table = pd.DataFrame([row], columns=COLUMNS)
+            table.to_csv(path, mode="a", header=not path.exists(), index=False)
+            print(f"{covariance_type} {number} {row['design']}", file=sys.stderr, flush=True)
     return pd.read_csv(path)
 
 
-def _columns(rows: list[dict]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
+def simulated(number: int, covariance_type: str) -> dict:
+    """One row: the world, and what is found in it."""
+    begin = time.process_time()
+    world = world_of(number)
+    runs = simulate_world(world, FIRST_SEED + number)
+    row = {"number": number, "covariance": covariance_type, "refused": False}
+    row |= {name: getattr(world, name) for name in world.__dataclass_fields__}
+    row["truth"] = row.pop("n_phases")
+    try:
+        row |= judged(world, number, runs, mapped(runs, covariance_type))
+    except NotEnoughDataError:
+        row["refused"] = True
+    return row | {"seconds": time.process_time() - begin}
 
 
 def main() -> None:

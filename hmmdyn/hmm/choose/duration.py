@@ -180,27 +180,37 @@ def _profiles(
 def _best_curves(y: FloatArray, widths: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Middle of the best curve of each width, and the squares it leaves, both shape (W,)."""
     n = len(y)
-    coarse = np.linspace(0.5, n - 1.5, min(2 * n - 3, _POINTS))
-    gap = coarse[1] - coarse[0] if len(coarse) > 1 else 1.0
-    best, _ = _fit_curves(y, widths, np.broadcast_to(coarse, (len(widths), len(coarse))))
-    closer = best[:, None] + gap * np.linspace(-0.75, 0.75, 7)
-    return _fit_curves(y, widths, np.clip(closer, 0.0, n - 1.0))
-
-
-def _fit_curves(
-    y: FloatArray, widths: FloatArray, middles: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Of the given middles (W, C), the best one of each width, and the squares left there."""
-    since = np.arange(len(y)) - middles[:, :, None]
-    scale = np.maximum(widths / _LOGISTIC_WIDTH, 1e-3)[:, None, None]
-    curves = 1 / (1 + np.exp(-np.clip(since / scale, -40, 40)))
-    curves -= curves.mean(axis=2, keepdims=True)
     centred = y - y.mean()
-    along = np.maximum(curves @ centred, 0.0)  # up, the way that the passage goes
-    explained = along**2 / np.maximum((curves**2).sum(axis=2), 1e-9)
-    best = explained.argmax(axis=1)
-    chosen = np.arange(len(widths)), best
-    return middles[chosen], centred @ centred - explained[chosen]
+    explained = np.stack([_explained_at_gaps(centred, width) for width in widths])
+    # Between two points at first, then more closely around the best gap.
+    closer = explained.argmax(axis=1)[:, None] + 0.5 + np.linspace(-0.75, 0.75, 7)
+    curves = _curve(np.arange(n) - np.clip(closer, 0.0, n - 1.0)[:, :, None], widths[:, None, None])
+    curves -= curves.mean(axis=2, keepdims=True)
+    refined = _explained(curves @ centred, (curves**2).sum(axis=2))
+    best = np.arange(len(widths)), refined.argmax(axis=1)
+    return np.clip(closer, 0.0, n - 1.0)[best], centred @ centred - refined[best]
+
+
+def _curve(since: FloatArray, widths: FloatArray) -> FloatArray:
+    """A logistic curve, of a width from 10 to 90 %, so long after its middle."""
+    scale = np.maximum(widths / _LOGISTIC_WIDTH, 1e-3)
+    return 1 / (1 + np.exp(-np.clip(since / scale, -40, 40)))
+
+
+def _explained_at_gaps(centred: FloatArray, width: float) -> FloatArray:
+    """Squares explained by the curve with its middle in each gap between points, (n - 1,)."""
+    n = len(centred)
+    # The curve around any gap is a stretch of this longer one.
+    long = _curve(np.arange(-(n - 1.5), n - 1), np.array(width))
+    along = np.correlate(long, centred, "valid")[::-1]
+    sums, squares = (np.concatenate([[0.0], np.cumsum(x)]) for x in (long, long**2))
+    total, square = ((x[n:] - x[:-n])[::-1] for x in (sums, squares))
+    return _explained(along, square - total**2 / n)
+
+
+def _explained(along: FloatArray, square: FloatArray) -> FloatArray:
+    """Squares explained by curves that go up, as the passage does."""
+    return np.maximum(along, 0.0) ** 2 / np.maximum(square, 1e-9)
 
 
 def _least(rest: FloatArray, widths: FloatArray) -> FloatArray:
