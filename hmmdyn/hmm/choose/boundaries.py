@@ -239,6 +239,33 @@ class _MapMaker:
         n_states = int(labels.max()) + 1
         self._labels = np.argsort(time_order(labels, self._lengths, n_states))[labels]
         self._boundaries = self._judge(self._labels)
+        passed = self._visits_in_passing()
+        if len(passed):
+            self._labels = self._halved(passed)
+            self._boundaries = self._judge(self._labels)
+
+    def _visits_in_passing(self) -> IntArray:
+        """Visits to a state that has boundaries of its own, but is only crossed here.
+
+        A state may lie on the straight way between two others: runs that change from one of these
+        to the other touch it, and neither side of that visit is a boundary.
+        """
+        b = self._boundaries
+        weak = ~b["kind"].isin(SUPPORTED)
+        entered = set(_pairs(b[weak & (b["before"] > b["after"])]))
+        left = set(_pairs(b[weak & (b["before"] < b["after"])]))
+        founded = {k for pair in _pairs(b[~weak]) for k in pair}
+        visits = find_visits(self._labels, self._lengths)
+        state, run = visits.state.tolist(), visits.run.tolist()
+        passed = [
+            v
+            for v in range(1, len(state) - 1)
+            if run[v - 1] == run[v + 1]
+            and state[v] in founded
+            and (state[v - 1], state[v]) in entered
+            and (state[v], state[v + 1]) in left
+        ]
+        return np.array(passed, dtype=np.int64)
 
     def _judge(self, labels: IntArray) -> pd.DataFrame:
         """Judge boundaries; nothing settles out of a state in which runs do not start."""
@@ -346,14 +373,15 @@ class _MapMaker:
         if not emptiness:
             return False
         state = min(emptiness, key=lambda k: emptiness[k])
-        self._leave(self._halved(state), "passed through", state)
+        visits = find_visits(self._labels, self._lengths)
+        self._leave(self._halved(np.flatnonzero(visits.state == state)), "passed through", state)
         return True
 
-    def _halved(self, state: int) -> IntArray:
-        """Give the first half of each visit to the state before it, the rest to the one after."""
+    def _halved(self, chosen: IntArray) -> IntArray:
+        """Give the first half of each chosen visit to the state before it, the rest to the next."""
         labels = self._labels.copy()
         visits = find_visits(self._labels, self._lengths)
-        for v in np.flatnonzero(visits.state == state):
+        for v in chosen:
             begin, end = int(visits.begin[v]), int(visits.end[v])
             before = v > 0 and visits.run[v - 1] == visits.run[v]
             after = v + 1 < len(visits.run) and visits.run[v + 1] == visits.run[v]
