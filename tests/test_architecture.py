@@ -21,6 +21,8 @@ ALLOWED = {
     "options": GROUND,
     "trajectories": GROUND,
     "tables": GROUND | {"trajectories"},
+    "standardise": GROUND | {"trajectories"},
+    "simulate": GROUND,
     "checkpoints": GROUND,
     "metrics": GROUND | {"checkpoints"},
     "hmm": GROUND | {"trajectories"},
