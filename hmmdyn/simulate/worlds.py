@@ -219,7 +219,7 @@ def _course(world: World, shares: FloatArray, run: int, rng: np.random.Generator
     slowness = np.exp(world.speeds * rng.normal())
     durations = slowness * shares * rng.gamma(_DURATION_SHAPE, size=k - 1) / _DURATION_SHAPE
     aside = rng.random() < _ASIDE
-    visits = np.arange(k)
+    visits: IntArray = np.arange(k)
     if world.design == "fork":
         # The other phase in its stead; of three phases, both are ends.
         taken, passed_by = (1, 2) if run % 2 else (2, 1)

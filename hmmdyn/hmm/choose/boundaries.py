@@ -25,6 +25,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hmmdyn.hmm.align import time_order
 from hmmdyn.hmm.choose.duration import measure_change
@@ -218,7 +219,7 @@ class _MapMaker:
         self._em = EM(values, lengths, covariance_type)
         self._resampling = resampling
         self._need = max(_NEEDED, int(np.ceil(_NEEDED_SHARE * len(lengths))))
-        self._labels = np.zeros(len(values), dtype=np.int64)
+        self._labels: IntArray = np.zeros(len(values), dtype=np.int64)
         self._boundaries = pd.DataFrame(columns=BOUNDARY_COLUMNS)
         self._levels: list[Level] = []
         self._log: list[dict[str, object]] = []
@@ -274,7 +275,7 @@ class _MapMaker:
         judged.loc[(judged["kind"] == SETTLING).to_numpy(dtype=bool) & ~starting, "kind"] = SLICE
         return judged
 
-    def _starting(self, labels: IntArray) -> IntArray:
+    def _starting(self, labels: IntArray) -> NDArray[np.bool_]:
         """Whether runs start in each state, shape (K,)."""
         starts = np.bincount(labels[self._first], minlength=int(labels.max()) + 1)
         return starts >= _STARTS * len(self._lengths)
@@ -404,10 +405,9 @@ class _MapMaker:
         stray = (b["share"] < _STRAY) & b["from_state"].isin(founded) & b["to_state"].isin(founded)
         slices = b[(b["kind"] == SLICE) & ~stray]
         slices = slices.sort_values("delta_low", ascending=False, kind="stable")
-        for row in slices.itertuples():
-            j, k = int(row.from_state), int(row.to_state)
+        for (j, k), delta in zip(_pairs(slices), slices["delta"], strict=True):
             if (k, j) not in supported:
-                self._leave(self._merged(j, k), "slice", k, j, float(row.delta))
+                self._leave(self._merged(j, k), "slice", k, j, float(delta))
                 return True
         return False
 
@@ -544,10 +544,10 @@ class _MapMaker:
         within = within_states(self._values, self._labels)
         columns = {name: np.full(len(self._boundaries), np.nan) for name in _CHANGE_COLUMNS}
         rows = []
-        for i, edge in enumerate(self._boundaries.itertuples()):
-            if edge.kind not in SUPPORTED:
+        supported = self._boundaries["kind"].isin(SUPPORTED)
+        for i, (j, k) in enumerate(_pairs(self._boundaries)):
+            if not supported.iloc[i]:
                 continue
-            j, k = int(edge.from_state), int(edge.to_state)
             change = measure_change(
                 self._values, found.between(j, k), within, steps, self._lengths, self._resampling
             )

@@ -87,9 +87,11 @@ def clock_or_seed(
 
     Notes
     -----
-    *Clock*: x_t is normal around x_{t-1} + b_t with variance s v_t, where b_t and v_t are those of
-    the training runs' increments around the same step, and s is one of seven scales, whose weights
-    are fitted: tails may be heavy. *States*: within state k, x_t is normal around
+    *Clock*: x_t is normal around ρ x_{t-1} + b_t with variance s v_t, where b_t and v_t are those of
+    the training runs at and around the same step, and s is one of seven scales, whose weights are
+    fitted: tails may be heavy. ρ, one per component, is how far a run that is off the course stays
+    off it; without it (ρ = 1) states would win by white noise alone, since they draw runs back to
+    their level. *States*: within state k, x_t is normal around
     x_{t-1} + λ_k (μ_k - x_{t-1}), and states follow each other in a Markov chain. Both predict
     everything after a run's first checkpoint, five folds of runs in turn. Of long runs they see
     every so many-th checkpoint, about forty of them, and nats are per checkpoint seen.
@@ -179,28 +181,42 @@ def _clock_score(
     new_steps: IntArray,
 ) -> FloatArray:
     """The same by the increments that the other runs made around the same step; shape (R,)."""
-    moves, at, _ = _increments(values, lengths, steps)
+    kept = _kept_off_course(values, lengths, steps)
+    moves, at, _ = _increments(values, lengths, steps, kept)
     grid, mean, variance = _course(moves, at)
     weights = _scale_weights(_standardised(moves, at, grid, mean, variance))
-    new_moves, new_at, run = _increments(new_values, new_lengths, new_steps)
+    new_moves, new_at, run = _increments(new_values, new_lengths, new_steps, kept)
     place = _nearest(grid, new_at)
     density = logsumexp(
         _log_scaled(_standardised(new_moves, new_at, grid, mean, variance)) + np.log(weights),
         axis=1,
     )
     density -= 0.5 * np.log(variance[place]).sum(axis=1)
-    return np.bincount(run, density, len(new_lengths))
+    return np.bincount(run, density, len(new_lengths)).astype(np.float64, copy=False)
+
+
+def _kept_off_course(values: FloatArray, lengths: IntArray, steps: IntArray) -> FloatArray:
+    """How much of a run's distance from the mean course is left a checkpoint later, shape (D,)."""
+    grid, place = np.unique(steps, return_inverse=True)
+    course = np.zeros((len(grid), values.shape[1]))
+    np.add.at(course, place, values)
+    off = values - (course / np.bincount(place)[:, None])[place]
+    after, _, _ = _increments(off, lengths, steps, np.zeros(values.shape[1]))
+    change, _, _ = _increments(off, lengths, steps, np.ones(values.shape[1]))
+    before = after - change
+    kept = (after * before).sum(axis=0) / np.maximum((before**2).sum(axis=0), 1e-12)
+    return np.clip(kept, 0.0, 1.0)
 
 
 def _increments(
-    values: FloatArray, lengths: IntArray, steps: IntArray
+    values: FloatArray, lengths: IntArray, steps: IntArray, kept: FloatArray
 ) -> tuple[FloatArray, IntArray, IntArray]:
-    """Increments within runs (m, D), the step each one leads to, and its run."""
+    """Each checkpoint minus what is kept of the one before (m, D), its step, and its run."""
     inner = np.ones(len(values), dtype=bool)
     inner[np.cumsum(lengths) - lengths] = False
     rows = np.flatnonzero(inner)
     runs = np.repeat(np.arange(len(lengths)), lengths)
-    return values[rows] - values[rows - 1], steps[rows], runs[rows]
+    return values[rows] - kept * values[rows - 1], steps[rows], runs[rows]
 
 
 def _course(moves: FloatArray, at: IntArray) -> tuple[IntArray, FloatArray, FloatArray]:

@@ -167,14 +167,19 @@ def _crossings(
 ) -> pd.DataFrame:
     """When each run first crosses each supported boundary, by both maps."""
     dates = [_first_changes(labels, lengths, clock) for labels in (mine, named)]
-    supported = boundaries[boundaries["date"].notna()]
     rows = [
-        (int(b.from_state), int(b.to_state), date, dates[1].get(key, np.nan))
-        for b in supported.itertuples()
+        (*edge, date, dates[1].get(key, np.nan))
+        for edge in _supported(boundaries)
         for key, date in dates[0].items()
-        if key[1:] == (b.from_state, b.to_state)
+        if key[1:] == edge
     ]
     return pd.DataFrame(rows, columns=["from_state", "to_state", "mine", "others"])
+
+
+def _supported(boundaries: pd.DataFrame) -> list[tuple[int, int]]:
+    """Pairs of states, from and to, of the supported boundaries: those that have a date."""
+    b = boundaries[boundaries["date"].notna()]
+    return [(int(j), int(k)) for j, k in zip(b["from_state"], b["to_state"], strict=True)]
 
 
 def _first_changes(
@@ -194,17 +199,16 @@ def _first_changes(
 def _summed_up(
     found: SupportedMap, strengths: list[FloatArray], crossings: list[pd.DataFrame]
 ) -> FoundAgain:
-    supported = found.boundaries[found.boundaries["date"].notna()]
     rows = []
-    for b in supported.itertuples():
-        mine = [c[(c.from_state == b.from_state) & (c.to_state == b.to_state)] for c in crossings]
+    for j, k in _supported(found.boundaries):
+        mine = [c[(c["from_state"] == j) & (c["to_state"] == k)] for c in crossings]
         shares = [c["others"].notna().mean() for c in mine if len(c)]
         apart = [(c["others"] - c["mine"]).abs() for c in mine]
         share = min(shares, default=np.nan)
         rows.append(
             {
-                "from_state": int(b.from_state),
-                "to_state": int(b.to_state),
+                "from_state": j,
+                "to_state": k,
                 "share": share,
                 "apart": float(pd.concat(apart).median()) if shares else np.nan,
                 "found": _verdict(share),

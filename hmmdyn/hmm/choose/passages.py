@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hmmdyn.results import FloatArray, IntArray
 
@@ -82,7 +83,7 @@ class Passages:
         """Return the passages from one state to another."""
         return self.only((self.from_state == from_state) & (self.to_state == to_state))
 
-    def only(self, chosen: IntArray) -> Passages:
+    def only(self, chosen: NDArray[np.bool_]) -> Passages:
         """Return chosen passages, by a mask."""
         return Passages(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
@@ -170,9 +171,9 @@ def positions(
         Which passage each belongs to.
     """
     rows, which = passages.rows()
-    directions = _directions(_mean_ways(values, passages), passages)
+    directions: FloatArray = _directions(_mean_ways(values, passages), passages)
     if within is not None:
-        directions = np.linalg.solve(within, directions.T).T
+        directions = np.linalg.solve(within, directions.T).T.astype(np.float64, copy=False)
     along = np.einsum("nd,nd->n", values[rows], directions[which])
     before = rows < passages.change[which]
     n = len(passages)
