@@ -99,7 +99,9 @@ class SupportedMap:
         One row per change of state that enough runs make: the columns of
         :func:`hmmdyn.hmm.choose.passages.judge_boundaries`, then ``date`` (median over runs, in
         steps) with its 90 % interval ``date_low, date_high``, and ``duration`` (from 10 to 90 %,
-        steps) with ``duration_low, duration_high``; NaN where the boundary is not supported.
+        steps) with ``duration_low, duration_high``; NaN where the boundary is not supported. Rows
+        of kind ``slice`` are no boundaries: they stay where a way back is supported, or where few
+        of the runs in two well founded states go.
     passages : DataFrame
         One row per passage of a supported boundary: ``run`` (position), ``from_state, to_state,
         step`` (of its middle).
