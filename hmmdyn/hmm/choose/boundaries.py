@@ -178,10 +178,10 @@ def supported_map(
     SupportedMap
     """
     maker = _MapMaker(values, lengths, covariance_type, Resampling(n_draws, random_state))
-    maker.merge(labels)
-    maker.merge_alternatives()
+    maker.take(labels)
+    maker.settle()
     maker.look_inside()
-    maker.merge_alternatives()
+    maker.settle()
     clock = np.concatenate([np.arange(n) for n in lengths]) if steps is None else steps
     return maker.finished(np.asarray(clock, dtype=np.float64))
 
@@ -226,17 +226,16 @@ class _MapMaker:
         self._levels: list[Level] = []
         self._log: list[dict[str, object]] = []
 
-    def merge(self, labels: IntArray) -> None:
-        """Merge and dissolve, from given labels, until every boundary is supported."""
-        self._take(labels)
-        while self._n_states > 1 and self._coarsen():
+    def settle(self) -> None:
+        """Merge and dissolve until every boundary is supported, and every fork."""
+        while self._n_states > 1 and (self._coarsen() or self._merge_alternatives()):
             pass
 
     @property
     def _n_states(self) -> int:
         return int(self._labels.max()) + 1
 
-    def _take(self, labels: IntArray) -> None:
+    def take(self, labels: IntArray) -> None:
         """Make labels the map's, with states in order of time, and judge their boundaries."""
         _, labels = np.unique(labels, return_inverse=True)
         n_states = int(labels.max()) + 1
@@ -305,7 +304,7 @@ class _MapMaker:
             {"n_states": n_states, "action": action, "state": state, "into": into, "delta": delta}
         )
         repaired = self._repaired(labels)
-        self._take(repaired if len(np.unique(repaired)) < n_states else labels)
+        self.take(repaired if len(np.unique(repaired)) < n_states else labels)
 
     def _coarsen(self) -> bool:
         """Take the state or boundary with the least evidence away; False where all have some."""
@@ -443,12 +442,13 @@ class _MapMaker:
         self._leave(self._merged(nearest, alone[0]), "apart", alone[0], nearest)
         return True
 
-    def merge_alternatives(self) -> None:
-        """Make states one that different runs go to, without evidence of a fork."""
-        while self._n_states > 2 and len(self._boundaries):
+    def _merge_alternatives(self) -> bool:
+        """Make two states one that different runs go to, without evidence of a fork."""
+        b = self._boundaries
+        joined = {frozenset(pair) for pair in _pairs(b[b["kind"] != SLICE])}
+        if self._n_states > 2 and joined:
             seen = _RunMeans.of(self._values, self._labels, self._runs)
             means = self._means()
-            joined = {frozenset(pair) for pair in _pairs(self._boundaries)}
             typical = np.median(
                 [np.linalg.norm(means[j] - means[k]) for j, k in map(tuple, joined)]
             )
@@ -459,10 +459,11 @@ class _MapMaker:
                 distance = float(np.linalg.norm(means[j] - means[k]) / typical)
                 if distance < _FORK_DISTANCE or seen.separation(j, k) < _ASHMAN:
                     unfounded.append((distance, j, k))
-            if not unfounded:
-                return
-            _, j, k = min(unfounded)
-            self._leave(self._merged(j, k), "same level", k, j)
+            if unfounded:
+                _, j, k = min(unfounded)
+                self._leave(self._merged(j, k), "same level", k, j)
+                return True
+        return False
 
     def look_inside(self) -> None:
         """Look once inside each state for one more boundary, and keep it if it is supported."""
@@ -480,7 +481,7 @@ class _MapMaker:
                         "delta": np.nan,
                     }
                 )
-                self._take(labels)
+                self.take(labels)
             else:
                 state += 1
 
