@@ -412,29 +412,29 @@ TRIED = """## What was tried before the rule was frozen
 On simulations of other seeds (about 190, `diag`):
 
 - The first rule (δ < 0.5 and upper bound < 0.75, no condition on rest): any boundary on \
-phase-free data in 4 of 24, all of them smooth shared or warped courses that bend, so that they look slow \
-to both sides in one direction. Hence *movement*: how far runs move during a visit. True boundaries \
-have 0.1 to 0.4, these had 0.5 to 0.7.
+phase-free data in 4 of 24, all of them smooth shared or warped courses that bend, so that they \
+look slow to both sides in one direction. Hence *movement*: how far runs move during a visit. \
+True boundaries have 0.1 to 0.4, these had 0.5 to 0.7.
 - A bound on movement alone (0.5, 0.45), δ below 0.5, 0.55 and 0.6, upper bounds of 0.75, 0.8 and \
-0.9: more true gradual changes against more false ones. Kept: δ < 0.6, upper bound < 0.8, \
-δ + movement < 0.9.
+0.9: more true gradual changes against more false ones. Kept: δ < 0.6, upper bound < 0.8, δ + \
+movement < 0.9.
 - Counting raw positions: with white noise of half the levels' scatter most plateaus were slices. \
 Hence running medians, which keep jumps.
 - Merging for every slice, also those that few runs cross: maps collapsed to one state. Hence \
 strays, and visits in passing.
-- One, two or five iterations of EM after each change: no difference. Finest maps of 12 instead of \
-8 states, full instead of diagonal covariance: little better on the simulations that failed.
-- Duration as 1.6 times the time around the middle is right for a ramp; a logistic change has 2.0. \
-Hence a curve is fitted. Its bootstrap interval alone held the truth in 36 %; widened by what all \
-runs share, in about 90 %.
+- One, two or five iterations of EM after each change: no difference. Finest maps of 12 instead \
+of 8 states, full instead of diagonal covariance: little better on the simulations that failed.
+- Duration as 1.6 times the time around the middle is right for a ramp; a logistic change has \
+2.0. Hence a curve is fitted. Its bootstrap interval alone held the truth in 36 %; widened by \
+what all runs share, in about 90 %.
 
-The rule was frozen three times. Some 95 simulations of the first one were thrown away unseen when \
-a test showed states being merged that others only pass. The second one was seen (333 simulations \
-with `diag`: K within one 87 % of 127, no phases: any sharp 0 %, any boundary 4 % of 102, duration's \
-interval 93 %, date's 90 %, one path found as one 86 % of 58, forks 8 of 9); then worlds of one path \
-with abrupt changes (40 runs, autocorrelated noise) showed false forks between states that few runs \
-join, so that these now need a fork's evidence. What is reported above is the third, on seeds that \
-nothing was run on before.
+The rule was frozen three times. Some 95 simulations of the first one were thrown away unseen \
+when a test showed states being merged that others only pass. The second one was seen (333 \
+simulations with `diag`: K within one 87 % of 127, no phases: any sharp 0 %, any boundary 4 % of \
+102, duration's interval 93 %, date's 90 %, one path found as one 86 % of 58, forks 8 of 9); then \
+worlds of one path with abrupt changes (40 runs, autocorrelated noise) showed false forks between \
+states that few runs join, so that these now need a fork's evidence. What is reported above is \
+the third, on seeds that nothing was run on before.
 """
 
 

@@ -90,11 +90,11 @@ def clock_or_seed(
     *Clock*: x_t is normal around ρ x_{t-1} + b_t with variance s v_t, where b_t and v_t are those
     of the training runs at and around the same step, and s is one of seven scales, whose weights
     are fitted: tails may be heavy. ρ, one per component, is how far a run that is off the course
-    stays off it; without it (ρ = 1) states would win by white noise alone, since they draw runs back to
-    their level. *States*: within state k, x_t is normal around
-    x_{t-1} + λ_k (μ_k - x_{t-1}), and states follow each other in a Markov chain. Both predict
-    everything after a run's first checkpoint, five folds of runs in turn. Of long runs they see
-    every so many-th checkpoint, about forty of them, and nats are per checkpoint seen.
+    stays off it; without it (ρ = 1) states would win by white noise alone, since they draw runs
+    back to their level. *States*: within state k, x_t is normal around x_{t-1} + λ_k (μ_k -
+    x_{t-1}), and states follow each other in a Markov chain. Both predict everything after a run's
+    first checkpoint, five folds of runs in turn. Of long runs they see every so many-th checkpoint,
+    about forty of them, and nats are per checkpoint seen.
     """
     n_runs = len(lengths)
     if n_runs < _LEAST_RUNS:
