@@ -274,3 +274,16 @@ def test_interpolation_is_in_time_and_within_runs():
     values = np.array([[0.0], [np.nan], [2.0], [np.nan], [5.0], [np.nan]])
     filled = interpolated(values, np.array([3, 3]))
     np.testing.assert_array_equal(filled[:, 0], [0, 1, 2, 5, 5, 5])
+
+
+def test_a_run_that_is_in_one_state_only_does_not_stop_the_merging():
+    """It has no state before or after to give its checkpoints to."""
+    rng = np.random.default_rng(4)
+    lengths = np.full(8, 60)
+    course = np.clip((np.arange(60) - 25) / 10, 0, 1)
+    labels = np.tile(np.repeat([0, 1, 2], [25, 10, 25]), 8)
+    values = np.tile(course, 8)[:, None] + 0.02 * rng.normal(size=(480, 3))
+    labels[-60:] = 1
+    values[-60:] = 0.5 + 0.02 * rng.normal(size=(60, 3))
+    found = supported_map(values, lengths, labels)
+    assert found.levels[-1].n_states == 1

@@ -243,7 +243,8 @@ class _MapMaker:
         self._boundaries = self._judge(self._labels)
         passed = self._visits_in_passing()
         if len(passed):
-            self._labels = self._halved(passed)
+            # A state that has such visits only is gone, and leaves no gap in the numbers.
+            _, self._labels = np.unique(self._halved(passed), return_inverse=True)
             self._boundaries = self._judge(self._labels)
 
     def _visits_in_passing(self) -> IntArray:
@@ -376,7 +377,10 @@ class _MapMaker:
             return False
         state = min(emptiness, key=lambda k: emptiness[k])
         visits = find_visits(self._labels, self._lengths)
-        self._leave(self._halved(np.flatnonzero(visits.state == state)), "passed through", state)
+        halved = self._halved(np.flatnonzero(visits.state == state))
+        # A run that is nowhere else has no neighbours to give its checkpoints to.
+        alone = halved == state
+        self._leave(np.where(alone, self._dealt(state), halved), "passed through", state)
         return True
 
     def _halved(self, chosen: IntArray) -> IntArray:
