@@ -14,11 +14,12 @@ import pandas as pd
 from scipy.special import logsumexp
 from scipy.stats import t as student
 
+from hmmdyn.hmm.autoregressive import expected_in
 from hmmdyn.hmm.choose.boundaries import interpolated
 from hmmdyn.hmm.em import EM, Model
-from hmmdyn.hmm.inference import beliefs, log_emission
+from hmmdyn.hmm.inference import decode
 from hmmdyn.hmm.starts import from_labels
-from hmmdyn.results import FloatArray, IntArray, ModelOptions
+from hmmdyn.results import FloatArray, HMMParameters, IntArray, ModelOptions
 
 OWN_TIME, SCHEDULE, CANNOT_TELL = "each seed in its own time", "shared by schedule", "cannot tell"
 # Both models see the runs in so many principal components at most.
@@ -30,7 +31,7 @@ _LOOKS = 40
 # Fewer runs do not show what differs between them.
 _LEAST_RUNS = 6
 _ITERATIONS = 60
-# Increments at one step have one of these multiples of their variance: heavy tails.
+# What is left has one of these multiples of its variance: heavy tails, for both models.
 _SCALES = np.array([0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0])
 # At each step mean and variance of the increments are taken over so many steps to both sides.
 _AROUND = 2
@@ -91,10 +92,10 @@ def clock_or_seed(
     of the training runs at and around the same step, and s is one of seven scales, whose weights
     are fitted: tails may be heavy. ρ, one per component, is how far a run that is off the course
     stays off it; without it (ρ = 1) states would win by white noise alone, since they draw runs
-    back to their level. *States*: within state k, x_t is normal around x_{t-1} + λ_k (μ_k -
-    x_{t-1}), and states follow each other in a Markov chain. Both predict everything after a run's
-    first checkpoint, five folds of runs in turn. Of long runs they see every so many-th checkpoint,
-    about forty of them, and nats are per checkpoint seen.
+    back to their level. *States*: within state k, x_t is normal, with such scales, around x_{t-1} +
+    λ_k (μ_k - x_{t-1}), and states follow each other in a Markov chain. Both predict everything
+    after a run's first checkpoint, five folds of runs in turn. Of long runs they see every so
+    many-th checkpoint, about forty of them, and nats are per checkpoint seen.
     """
     n_runs = len(lengths)
     if n_runs < _LEAST_RUNS:
@@ -165,11 +166,38 @@ def _states_score(
     model = Model(first)
     EM(values, lengths, "diag", options=_ATTRACTORS).advance([model], _ITERATIONS)
     parameters = model.parameters if np.isfinite(model.reached) else first
-    seen = beliefs(parameters, new_values, new_lengths)
-    emission = log_emission(parameters, new_values, new_lengths)
-    starts = emission[np.cumsum(new_lengths) - new_lengths]
+    # Tails as heavy as the clock may have: the scales' weights are those of the training runs.
+    path = np.asarray(decode(parameters, values, lengths))
+    own = np.arange(len(values)), path
+    weights = _scale_weights(_standardised_by_states(parameters, values, lengths)[own])
+    z = _standardised_by_states(parameters, new_values, new_lengths)
+    density = logsumexp(_log_scaled(z) + np.log(weights), axis=2)
+    density -= 0.5 * np.log(parameters.covariances).sum(axis=1)
+    return _log_after_first(parameters, density, new_lengths)
+
+
+def _standardised_by_states(
+    parameters: HMMParameters, values: FloatArray, lengths: IntArray
+) -> FloatArray:
+    """Distance of each checkpoint from where each state expects it, shape (n, K, D)."""
+    means = [expected_in(parameters, k, values, lengths) for k in range(parameters.n_states)]
+    return (values[:, None] - np.stack(means, axis=1)) / np.sqrt(parameters.covariances)
+
+
+def _log_after_first(
+    parameters: HMMParameters, density: FloatArray, lengths: IntArray
+) -> FloatArray:
+    """Log-density of each run given its first checkpoint, by the forward recursion; shape (R,)."""
+    scores = []
     with np.errstate(divide="ignore"):
-        return seen.log_likelihood - logsumexp(starts + np.log(parameters.startprob), axis=1)
+        start, transitions = np.log(parameters.startprob), np.log(parameters.transmat)
+    for end, n in zip(np.cumsum(lengths), lengths, strict=True):
+        forward = start + density[end - n]
+        first = logsumexp(forward)
+        for row in range(end - n + 1, end):
+            forward = logsumexp(forward[:, None] + transitions, axis=0) + density[row]
+        scores.append(logsumexp(forward) - first)
+    return np.array(scores)
 
 
 def _clock_score(
@@ -249,9 +277,9 @@ def _standardised(
 
 
 def _log_scaled(z: FloatArray) -> FloatArray:
-    """Log-density of standardised increments at each scale, shape (m, scales)."""
-    n = z.shape[1]
-    square = (z**2).sum(axis=1)[:, None]
+    """Log-density of standardised values (…, D) at each scale, shape (…, scales)."""
+    n = z.shape[-1]
+    square = (z**2).sum(axis=-1)[..., None]
     return -0.5 * (square / _SCALES + n * np.log(2 * np.pi * _SCALES))
 
 
