@@ -345,6 +345,45 @@ def phase_free(rows: pd.DataFrame) -> str:
     return markdown(["covariance", "design", "any sharp", "any boundary", "refused"], table)
 
 
+def failures(rows: pd.DataFrame) -> str:
+    """Where it goes wrong, in words, with the diagonal covariance."""
+    mine = rows[rows["covariance"] == "diag"]
+    phases = mine[(mine["truth"] > 1) & (mine["n_runs"] >= 10)]
+    seen = phases[phases["design"].isin(SEEN)]
+    claimed = with_phases(mine)
+    noisy = claimed[(claimed["noise"] == 0.5) & (claimed["autocorrelation"] > 0)]
+    few = mine[
+        (mine["truth"] > 1)
+        & (mine["n_runs"] == 5)
+        & (mine["width"] <= 0.10)
+        & mine["design"].isin(SEEN)
+    ]
+
+    def within(part: pd.DataFrame) -> str:
+        return share(part["within_one"])
+
+    def aside(design: str) -> str:
+        return share(claimed[claimed["design"] == design]["aside_found"])
+
+    tenth, fifth = (seen[seen["width"] == width] for width in (0.10, 0.20))
+    many = tenth[tenth["truth"] >= 5]
+    free = mine[(mine["truth"] == 1) & (mine["any"] == 1)]
+    false = ", ".join(f"{n} {design}" for design, n in free["design"].value_counts().items())
+    return f"""## What fails, `diag`
+
+- Changes that take 10 % of a run: K within one in {within(tenth)}, with five or six phases in \
+{within(many)}: there a change takes about as long as the phases beside it. 20 %: {within(fifth)}. \
+Where it fails there are too few states, or one.
+- Kinks of velocity: {within(phases[(phases["design"] == "kink") & (phases["width"] <= 0.10)])}.
+- A way back to a level: {within(claimed[claimed["design"] == "return"])}.
+- Five runs: {within(few)}. Autocorrelated noise of half the levels' scatter: {within(noisy)}.
+- What leaves the path is missed at times: both sides of a fork have a state in {aside("fork")}, \
+the detour in {aside("detour")}, the spike in {aside("spike")}, the way back in {aside("return")}.
+- False boundaries without phases, all of them gradual: {false or "none"}.
+- Where seeds differ at the start by autocorrelated noise, metrics are left out for it; in \
+{mine["refused"].mean():.0%} of the simulations all of them, and there is no map."""
+
+
 def report(rows: pd.DataFrame, arguments: list[str]) -> str:
     rows = prepared(rows)
     claimed = with_phases(rows)
@@ -403,6 +442,8 @@ apart) is not counted.
 {by(claimed, ["covariance", "shape"])}
 
 CPU: {rows["seconds"].mean():.1f} s per simulation, the finest map and the simulation included.
+
+{failures(rows)}
 
 {TRIED}"""
 
