@@ -466,8 +466,8 @@ strays, and visits in passing.
 - One, two or five iterations of EM after each change: no difference. Finest maps of 12 instead \
 of 8 states, full instead of diagonal covariance: little better on the simulations that failed.
 - Duration as 1.6 times the time around the middle is right for a ramp; a logistic change has \
-2.0. Hence a curve is fitted. Its bootstrap interval alone held the truth in 36 %; widened by \
-what all runs share, in about 90 %.
+2.0. Hence a curve is fitted. Its bootstrap interval alone held the truth in fewer than half; \
+widened by what all runs share, in about 90 %.
 
 The rule was frozen three times. Some 95 simulations of the first one were thrown away unseen \
 when a test showed states being merged that others only pass. The second one was seen (333 \
