@@ -1,0 +1,138 @@
+"""Standardisation without the future: pooled over runs, without what tells seeds apart.
+
+Standardising each run by itself uses its future: after the share f of a run at a first level,
+z = ±√((1 - f) / f) whatever the two levels are. Pooled over all checkpoints of all runs a value
+means the same in finished, unfinished and new runs. What is left is that some metrics carry a
+seed's number from the first checkpoint on; those would give seeds states of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from hmmdyn.errors import NotEnoughDataError
+from hmmdyn.names import some
+from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.notice import Notice
+from hmmdyn.results.observations import Observations
+from hmmdyn.tables.trajectories import Trajectories
+
+# A metric tells seeds apart from the start if they differ there by more than so many times what it
+# moves within a run.
+SEED_SPREAD = 0.5
+# Deviation of a normal law, in medians of its absolute value.
+_NORMAL_MAD = 1.4826
+
+
+def spread_between_seeds(trajectories: Trajectories) -> pd.DataFrame:
+    """Measure how far seeds differ before training has begun, metric by metric.
+
+    Returns
+    -------
+    DataFrame
+        One row per metric: ``metric``; ``between`` (standard deviation over the runs of a group at
+        their first common step beyond a checkpoint's noise, ddof 1, pooled over groups; NaN where
+        no step is common to two runs); ``within`` (root mean square over runs of the standard
+        deviation within a run, ddof 0), both in units of the metric; ``ratio`` (between / within,
+        inf where nothing moves); ``left_out`` (whether the ratio is above ½).
+    """
+    metrics = list(trajectories.metrics)
+    table = trajectories.table
+    within = np.sqrt((table.groupby(RUN_KEY, sort=False)[metrics].std(ddof=0) ** 2).mean())
+    squares, freedom = np.zeros(len(metrics)), np.zeros(len(metrics))
+    for _, runs in table.groupby("group", sort=False):
+        first = _at_first_common_step(runs)[metrics]
+        free = np.maximum(first.notna().sum().to_numpy() - 1, 0)
+        squares += np.nan_to_num(first.var(ddof=1).to_numpy(dtype=np.float64)) * free
+        freedom += free
+    noise = _noise(table, metrics)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = np.sqrt(np.maximum(squares / freedom - noise**2, 0))
+        ratio = between / within.to_numpy(dtype=np.float64)
+    return pd.DataFrame(
+        {
+            "metric": metrics,
+            "between": between,
+            "within": within.to_numpy(dtype=np.float64),
+            "ratio": ratio,
+            "left_out": ratio > SEED_SPREAD,
+        }
+    )
+
+
+def _noise(table: pd.DataFrame, metrics: list[str]) -> FloatArray:
+    """Deviation of what changes from one checkpoint to the next and is no course, shape (D,).
+
+    From second differences, which have six times the variance of white noise; their median, so
+    that changes of phase do not count.
+    """
+    second = table.groupby(RUN_KEY, sort=False)[metrics].diff()
+    second = second.groupby([table[key] for key in RUN_KEY], sort=False).diff()
+    return np.nan_to_num(
+        _NORMAL_MAD * second.abs().median().to_numpy(dtype=np.float64) / np.sqrt(6)
+    )
+
+
+def _at_first_common_step(runs: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the first step that all runs have; of none if there is no such step."""
+    n_runs = len(runs[RUN_KEY].drop_duplicates())
+    shared = runs.groupby("step").size()
+    common = shared.index[shared == n_runs]
+    return runs[runs["step"] == common.min()] if len(common) else runs.iloc[:0]
+
+
+def pooled_observations(
+    trajectories: Trajectories, *, keep_metrics: tuple[str, ...] = ()
+) -> Observations:
+    """Standardise by one mean and deviation over all runs, without what tells seeds apart.
+
+    Parameters
+    ----------
+    trajectories : Trajectories
+        Raw metrics.
+    keep_metrics : tuple of str
+        Metrics that stay in although they tell seeds apart.
+
+    Returns
+    -------
+    Observations
+        Dimensionless, shape (n, D); its notices name each metric left out, and why.
+
+    Raises
+    ------
+    MetricNotFiniteError
+        A metric is infinite somewhere.
+    NotEnoughDataError
+        Every metric tells seeds apart, or as :meth:`Trajectories.observations`.
+    """
+    spread = spread_between_seeds(trajectories)
+    out = spread[spread["left_out"] & ~spread["metric"].isin(keep_metrics)]
+    # One that never moves is named as such by the standardisation itself.
+    out = out[out["within"] > 0]
+    if len(out) == len(spread):
+        raise NotEnoughDataError(
+            f"Every metric tells seeds apart before training has begun: {some(out['metric'])}. "
+            "Name those that the model shall use all the same (keep_metrics)."
+        )
+    notices = tuple(
+        Notice(
+            "model",
+            "left out",
+            f"metric {row.metric}",
+            f"It tells seeds apart before training has begun: at the first common step they differ "
+            f"by {row.ratio:.2g} times what it moves within a run (limit {SEED_SPREAD}).",
+        )
+        for row in out.itertuples()
+    )
+    kept = [m for m in trajectories.metrics if m not in set(out["metric"])]
+    chosen = replace(
+        trajectories,
+        table=trajectories.table.drop(columns=list(out["metric"])),
+        metrics=tuple(kept),
+    )
+    observed = chosen.observations("pooled")
+    return replace(observed, notices=(*notices, *observed.notices))
