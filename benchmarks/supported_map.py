@@ -473,7 +473,9 @@ simulations with `diag`: K within one 87 % of 127, no phases: any sharp 0 %, any
 102, duration's interval 93 %, date's 90 %, one path found as one 86 % of 58, forks 8 of 9); then \
 worlds of one path with abrupt changes (40 runs, autocorrelated noise) showed false forks between \
 states that few runs join, so that these now need a fork's evidence. What is reported above is \
-the third, on seeds that nothing was run on before.
+the third, on seeds that nothing was run on before. Two guards, for a run that \
+is in one state only and a state that is only passed, were added after it; 33 of its \
+simulations repeated with them gave the same.
 """
 
 
