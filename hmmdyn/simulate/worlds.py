@@ -272,7 +272,7 @@ def _levels(n_levels: int, n_metrics: int, rng: np.random.Generator) -> FloatArr
         levels = (levels - levels.mean(axis=0)) / levels.std(axis=0)
         apart = np.sqrt(((levels[:, None] - levels) ** 2).mean(axis=2))
         if apart[np.triu_indices(n_levels, 1)].min() >= _CLOSEST_LEVELS:
-            return levels
+            return np.asarray(levels)
 
 
 def _stairs(levels: FloatArray, course: _Course, t: FloatArray, shape: str) -> FloatArray:
@@ -286,7 +286,7 @@ def _stairs(levels: FloatArray, course: _Course, t: FloatArray, shape: str) -> F
     else:
         done[:, slow] = np.clip(_RAMP_WIDTH * relative + 0.5, 0, 1)
     visited = levels[course.visits]
-    return visited[0] + done @ np.diff(visited, axis=0)
+    return np.asarray(visited[0] + done @ np.diff(visited, axis=0))
 
 
 def _kinked(levels: FloatArray, course: _Course, t: FloatArray) -> FloatArray:
@@ -316,7 +316,7 @@ def _phase_free(
         course = 2 * np.exp(-t / time)
     else:
         course = np.log1p(20 * t / time) / np.log1p(20 / time)
-    return away * course[:, None] + _DRIFT * common.at(t) + _DRIFT_OF_RUN * own.at(t)
+    return np.asarray(away * course[:, None] + _DRIFT * common.at(t) + _DRIFT_OF_RUN * own.at(t))
 
 
 @dataclass(frozen=True)
@@ -341,7 +341,7 @@ class _Curves:
         waves = np.cos(np.pi * t[:, None, None] * order + self.shifts)
         if self.from_zero:
             waves = waves - np.cos(self.shifts)
-        return (self.amplitudes * waves).sum(axis=1)
+        return np.asarray((self.amplitudes * waves).sum(axis=1))
 
 
 def _autocorrelated(white: FloatArray, coefficient: float) -> FloatArray:
@@ -369,7 +369,7 @@ def _accuracy(courses: list[_Course], t: FloatArray, rng: np.random.Generator) -
     widths = np.array([c.widths[-1] if len(c.widths) else 0.2 for c in courses])
     scaled = (t - rises[:, None]) / np.maximum(widths, 0.02)[:, None]
     accuracy = 0.5 + 0.48 / (1 + np.exp(-np.clip(_LOGISTIC_WIDTH * scaled, -50, 50)))
-    return np.clip(accuracy + 0.01 * rng.normal(size=accuracy.shape), 0, 1)
+    return np.asarray(np.clip(accuracy + 0.01 * rng.normal(size=accuracy.shape), 0, 1))
 
 
 def _table(

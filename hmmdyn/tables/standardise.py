@@ -72,8 +72,8 @@ def _noise(table: pd.DataFrame, metrics: list[str]) -> FloatArray:
     """
     second = table.groupby(RUN_KEY, sort=False)[metrics].diff()
     second = second.groupby([table[key] for key in RUN_KEY], sort=False).diff()
-    return np.nan_to_num(
-        _NORMAL_MAD * second.abs().median().to_numpy(dtype=np.float64) / np.sqrt(6)
+    return np.asarray(
+        np.nan_to_num(_NORMAL_MAD * second.abs().median().to_numpy(dtype=np.float64) / np.sqrt(6))
     )
 
 

@@ -217,7 +217,7 @@ class _MapMaker:
         self._em = EM(Sequences(data.values, lengths), covariance_type)
         self._resampling = resampling
         self._need = max(_NEEDED, int(np.ceil(_NEEDED_SHARE * len(lengths))))
-        self._labels: IntArray = np.zeros(len(values), dtype=np.int64)
+        self._labels: IntArray = np.zeros(len(data.values), dtype=np.int64)
         self._boundaries = pd.DataFrame(columns=BOUNDARY_COLUMNS)
         self._levels: list[Level] = []
         self._log: list[dict[str, object]] = []

@@ -146,7 +146,7 @@ def _components(values: FloatArray) -> FloatArray:
     size, axes = np.linalg.eigh(centred.T @ centred / len(values))
     kept = np.argsort(-size)[:_COMPONENTS]
     kept = kept[size[kept] > 1e-9 * size.max()]
-    return centred @ axes[:, kept] / np.sqrt(size[kept])
+    return np.asarray(centred @ axes[:, kept] / np.sqrt(size[kept]))
 
 
 def _states_score(
@@ -231,7 +231,7 @@ def _kept_off_course(values: FloatArray, lengths: IntArray, steps: IntArray) -> 
     change, _, _ = _increments(off, lengths, steps, np.ones(values.shape[1]))
     before = after - change
     kept = (after * before).sum(axis=0) / np.maximum((before**2).sum(axis=0), 1e-12)
-    return np.clip(kept, 0.0, 1.0)
+    return np.asarray(np.clip(kept, 0.0, 1.0))
 
 
 def _increments(
@@ -278,7 +278,7 @@ def _log_scaled(z: FloatArray) -> FloatArray:
     """Log-density of standardised values (…, D) at each scale, shape (…, scales)."""
     n = z.shape[-1]
     square = (z**2).sum(axis=-1)[..., None]
-    return -0.5 * (square / _SCALES + n * np.log(2 * np.pi * _SCALES))
+    return np.asarray(-0.5 * (square / _SCALES + n * np.log(2 * np.pi * _SCALES)))
 
 
 def _scale_weights(z: FloatArray) -> FloatArray:

@@ -195,7 +195,7 @@ def _best_curves(y: FloatArray, widths: FloatArray) -> tuple[FloatArray, FloatAr
 def _curve(since: FloatArray, widths: FloatArray) -> FloatArray:
     """A logistic curve, of a width from 10 to 90 %, so long after its middle."""
     scale = np.maximum(widths / _LOGISTIC_WIDTH, 1e-3)
-    return 1 / (1 + np.exp(-np.clip(since / scale, -40, 40)))
+    return np.asarray(1 / (1 + np.exp(-np.clip(since / scale, -40, 40))))
 
 
 def _explained_at_gaps(centred: FloatArray, width: float) -> FloatArray:
@@ -250,7 +250,7 @@ def _weighted_medians(values: FloatArray, draws: FloatArray) -> FloatArray:
     half = reached[:, -1:] / 2
     lower = values[order][(reached >= half).argmax(axis=1)]
     upper = values[order][(reached > half).argmax(axis=1)]
-    return (lower + upper) / 2
+    return np.asarray((lower + upper) / 2)
 
 
 def _step_at(rows: FloatArray, steps: FloatArray) -> FloatArray:

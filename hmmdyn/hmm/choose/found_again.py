@@ -164,7 +164,7 @@ def _named(others: IntArray, mine: IntArray) -> IntArray:
     """Call the other map's states by the map's states that hold most of them."""
     table = np.zeros((int(others.max()) + 1, int(mine.max()) + 1))
     np.add.at(table, (others, mine), 1)
-    return table.argmax(axis=1)[others]
+    return np.asarray(table.argmax(axis=1)[others])
 
 
 def _crossings(

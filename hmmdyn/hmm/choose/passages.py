@@ -144,7 +144,9 @@ def within_states(values: FloatArray, labels: IntArray) -> FloatArray:
     rest = values - (sums / np.maximum(counts, 1)[:, None])[labels]
     covariance = rest.T @ rest / len(values)
     mean_variance = max(np.trace(covariance) / len(covariance), np.finfo(np.float64).tiny)
-    return (1 - _SHRINKAGE) * covariance + _SHRINKAGE * mean_variance * np.eye(len(covariance))
+    return np.asarray(
+        (1 - _SHRINKAGE) * covariance + _SHRINKAGE * mean_variance * np.eye(len(covariance))
+    )
 
 
 def positions(
@@ -209,7 +211,7 @@ def _mean_ways(values: FloatArray, passages: Passages) -> FloatArray:
     bounds = np.column_stack([passages.begin, passages.change, passages.end])
     total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
     of_visits = np.diff(total[bounds], axis=1) / np.diff(bounds, axis=1)[:, :, None]
-    return of_visits[:, 1] - of_visits[:, 0]
+    return np.asarray(of_visits[:, 1] - of_visits[:, 0])
 
 
 def _directions(ways: FloatArray, passages: Passages) -> FloatArray:
@@ -345,7 +347,7 @@ def _movement(values: FloatArray, passages: Passages, edge: IntArray) -> FloatAr
     def averaged(vectors: FloatArray) -> FloatArray:
         sums = np.zeros((n_edges, values.shape[1]))
         np.add.at(sums, edge, vectors)
-        return np.linalg.norm(sums, axis=1)
+        return np.asarray(np.linalg.norm(sums, axis=1))
 
     moved = []
     for begin, end in ((passages.begin, passages.change), (passages.change, passages.end)):
