@@ -1,6 +1,6 @@
 """The words an option may take, wherever it is checked."""
 
-PROTOCOLS = ("bic", "paper")
+PROTOCOLS = ("bic", "paper", "supported")
 COVARIANCE_TYPES = ("diag", "full")
 STANDARDISATIONS = ("run", "pooled")
 DIRECTIONS = ("above", "below")

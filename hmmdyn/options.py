@@ -109,6 +109,14 @@ class Options(ModelOptions):
     drop_metrics: tuple[str, ...] = option(
         (), "Metrics to leave out.", panel=WHAT, flag="--drop-metric"
     )
+    keep_metrics: tuple[str, ...] = option(
+        (),
+        "Metrics to use although they tell seeds apart before training has begun.",
+        panel=WHAT,
+        flag="--keep-metric",
+        more="Pooled standardisation leaves such metrics out by name, unless they are named here "
+        "or in ``metrics``.",
+    )
     exclude_runs: tuple[str, ...] = option(
         (), "Runs to leave out: run, or group/run.", panel=WHAT, flag="--exclude-run"
     )
@@ -137,9 +145,11 @@ class Options(ModelOptions):
     protocol: str = option(
         "bic",
         "Choose the number of states by BIC of all runs, or as the paper does, of one run in five, "
-        "held out.",
+        "held out; or keep those states whose boundaries are supported by how runs cross them.",
         panel=STATES,
         choices=PROTOCOLS,
+        more="``supported`` needs pooled standardisation and the plain model, and has nothing to "
+        "choose where ``n_states`` is given.",
     )
     restarts: int = option(10, "EM starts per number of states.", panel=STATES, least=1)
     quick: bool = option(
@@ -184,6 +194,21 @@ class Options(ModelOptions):
     def __post_init__(self) -> None:
         """Reject what can never work where it was given, before any work is done."""
         check(self)
+        if self.protocol == "supported" and self.standardise != "pooled":
+            raise UsageError(
+                "What supports a boundary is only seen where no value knows its run's future. Use ",
+                Remedy("standardise", "pooled"),
+                ", or ",
+                Remedy("protocol", "bic"),
+                ".",
+            )
+        if self.protocol == "supported" and self.model != ModelOptions():
+            raise UsageError(
+                "Supported states are merged from the plain model. Leave out what goes beyond it, "
+                "or use ",
+                Remedy("protocol", "bic"),
+                ".",
+            )
 
     @classmethod
     def of(cls, given: Options | None) -> Options:

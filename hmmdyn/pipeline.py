@@ -204,6 +204,7 @@ def fit(
         options.candidates,
         standardise=options.standardise,
         standardise_first=options.standardise_first,
+        keep_metrics=(*options.metrics, *options.keep_metrics),
         covariance_type=options.covariance,
         protocol=options.protocol,
         options=options.model,

@@ -23,6 +23,7 @@ from hmmdyn.hmm.model.parts import transitions_of
 from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
 from hmmdyn.results.observations import Observations, Standardisation
 from hmmdyn.results.selection import Selection
+from hmmdyn.tables.standardise import standardised
 from hmmdyn.tables.trajectories import Trajectories
 from hmmdyn.version import __version__
 
@@ -211,6 +212,7 @@ def fit_training_map(
     *,
     standardise: str = "run",
     standardise_first: int | None = None,
+    keep_metrics: Sequence[str] = (),
     covariance_type: str = "diag",
     protocol: str = "bic",
     options: ModelOptions = PLAIN_MODEL,
@@ -228,9 +230,8 @@ def fit_training_map(
         The runs to fit to; all their metrics enter the model.
     candidates : sequence of int
         Numbers of states to choose from.
-    standardise, standardise_first
-        As ``standardise`` and ``first`` of
-        :meth:`hmmdyn.tables.trajectories.Trajectories.observations`.
+    standardise, standardise_first, keep_metrics
+        As in :func:`hmmdyn.tables.standardise.standardised`.
     covariance_type, protocol, options, n_restarts, random_state, quick, n_jobs, progress
         As in :func:`hmmdyn.hmm.choose.select.select_n_states`.
 
@@ -238,7 +239,9 @@ def fit_training_map(
     ------
     MetricNotFiniteError, NotEnoughDataError, NoValidFitError, UsageError
     """
-    observations = trajectories.observations(standardise, standardise_first)
+    observations = standardised(
+        trajectories, standardise, standardise_first, keep_metrics=keep_metrics
+    )
     selection = select_n_states(
         observations,
         candidates,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from hmmdyn.results.boundaries import BOUNDARIES, MERGES, STATES_FOUND_AGAIN
 from hmmdyn.results.checkpoints import METRICS
 from hmmdyn.results.columns import KINDS, Column, Table
 from hmmdyn.results.convergence import (
@@ -77,6 +78,9 @@ REPORTED = (
     GROUP_FORKS,
     GROUP_DETOURS,
     GROUP_REGRESSIONS,
+    BOUNDARIES,
+    STATES_FOUND_AGAIN,
+    MERGES,
     MODEL_SELECTION,
     ATTEMPTS,
     REGRESSION,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.boundaries import Evidence
 from hmmdyn.results.columns import (
     BOOLEAN,
     INTEGER,
@@ -203,13 +204,14 @@ class Selection(Shown):
     ----------
     protocol : str
         ``bic``: BIC on all runs. ``paper``: BIC on held-out runs (Hu 2023, section 2.1).
+        ``supported``: the states whose boundaries have evidence.
     n_states : int
         The K chosen: the least ``criterion`` among ``criteria``.
     covariance_type : str
         ``diag`` or ``full``.
     criterion : str
         The column of ``criteria`` that decided: ``bic``, ``held_out_bic`` or, for the recommended
-        model, ``path``.
+        model, ``path``; ``supported`` where the evidence for boundaries did.
     criteria : DataFrame
         See :data:`MODEL_SELECTION`, and of its last columns
         :class:`hmmdyn.hmm.choose.held_out.HeldOut`.
@@ -230,6 +232,8 @@ class Selection(Shown):
         Of the chosen model; None where this was not asked for.
     diagnostics : Diagnostics or None
         Of the chosen model; None where this was not asked for.
+    evidence : Evidence or None
+        What supports the boundaries of the chosen model; None but under ``supported``.
     """
 
     protocol: str
@@ -244,6 +248,7 @@ class Selection(Shown):
     recommended: Selection | None = None
     stability: Stability | None = None
     diagnostics: Diagnostics | None = None
+    evidence: Evidence | None = None
     notices: tuple[Notice, ...] = ()
 
     @property

@@ -8,12 +8,14 @@ seed's number from the first checkpoint on; those would give seeds states of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from hmmdyn.errors import NotEnoughDataError
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import some
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.keys import RUN_KEY
@@ -85,8 +87,38 @@ def _at_first_common_step(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[runs["step"] == common.min()] if len(common) else runs.iloc[:0]
 
 
+def standardised(
+    trajectories: Trajectories,
+    standardise: str = "pooled",
+    first: int | None = None,
+    *,
+    keep_metrics: Sequence[str] = (),
+) -> Observations:
+    """Standardise the metrics for a map: pooled without what tells seeds apart, or run by run.
+
+    Parameters
+    ----------
+    trajectories : Trajectories
+        Raw metrics.
+    standardise : str
+        ``pooled`` or ``run``.
+    first : int, optional
+        Take mean and deviation from the first so many checkpoints of each run.
+    keep_metrics : sequence of str
+        As in :func:`pooled_observations`.
+
+    Raises
+    ------
+    MetricNotFiniteError, NotEnoughDataError, UsageError
+        As :meth:`Trajectories.observations`.
+    """
+    if standardise == "pooled":
+        return pooled_observations(trajectories, first, keep_metrics=keep_metrics)
+    return trajectories.observations(standardise, first)
+
+
 def pooled_observations(
-    trajectories: Trajectories, *, keep_metrics: tuple[str, ...] = ()
+    trajectories: Trajectories, first: int | None = None, *, keep_metrics: Sequence[str] = ()
 ) -> Observations:
     """Standardise by one mean and deviation over all runs, without what tells seeds apart.
 
@@ -94,7 +126,9 @@ def pooled_observations(
     ----------
     trajectories : Trajectories
         Raw metrics.
-    keep_metrics : tuple of str
+    first : int, optional
+        Take mean and deviation from the first so many checkpoints of each run.
+    keep_metrics : sequence of str
         Metrics that stay in although they tell seeds apart.
 
     Returns
@@ -116,15 +150,22 @@ def pooled_observations(
     if len(out) == len(spread):
         raise NotEnoughDataError(
             f"Every metric tells seeds apart before training has begun: {some(out['metric'])}. "
-            "Name those that the model shall use all the same (keep_metrics)."
+            "Name those that the model shall use all the same: ",
+            Remedy("keep_metrics", tuple(out["metric"])),
+            ".",
         )
     notices = tuple(
         Notice(
             "model",
             "left out",
             f"metric {row.metric}",
-            f"It tells seeds apart before training has begun: at the first common step they differ "
-            f"by {row.ratio:.2g} times what it moves within a run (limit {SEED_SPREAD}).",
+            Message(
+                "It tells seeds apart before training has begun: at the first common step they "
+                f"differ by {row.ratio:.2g} times what it moves within a run (limit "
+                f"{SEED_SPREAD}). To use it all the same: ",
+                Remedy("keep_metrics", (row.metric,)),
+                ".",
+            ),
         )
         for row in out.itertuples()
     )
@@ -134,5 +175,5 @@ def pooled_observations(
         table=trajectories.table.drop(columns=list(out["metric"])),
         metrics=tuple(kept),
     )
-    observed = chosen.observations("pooled")
+    observed = chosen.observations("pooled", first)
     return replace(observed, notices=(*notices, *observed.notices))

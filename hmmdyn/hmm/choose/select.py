@@ -12,6 +12,7 @@ from hmmdyn.errors import NotEnoughDataError, NoValidFitError, UsageError
 from hmmdyn.hmm.choose.criteria import criteria_table
 from hmmdyn.hmm.choose.evidence import N_STAGES, weigh
 from hmmdyn.hmm.choose.folds import Split, about_metrics_left_out, split_runs
+from hmmdyn.hmm.choose.supported import with_supported_states
 from hmmdyn.hmm.fit.progress import Progress, Stages
 from hmmdyn.hmm.fit.settings import SweepSettings
 from hmmdyn.hmm.fit.sweep import Attempt, attempts_table
@@ -61,7 +62,9 @@ def select_n_states(
     covariance_type : str
         ``diag`` or ``full``.
     protocol : str
-        ``bic`` or ``paper``.
+        ``bic``, ``paper``, or ``supported``: the states whose boundaries have evidence in these
+        runs, merged from the finest map tried
+        (:func:`hmmdyn.hmm.choose.boundaries.supported_map`). Nothing else is weighed then.
     options : ModelOptions
         What the model assumes beyond the plain hidden Markov model.
     n_restarts : int
@@ -102,8 +105,10 @@ def select_n_states(
     held_out = _held_out_runs(observations, random_state) if protocol == "paper" else None
     split = Split.of_none(observations) if held_out is None else split_runs(observations, held_out)
     kept, notices = _fittable(candidates, split.fitted.values)
+    # One number of states leaves nothing to merge.
+    supported = protocol == "supported" and len(kept) > 1
     settings = SweepSettings(n_restarts, random_state, n_jobs, options)
-    stages = Stages(progress, 1 if quick else 1 + N_STAGES)
+    stages = Stages(progress, 1 if quick or supported else 1 + N_STAGES)
     swept = settings.sweep(split.fitted, kept, covariance_type, stages.of_next_stage())
     criteria = criteria_table(swept, kept, covariance_type, options, split)
     criterion = "held_out_bic" if protocol == "paper" else "bic"
@@ -122,7 +127,8 @@ def select_n_states(
     n_free = n_parameters(chosen, len(observations.features), covariance_type, options)
     notices += about_metrics_left_out(split.left_out, observations.features)
     notices += _about_long_gaps(observations, options.clock)
-    notices += _notices(criteria, criterion, chosen, n_free, len(observations.values))
+    if not supported:
+        notices += _notices(criteria, criterion, chosen, n_free, len(observations.values))
     selection = Selection(
         protocol=protocol,
         n_states=chosen,
@@ -134,6 +140,8 @@ def select_n_states(
         models=models,
         notices=tuple(notices),
     )
+    if supported:
+        return with_supported_states(selection, observations, swept, random_state)
     return selection if quick else weigh(selection, observations, kept, settings, stages, split)
 
 

@@ -7,6 +7,7 @@ said with certainty has its own topic, ``How sure this is``. One module per topi
 from __future__ import annotations
 
 from hmmdyn.report.statements import (
+    boundaries,
     certainty,
     convergence,
     data,
@@ -26,6 +27,7 @@ from hmmdyn.results.findings import Findings
 _TOPICS = (
     data,
     states,
+    boundaries,
     ways,
     transitions,
     convergence,

@@ -80,7 +80,10 @@ def _choice_in_words(selection: Selection) -> str:
     """Say which criteria agree on the number of states, for this covariance type."""
     text = f"The number of states, {selection.n_states}, "
     decided = CRITERIA.get(selection.criterion)
-    text += f"has the lowest {decided}" if decided else "is what runs held out recommend"
+    if selection.evidence is not None:
+        text += "is what the evidence for boundaries supports"
+    else:
+        text += f"has the lowest {decided}" if decided else "is what runs held out recommend"
     for name, title in CRITERIA.items():
         values = selection.curve[name]
         if name == selection.criterion or values.isna().all():

@@ -30,7 +30,9 @@ def say(findings: Findings) -> Iterator[Statement]:
     tried = selection.curve["n_states"]
     by = CRITERIA.get(selection.criterion, "runs held out from the fit")
     how = f" (the best of {words.listing(_ranges(tried))} by {by})" if len(tried) > 1 else ""
-    at_limit = n_states > 1 and n_states == tried.max()
+    if selection.evidence is not None:
+        how = f" (merged from {tried.max()} until every boundary between them has evidence)"
+    at_limit = selection.evidence is None and n_states > 1 and n_states == tried.max()
     caveat = (
         " That is the largest number tried: read it as a resolution, not as a count of phases."
         if at_limit and len(tried) > 1

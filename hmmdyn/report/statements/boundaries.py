@@ -1,0 +1,87 @@
+"""Which boundaries between states have evidence, when they lie, and who sets their time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hmmdyn.report import words
+from hmmdyn.report.facts import rows, state_name
+from hmmdyn.report.statements.statement import Statement
+from hmmdyn.results.findings import Findings
+
+_TOPIC = "Boundaries"
+_KINDS = (
+    "δ is the time runs spend around the middle of the way from one state to the other, over the "
+    "time around the emptier end: a jump has 0, a half cosine 0.68, drift at constant speed 1. A "
+    "boundary is sharp where its 95 % bound lies below 0.30, gradual where runs rest on both sides "
+    "and cross faster than they rest; a smooth S-shaped drift cannot be told from a gradual "
+    "change. Cuts without evidence were merged, from the finest map on: the table of merges has "
+    "each. What a map of half of the runs does not have, too, is no finding about the recipe; what "
+    "it has may still be a drift that all runs share."
+)
+_FOUND = {
+    "yes": "maps of other runs have it, too",
+    "no": "maps of half of the runs do not have it",
+    "cannot tell": "the runs are too few to see whether others have it",
+}
+_TIMING = {
+    "each seed in its own time": "Each seed changes in its own time.",
+    "shared by schedule": "What runs do is shared by schedule: the step says it better than "
+    "states do.",
+    "cannot tell": "Whether seeds or the schedule set the time, these runs cannot tell.",
+}
+
+
+def say(findings: Findings) -> Iterator[Statement]:
+    """Say which boundaries are supported; nothing where evidence was not asked for."""
+    evidence = findings.selection.evidence
+    if evidence is None:
+        return
+    supported = evidence.boundaries[evidence.boundaries["date"].notna()].sort_values("date")
+    if supported.empty:
+        text = "No boundary has evidence: these runs drift, they show no phases."
+        yield Statement(_TOPIC, text, _KINDS, brief=text)
+    for i, boundary in enumerate(rows(supported)):
+        brief = _in_brief(findings, boundary)
+        text = (
+            f"{brief} δ = {words.number(boundary.delta, 2)} "
+            f"({words.number(boundary.delta_low, 2)} to {words.number(boundary.delta_high, 2)}, "
+            f"90 % interval); {_FOUND[boundary.found]}."
+        )
+        yield Statement(_TOPIC, text, _KINDS if i == 0 else "", brief=brief)
+    for k in evidence.settling:
+        text = (
+            f"From {state_name(findings, k)}, where runs start, they only settle into what "
+            "follows: there is no boundary."
+        )
+        yield Statement(_TOPIC, text, brief=text)
+    if len(supported):
+        brief = _TIMING[evidence.timing]
+        yield Statement(_TOPIC, f"{brief} {evidence.timing_reason}", brief=brief)
+
+
+def _in_brief(findings: Findings, boundary: Any) -> str:
+    unit = findings.step_unit
+    date, low, high, lasts, shortest, longest = (
+        words.count(_rounded(value))
+        for value in (
+            boundary.date,
+            boundary.date_low,
+            boundary.date_high,
+            boundary.duration,
+            boundary.duration_low,
+            boundary.duration_high,
+        )
+    )
+    return (
+        f"The change from {state_name(findings, boundary.from_state)} to "
+        f"{state_name(findings, boundary.to_state)} is {boundary.kind}: "
+        f"{words.plural(boundary.n_runs, 'run')} of {len(findings.occupancy)} make it, at {unit} "
+        f"{date} ({low} to {high}), within about {lasts} {unit}s ({shortest} to {longest})."
+    )
+
+
+def _rounded(steps: float) -> float:
+    """Steps to three digits: no date is known better."""
+    return float(f"{steps:.3g}")

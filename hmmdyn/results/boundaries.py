@@ -1,0 +1,120 @@
+"""What supports the boundaries between the states of a map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from hmmdyn.results.columns import (
+    EDGE_COLUMNS,
+    INTEGER,
+    NUMBER,
+    STATE,
+    STEPS,
+    TEXT,
+    Column,
+    Table,
+    holds,
+)
+from hmmdyn.results.shown import Shown
+
+_UNDATED = "where the boundary is not supported"
+_NOT_ASKED = "where it was not asked"
+
+BOUNDARIES = Table(
+    name="boundaries",
+    title="Boundaries and their evidence",
+    rows="change of state that enough runs make",
+    note="δ: time around the middle of the way from one state to the other, over time around the "
+    "emptier end: 0 for a jump, 1 for drift at constant speed. Sharp and gradual boundaries are "
+    "supported; runs settle out of a start without one; a slice is none. Date: median over runs; "
+    "duration: from 10 to 90 % of the change. Found: whether maps of half of the runs have it too.",
+    columns=(
+        *EDGE_COLUMNS,
+        Column("kind", TEXT, "sharp, gradual, settling or slice"),
+        Column("n_runs", INTEGER, "runs that cross it between long enough stays", "runs"),
+        Column("share", NUMBER, "of the runs that stay in the rarer of the two states"),
+        Column("delta", NUMBER, "time around the middle over time around the emptier end"),
+        Column("delta_low", NUMBER, "5 % bound of delta, over runs"),
+        Column("delta_high", NUMBER, "95 % bound of delta, over runs"),
+        Column("before", NUMBER, "around the end that is left, per crossing", "checkpoints"),
+        Column("middle", NUMBER, "around the middle, per crossing", "checkpoints"),
+        Column("after", NUMBER, "around the end that is entered, per crossing", "checkpoints"),
+        Column("thinning", NUMBER, "after over before"),
+        Column("thinning_low", NUMBER, "5 % bound of thinning"),
+        Column("thinning_high", NUMBER, "95 % bound of thinning"),
+        Column("movement", NUMBER, "how far runs move during a stay, of the way between the two"),
+        Column("date", NUMBER, "middle of the change, median over runs", STEPS, missing=_UNDATED),
+        Column("date_low", NUMBER, "90 % interval of date", STEPS, missing=_UNDATED),
+        Column("date_high", NUMBER, "90 % interval of date", STEPS, missing=_UNDATED),
+        Column("duration", NUMBER, "from 10 to 90 % of the change", STEPS, missing=_UNDATED),
+        Column("duration_low", NUMBER, "90 % interval of duration", STEPS, missing=_UNDATED),
+        Column("duration_high", NUMBER, "90 % interval of duration", STEPS, missing=_UNDATED),
+        Column(
+            "found_share",
+            NUMBER,
+            "of the runs that cross it, those that cross it by a map of other runs, too; at worst",
+            missing=_NOT_ASKED,
+        ),
+        Column(
+            "found_apart",
+            NUMBER,
+            "between the dates by the two maps, median",
+            STEPS,
+            missing=_NOT_ASKED,
+        ),
+        Column("found", TEXT, "yes, no, cannot tell; empty where not supported"),
+    ),
+)
+
+STATES_FOUND_AGAIN = Table(
+    name="states_found_again",
+    title="States found again by maps of other runs",
+    rows="state",
+    note="Strength: of the pairs of checkpoints that share the state, the share that a map of "
+    "other runs keeps together, at worst (Tibshirani and Walther 2005).",
+    columns=(
+        STATE,
+        Column("strength", NUMBER, "prediction strength", missing=_NOT_ASKED),
+        Column("found", TEXT, "yes, no or cannot tell"),
+    ),
+)
+
+MERGES = Table(
+    name="merges",
+    title="How the finest map was merged into this one, and on to one state",
+    rows="merge, in order",
+    columns=(
+        Column("n_states", INTEGER, "states before it", "states"),
+        Column("action", TEXT, "why: slice, rare, fleeting, passed through, same level, apart, …"),
+        Column("state", INTEGER, "state that goes"),
+        Column("into", INTEGER, "state it joins; -1 where its neighbours in time share it"),
+        Column("delta", NUMBER, "δ of the boundary between the two", missing="where none counted"),
+    ),
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Evidence(Shown):
+    """What supports the boundaries of a map, and whether seeds or the clock set their time.
+
+    Attributes
+    ----------
+    boundaries, states, merges : DataFrame
+        See :data:`BOUNDARIES`, :data:`STATES_FOUND_AGAIN`, :data:`MERGES`.
+    settling : tuple of int
+        States in which runs start and from which they settle into the next one: no boundary lies
+        there.
+    timing : str
+        ``each seed in its own time``, ``shared by schedule`` or ``cannot tell``.
+    timing_reason : str
+        In words, with the numbers.
+    """
+
+    boundaries: pd.DataFrame = field(metadata=holds(BOUNDARIES))
+    states: pd.DataFrame = field(metadata=holds(STATES_FOUND_AGAIN))
+    merges: pd.DataFrame = field(metadata=holds(MERGES))
+    settling: tuple[int, ...]
+    timing: str
+    timing_reason: str
