@@ -29,7 +29,7 @@ from hmmdyn.results.model import ModelOptions
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Hu 2023, section 2.1: BIC on one run in five held out, and each run standardised by the mean
     # and deviation of its first 1000 checkpoints.
-    "paper": {"protocol": "paper", "standardise_first": 1000},
+    "paper": {"protocol": "paper", "standardise": "run", "standardise_first": 1000},
 }
 
 # What runs are read from, and the options that tell how, which mean nothing for anything else.
@@ -134,8 +134,8 @@ class Options(ModelOptions):
         "diag", "Covariance of the metrics in a state.", panel=STATES, choices=COVARIANCE_TYPES
     )
     standardise: str = option(
-        "run",
-        "Scale each run by itself, or all pooled.",
+        "pooled",
+        "Scale all runs together (pooled), or each by itself, which knows its run's future.",
         panel=STATES,
         choices=STANDARDISATIONS,
     )
@@ -143,9 +143,9 @@ class Options(ModelOptions):
         None, "Scale by the first N checkpoints of a run.", panel=STATES, least=2
     )
     protocol: str = option(
-        "bic",
-        "Choose the number of states by BIC of all runs, or as the paper does, of one run in five, "
-        "held out; or keep those states whose boundaries are supported by how runs cross them.",
+        "supported",
+        "Keep the states whose boundaries are supported by how runs cross them; or choose their "
+        "number by BIC of all runs, or as the paper does, of one run in five, held out.",
         panel=STATES,
         choices=PROTOCOLS,
         more="``supported`` needs pooled standardisation and the plain model, and has nothing to "

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hmmdyn.results.checkpoints import CheckpointIndex
     from hmmdyn.results.convergence import Convergence
     from hmmdyn.results.findings import OtherMap
+    from hmmdyn.results.selection import Selection
     from hmmdyn.tables.trajectories import Trajectories
 
 _Said = TypeVar("_Said")
@@ -439,7 +440,14 @@ def _state_findings(
             random_state=options.seed,
         ),
         regression=regression,
-        detours=detour_verdicts(occupancy, convergence, regression, decoding.states, table),
+        detours=detour_verdicts(
+            occupancy,
+            convergence,
+            regression,
+            decoding.states,
+            table,
+            confirmable=_founded_states(fitted.selection),
+        ),
         notices=each_once(
             chosen.notices,
             decoding.observations.notices,
@@ -458,6 +466,14 @@ def _state_findings(
         versions={"hmmdyn": __version__, "python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},
     )
+
+
+def _founded_states(selection: Selection) -> list[int]:
+    """States that the evidence for boundaries supports and that maps of other runs have, too."""
+    if selection.evidence is None:
+        return []
+    found = selection.evidence.states
+    return [int(k) for k in found.loc[found["found"] == "yes", "state"]]
 
 
 def _convergence(

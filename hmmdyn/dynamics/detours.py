@@ -7,6 +7,7 @@ beside it (:mod:`hmmdyn.dynamics.hazard`).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ def detour_verdicts(
     regression: Regression | None,
     states: pd.DataFrame,
     table: pd.DataFrame,
+    confirmable: Collection[int] | None = None,
 ) -> pd.DataFrame:
     """Judge which states are detours: the paper's flag, held against a test of hazards.
 
@@ -44,6 +46,9 @@ def detour_verdicts(
     regression : Regression or None
     states, table : DataFrame
         Decoded states, and the outcomes, of the same checkpoints in the same order.
+    confirmable : collection of int, optional
+        States that may be confirmed: those that the evidence for boundaries supports and that maps
+        of other runs have, too. All where None.
 
     Returns
     -------
@@ -58,15 +63,24 @@ def detour_verdicts(
         evaluated = np.isfinite(table[convergence.outcome].to_numpy(dtype=np.float64))
         hazards = entry_hazards(states, evaluated, convergence, len(flags))
     judged = flags.merge(hazards, on="state")
-    verdicts = [_verdict(f, e) for f, e in zip(judged["flag"], judged["effect"], strict=True)]
-    judged = judged.assign(verdict=verdicts)
+    judged["founded"] = judged["state"].isin(
+        judged["state"] if confirmable is None else confirmable
+    )
+    judged["verdict"] = [
+        _verdict(flag, effect, founded)
+        for flag, effect, founded in zip(
+            judged["flag"], judged["effect"], judged["founded"], strict=True
+        )
+    ]
     judged["reason"] = [_reason(row) for row in judged.itertuples(index=False)]
     return DETOURS.frame(judged)
 
 
-def _verdict(flag: bool, effect: str) -> str:
+def _verdict(flag: bool, effect: str, founded: bool) -> str:
+    if effect == "slower" and flag:
+        return CONFIRMED if founded else FLAG_ONLY
     if effect == "slower":
-        return CONFIRMED if flag else SLOWS
+        return SLOWS
     if effect == "faster":
         return HELPS
     if flag:
@@ -77,7 +91,13 @@ def _verdict(flag: bool, effect: str) -> str:
 def _reason(state: Any) -> str:
     on_the_way = " That may only say that it lies on the way." if state.verdict == HELPS else ""
     holds = "holds" if state.flag else "does not hold"
-    return f"{state.account}{on_the_way} The paper's flag {holds}: {state.flag_reason}."
+    unfounded = (
+        " It is not confirmed, because no evidence supports the state's boundaries and finds it "
+        "again in other runs."
+        if state.verdict == FLAG_ONLY and state.effect == "slower"
+        else ""
+    )
+    return f"{state.account}{on_the_way}{unfounded} The paper's flag {holds}: {state.flag_reason}."
 
 
 def _paper_flags(
