@@ -147,7 +147,7 @@ def command_line() -> str:
     from typer import Context
     from typer.main import get_command
 
-    from hmmdyn.cli import app
+    from hmmdyn.cli.main import app
 
     command = get_command(app)
     return "\n\n".join(_commands(command, Context(command, info_name="hmmdyn")))
@@ -191,25 +191,9 @@ def _cell(text: str) -> str:
 
 def tables() -> str:
     """The tables of a report and their columns."""
-    try:
-        from hmmdyn.results.schema import describe_tables
-    except ImportError:
-        return _tables_of_an_analysis()
+    from hmmdyn.results.schema import describe_tables
+
     return describe_tables()
-
-
-def _tables_of_an_analysis() -> str:
-    from hmmdyn.report.tables import tables as tables_of
-
-    from hmmdyn import analyze
-
-    analysis = analyze(ROOT / "data/parity/metrics.parquet", n_states=3, quick=True)
-    parts = []
-    for name, table in tables_of(analysis).items():
-        parts.append(f"### {table.title} (`{name}.csv`)\n\n{table.note}")
-        if not table.frame.empty:
-            parts.append("Columns: " + ", ".join(f"`{c}`" for c in table.frame.columns) + ".")
-    return "\n\n".join(parts)
 
 
 GENERATED: dict[str, Callable[[], str]] = {

@@ -16,7 +16,8 @@ import pytest
 from typer.main import get_command
 
 from hmmdyn import MetricRecorder
-from hmmdyn.cli import app, main
+from hmmdyn.__main__ import main
+from hmmdyn.cli.main import app
 from hmmdyn.errors import MissingPackageError
 from hmmdyn.metrics import registry
 from hmmdyn.report.export import require_formats
