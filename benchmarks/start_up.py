@@ -5,7 +5,7 @@
 Processor time (user and system) of whole processes, which other programs lengthen less than they do
 the time that passes. All cases are run in turns, so that a busy minute strikes all of them alike.
 ``--before`` is a checkout of another commit, to be measured beside this one. Run it in an
-environment without development tools: some packages, such as pydantic, are slow to find there.
+environment with hmmdyn's dependencies alone: what else is installed may be imported with them.
 """
 
 from __future__ import annotations

@@ -28,12 +28,14 @@ def on_config(config: Any) -> None:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that lie elsewhere in the project."""
+    """Add the pages that lie elsewhere in the project, and the schema that one of them links."""
     from mkdocs.structure.files import File
 
     for uri, source in pages_from_elsewhere().items():
         content = _with_links_of_the_site(source.read_text("utf-8"))
         files.append(File.generated(config, uri, content=content))
+    schema = PACKAGE / "report" / "report.schema.json"
+    files.append(File.generated(config, f"reference/{schema.name}", content=schema.read_bytes()))
     return files
 
 
@@ -88,6 +90,17 @@ def tree() -> str:
     return "\n".join(rows)
 
 
+def rooms() -> str:
+    """The modules of each folder, to be unfolded."""
+    parts = []
+    for face in sorted(PACKAGE.rglob("__init__.py"))[1:]:
+        modules = [m for m in sorted(face.parent.glob("*.py")) if m != face]
+        lines = [f"    - `{m.name}`: {summary(m)}" for m in modules]
+        folder = face.parent.relative_to(PACKAGE).as_posix()
+        parts.append("\n".join([f'??? abstract "{folder}/"', "", *lines]))
+    return "\n\n".join(parts)
+
+
 def summary(module: Path) -> str:
     """First line of a module's documentation."""
     documentation = ast.get_docstring(ast.parse(module.read_text("utf-8")))
@@ -103,6 +116,19 @@ def imports() -> str:
         rows.append(f"| `{stage}` | {others or '–'} |")
     floor = ", ".join(f"`{name}`" for name in sorted(ground))
     return "\n".join([f"The ground floor is {floor}.", "", *rows])
+
+
+def floors() -> str:
+    """Which folder of a stage may import which other of it, from the test that holds it."""
+    rows = ["| folder | may import, in its stage |", "|---|---|"]
+    for room, others in _constant("ROOMS").items():
+        below = ", ".join(f"`{name}`" for name in sorted(others - {room}))
+        rows.append(f"| `checkpoints/{room}` | {below or '–'} |")
+    below = []
+    for floor in _constant("HMM_FLOORS"):
+        rows.append(f"| `hmm/{floor}` | {', '.join(below) or '–'} |")
+        below.append(f"`{floor}`")
+    return "\n".join(rows)
 
 
 def libraries() -> str:
@@ -123,7 +149,7 @@ def _constant(name: str) -> Any:
     return known[name]
 
 
-_RULES = ("GROUND", "ALLOWED", "HOMES")
+_RULES = ("GROUND", "ALLOWED", "ROOMS", "HOMES", "HMM_FLOORS")
 
 
 def metrics() -> str:
@@ -198,7 +224,9 @@ def tables() -> str:
 
 GENERATED: dict[str, Callable[[], str]] = {
     "tree": tree,
+    "rooms": rooms,
     "imports": imports,
+    "floors": floors,
     "libraries": libraries,
     "metrics": metrics,
     "command line": command_line,
