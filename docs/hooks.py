@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,23 @@ _OF = {
 }
 
 
+def options() -> str:
+    """The options of an analysis, by the heading under which the command line has them."""
+    from hmmdyn.options import OPTIONS
+
+    parts = []
+    for panel, declared in groupby(OPTIONS, key=lambda one: one.panel):
+        parts += [f"**{panel}**\n", "| option | default | what it means |", "|---|---|---|"]
+        for one in declared:
+            limits = [f"`{choice!r}`" for choice in one.choices]
+            limits += [f"at least {one.least:g}"] if one.least is not None else []
+            means = " ".join([one.help, one.more]).strip()
+            may_be = f" ({', '.join(limits)})" if limits else ""
+            parts.append(f"| `{one.name}` | `{one.default!r}` | {_cell(means)}{_cell(may_be)} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
 def command_line() -> str:
     """Every command with its arguments and options, as its ``--help`` says them."""
     from typer import Context
@@ -229,6 +247,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "floors": floors,
     "libraries": libraries,
     "metrics": metrics,
+    "options": options,
     "command line": command_line,
     "tables": tables,
 }
