@@ -20,6 +20,7 @@ import tempfile
 from collections import Counter
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -138,7 +139,8 @@ def markdown(found: pd.DataFrame, n: int, load: tuple[str, str], before: Path | 
             "",
             f"`python benchmarks/start_up.py -n {n}{' --before FOLDER' if before else ''}` on "
             f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {versions}, "
-            f"{os.cpu_count()} cores, in an environment with hmmdyn's dependencies alone.",
+            f"{os.cpu_count()} cores, in an environment "
+            f"{'with' if find_spec('pytest') else 'without'} development tools.",
             "",
             f"Seconds of processor time (user and system) of a whole process, {n} of each, in "
             f"turns.{beside} Other programs ran meanwhile: the load was {load[0]} at the start and "
