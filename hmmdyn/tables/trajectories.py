@@ -121,7 +121,7 @@ class Trajectories:
         return replace(self, table=self.table[self.table["group"] == group].reset_index(drop=True))
 
     def observations(self, standardise: str = "run", first: int | None = None) -> Observations:
-        """Standardise the metrics (METHOD: z = (x - mean) / deviation, ddof 0).
+        """Standardise the metrics: z = (x - mean) / deviation, ddof 0 (docs/method/metrics.md).
 
         A metric is missing (NaN) where it was not measured: it stays missing, and means and
         deviations are those of its known values. Metrics that never vary carry no information;
