@@ -63,8 +63,9 @@ def read_runs(
     ----------
     source : path, CheckpointIndex, DataFrame or Trajectories
         A folder of checkpoints or its index; a table of metrics (Parquet, CSV, TSV, DataFrame).
-        Of what was read before, the options may say how: the ``layout`` of an index, and
-        ``outcome_columns`` that trajectories have as outcomes.
+    options : Options, optional
+        How to read: those under "Reading" (an index was found with its ``layout`` already),
+        ``outcome_columns`` and ``exclude_runs``. The others shape the model and the statements.
     cache : Path, optional
         Where measurements are kept between calls: no checkpoint is measured twice.
     jobs : int
@@ -191,6 +192,17 @@ def fit(
 ) -> FittedMap:
     """Fit a training map to trajectories: choose metrics, standardise, sweep over K.
 
+    Parameters
+    ----------
+    trajectories : Trajectories
+        Metrics and outcomes of the runs, from :func:`read_runs`.
+    options : Options, optional
+        Which metrics, how many states, which model and how much effort.
+    jobs : int
+        Processes to work with; the map does not depend on it.
+    progress : callable, optional
+        Called with (stage, done, total).
+
     Raises
     ------
     HmmdynError
@@ -232,6 +244,7 @@ def analyze(
     source : path, CheckpointIndex, DataFrame or Trajectories
         As in :func:`read_runs`.
     options : Options, optional
+        What shapes the result; the defaults where there are none.
     cache : Path, optional
         As in :func:`read_runs`.
     jobs : int

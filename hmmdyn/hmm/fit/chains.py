@@ -73,6 +73,7 @@ class ChainStep(Protocol):
         log_emission : ndarray, shape (K, n)
             Overwritten with p(s_t | z_1:T).
         startprob : ndarray, shape (K,)
+            Probability of each state at a run's first checkpoint.
         matrices : ndarray
             As :meth:`matrices` gives them.
         begins : ndarray, shape (T + 1,)
@@ -115,7 +116,13 @@ class CheckpointChain:
         matrices: FloatArray,
         begins: IntArray,
     ) -> tuple[float, FloatArray, FloatArray]:
-        """Smooth stage by stage; every stage of a state emits alike."""
+        """Smooth stage by stage; every stage of a state emits alike.
+
+        Parameters
+        ----------
+        log_emission, startprob, matrices, begins
+            As in :meth:`ChainStep.smooth`.
+        """
         dwell = self._options.minimum_dwell
         if dwell == 1:
             return forward_backward(log_emission, startprob, matrices, begins)
@@ -181,7 +188,13 @@ class ContinuousChain:
         matrices: FloatArray,
         begins: IntArray,
     ) -> tuple[float, FloatArray, FloatArray]:
-        """Smooth over the gaps as they are."""
+        """Smooth over the gaps as they are.
+
+        Parameters
+        ----------
+        log_emission, startprob, matrices, begins
+            As in :meth:`ChainStep.smooth`.
+        """
         return forward_backward(log_emission, startprob, matrices, begins, self._which)
 
     def log_prior(self, dynamics: FloatArray) -> float:
