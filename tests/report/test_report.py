@@ -6,7 +6,7 @@ import pytest
 
 from hmmdyn import analyze
 from hmmdyn.dynamics import slowness, ways
-from hmmdyn.report import report
+from hmmdyn.report import report, statements
 from hmmdyn.report.report import Report
 from tests.report.synthetic import analysis_of
 from tests.simulate import phased_table
@@ -24,7 +24,7 @@ MAKERS = (
 def calls(monkeypatch):
     """How often sentences and tables are made."""
     counted = Counter()
-    for name in ("statements", "sheets"):
+    for name in ("said", "sheets"):
         monkeypatch.setattr(report, name, counting(getattr(report, name), name, counted))
     return counted
 
@@ -45,7 +45,16 @@ def test_sentences_and_tables_are_made_once_for_all_renderings(findings, calls, 
     assert analysis.tables
     assert analysis.to_json()
     analysis.export(tmp_path, ("html", "json", "csv"))
-    assert calls == {"statements": 1, "sheets": 1}
+    assert calls == {"said": 1, "sheets": 1}
+
+
+def test_captions_show_sentences_that_are_there_already(findings, monkeypatch, tmp_path):
+    counted = Counter()
+    for topic in statements._TOPICS:
+        monkeypatch.setattr(topic, "say", counting(topic.say, topic.__name__, counted))
+    analysis = analysis_of(findings)
+    analysis.export(tmp_path, ("html", "json", "csv"))
+    assert counted == {topic.__name__: 1 for topic in statements._TOPICS}
 
 
 def test_what_they_rest_on_is_worked_out_once_per_analysis(monkeypatch, tmp_path):
@@ -61,7 +70,7 @@ def test_what_they_rest_on_is_worked_out_once_per_analysis(monkeypatch, tmp_path
 
 def test_what_is_not_rendered_is_not_made(findings, calls):
     assert str(analysis_of(findings))
-    assert calls == {"statements": 1}
+    assert calls == {"said": 1}
 
 
 def test_every_new_analysis_has_a_report_of_its_own(findings):
