@@ -18,7 +18,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hmmdyn.errors import UsageError
-from hmmdyn.names import did_you_mean
+from hmmdyn.names import require_one_of
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -108,8 +108,8 @@ class Option:
             return Path(self._require(isinstance(value, str | Path), value, "a path"))
         if not self.choices:
             return self._require(isinstance(value, str), value, "a text")
-        hint = did_you_mean(value, self.choices)
-        return self._require(value in self.choices, value, f"one of {self.choices}", hint)
+        require_one_of(value, self.choices, self.name)
+        return value
 
     def _several(self, value: Any) -> tuple[Any, ...]:
         one = get_args(self.kind)[0]

@@ -1,14 +1,17 @@
 """Sentences, tables and what they rest on are made once for all renderings."""
 
 from collections import Counter
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from hmmdyn import analyze
 from hmmdyn.dynamics import slowness, ways
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.report import report, statements
 from hmmdyn.report.report import Report
-from tests.report.synthetic import analysis_of
+from tests.report.synthetic import analysis_of, make_findings
 from tests.simulate import phased_table
 
 MAKERS = (
@@ -75,6 +78,17 @@ def test_what_is_not_rendered_is_not_made(findings, calls):
 
 def test_every_new_analysis_has_a_report_of_its_own(findings):
     assert analysis_of(findings)._report is not analysis_of(findings)._report
+
+
+def test_why_a_group_has_no_regression_is_told_as_everything_else():
+    made = make_findings(4, groups=("a", "b"))
+    compared = made.group_comparison
+    why = pd.Series([Message("Try ", Remedy("max_states"), "."), ""], dtype="object")
+    compared = replace(compared, regressions=compared.regressions.assign(why_not=why))
+    typed = replace(made, group_comparison=compared)
+    called = replace(typed, command=())
+    assert Report(typed).sheets["group_regressions"].frame["why_not"][0] == "Try --max-states."
+    assert Report(called).sheets["group_regressions"].frame["why_not"][0] == "Try max_states=…."
 
 
 def test_findings_worked_out_elsewhere_are_tables_here(findings):

@@ -20,6 +20,7 @@ from hmmdyn.hmm.model.chain import (
     propagators,
 )
 from hmmdyn.hmm.model.kernels import forward_backward
+from hmmdyn.names import require_one_of
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.model import HMMParameters, ModelOptions
 
@@ -35,8 +36,7 @@ def check_options(options: ModelOptions) -> None:
         raise UsageError(
             f"'stickiness' must be a number of checkpoints, 0 or more, got {options.stickiness!r}."
         )
-    if options.clock not in CLOCKS:
-        raise UsageError(f"'clock' must be one of {CLOCKS}, got {options.clock!r}.")
+    require_one_of(options.clock, CLOCKS, "clock")
     if not 1 <= options.minimum_dwell <= MAX_DWELL:
         raise UsageError(
             f"'minimum_dwell' must be 1 to {MAX_DWELL} checkpoints, got {options.minimum_dwell!r}."
