@@ -51,6 +51,7 @@ class InductionRecipe(Recipe):
     n_heads: int = option(4, "Attention heads of a layer.", least=1)
     d_head: int = option(16, "Width of a head.", least=1)
     d_mlp: int = option(64, "Hidden units of each MLP (ReLU).", least=1)
+    learning_rate: float = Recipe.but("learning_rate", 3e-4)
     weight_decay: float = Recipe.but("weight_decay", 0.1)
     batch_size: int = Recipe.but("batch_size", 64)
     n_epochs: int = Recipe.but("n_epochs", 100)
