@@ -549,7 +549,8 @@ def analyze(
 
 
 reproduce = typer.Typer(
-    help="Train one of the paper's tasks with several seeds (needs PyTorch).", no_args_is_help=True
+    help="Train one of the paper's tasks, or one beside them, with several seeds (needs PyTorch).",
+    no_args_is_help=True,
 )
 app.add_typer(reproduce, name="reproduce")
 
