@@ -42,7 +42,7 @@ class InductionRecipe(Recipe):
     data_seed: int = option(0, DATA_SEED, least=0)
     n_tokens: int = option(64, "Tokens that sequences are made of.", least=2)
     n_half: int = option(
-        16, "Tokens of half a sequence; it repeats itself after so many, or down to half.", least=2
+        16, "Tokens of half a sequence; it repeats itself after n_half/2 to n_half.", least=2
     )
     n_train: int = option(2048, "Training sequences, drawn independently.", least=1)
     n_eval: int = option(512, "Evaluation sequences, likewise.", least=1)
