@@ -25,8 +25,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hmmdyn.errors import UsageError
 from hmmdyn.tasks.recipe import DATA_SEED, Recipe, option
 from hmmdyn.tasks.task import Data, Samples, Task, adamw
@@ -68,6 +66,7 @@ class InductionRecipe(Recipe):
 
 def _data(recipe: InductionRecipe) -> Data:
     """Inputs: all tokens but the last; targets: those of the second half but its first."""
+    import numpy as np
     import torch
 
     rng = np.random.default_rng(recipe.data_seed)
