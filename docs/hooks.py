@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ def on_config(config: Any) -> None:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that lie elsewhere in the project."""
+    """Add the pages that lie elsewhere in the project, and the schema that one of them links."""
     from mkdocs.structure.files import File
 
     for uri, source in pages_from_elsewhere().items():
         content = _with_links_of_the_site(source.read_text("utf-8"))
         files.append(File.generated(config, uri, content=content))
+    schema = PACKAGE / "report" / "report.schema.json"
+    files.append(File.generated(config, f"reference/{schema.name}", content=schema.read_bytes()))
     return files
 
 
@@ -88,6 +91,17 @@ def tree() -> str:
     return "\n".join(rows)
 
 
+def rooms() -> str:
+    """The modules of each folder, to be unfolded."""
+    parts = []
+    for face in sorted(PACKAGE.rglob("__init__.py"))[1:]:
+        modules = [m for m in sorted(face.parent.glob("*.py")) if m != face]
+        lines = [f"    - `{m.name}`: {summary(m)}" for m in modules]
+        folder = face.parent.relative_to(PACKAGE).as_posix()
+        parts.append("\n".join([f'??? abstract "{folder}/"', "", *lines]))
+    return "\n\n".join(parts)
+
+
 def summary(module: Path) -> str:
     """First line of a module's documentation."""
     documentation = ast.get_docstring(ast.parse(module.read_text("utf-8")))
@@ -103,6 +117,19 @@ def imports() -> str:
         rows.append(f"| `{stage}` | {others or '–'} |")
     floor = ", ".join(f"`{name}`" for name in sorted(ground))
     return "\n".join([f"The ground floor is {floor}.", "", *rows])
+
+
+def floors() -> str:
+    """Which folder of a stage may import which other of it, from the test that holds it."""
+    rows = ["| folder | may import, in its stage |", "|---|---|"]
+    for room, others in _constant("ROOMS").items():
+        below = ", ".join(f"`{name}`" for name in sorted(others - {room}))
+        rows.append(f"| `checkpoints/{room}` | {below or '–'} |")
+    below = []
+    for floor in _constant("HMM_FLOORS"):
+        rows.append(f"| `hmm/{floor}` | {', '.join(below) or '–'} |")
+        below.append(f"`{floor}`")
+    return "\n".join(rows)
 
 
 def libraries() -> str:
@@ -123,7 +150,7 @@ def _constant(name: str) -> Any:
     return known[name]
 
 
-_RULES = ("GROUND", "ALLOWED", "HOMES")
+_RULES = ("GROUND", "ALLOWED", "ROOMS", "HOMES", "HMM_FLOORS")
 
 
 def metrics() -> str:
@@ -142,12 +169,29 @@ _OF = {
 }
 
 
+def options() -> str:
+    """The options of an analysis, by the heading under which the command line has them."""
+    from hmmdyn.options import OPTIONS
+
+    parts = []
+    for panel, declared in groupby(OPTIONS, key=lambda one: one.panel):
+        parts += [f"**{panel}**\n", "| option | default | what it means |", "|---|---|---|"]
+        for one in declared:
+            limits = [f"`{choice!r}`" for choice in one.choices]
+            limits += [f"at least {one.least:g}"] if one.least is not None else []
+            means = " ".join([one.help, one.more]).strip()
+            may_be = f" ({', '.join(limits)})" if limits else ""
+            parts.append(f"| `{one.name}` | `{one.default!r}` | {_cell(means)}{_cell(may_be)} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
 def command_line() -> str:
     """Every command with its arguments and options, as its ``--help`` says them."""
     from typer import Context
     from typer.main import get_command
 
-    from hmmdyn.cli import app
+    from hmmdyn.cli.main import app
 
     command = get_command(app)
     return "\n\n".join(_commands(command, Context(command, info_name="hmmdyn")))
@@ -191,32 +235,19 @@ def _cell(text: str) -> str:
 
 def tables() -> str:
     """The tables of a report and their columns."""
-    try:
-        from hmmdyn.results.schema import describe_tables
-    except ImportError:
-        return _tables_of_an_analysis()
+    from hmmdyn.results.schema import describe_tables
+
     return describe_tables()
-
-
-def _tables_of_an_analysis() -> str:
-    from hmmdyn.report.tables import tables as tables_of
-
-    from hmmdyn import analyze
-
-    analysis = analyze(ROOT / "data/parity/metrics.parquet", n_states=3, quick=True)
-    parts = []
-    for name, table in tables_of(analysis).items():
-        parts.append(f"### {table.title} (`{name}.csv`)\n\n{table.note}")
-        if not table.frame.empty:
-            parts.append("Columns: " + ", ".join(f"`{c}`" for c in table.frame.columns) + ".")
-    return "\n\n".join(parts)
 
 
 GENERATED: dict[str, Callable[[], str]] = {
     "tree": tree,
+    "rooms": rooms,
     "imports": imports,
+    "floors": floors,
     "libraries": libraries,
     "metrics": metrics,
+    "options": options,
     "command line": command_line,
     "tables": tables,
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import hmmdyn
+from hmmdyn.options import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -62,6 +63,21 @@ def test_import_rules_are_those_of_the_test():
         assert f"| `{stage}` |" in hooks.imports()
     for library in HOMES:
         assert f"| `{library}` |" in hooks.libraries()
+
+
+def test_the_architecture_has_every_module_and_the_floors():
+    rooms = hooks.rooms()
+    for module in hooks.PACKAGE.rglob("*/*.py"):
+        if module.name != "__init__.py":
+            assert f"    - `{module.name}`: " in rooms
+    assert "| `hmm/choose` | `model`, `fit` |" in hooks.floors()
+    assert "| `checkpoints/logs` | `find` |" in hooks.floors()
+
+
+def test_the_reference_has_every_option_of_python():
+    reference = hooks.options()
+    for option in OPTIONS:
+        assert f"| `{option.name}` | `{option.default!r}` | {option.help}" in reference
 
 
 def test_the_reference_has_every_command_and_option():

@@ -5,7 +5,6 @@ import pickle
 from dataclasses import replace
 
 import pytest
-from hmmdyn.report.tables import to_json
 from typer.testing import CliRunner
 
 from hmmdyn.checkpoints.find.discover import discover
@@ -13,6 +12,8 @@ from hmmdyn.cli.main import app
 from hmmdyn.errors import HmmdynError, LayoutError, NoValidFitError
 from hmmdyn.messages import Either, Message, Remedy
 from hmmdyn.options import OPTIONS, as_typed
+from hmmdyn.report.document import to_json
+from hmmdyn.report.report import Report
 from hmmdyn.results.notice import Notice
 from tests.make_runs import write_runs
 from tests.report.synthetic import make_findings
@@ -67,6 +68,6 @@ def test_a_notice_speaks_to_who_reads_the_report():
         "model", "limit", "number of states", Message("Try ", Remedy("max_states"), ".")
     )
     findings = replace(make_findings(), notices=(notice,))
-    assert "Try --max-states." in to_json(findings)
-    assert "Try max_states=\\u2026." in to_json(replace(findings, command=()))
+    assert "Try --max-states." in to_json(Report(findings))
+    assert "Try max_states=\\u2026." in to_json(Report(replace(findings, command=())))
     assert findings.notices[0].message == "Try max_states=…."

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer import Context
 from typer.main import get_command
 
 from hmmdyn import MetricRecorder
-from hmmdyn.cli import app, main
+from hmmdyn.__main__ import main
+from hmmdyn.cli.main import app
 from hmmdyn.errors import MissingPackageError
 from hmmdyn.metrics import registry
 from hmmdyn.report.export import require_formats
@@ -113,12 +115,17 @@ def pictures(folder, monkeypatch):
         pytest.skip(str(error))
 
 
+def a_validator(folder, monkeypatch):
+    pytest.importorskip("jsonschema")
+
+
 NEEDS = {
     "a training loop": a_training_loop,
     "recorded runs": recorded_runs,
     "two recipes in a table": two_recipes,
     "a registry to write to": a_registry,
     "what draws pictures": pictures,
+    "a validator of JSON": a_validator,
 }
 
 
@@ -163,7 +170,8 @@ def options_of(words):
     """Options of the command that these words call, with those that all commands have."""
     command, known = get_command(app), {"--help"}
     for word in words:
-        command = getattr(command, "commands", {}).get(word, command)
+        if hasattr(command, "get_command"):  # a group, whose commands may be loaded only now
+            command = command.get_command(Context(command), word) or command
         known |= {name for parameter in command.params for name in parameter.opts}
     return known
 

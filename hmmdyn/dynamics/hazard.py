@@ -1,9 +1,10 @@
-"""Whether having entered a state changes a run's chance of converging next (METHOD, section 7).
+"""Whether having entered a state changes a run's chance of converging next.
 
 A hazard model with time-varying covariates: whenever a run converges, the runs of its group that
 could have converged then (its risk set) are compared with each other, by what was known of them at
 their last evaluation before. Slow runs have longer to enter any state, but within a risk set all
-runs have trained equally long, so a harmless state looks harmless.
+runs have trained equally long, so a harmless state looks harmless. See docs/method/statements.md,
+What states mean for convergence.
 """
 
 from __future__ import annotations

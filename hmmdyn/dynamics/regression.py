@@ -124,7 +124,7 @@ def _require_determined(X: FloatArray, y: FloatArray) -> None:
 def _warning(
     states: pd.DataFrame, convergence: Convergence, n_runs: int, n_states: int, n_censored: int
 ) -> str:
-    """Say in words why the regression must not be over-read (METHOD, section 7)."""
+    """Say in words why the regression must not be over-read, see docs/method/statements.md."""
     before = share_before_convergence(states, convergence)
     early = before.index[before >= ONE_SIDED].tolist()
     late = before.index[before <= 1 - ONE_SIDED].tolist()

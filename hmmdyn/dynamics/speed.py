@@ -1,6 +1,6 @@
 """How fast the runs of each group converge, and whether groups differ by more than chance.
 
-A run that never converges is right-censored throughout (METHOD, section 6).
+A run that never converges is right-censored throughout (docs/method/statements.md, Convergence).
 """
 
 from __future__ import annotations

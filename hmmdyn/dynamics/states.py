@@ -102,7 +102,7 @@ def _dwell_steps(visits: pd.DataFrame) -> float:
 
 
 def _phases(summary: pd.DataFrame, table: pd.DataFrame, outcomes: Sequence[str]) -> list[str]:
-    """Label states by how far training and held-out outcomes have come (METHOD, section 9b).
+    """Label states by how far training and held-out outcomes have come.
 
     ``memorisation``: training is done while held-out data are not half way; ``generalisation``:
     both are done; otherwise, and where one of the two is unknown, the label is empty.

@@ -250,7 +250,7 @@ REGRESSION = Table(
 
 @dataclass(frozen=True, repr=False)
 class Convergence(Shown):
-    """When each run converged (METHOD: first step at which an outcome crosses a threshold).
+    """When each run converged: the first step at which an outcome crosses a threshold.
 
     Attributes
     ----------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from hmmdyn.errors import UsageError
+from hmmdyn.names import require_one_of
 from hmmdyn.results.arrays import FloatArray
 
 # Curves without a transition.
@@ -49,8 +49,7 @@ def phase_free_curve(
     UsageError
         There is no such kind.
     """
-    if kind not in PHASE_FREE:
-        raise UsageError(f"'kind' must be one of {PHASE_FREE}, got {kind!r}.")
+    require_one_of(kind, PHASE_FREE, "kind")
     rng = np.random.default_rng(random_state)
     heavy = kind.endswith("heavy tails")
     drawn = rng.standard_t(3, size=n) if heavy else rng.normal(size=n)
@@ -135,8 +134,7 @@ def transitions_and_changes(
     UsageError
         There is no such schedule.
     """
-    if schedule not in SCHEDULES:
-        raise UsageError(f"'schedule' must be one of {SCHEDULES}, got {schedule!r}.")
+    require_one_of(schedule, SCHEDULES, "schedule")
     rng = np.random.default_rng(random_state)
     change = rng.uniform(3000, 8000, n_runs)
     event = rng.uniform(3000, 8000, n_runs)

@@ -13,10 +13,9 @@ from hmmdyn.choices import STANDARDISATIONS
 from hmmdyn.errors import (
     MetricNotFiniteError,
     NotEnoughDataError,
-    UsageError,
 )
 from hmmdyn.messages import Message, Remedy
-from hmmdyn.names import require_known, runs_named, some
+from hmmdyn.names import require_known, require_one_of, runs_named, some
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
@@ -121,7 +120,7 @@ class Trajectories:
         return replace(self, table=self.table[self.table["group"] == group].reset_index(drop=True))
 
     def observations(self, standardise: str = "run", first: int | None = None) -> Observations:
-        """Standardise the metrics (METHOD: z = (x - mean) / deviation, ddof 0).
+        """Standardise the metrics: z = (x - mean) / deviation, ddof 0 (docs/method/metrics.md).
 
         A metric is missing (NaN) where it was not measured: it stays missing, and means and
         deviations are those of its known values. Metrics that never vary carry no information;
@@ -142,10 +141,7 @@ class Trajectories:
         NotEnoughDataError
             Fewer than two checkpoints are left, or no metric varies or has a scale.
         """
-        if standardise not in STANDARDISATIONS:
-            raise UsageError(
-                f"'standardise' must be one of {STANDARDISATIONS}, got {standardise!r}."
-            )
+        require_one_of(standardise, STANDARDISATIONS, "standardise")
         self._require_no_infinity()
         self._require_successive_checkpoints(standardise)
         features = _varying(self.table, self.metrics)

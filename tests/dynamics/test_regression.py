@@ -27,7 +27,7 @@ def test_regression_equals_the_textbook_formulas(world):
 
 
 def test_published_r2_and_p_fit_these_degrees_of_freedom():
-    # Hu 2023, CIFAR-100: 40 seeds, 5 states, R² 0.094, p 0.469 (METHOD, section 10).
+    # Hu 2023, CIFAR-100: 40 seeds, 5 states, R² 0.094, p 0.469.
     f = (0.094 / 4) / ((1 - 0.094) / 35)
     assert f_distribution.sf(f, 4, 35) == pytest.approx(0.469, abs=0.003)
 
@@ -78,7 +78,7 @@ def test_a_fit_without_residual_is_refused():
 
 
 def test_a_change_point_alone_gives_high_r2_and_the_warning_says_why():
-    """METHOD section 7: nothing but a change point between two states, R² near one."""
+    """Nothing but a change point between two states, R² near one (docs/method/statements.md)."""
     rng = np.random.default_rng(1)
     lengths = rng.integers(10, 90, size=40)
     paths = [np.repeat([0, 1], [n, 100 - n]) for n in lengths]

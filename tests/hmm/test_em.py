@@ -234,7 +234,7 @@ def test_full_prior_stays_off_the_off_diagonals():
 
 
 def test_parameter_counts_follow_the_formula():
-    # (K-1) + K(K-1) + KD + KD (diag) or KD(D+1)/2 (full), METHOD section 4
+    # (K-1) + K(K-1) + KD + KD (diag) or KD(D+1)/2 (full): docs/method/states.md
     assert n_parameters(1, 14, "diag") == 28
     assert n_parameters(4, 14, "diag") == 3 + 12 + 56 + 56
     assert n_parameters(4, 14, "full") == 3 + 12 + 56 + 4 * 105

@@ -36,7 +36,7 @@ FOURTEEN = [
 
 
 def definition(weights, biases):
-    """METHOD, section 2 (Hu 2023, table 3), term by term in float64."""
+    """The metrics of Hu 2023, table 3, term by term in float64."""
     weights = [np.asarray(w, np.float64) for w in weights]
     matrices = [w.reshape(len(w), -1) if w.ndim > 1 else w[None] for w in weights]
     spectra = [np.linalg.svd(m, compute_uv=False) for m in matrices]

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from hmmdyn import analyze
 from hmmdyn.report.document import to_json
 from hmmdyn.report.json_schema import FILE, report_schema
+from hmmdyn.report.report import Report
 from hmmdyn.results.columns import KINDS
 from tests.report.synthetic import make_findings, make_hostile_findings, without_outcomes
 from tests.simulate import phased_table
@@ -24,7 +25,7 @@ def schema():
 
 
 def document(findings):
-    return json.loads(to_json(findings))
+    return json.loads(to_json(Report(findings)))
 
 
 def grouped(table):

@@ -1,4 +1,7 @@
-"""Which change of state goes with which outcome transition, over runs (METHOD, section 9c)."""
+"""Which change of state goes with which outcome transition, over runs.
+
+The method is described in docs/method/statements.md, Phase transitions of the outcomes.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from hmmdyn.results.model import PLAIN_MODEL, ModelOptions
 def n_parameters(
     n_states: int, n_features: int, covariance_type: str, options: ModelOptions = PLAIN_MODEL
 ) -> int:
-    """Count the free parameters of the model (METHOD: (K-1) + K(K-1) + KD + covariances).
+    """Count the free parameters of the model: (K-1) + K(K-1) + KD + covariances.
 
     A left-to-right chain has half the transitions, whether probabilities or rates; autoregressive
     emissions have KD more.
