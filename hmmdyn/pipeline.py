@@ -42,7 +42,7 @@ _Said = TypeVar("_Said")
 Progress = Callable[[str, int, int], None]
 
 # What computes the numbers, and draws them.
-_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "numba", "statsmodels", "plotly")
+PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "numba", "statsmodels", "plotly")
 
 
 def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
@@ -518,7 +518,7 @@ def _state_findings(
         options=options.set_by_user(),
         command=("hmmdyn", "analyze", source, *options.command_line()) if source else (),
         versions={"hmmdyn": __version__, "python": platform.python_version()}
-        | {package: version(package) for package in _PACKAGES},
+        | {package: version(package) for package in PACKAGES},
     )
 
 

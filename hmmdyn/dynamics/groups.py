@@ -66,6 +66,7 @@ def compare_groups(
     choices : DataFrame
         As :func:`hmmdyn.dynamics.ways.fork_choices` returns them.
     convergence : Convergence or None
+        When each run converged; None where no outcome is known.
     parameters : HMMParameters
         The joint map.
     random_state : int

@@ -43,6 +43,7 @@ def phase_free_curve(
     noise : float
         Standard deviation, in units of the decline.
     random_state : int
+        Seeds the noise.
 
     Raises
     ------
@@ -90,7 +91,9 @@ def transition_curve(
     noise : float
         Standard deviation, in units of the rise.
     spikes : bool
+        Whether to throw single checkpoints off.
     random_state : int
+        Seeds the noise.
 
     Returns
     -------

@@ -70,6 +70,7 @@ def simulate(
     noise : float
         Standard deviation of the noise, in units of the scatter of the levels.
     random_state : int
+        Seeds all that is drawn.
 
     Raises
     ------

@@ -38,11 +38,13 @@ def simulate_walks(
         long to converge in all. ``alternative``: half of the runs, drawn by lot, go through state
         1 where the others go through state 2, and lose nothing by it.
     n_runs : int
+        How many runs to simulate.
     n_checkpoints : int
         Of each run; one that needs longer is censored.
     every : int
         Keep only every so many checkpoints: with few, several runs converge at the same one.
     random_state : int
+        Seeds all that is drawn.
 
     Returns
     -------

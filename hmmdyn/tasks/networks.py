@@ -43,6 +43,7 @@ def perceptron(
     rng : torch.Generator
         Draws the first weights.
     n_blocks : int
+        How many blocks follow the hidden layer.
     layer_norm : bool
         Normalise in the blocks.
     residual : bool
