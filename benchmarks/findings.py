@@ -143,8 +143,9 @@ def what_holds() -> list[str]:
         "schedule, in digits-destabilised and parity each seed goes in its own time, and "
         "modular-addition cannot tell.",
         "- **Where no boundary has evidence, there may still be a phase.** The accuracy of "
-        "induction rises in all runs in about 335 steps, a tenth of a run, and its map has no boundary ([what it says](induction/README.md#what-the-map-says)); nor "
-        "has modular-addition-stabilised, whose runs all converge within steps 1,200 to 2,235. The "
+        "induction rises in all runs in about 335 steps, a tenth of a run, and its map has no "
+        "boundary ([what it says](induction/README.md#what-the-map-says)); nor has "
+        "modular-addition-stabilised, whose runs all converge within steps 1,200 to 2,235. The "
         "rule is known to fail where a change takes as long as the phases beside it.",
         "",
         "Parity, modular addition, digits and their relatives were looked at while the rule was "
