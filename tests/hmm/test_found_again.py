@@ -85,3 +85,12 @@ def test_clock_or_seed_says_what_it_cannot_tell():
     assert "3 runs" in few.reason
     apart = clock_or_seed(Sequences(values, np.full(8, 10), np.arange(80)), labels)
     assert "same steps" in apart.reason
+
+
+def test_clock_or_seed_takes_runs_of_few_checkpoints():
+    """Fewer steps than the neighbours whose variance each borrows."""
+    values = np.random.default_rng(0).normal(size=(30, 2))
+    labels, steps = np.tile([0, 0, 0, 1, 1], 6), np.tile(np.arange(5), 6)
+    answer = clock_or_seed(Sequences(values, np.full(6, 5), steps), labels)
+    assert np.isfinite(answer.difference)
+    assert len(answer.runs) == 6

@@ -255,11 +255,16 @@ def _course(moves: FloatArray, at: IntArray) -> tuple[IntArray, FloatArray, Floa
     own_mean = sums / n[:, None]
     # Steps around lend their variance, and not their mean: jumps at one step are the clock's.
     scatter = squares - n[:, None] * own_mean**2
-    window = np.ones(2 * _AROUND + 1)
-    summed = np.stack([np.convolve(s, window, "same") for s in scatter.T], axis=1)
-    free = np.convolve(np.maximum(n - 1, 0), window, "same")[:, None]
+    summed = np.stack([_sums_around(s) for s in scatter.T], axis=1)
+    free = _sums_around(np.maximum(n - 1, 0))[:, None]
     overall = scatter.sum(axis=0) / np.maximum(n - 1, 0).sum()
     return grid, own_mean, (summed + overall) / (free + 1) * (1 + 1 / n[:, None])
+
+
+def _sums_around(values: FloatArray) -> FloatArray:
+    """Sum over so many neighbours to both sides, however few values there are; shape (S,)."""
+    summed = np.convolve(values, np.ones(2 * _AROUND + 1))
+    return summed[_AROUND : _AROUND + len(values)]
 
 
 def _nearest(grid: IntArray, steps: IntArray) -> IntArray:
