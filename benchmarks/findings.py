@@ -284,7 +284,8 @@ def main() -> None:
         "Metric tables of trained runs, one folder per task: `metrics.parquet` (group, run, seed, "
         "step, fourteen metrics, losses and accuracies), `recipe.json`, and a README with recipe, "
         "versions, hardware, seeds and date. The experiments are those of Hu, Chen, Saphra and "
-        "Cho, *Latent State Models of Training Dynamics* (arXiv:2308.09543).",
+        "Cho, *Latent State Models of Training Dynamics* (arXiv:2308.09543); "
+        "[induction](induction/README.md) is beside them, and not read here.",
         "",
         table(data_table(studies).rename(index=lambda name: f"[{name}]({name}/README.md)"), ""),
         "",

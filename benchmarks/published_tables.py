@@ -23,7 +23,7 @@ from published import (
 
 from hmmdyn.choices import COVARIANCE_TYPES
 from hmmdyn.dynamics.significance import SIGNIFICANT
-from hmmdyn.report import facts, words
+from hmmdyn.report import lookup, words
 from hmmdyn.report.figures import theme
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.verdicts import CONFIRMED
@@ -195,7 +195,7 @@ def detours_table(states: States) -> pd.DataFrame:
             words.number(row.p_corrected, 2),
             row.verdict,
         )
-        for row in facts.rows(states.detours)
+        for row in lookup.rows(states.detours)
         if row.optional
     ]
     return pd.DataFrame(rows, columns=_DETOUR_COLUMNS).set_index("state")
@@ -233,7 +233,7 @@ def edge_table(study: Study, name: str, least_runs: int = 2) -> pd.DataFrame:
             _epochs(study, edge),
             _features(states, edge.from_state, edge.to_state),
         )
-        for edge in facts.rows(states.edges)
+        for edge in lookup.rows(states.edges)
         if edge.n_runs >= least_runs
     ]
     return pd.DataFrame(rows, columns=_EDGE_COLUMNS).set_index("edge")
@@ -251,7 +251,7 @@ def _features(states: States, j: int, k: int) -> str:
     table = states.influences
     top = table[(table["from_state"] == j) & (table["to_state"] == k) & (table["rank"] <= 3)]
     return ", ".join(
-        f"{_SIGNS[row.feature]} ({row.movement:+.1f})".replace("-", "−") for row in facts.rows(top)
+        f"{_SIGNS[row.feature]} ({row.movement:+.1f})".replace("-", "−") for row in lookup.rows(top)
     )
 
 
@@ -276,7 +276,7 @@ def paths_table(study: Study) -> pd.DataFrame:
     rows = [
         {"map": "published", "to": words.MISSING, "runs": row.runs}
         | {"converged": row.runs, "convergence epoch (mean ± SE)": _mean_error(row.epoch, row.se)}
-        for row in facts.rows(PUBLISHED_PATHS)
+        for row in lookup.rows(PUBLISHED_PATHS)
     ]
     for name in MAPS:
         edges = study.states[name].edges
@@ -284,7 +284,7 @@ def paths_table(study: Study) -> pd.DataFrame:
         if ways.empty:
             left = {"runs": 0, "converged": 0, "convergence epoch (mean ± SE)": words.MISSING}
             rows.append({"map": name, "to": "none: a single state", **left})
-        for edge in facts.rows(ways):
+        for edge in lookup.rows(ways):
             rows.append(
                 {
                     "map": name,

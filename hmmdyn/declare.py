@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
@@ -17,7 +18,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hmmdyn.errors import UsageError
-from hmmdyn.names import did_you_mean
+from hmmdyn.names import require_one_of
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -107,8 +108,8 @@ class Option:
             return Path(self._require(isinstance(value, str | Path), value, "a path"))
         if not self.choices:
             return self._require(isinstance(value, str), value, "a text")
-        hint = did_you_mean(value, self.choices)
-        return self._require(value in self.choices, value, f"one of {self.choices}", hint)
+        require_one_of(value, self.choices, self.name)
+        return value
 
     def _several(self, value: Any) -> tuple[Any, ...]:
         one = get_args(self.kind)[0]
@@ -129,7 +130,9 @@ class Option:
             wanted += f" of at least {self.least}"
         is_one = isinstance(value, Integral if self.kind is int else Real)
         fits = is_one and not isinstance(value, bool) and math.isfinite(value)
-        number = self._require(fits and (self.least is None or value >= self.least), value, wanted)
+        in_range = fits and (self.least is None or value >= self.least)
+        hint = f" Write {self.name}={value}." if _is_number_in_quotes(value) else ""
+        number = self._require(in_range, value, wanted, hint)
         # Those of NumPy become Python's own, which JSON knows.
         return number if type(number) in (int, float) else self.kind(number)
 
@@ -202,6 +205,10 @@ def _is(value: Any, kind: Any) -> bool:
     kinds = get_args(kind)
     is_tuple = isinstance(value, tuple) and len(value) == len(kinds)
     return is_tuple and all(map(isinstance, value, kinds))
+
+
+def _is_number_in_quotes(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value) is not None
 
 
 def _in_words(kind: Any) -> str:

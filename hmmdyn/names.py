@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
-from typing import Any
 
 from hmmdyn.errors import UsageError
 
@@ -59,7 +58,7 @@ def some(items: Iterable[str], limit: int = 5) -> str:
     return shown if len(items) <= limit else f"{shown}, … {len(items):,} in all"
 
 
-def did_you_mean(name: Any, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return `` Did you mean 'l1'?`` where a known name is like this one, else nothing."""
     close = get_close_matches(str(name), list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
@@ -74,6 +73,14 @@ def require_known(names: Iterable[str], known: Iterable[str], what: str) -> None
                 f"There is no {what} {name!r}.{did_you_mean(name, known)} "
                 f"There {'are' if len(known) > 1 else 'is'}: {', '.join(known) or 'none'}."
             )
+
+
+def require_one_of(value: object, choices: Collection[str], option: str) -> None:
+    """Raise UsageError for a value that is none of an option's choices, naming those."""
+    if value not in choices:
+        raise UsageError(
+            f"{option!r} must be one of {choices}, got {value!r}.{did_you_mean(value, choices)}"
+        )
 
 
 def runs_named(names: Iterable[str], runs: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:

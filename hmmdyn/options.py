@@ -197,9 +197,10 @@ class Options(ModelOptions):
         if given is None:
             return cls()
         if not isinstance(given, Options):
+            example = f"**{given}" if isinstance(given, dict) else "max_states=4"
             raise UsageError(
                 f"'options' must be hmmdyn.Options, got {given!r}. "
-                "Write options=hmmdyn.Options(max_states=4), for instance."
+                f"Write options=hmmdyn.Options({example}), for instance."
             )
         return given
 

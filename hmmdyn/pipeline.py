@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from numbers import Integral
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,7 +41,7 @@ _Said = TypeVar("_Said")
 Progress = Callable[[str, int, int], None]
 
 # What computes the numbers, and draws them.
-_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "numba", "statsmodels", "plotly")
+PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "numba", "statsmodels", "plotly")
 
 
 def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
@@ -53,7 +55,7 @@ def read_runs(
     source: Path | str | CheckpointIndex | pd.DataFrame | Trajectories,
     options: Options | None = None,
     *,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> Trajectories:
@@ -63,12 +65,14 @@ def read_runs(
     ----------
     source : path, CheckpointIndex, DataFrame or Trajectories
         A folder of checkpoints or its index; a table of metrics (Parquet, CSV, TSV, DataFrame).
-        Of what was read before, the options may say how: the ``layout`` of an index, and
-        ``outcome_columns`` that trajectories have as outcomes.
-    cache : Path, optional
-        Where measurements are kept between calls: no checkpoint is measured twice.
+    options : Options, optional
+        How to read: those under "Reading" (an index was found with its ``layout`` already),
+        ``outcome_columns`` and ``exclude_runs``. The others shape the model and the statements.
+    cache : path, optional
+        A Parquet file in which measurements are kept between calls: no checkpoint is measured
+        twice.
     jobs : int
-        Processes to work with.
+        Processes to work with; -1 for one per core.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -84,6 +88,7 @@ def read_runs(
     from hmmdyn.tables.trajectories import Trajectories
 
     options = Options.of(options)
+    _require_workable(jobs, progress, cache)
     if isinstance(source, Trajectories):
         options.require_fit_for(TABLE, "the source given")
         require_known(options.outcome_columns, source.outcomes, "outcome")
@@ -92,11 +97,41 @@ def read_runs(
         options.require_fit_for(TABLE, "the DataFrame")
         table = from_frame(source, outcomes=options.outcome_columns)
         return table.without_runs(options.exclude_runs)
+    _require(
+        isinstance(source, (str, PathLike, CheckpointIndex)),
+        f"'source' must be a path, a CheckpointIndex, a DataFrame or Trajectories, got {source!r}. "
+        "Name a folder of checkpoints or a table of metrics: 'runs/', 'metrics.csv'.",
+    )
     found = source if isinstance(source, CheckpointIndex) else find(source, options)
     if isinstance(found, Trajectories):
         return found.without_runs(options.exclude_runs)
     options.require_fit_for(FOLDER, str(found.root))
-    return _measured(found, options, cache, jobs, progress)
+    return _measured(found, options, Path(cache) if cache is not None else None, jobs, progress)
+
+
+def _require(fits: bool, message: str) -> None:
+    if not fits:
+        raise UsageError(message)
+
+
+def _require_workable(jobs: Any, progress: Any, cache: Any = None) -> None:
+    """Refuse ways of working that can never work, before any work is done."""
+    is_number = isinstance(jobs, Integral) and not isinstance(jobs, bool)
+    _require(
+        is_number and jobs != 0,
+        f"'jobs' must be a number of processes, or -1 for all cores, got {jobs!r}. "
+        "Write jobs=2, for instance, or leave it out for one.",
+    )
+    _require(
+        progress is None or callable(progress),
+        f"'progress' must be a function that is called with (stage, done, total), "
+        f"got {progress!r}. Write progress=print, for instance.",
+    )
+    _require(
+        cache is None or isinstance(cache, (str, PathLike)),
+        f"'cache' must be the path of a Parquet file, got {cache!r}. "
+        "Write cache='metrics-cache.parquet', for instance.",
+    )
 
 
 def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories:
@@ -191,14 +226,32 @@ def fit(
 ) -> FittedMap:
     """Fit a training map to trajectories: choose metrics, standardise, sweep over K.
 
+    Parameters
+    ----------
+    trajectories : Trajectories
+        Metrics and outcomes of the runs, from :func:`read_runs`.
+    options : Options, optional
+        Which metrics, how many states, which model and how much effort.
+    jobs : int
+        Processes to work with, -1 for one per core; the map does not depend on it.
+    progress : callable, optional
+        Called with (stage, done, total).
+
     Raises
     ------
     HmmdynError
         The metrics do not allow it; the message says why.
     """
     from hmmdyn.hmm import fit_training_map
+    from hmmdyn.tables.trajectories import Trajectories
 
     options = Options.of(options)
+    _require_workable(jobs, progress)
+    _require(
+        isinstance(trajectories, Trajectories),
+        f"'trajectories' must be hmmdyn.Trajectories, got {type(trajectories).__name__}. "
+        "Write hmmdyn.fit(hmmdyn.read_runs('runs/')), for instance.",
+    )
     return fit_training_map(
         trajectories.select(metrics=options.metrics, drop_metrics=options.drop_metrics),
         options.candidates,
@@ -219,7 +272,7 @@ def analyze(
     source: Path | str | CheckpointIndex | pd.DataFrame | Trajectories,
     options: Options | None = None,
     *,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
     source_name: str | None = None,
@@ -232,10 +285,11 @@ def analyze(
     source : path, CheckpointIndex, DataFrame or Trajectories
         As in :func:`read_runs`.
     options : Options, optional
-    cache : Path, optional
+        What shapes the result; the defaults where there are none.
+    cache : path, optional
         As in :func:`read_runs`.
     jobs : int
-        Processes to work with; the result does not depend on it.
+        Processes to work with, -1 for one per core; the result does not depend on it.
     progress : callable, optional
         Called with (stage, done, total).
     source_name : str, optional
@@ -455,7 +509,7 @@ def _state_findings(
         options=options.set_by_user(),
         command=("hmmdyn", "analyze", source, *options.command_line()) if source else (),
         versions={"hmmdyn": __version__, "python": platform.python_version()}
-        | {package: version(package) for package in _PACKAGES},
+        | {package: version(package) for package in PACKAGES},
     )
 
 

@@ -15,17 +15,9 @@ import nbformat
 from llvmlite.binding import get_host_cpu_name
 from nbclient import NotebookClient
 
+from hmmdyn.pipeline import PACKAGES
+
 HERE = Path(__file__).resolve().parent
-_PACKAGES = (
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-learn",
-    "hmmlearn",
-    "numba",
-    "statsmodels",
-    "plotly",
-)
 
 
 def executed(path: Path) -> nbformat.NotebookNode:
@@ -66,7 +58,7 @@ def environment() -> dict[str, str]:
         "cpu": get_host_cpu_name(),
         "platform": sys.platform,
         "python": ".".join(map(str, sys.version_info[:2])),
-        **{package: version(package) for package in _PACKAGES},
+        **{package: version(package) for package in PACKAGES},
     }
 
 

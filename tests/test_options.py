@@ -95,6 +95,7 @@ WRONG = [
     ({"include": ("a", 3)}, "'include' must be a tuple, each of it str"),
     ({"include": 3}, "'include' must be a tuple"),
     ({"threshold": "0.9"}, "'threshold' must be a finite number, got '0.9'"),
+    ({"threshold": "0.9"}, "'threshold' must be a finite number, got '0.9'. Write threshold=0.9"),
     ({"threshold": True}, "'threshold' must be a finite number, got True"),
     ({"threshold": float("inf")}, "'threshold' must be a finite number"),
     ({"stickiness": -1}, "'stickiness' must be a finite number of at least 0"),
@@ -138,6 +139,34 @@ def test_options_are_options(function):
         UsageError, match=r"'options' must be hmmdyn\.Options, got \{'quick': True\}"
     ):
         function("nowhere", {"quick": True})
+
+
+WORK = [
+    ({"jobs": 0}, "'jobs' must be a number of processes, or -1 for all cores, got 0. Write jobs=2"),
+    ({"jobs": "2"}, "'jobs' must be a number of processes, .* got '2'"),
+    ({"jobs": True}, "'jobs' must be a number of processes, .* got True"),
+    ({"progress": 3}, "'progress' must be a function .* got 3. Write progress=print"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), WORK, ids=str)
+def test_ways_of_working_are_checked_before_any_work(wrong, message):
+    for function in (analyze, read_runs, fit):
+        with pytest.raises(UsageError, match=message):
+            function("nowhere", **wrong)
+
+
+def test_a_cache_is_a_path():
+    for function in (analyze, read_runs):
+        with pytest.raises(UsageError, match="'cache' must be the path of a Parquet file, got 3"):
+            function("nowhere", cache=3)
+
+
+def test_what_is_analysed_is_checked():
+    with pytest.raises(UsageError, match=r"'source' must be a path, .*, got 3. Name a folder"):
+        analyze(3)
+    with pytest.raises(UsageError, match=r"'trajectories' must be hmmdyn\.Trajectories, got str"):
+        fit("runs/")
 
 
 def phased():

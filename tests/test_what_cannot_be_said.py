@@ -8,7 +8,6 @@ from hmmdyn import Analysis, analyze
 from hmmdyn.errors import UsageError
 from hmmdyn.report.page import render
 from hmmdyn.report.report import Report
-from hmmdyn.report.statements import statements
 from hmmdyn.report.text import summary
 from hmmdyn.results.verdicts import CONFIRMED, FLAG_ONLY
 from tests.simulate import phased_table
@@ -25,7 +24,7 @@ def text_of(analysis: Analysis) -> str:
     """Every sentence and notice of the report, whose page and terminal must stand it, too."""
     assert "<html" in render(Report(analysis))
     assert summary(Report(analysis))
-    sentences = [statement.text for statement in statements(analysis)]
+    sentences = [statement.text for statement in Report(analysis).statements]
     notices = [f"{notice.subject}: {notice.message}" for notice in analysis.notices]
     return " ".join([*sentences, *notices])
 

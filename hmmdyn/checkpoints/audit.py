@@ -80,6 +80,7 @@ def audit(
     Parameters
     ----------
     index : CheckpointIndex
+        The checkpoints of the runs.
     n_jobs : int
         Threads; -1 for one per core.
     progress : callable, optional

@@ -111,6 +111,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     Parameters
     ----------
     path : path
+        The file or folder.
 
     Returns
     -------

@@ -28,6 +28,6 @@ class _Tasks(TyperGroup):
 
 reproduce = typer.Typer(
     cls=_Tasks,
-    help="Train one of the paper's tasks with several seeds (needs PyTorch).",
+    help="Train one of the paper's tasks, or one beside them, with several seeds (needs PyTorch).",
     no_args_is_help=True,
 )

@@ -11,7 +11,7 @@ import pandas as pd
 from hmmdyn.choices import DIRECTIONS
 from hmmdyn.errors import UsageError
 from hmmdyn.messages import Message, Remedy
-from hmmdyn.names import better_side, data_split, is_accuracy, require_known
+from hmmdyn.names import better_side, data_split, is_accuracy, require_known, require_one_of
 from hmmdyn.results.convergence import CONVERGENCE, Convergence
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
@@ -147,8 +147,8 @@ def _check(
 ) -> None:
     if outcome is not None:
         require_known([outcome], outcomes, "outcome")
-    if direction is not None and direction not in DIRECTIONS:
-        raise UsageError(f"'direction' must be one of {DIRECTIONS}, got {direction!r}.")
+    if direction is not None:
+        require_one_of(direction, DIRECTIONS, "direction")
     if sustained < 1:
         raise UsageError(f"'sustained' must be at least 1 checkpoint, got {sustained}.")
 

@@ -41,7 +41,9 @@ def detour_verdicts(
     occupancy : DataFrame
         As :func:`hmmdyn.dynamics.occupancy.bag_of_states` returns it.
     convergence : Convergence or None
+        When each run converged; None where no outcome is known.
     regression : Regression or None
+        Of the same runs; None where there is none.
     states, table : DataFrame
         Decoded states, and the outcomes, of the same checkpoints in the same order.
 

@@ -66,6 +66,7 @@ def compare_groups(
     choices : DataFrame
         As :func:`hmmdyn.dynamics.ways.fork_choices` returns them.
     convergence : Convergence or None
+        When each run converged; None where no outcome is known.
     parameters : HMMParameters
         The joint map.
     random_state : int
@@ -129,19 +130,21 @@ def _summary(group: _Group, parameters: HMMParameters) -> dict[str, object]:
 
 def _explained(groups: list[_Group]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return each group's regression and verdicts on states, corrected over all groups."""
-    rows, verdicts = [], []
+    rows, reasons, verdicts = [], [], []
     for group in groups:
         regression, why_not = _regression(group)
         row: dict[str, object] = {"group": group.name, "n_runs": len(group.occupancy)}
         if regression is not None:
             row |= {name: getattr(regression, name) for name in _REGRESSION}
-        rows.append(row | {"why_not": why_not})
+        rows.append(row)
+        reasons.append(why_not)
         judged = detour_verdicts(
             group.occupancy, group.convergence, regression, group.states, group.table
         )
         judged.insert(0, "group", group.name)
         verdicts.append(judged)
     regressions = GROUP_REGRESSIONS.frame(rows)
+    regressions["why_not"] = pd.Series(reasons, dtype="object")  # texts that keep their remedies
     regressions["p_corrected"] = corrected(regressions["p"].to_numpy())
     return regressions, _over_groups(pd.concat(verdicts, ignore_index=True))
 
@@ -153,7 +156,7 @@ def _regression(group: _Group) -> tuple[Regression | None, str]:
     try:
         return regress_convergence(group.occupancy, group.convergence, group.states), ""
     except NotEnoughDataError as error:
-        return None, str(error)
+        return None, error.message
 
 
 def _over_groups(detours: pd.DataFrame) -> pd.DataFrame:

@@ -35,6 +35,7 @@ def regress_convergence(
     occupancy : DataFrame
         As :func:`hmmdyn.dynamics.occupancy.bag_of_states` returns it.
     convergence : Convergence
+        When each run converged.
     states : DataFrame
         Decoded states of every checkpoint, to see which states lie before or after convergence.
 

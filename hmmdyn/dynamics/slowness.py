@@ -50,6 +50,7 @@ def find_slowness(states: pd.DataFrame, runs: pd.DataFrame, n_states: int) -> Sl
     runs : DataFrame
         As :func:`runs_by_convergence` returns them.
     n_states : int
+        K, the number of states of the map.
 
     Notes
     -----

@@ -51,6 +51,7 @@ def compare_speed(convergence: Convergence, *, random_state: int = 0) -> Converg
     Parameters
     ----------
     convergence : Convergence
+        When each run converged.
     random_state : int
         Seed of the permutation test, where permutations are too many to go through all.
 

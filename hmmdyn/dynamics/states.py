@@ -36,6 +36,7 @@ def summarise_states(
     Parameters
     ----------
     decoding : Decoding
+        The runs as the map decodes them.
     stays : DataFrame
         Those of the decoded states: see :class:`.results.ways.Ways`.
     table : DataFrame
@@ -43,6 +44,7 @@ def summarise_states(
     outcomes : sequence of str
         Columns of ``table``.
     parameters : HMMParameters
+        The map that decoded them.
     """
     states = decoding.states.assign(time=relative_times(decoding.observations.lengths))
     # Rows of the table and of the decoding are the same checkpoints in the same order, so outcomes

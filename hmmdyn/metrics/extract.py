@@ -76,6 +76,7 @@ def extract(
     Parameters
     ----------
     index : CheckpointIndex
+        The checkpoints to measure.
     metrics : iterable of str, optional
         Names of metrics; all of them by default.
     rules : ParameterRules
@@ -142,6 +143,7 @@ def tabulate(
     root : Path
         Folder that the runs lie in; the paths in the table are relative to it.
     measured : mapping of CheckpointFile to Measurement
+        What was measured of each checkpoint.
     metrics : tuple of Metric
         The columns wanted; those about biases only where biases change in every group.
     unchanging : Unchanging

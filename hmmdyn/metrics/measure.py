@@ -87,9 +87,11 @@ def measure(
     Parameters
     ----------
     path : Path
+        The checkpoint.
     metrics : iterable of str, or None
         Names of metrics, None for all.
     rules : ParameterRules
+        Which tensors are weights and biases.
     frozen : collection of str
         Weights and biases to leave out.
     fingerprint : bool
@@ -121,6 +123,7 @@ def measure_opened(
     Parameters
     ----------
     checkpoint : Checkpoint
+        What to measure; it stays open.
     metrics, rules, frozen, fingerprint
         As of :func:`measure`, whose errors it raises too.
     """

@@ -18,7 +18,7 @@ from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.errors import ArchitectureMismatchError, UsageError
 from hmmdyn.metrics.measure import Measurement, fingerprint_of, measure_opened
 from hmmdyn.metrics.registry import all_metrics, select_metrics
-from hmmdyn.names import normalise_column
+from hmmdyn.names import normalise_column, require_one_of
 from hmmdyn.record.live import copied, live_weights
 from hmmdyn.record.rows import (
     OF_ROW,
@@ -94,8 +94,7 @@ class MetricRecorder:
     ) -> None:
         if not isinstance(every, int) or every < 1:
             raise UsageError(f"'every' must be a whole number from 1 on, got {every!r}.")
-        if step_unit not in STEP_UNITS:
-            raise UsageError(f"'step_unit' must be one of {STEP_UNITS}, got {step_unit!r}.")
+        require_one_of(step_unit, STEP_UNITS, "step_unit")
         self.every = every
         names = tuple(metric.name for metric in select_metrics(metrics))
         self._plan = Plan(names, rules, step_unit)

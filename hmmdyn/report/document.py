@@ -13,7 +13,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from hmmdyn.report.facts import forks, rows
+from hmmdyn.report.lookup import forks, rows
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
 from hmmdyn.report.statements.statement import told

@@ -88,6 +88,12 @@ def write_report(
 
     Parameters
     ----------
+    report : Report
+        What to write.
+    folder : Path
+        Where to write it; made if it is not there.
+    formats : collection of str
+        Which of the formats to write.
     theme : str
         ``light`` or ``dark``, of the pictures; the page follows its reader's.
 

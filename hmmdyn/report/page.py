@@ -22,10 +22,10 @@ from plotly.offline import get_plotlyjs
 
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.report import layout, words
-from hmmdyn.report.facts import full_run_names, state_name
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.figures.links import group_numbers, run_numbers
+from hmmdyn.report.lookup import full_run_names, state_name
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
 from hmmdyn.report.statements.figures import figure_summaries
@@ -81,7 +81,7 @@ def render(report: Report) -> str:
         findings=findings,
         source=words.name(findings.source, 120),
         topics=[(topic, list(group)) for topic, group in topics],
-        figures=_figures(findings),
+        figures=_figures(report),
         tables={name: _shown(sheet, findings) for name, sheet in report.sheets.items()},
         layout=layout,
         names=names,
@@ -143,9 +143,9 @@ class _ShownTable:
     has_search: bool
 
 
-def _figures(findings: Findings) -> dict[str, _Drawing]:
-    draw = Figures(findings)
-    summaries = figure_summaries(findings)
+def _figures(report: Report) -> dict[str, _Drawing]:
+    draw = Figures(report.findings)
+    summaries = figure_summaries(report.findings, report.said)
     drawn: dict[str, Callable[[], go.Figure]] = vars(draw)
     result = {}
     for name, function in drawn.items():

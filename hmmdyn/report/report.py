@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from hmmdyn.report.sheets import Sheet, sheets
-from hmmdyn.report.statements import statements
+from hmmdyn.report.statements import said
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
 
@@ -22,9 +23,14 @@ class Report:
     findings: Findings
 
     @cached_property
+    def said(self) -> Mapping[str, tuple[Statement, ...]]:
+        """The sentences in reading order, by the name of the module that says them."""
+        return said(self.findings)
+
+    @property
     def statements(self) -> tuple[Statement, ...]:
         """The sentences in reading order, those of a topic together."""
-        return statements(self.findings)
+        return tuple(chain.from_iterable(self.said.values()))
 
     @cached_property
     def sheets(self) -> Mapping[str, Sheet]:

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from hmmdyn.report import words
-from hmmdyn.report.statements.statement import notices_told
+from hmmdyn.report.statements.statement import notices_told, told
 from hmmdyn.results.columns import Table, tables_in
 from hmmdyn.results.findings import Findings
-from hmmdyn.results.groups import GROUPS
+from hmmdyn.results.groups import GROUP_REGRESSIONS, GROUPS
 from hmmdyn.results.notice import NOTICES
 from hmmdyn.results.schema import REPORTED
 from hmmdyn.results.states import STATE_MEANS
@@ -38,6 +38,10 @@ def sheets(findings: Findings) -> dict[str, Sheet]:
     for table in (WAYS, GROUPS):
         if table.name in frames:
             frames[table.name] = _with_paths_in_words(frames[table.name])
+    if GROUP_REGRESSIONS.name in frames:
+        frames[GROUP_REGRESSIONS.name] = _with_reasons_told(
+            frames[GROUP_REGRESSIONS.name], findings
+        )
     return {t.name: Sheet(t, frames.get(t.name, pd.DataFrame())) for t in REPORTED}
 
 
@@ -59,6 +63,10 @@ def _notices(findings: Findings) -> pd.DataFrame:
         {key: words.encodable(text) for key, text in asdict(notice).items()}
         for notice in notices_told(findings)
     )
+
+
+def _with_reasons_told(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+    return frame.assign(why_not=[told(findings, reason) for reason in frame["why_not"]])
 
 
 def _with_paths_in_words(frame: pd.DataFrame) -> pd.DataFrame:

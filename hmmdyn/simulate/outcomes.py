@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from hmmdyn.errors import UsageError
+from hmmdyn.names import require_one_of
 from hmmdyn.results.arrays import FloatArray
 
 # Curves without a transition.
@@ -43,14 +43,14 @@ def phase_free_curve(
     noise : float
         Standard deviation, in units of the decline.
     random_state : int
+        Seeds the noise.
 
     Raises
     ------
     UsageError
         There is no such kind.
     """
-    if kind not in PHASE_FREE:
-        raise UsageError(f"'kind' must be one of {PHASE_FREE}, got {kind!r}.")
+    require_one_of(kind, PHASE_FREE, "kind")
     rng = np.random.default_rng(random_state)
     heavy = kind.endswith("heavy tails")
     drawn = rng.standard_t(3, size=n) if heavy else rng.normal(size=n)
@@ -91,7 +91,9 @@ def transition_curve(
     noise : float
         Standard deviation, in units of the rise.
     spikes : bool
+        Whether to throw single checkpoints off.
     random_state : int
+        Seeds the noise.
 
     Returns
     -------
@@ -135,8 +137,7 @@ def transitions_and_changes(
     UsageError
         There is no such schedule.
     """
-    if schedule not in SCHEDULES:
-        raise UsageError(f"'schedule' must be one of {SCHEDULES}, got {schedule!r}.")
+    require_one_of(schedule, SCHEDULES, "schedule")
     rng = np.random.default_rng(random_state)
     change = rng.uniform(3000, 8000, n_runs)
     event = rng.uniform(3000, 8000, n_runs)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hmmdyn.errors import UsageError
+from hmmdyn.names import require_one_of
 from hmmdyn.results.arrays import FloatArray, IntArray
 
 KINDS = ("phases", "sharp", "gradual", "fork", "drift", "shared drift")
@@ -69,14 +70,14 @@ def simulate(
     noise : float
         Standard deviation of the noise, in units of the scatter of the levels.
     random_state : int
+        Seeds all that is drawn.
 
     Raises
     ------
     UsageError
         ``kind`` is not known, or has not that many phases.
     """
-    if kind not in KINDS:
-        raise UsageError(f"'kind' must be one of {KINDS}, got {kind!r}.")
+    require_one_of(kind, KINDS, "kind")
     if n_phases < 1 or (kind == "fork" and n_phases < 4) or ("drift" in kind and n_phases != 1):
         raise UsageError(f"Trajectories of kind {kind!r} do not have {n_phases} phases.")
     rng = np.random.default_rng(random_state)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from hmmdyn.errors import UsageError
+from hmmdyn.names import require_one_of
 
 WORLDS = ("harmless", "detour", "alternative")
 OPTIONAL_STATE = 1  # the state that only some runs visit before converging
@@ -38,11 +38,13 @@ def simulate_walks(
         long to converge in all. ``alternative``: half of the runs, drawn by lot, go through state
         1 where the others go through state 2, and lose nothing by it.
     n_runs : int
+        How many runs to simulate.
     n_checkpoints : int
         Of each run; one that needs longer is censored.
     every : int
         Keep only every so many checkpoints: with few, several runs converge at the same one.
     random_state : int
+        Seeds all that is drawn.
 
     Returns
     -------
@@ -54,8 +56,7 @@ def simulate_walks(
     UsageError
         There is no such world.
     """
-    if world not in WORLDS:
-        raise UsageError(f"'world' must be one of {WORLDS}, got {world!r}.")
+    require_one_of(world, WORLDS, "world")
     rng = np.random.default_rng(random_state)
     runs = [_run(rng, world, i, n_checkpoints) for i in range(n_runs)]
     table = pd.concat(runs, ignore_index=True).astype({"seed": "Int64"})

@@ -13,10 +13,9 @@ from hmmdyn.choices import STANDARDISATIONS
 from hmmdyn.errors import (
     MetricNotFiniteError,
     NotEnoughDataError,
-    UsageError,
 )
 from hmmdyn.messages import Message, Remedy
-from hmmdyn.names import require_known, runs_named, some
+from hmmdyn.names import require_known, require_one_of, runs_named, some
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
@@ -142,10 +141,7 @@ class Trajectories:
         NotEnoughDataError
             Fewer than two checkpoints are left, or no metric varies or has a scale.
         """
-        if standardise not in STANDARDISATIONS:
-            raise UsageError(
-                f"'standardise' must be one of {STANDARDISATIONS}, got {standardise!r}."
-            )
+        require_one_of(standardise, STANDARDISATIONS, "standardise")
         self._require_no_infinity()
         self._require_successive_checkpoints(standardise)
         features = _varying(self.table, self.metrics)

@@ -1,1 +1,1 @@
-"""Training the paper's tasks with PyTorch: ordinary folders of runs to analyse."""
+"""Training the paper's tasks and one beside them: ordinary folders of runs to analyse."""

@@ -11,6 +11,7 @@ from hmmdyn.errors import UsageError
 from hmmdyn.names import did_you_mean
 from hmmdyn.tasks.digits import DEEP_DIGITS, DESTABILISED_DIGITS, DIGITS
 from hmmdyn.tasks.images import CIFAR100, DESTABILISED_CIFAR100, MNIST
+from hmmdyn.tasks.induction import INDUCTION
 from hmmdyn.tasks.modular_addition import MODULAR_ADDITION, STABILISED_MODULAR_ADDITION
 from hmmdyn.tasks.parity import PARITY
 from hmmdyn.tasks.recipe import Recipe
@@ -23,6 +24,7 @@ TASKS = {
         PARITY,
         MODULAR_ADDITION,
         STABILISED_MODULAR_ADDITION,
+        INDUCTION,
         DIGITS,
         DEEP_DIGITS,
         DESTABILISED_DIGITS,

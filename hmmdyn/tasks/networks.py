@@ -43,6 +43,7 @@ def perceptron(
     rng : torch.Generator
         Draws the first weights.
     n_blocks : int
+        How many blocks follow the hidden layer.
     layer_norm : bool
         Normalise in the blocks.
     residual : bool
@@ -98,8 +99,8 @@ class AdditionTransformer(torch.nn.Module):
     ) -> None:
         super().__init__()
 
-        def normal(*shape: int, scale: float = 1 / sqrt(d_model)) -> torch.nn.Parameter:
-            return torch.nn.Parameter(torch.randn(*shape, generator=rng) * scale)
+        def normal(*shape: int, std: float = 1 / sqrt(d_model)) -> torch.nn.Parameter:
+            return _normal(*shape, std=std, rng=rng)
 
         def heads() -> torch.nn.ParameterList:
             return torch.nn.ParameterList([normal(d_head, d_model) for _ in range(n_heads)])
@@ -113,7 +114,7 @@ class AdditionTransformer(torch.nn.Module):
         self.mlp_in_bias = torch.nn.Parameter(torch.zeros(d_mlp))
         self.mlp_out = normal(d_model, d_mlp)
         self.mlp_out_bias = torch.nn.Parameter(torch.zeros(d_model))
-        self.unembed = normal(d_model, modulus + 1, scale=1 / sqrt(modulus + 1))
+        self.unembed = normal(d_model, modulus + 1, std=1 / sqrt(modulus + 1))
         self.norm1 = _normalisation(layer_norm, d_model)
         self.norm2 = _normalisation(layer_norm, d_model)
 
@@ -147,6 +148,89 @@ class AdditionTransformer(torch.nn.Module):
         of_places = functional.embedding(places, values).unflatten(2, self._heads)
         gathered = (attention[..., None] * of_places).sum(dim=1).flatten(1)
         return gathered @ self.attention_out.T
+
+
+class SequenceTransformer(torch.nn.Module):
+    """Reads a sequence of tokens and gives, at its last places, the logits of what follows.
+
+    No normalisation, and no biases but the MLPs'. Each head's matrices are tensors of their own,
+    as the paper's metrics take them.
+    """
+
+    def __init__(
+        self,
+        n_tokens: int,
+        length: int,
+        n_answers: int,
+        *,
+        n_layers: int,
+        d_model: int,
+        n_heads: int,
+        d_head: int,
+        d_mlp: int,
+        rng: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self._n_answers = n_answers
+        self.embed = _normal(n_tokens, d_model, std=1 / sqrt(d_model), rng=rng)
+        self.pos_embed = _normal(length, d_model, std=1 / sqrt(d_model), rng=rng)
+        self.layers = torch.nn.Sequential(
+            *(TransformerLayer(d_model, n_heads, d_head, d_mlp, rng) for _ in range(n_layers))
+        )
+        self.unembed = _normal(d_model, n_tokens, std=1 / sqrt(n_tokens), rng=rng)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """``tokens``: whole numbers, shape (n, length); logits (n, answers, tokens)."""
+        x = self.layers(functional.embedding(tokens, self.embed) + self.pos_embed)
+        logits: torch.Tensor = x[:, -self._n_answers :] @ self.unembed
+        return logits
+
+
+class TransformerLayer(torch.nn.Module):
+    """Attention to what came before, then an MLP, each added to its input."""
+
+    def __init__(
+        self, d_model: int, n_heads: int, d_head: int, d_mlp: int, rng: torch.Generator
+    ) -> None:
+        super().__init__()
+
+        def normal(*shape: int) -> torch.nn.Parameter:
+            return _normal(*shape, std=1 / sqrt(d_model), rng=rng)
+
+        def heads() -> torch.nn.ParameterList:
+            return torch.nn.ParameterList([normal(d_head, d_model) for _ in range(n_heads)])
+
+        self._heads = (n_heads, d_head)
+        self.key, self.query, self.value = heads(), heads(), heads()
+        self.attention_out = normal(d_model, n_heads * d_head)
+        self.mlp_in = normal(d_mlp, d_model)
+        self.mlp_in_bias = torch.nn.Parameter(torch.zeros(d_mlp))
+        self.mlp_out = normal(d_model, d_mlp)
+        self.mlp_out_bias = torch.nn.Parameter(torch.zeros(d_model))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``x``: shape (n, length, d_model)."""
+        x = x + self._attended(x)
+        hidden = functional.linear(x, self.mlp_in, self.mlp_in_bias).relu()
+        return x + functional.linear(hidden, self.mlp_out, self.mlp_out_bias)
+
+    def _attended(self, x: torch.Tensor) -> torch.Tensor:
+        key, query, value = (
+            functional.linear(x, torch.cat(list(matrices)))
+            .unflatten(2, self._heads)
+            .transpose(1, 2)
+            for matrices in (self.key, self.query, self.value)
+        )
+        length = x.shape[1]
+        later = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+        scores = query @ key.transpose(2, 3) / sqrt(self._heads[1])
+        attention = scores.masked_fill(later, -torch.inf).softmax(dim=3)
+        gathered = (attention @ value).transpose(1, 2).flatten(2)
+        return functional.linear(gathered, self.attention_out)
+
+
+def _normal(*shape: int, std: float, rng: torch.Generator) -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.randn(*shape, generator=rng) * std)
 
 
 def _normalisation(wanted: bool, width: int) -> torch.nn.Module:

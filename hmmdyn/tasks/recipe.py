@@ -19,6 +19,7 @@ def option(default: Any, meaning: str, *, least: float | None = None, decides: b
     Parameters
     ----------
     default : object
+        The value where none is given.
     meaning : str
         Its help text.
     least : float, optional

@@ -23,6 +23,7 @@ def resnet18(
     Parameters
     ----------
     n_classes : int
+        How many classes the output tells apart.
     batch_norm : bool
         Normalise over the batch; else not at all.
     residual : bool

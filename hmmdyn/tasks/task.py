@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Samples(NamedTuple):
-    """Inputs, shape (n, …), and their targets, shape (n,)."""
+    """Inputs, shape (n, …), and their targets, shape (n,) or (n, …)."""
 
     inputs: torch.Tensor
     targets: torch.Tensor
@@ -53,7 +53,8 @@ class Task:
     loss : callable
         ``loss(outputs, targets)``: the mean over the samples.
     is_right : callable
-        ``is_right(outputs, targets)``: shape (n,), true where a sample counts for the accuracy.
+        ``is_right(outputs, targets)``: shape (n,), true where a sample counts for the accuracy, or
+        which share of it does.
     optimizer : callable
         ``optimizer(parameters, recipe)``; it must treat every number of a tensor by itself, so that
         networks can be stacked.

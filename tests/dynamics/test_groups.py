@@ -208,6 +208,14 @@ def test_outcomes_missing_in_one_group():
     assert found.regressions["why_not"].tolist() == ["", "no outcome is known"]
 
 
+def test_why_a_group_has_no_regression_keeps_its_remedy():
+    (why, _) = compared(walks(a=[(0, 1), (2, 3)] * 4, b=[(0, 1), (2, 3)] * 4)).regressions[
+        "why_not"
+    ]
+    assert why.endswith("Try fewer states (max_states=…).")
+    assert why.typed(lambda remedy: f"<{remedy.option}>").endswith("(<max_states>).")
+
+
 def test_one_seed_per_group_cannot_tell():
     found = compared(worlds(a=("detour", 1), b=("harmless", 1), c=("alternative", 1)))
     assert found.groups["emission"].isna().all()

@@ -17,7 +17,6 @@ from hmmdyn.report.export import write_report
 from hmmdyn.report.page import render
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import sheets, to_csv
-from hmmdyn.report.statements import statements
 from hmmdyn.results.notice import Notice
 from tests.report.synthetic import make_findings, without_outcomes
 
@@ -165,7 +164,7 @@ def test_columns_that_can_be_chosen_stand_in_a_control(page, findings):
 
 def test_every_sentence_is_on_the_page_the_short_answer_first(findings, page):
     text = " ".join(page.text.split())
-    said = statements(findings)
+    said = Report(findings).statements
     for sentence in said:
         assert " ".join(sentence.text.split()) in text
     for topic in dict.fromkeys(s.topic for s in said):
@@ -325,7 +324,9 @@ def test_json_holds_what_stands_outside_the_tables(findings):
     assert content["dissimilarity"]["emission"] == findings.dissimilarity.emission
     assert content["forks"] == [{"state": 1, "exits": {"3": 7, "2": 2}, "n_runs": 9}]
     assert content["paths"][0] == {"states": [0, 1, 3], "n_runs": 7}
-    assert [s["text"] for s in content["statements"]] == [s.text for s in statements(findings)]
+    assert [s["text"] for s in content["statements"]] == [
+        s.text for s in Report(findings).statements
+    ]
     assert content["options"]["drop_metrics"] == ["a", "b"]
     assert content["command"][:3] == ["hmmdyn", "analyze", "my runs"]
 

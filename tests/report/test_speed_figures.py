@@ -8,6 +8,7 @@ import pytest
 from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.report.figures import figures
+from hmmdyn.report.statements import said
 from hmmdyn.report.statements.figures import figure_summaries
 from tests.report.synthetic import changed, make_findings, make_hostile_findings
 
@@ -236,23 +237,27 @@ def test_cards_tell_the_rank_and_the_interval_of_a_change(findings):
 # --- words, hostile names ---
 
 
+def in_words(findings):
+    return figure_summaries(findings, said(findings))
+
+
 def test_the_figures_are_told_in_words():
-    said = figure_summaries(with_convergence(make_findings(4), [300, 450, 600, 900]))
-    assert said["waiting_curves"] == (
+    told = in_words(with_convergence(make_findings(4), [300, 450, 600, 900]))
+    assert told["waiting_curves"] == (
         "How many of the runs of each group had converged: adamw (4): a quarter by step 300, half "
         "by step 450 and three quarters by step 600."
     )
-    assert "adamw 25\u00a0%, 50\u00a0%, 75\u00a0% and 100\u00a0%" in said["performance_profile"]
-    assert said["slowest_and_fastest"].startswith(
+    assert "adamw 25\u00a0%, 50\u00a0%, 75\u00a0% and 100\u00a0%" in told["performance_profile"]
+    assert told["slowest_and_fastest"].startswith(
         "Seed0 converged at step 300, seed3 converged at step 900. The latter stayed longer above "
         "all in state"
     )
 
 
 def test_words_of_figures_bear_hostile_names_and_missing_outcomes(bare):
-    said = figure_summaries(make_hostile_findings())
-    assert all("\n" not in text for text in said.values())
-    assert not figure_summaries(bare)["waiting_curves"]
+    told = in_words(make_hostile_findings())
+    assert all("\n" not in text for text in told.values())
+    assert not in_words(bare)["waiting_curves"]
 
 
 def test_the_same_findings_give_the_same_figures(three_groups):

@@ -3,14 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hmmdyn.report.statements import statements
+from hmmdyn.report import statements
+from hmmdyn.report.report import Report
 from hmmdyn.report.statements.figures import figure_summaries
 from hmmdyn.results.notice import Notice, each_once
 from tests.report.synthetic import changed, make_findings, without_outcomes
 
 
 def said(findings, topic):
-    return " ".join(s.text for s in statements(findings) if s.topic == topic).replace("\u00a0", " ")
+    return " ".join(s.text for s in Report(findings).statements if s.topic == topic).replace(
+        "\u00a0", " "
+    )
 
 
 def test_what_was_analysed(findings):
@@ -122,7 +125,7 @@ def test_nothing_is_said_of_convergence_without_outcomes(bare):
 
 
 def test_a_detour_comes_with_its_definition_and_the_warning(findings):
-    topic = [s for s in statements(findings) if s.topic == "Detour states"]
+    topic = [s for s in Report(findings).statements if s.topic == "Detour states"]
     assert topic[0].text == "State 2 is a confirmed detour. Entered, it delays."
     assert "some runs converge without visiting" in topic[0].explanation
     assert "whether entering any of states 0, 1 and 3 delays convergence." in topic[1].text
@@ -216,7 +219,7 @@ def test_notices_of_all_stages_are_collected_once():
 
 
 def test_the_map_in_words_names_every_transition(findings):
-    text = figure_summaries(findings)["training_map"]
+    text = figure_summaries(findings, statements.said(findings))["training_map"]
     for edge in findings.transitions.itertuples():
         assert f"{edge.from_state} → {edge.to_state}: {edge.n_runs} of 10 runs" in text
 
@@ -233,6 +236,6 @@ def test_the_map_in_words_names_every_transition(findings):
     ids=["K=2", "K=12", "bare", "K=1", "groups"],
 )
 def test_sentences_hold_for_every_shape_of_findings(made):
-    texts = [s.text for s in statements(made)]
+    texts = [s.text for s in Report(made).statements]
     assert all(text == text.strip() and text.endswith((".", "?")) for text in texts)
     assert not [text for text in texts if "nan" in text.lower().split()]

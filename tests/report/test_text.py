@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from hmmdyn.report.report import Report
-from hmmdyn.report.statements import statements
 from hmmdyn.report.text import headlines, summary
 from hmmdyn.results.notice import Notice
 from tests.report.synthetic import make_findings, without_outcomes
@@ -17,7 +16,7 @@ def right_of_the_topics(text):
 
 
 def test_the_summary_has_every_brief_of_the_report_in_order(findings):
-    said = [s.brief.replace("\u00a0", " ") for s in statements(findings) if s.brief]
+    said = [s.brief.replace("\u00a0", " ") for s in Report(findings).statements if s.brief]
     shown = right_of_the_topics(summary(Report(findings)))
     places = [shown.index(brief) for brief in said]
     assert places == sorted(places)
@@ -26,7 +25,7 @@ def test_the_summary_has_every_brief_of_the_report_in_order(findings):
 
 def test_a_brief_says_nothing_that_the_report_does_not(findings):
     """All its numbers are in the sentence it stands for."""
-    for statement in statements(findings):
+    for statement in Report(findings).statements:
         numbers = {w.strip("().,;:%") for w in statement.brief.split() if w[0].isdigit()}
         known = statement.text + str(findings.convergence.threshold)
         assert all(number in known for number in numbers), statement
@@ -69,7 +68,7 @@ def test_the_summary_answers_what_is_asked_first(findings):
 
 def test_the_summary_says_how_much_more_the_report_has(findings):
     """The rest are statements of which the summary has nothing, or a part."""
-    further = [s for s in statements(findings) if s.brief != s.text]
+    further = [s for s in Report(findings).statements if s.brief != s.text]
     assert f"The report says more on {len(further)} points" in summary(Report(findings))
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 
 from hmmdyn.dynamics.transitions import transition_times
 from hmmdyn.dynamics.ways import fork_choices
-from hmmdyn.report.facts import Fork
+from hmmdyn.report.lookup import Fork
 from hmmdyn.report.statements.transitions import by_name, say
 from hmmdyn.results.keys import RUN_KEY
 

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from hmmdyn.tasks.networks import AdditionTransformer, perceptron  # noqa: E402
+from hmmdyn.tasks.networks import (  # noqa: E402
+    AdditionTransformer,
+    SequenceTransformer,
+    perceptron,
+)
 
 
 def weights_of(network):
@@ -33,19 +37,21 @@ def layer_norm(x, weights, name):
     return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
-# ------------------------------------------------------------------------- modular addition
+# ----------------------------------------------------------------------------- transformers
 
 
-def transformer(weights, pair, modulus, n_heads):
-    """The logits after each of the three tokens, one token and one head at a time."""
-    tokens = [pair[0], pair[1], modulus]
-    stream = [weights["embed"][t] + weights["pos_embed"][i] for i, t in enumerate(tokens)]
-    logits = []
-    for i in range(3):
+def embedded(weights, tokens):
+    return [weights["embed"][t] + weights["pos_embed"][i] for i, t in enumerate(tokens)]
+
+
+def layer(weights, stream, n_heads):
+    """What a layer makes of each token, one token and one head at a time."""
+    made = []
+    for i in range(len(stream)):
         heads = []
         for h in range(n_heads):
             query = weights[f"query.{h}"] @ stream[i]
-            scores = np.full(3, -np.inf)
+            scores = np.full(len(stream), -np.inf)
             for j in range(i + 1):  # causal: nothing later is attended to
                 scores[j] = query @ (weights[f"key.{h}"] @ stream[j]) / np.sqrt(len(query))
             attention = np.exp(scores - scores.max())
@@ -57,8 +63,17 @@ def transformer(weights, pair, modulus, n_heads):
         x = layer_norm(x, weights, "norm1")
         hidden = relu(weights["mlp_in"] @ x + weights["mlp_in_bias"])
         x = x + weights["mlp_out"] @ hidden + weights["mlp_out_bias"]
-        logits.append(layer_norm(x, weights, "norm2") @ weights["unembed"])
-    return np.array(logits)
+        made.append(layer_norm(x, weights, "norm2"))
+    return made
+
+
+# ------------------------------------------------------------------------- modular addition
+
+
+def transformer(weights, pair, modulus, n_heads):
+    """The logits after each of the three tokens."""
+    stream = embedded(weights, [pair[0], pair[1], modulus])
+    return np.array([x @ weights["unembed"] for x in layer(weights, stream, n_heads)])
 
 
 def addition_transformer(normalised, **sizes):
@@ -123,6 +138,60 @@ def test_the_addition_transformer_starts_normal_with_zero_biases():
     )
 
 
+# --------------------------------------------------------------------------------- sequences
+
+
+def sequence_transformer(**sizes):
+    rng = torch.Generator().manual_seed(1)
+    sizes = {"n_layers": 2, "d_model": 12, "n_heads": 3, "d_head": 4, "d_mlp": 7, **sizes}
+    n_tokens, length, n_answers = (sizes.pop(n, i) for n, i in TOKENS.items())
+    return SequenceTransformer(n_tokens, length, n_answers, **sizes, rng=rng), rng
+
+
+TOKENS = {"n_tokens": 5, "length": 6, "n_answers": 3}
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{}, {"n_layers": 1, "n_heads": 1}, {"n_layers": 3, "n_heads": 2, "d_head": 9, "d_model": 5}],
+    ids=str,
+)
+def test_the_sequence_transformer_is_layers_read_at_the_last_places(sizes):
+    network = scrambled(*sequence_transformer(**sizes))
+    tokens = torch.randint(5, (4, 6), generator=torch.Generator().manual_seed(2))
+    weights = weights_of(network)
+    naive = []
+    for sequence in tokens.tolist():
+        stream = embedded(weights, sequence)
+        for i, of_layer in enumerate(network.layers):
+            prefix = f"layers.{i}."
+            own = {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
+            stream = layer(own, stream, len(of_layer.key))
+        naive.append([x @ weights["unembed"] for x in stream])
+    naive = np.array(naive)
+    with torch.no_grad():
+        np.testing.assert_allclose(network(tokens).numpy(), naive[:, 3:], rtol=1e-10, atol=1e-11)
+    # No place is read for another by accident.
+    assert np.abs(naive[:, 3:] - naive[:, 2:5]).max() > 0.1
+
+
+def test_the_sequence_transformer_starts_normal_with_zero_biases():
+    network, _ = sequence_transformer(
+        n_tokens=64, length=31, n_answers=15, d_model=64, n_heads=4, d_head=16, d_mlp=80
+    )
+    weights = weights_of(network)
+    for name, w in weights.items():
+        if name.endswith("bias"):
+            assert not w.any()
+        else:  # five standard errors, as above; unembedding and stream are as wide
+            assert abs(w.mean()) < 5 / 8 / np.sqrt(w.size), name
+            assert abs(w.std() * 8 - 1) < 5 / np.sqrt(2 * w.size), name
+    # Embedding, positions, unembedding; by layer, 3 x 4 heads, output, MLP with biases.
+    assert sum(w.size for w in weights.values()) == (
+        64 * 64 + 31 * 64 + 64 * 64 + 2 * (4 * 64 * 64 + 2 * 64 * 80 + 80 + 64)
+    )
+
+
 # -------------------------------------------------------------------------------- perceptrons
 
 
@@ -175,6 +244,9 @@ NETWORKS = {
     "perceptron": lambda rng: perceptron(6, 9, 4, rng, n_blocks=2, layer_norm=True),
     "transformer": lambda rng: AdditionTransformer(
         5, d_model=4, n_heads=2, d_head=2, d_mlp=3, layer_norm=True, rng=rng
+    ),
+    "sequences": lambda rng: SequenceTransformer(
+        5, 6, 3, n_layers=2, d_model=4, n_heads=2, d_head=2, d_mlp=3, rng=rng
     ),
 }
 

@@ -45,7 +45,11 @@ def test_numbers_are_finite_and_whole_where_they_count(task, name):
 
 @pytest.mark.parametrize(
     ("task", "name"),
-    [pair for pair in NUMBERS if pair[1] not in {"train_share", "eval_share", "n_bits"}],
+    [
+        pair
+        for pair in NUMBERS
+        if pair[1] not in {"train_share", "eval_share", "n_bits", "n_tokens"}
+    ],
 )
 def test_the_least_itself_is_allowed(task, name):
     value = least_of(task, name)
@@ -64,6 +68,18 @@ def test_the_least_itself_is_allowed(task, name):
 def test_impossible_parity_is_refused(change, message):
     with pytest.raises(UsageError, match=message):
         replace(TASKS["parity"].recipe, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_half": 65}, "'n_half' must be at most 'n_tokens' \\(64\\), got 65"),
+        ({"n_tokens": 15}, "'n_half' must be at most 'n_tokens' \\(15\\), got 16"),
+    ],
+)
+def test_impossible_sequences_are_refused(change, message):
+    with pytest.raises(UsageError, match=message):
+        replace(TASKS["induction"].recipe, **change)
 
 
 @pytest.mark.parametrize(

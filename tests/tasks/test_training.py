@@ -109,7 +109,7 @@ def test_digits_are_scikit_learns_each_in_one_set():
     assert rows(found * 16, labels) == rows(pixels, digits)
 
 
-@pytest.mark.parametrize("task", ["modular-addition", "digits"])
+@pytest.mark.parametrize("task", ["modular-addition", "induction", "digits"])
 def test_data_follow_the_data_seed_alone(task):
     data = TASKS[task].data
     first, again, other = (

@@ -3,6 +3,7 @@
 from safetensors.numpy import load_file
 
 from hmmdyn.tasks.digits import DigitsRecipe
+from hmmdyn.tasks.induction import InductionRecipe
 from hmmdyn.tasks.modular_addition import ModularAdditionRecipe
 from hmmdyn.tasks.parity import ParityRecipe
 
@@ -15,6 +16,11 @@ _ADDITION = {
     "modulus": 7, "d_model": 8, "n_heads": 2, "d_head": 3, "d_mlp": 6,
     "batch_size": 5, "n_epochs": 5, "checkpoint_every": 6, "evaluate_every": 3,
 }  # fmt: skip
+_INDUCTION = {
+    "n_tokens": 7, "n_half": 4, "n_train": 10, "n_eval": 6,
+    "d_model": 8, "n_heads": 2, "d_head": 3, "d_mlp": 6, "learning_rate": 1e-3,
+    "batch_size": 4, "n_epochs": 5, "checkpoint_every": 6, "evaluate_every": 3,
+}  # fmt: skip
 _DIGITS = {
     "width": 6, "eval_share": 0.95,
     "batch_size": 32, "n_epochs": 5, "checkpoint_every": 6, "evaluate_every": 3,
@@ -24,6 +30,7 @@ TINY = {
     "parity": PARITY,
     "modular-addition": ModularAdditionRecipe(**_ADDITION),
     "modular-addition-stabilised": ModularAdditionRecipe(**_ADDITION, layer_norm=True),
+    "induction": InductionRecipe(**_INDUCTION),
     "digits": DigitsRecipe(**_DIGITS),
     "digits-deep": DigitsRecipe(**_DIGITS, n_blocks=2, layer_norm=True, residual=True),
     "digits-destabilised": DigitsRecipe(**_DIGITS, n_blocks=2),

@@ -56,9 +56,11 @@ def read_names(
     Parameters
     ----------
     root : Path
+        The folder looked through, for messages.
     name : str
         What the root folder is called: it names the group, and the run, where nothing below does.
     candidates : iterable of Candidate
+        The files and folders that may be checkpoints.
     notices : list of Notice
         Added to: what is left out, and why.
 
@@ -138,10 +140,13 @@ def read_by_rule(
     Parameters
     ----------
     root : Path
+        The folder looked through, for messages.
     name : str
         What the root folder is called, as in :func:`read_names`.
     candidates : sequence of Candidate
+        The files and folders that may be checkpoints.
     rule : Layout
+        The user's layout.
     notices : list of Notice
         Added to: what is left out, and why.
 

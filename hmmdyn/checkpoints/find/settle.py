@@ -87,6 +87,7 @@ def _without_those_that_give_way(
     Parameters
     ----------
     claimants : sequence of Claim
+        All that claim to be this checkpoint.
     left_out : dict
         Reason -> paths, added to.
     """

@@ -40,6 +40,7 @@ def read_bytes(source: ByteRange, start: int, count: int, what: str) -> bytes:
     Parameters
     ----------
     source : ByteRange
+        What to read from.
     start, count : int
         Which bytes of it.
     what : str

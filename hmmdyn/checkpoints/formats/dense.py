@@ -31,6 +31,7 @@ def dense_tensor(
     dtype : str
         A key of ``STORED_TYPES``.
     shape : tuple of int
+        Length of each axis.
     content : ByteRange
         Its values, and nothing else.
     fortran_order : bool

@@ -54,7 +54,7 @@ def to_tree(root: object, value: Callable[[Record], object]) -> dict[object, obj
             elif id(node) in branches:
                 branch.add(key, branches[id(node)])
             elif isinstance(node, Record) and (leaf := value(node)) is not None:
-                branches[id(node)] = _Branch.of_leaf(node, leaf)
+                branches[id(node)] = _Branch.of_leaf(leaf)
                 branch.add(key, branches[id(node)])
             else:
                 branches[id(node)] = _Branch(node)
@@ -83,7 +83,7 @@ class _Branch:
         self.letters = 0  # of the tensors' names, from this branch down
 
     @classmethod
-    def of_leaf(cls, node: object, leaf: object) -> _Branch:
+    def of_leaf(cls, leaf: object) -> _Branch:
         branch = cls(())
         branch.value, branch.is_finished = leaf, True
         branch.tensors = int(isinstance(leaf, LazyTensor))

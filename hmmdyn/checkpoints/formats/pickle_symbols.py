@@ -129,6 +129,7 @@ def read_symbols(stream: Readable, where: str, budget: Budget) -> Symbols:
     where : str
         What to call the pickle in messages.
     budget : Budget
+        How much may still be read of all the file's pickles.
 
     Raises
     ------

@@ -86,7 +86,9 @@ def read_torch(file: ByteRange, budget: Budget, depth: int = 0) -> tuple[object,
     Parameters
     ----------
     file : ByteRange
+        The whole file.
     budget : Budget
+        How much may still be read of all the file's pickles.
     depth : int
         How many files this one lies in.
     """

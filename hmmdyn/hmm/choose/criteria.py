@@ -34,6 +34,7 @@ def criteria_table(
     candidates : iterable of int
         Numbers of states.
     covariance_type : str
+        ``diag`` or ``full``, of the models swept over.
     options : ModelOptions
         Of the models swept over.
     split : Split

@@ -18,7 +18,7 @@ from hmmdyn.hmm.fit.sweep import Attempt, attempts_table
 from hmmdyn.hmm.model.clock import LONGEST_GAP, capped
 from hmmdyn.hmm.model.sizes import n_parameters
 from hmmdyn.messages import Either, Message, Remedy
-from hmmdyn.names import some
+from hmmdyn.names import require_one_of, some
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.model import PLAIN_MODEL, ModelOptions
 from hmmdyn.results.notice import Notice
@@ -142,12 +142,8 @@ def _check_options(
 ) -> None:
     if not candidates or min(candidates) < 1:
         raise UsageError(f"'candidates' must be numbers of states >= 1, got {list(candidates)}.")
-    if covariance_type not in COVARIANCE_TYPES:
-        raise UsageError(
-            f"'covariance' must be one of {COVARIANCE_TYPES}, got {covariance_type!r}."
-        )
-    if protocol not in PROTOCOLS:
-        raise UsageError(f"'protocol' must be one of {PROTOCOLS}, got {protocol!r}.")
+    require_one_of(covariance_type, COVARIANCE_TYPES, "covariance")
+    require_one_of(protocol, PROTOCOLS, "protocol")
     if n_restarts < 1:
         raise UsageError(f"'restarts' must be at least 1, got {n_restarts}.")
 

@@ -20,6 +20,7 @@ from hmmdyn.hmm.model.chain import (
     propagators,
 )
 from hmmdyn.hmm.model.kernels import forward_backward
+from hmmdyn.names import require_one_of
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.model import HMMParameters, ModelOptions
 
@@ -35,8 +36,7 @@ def check_options(options: ModelOptions) -> None:
         raise UsageError(
             f"'stickiness' must be a number of checkpoints, 0 or more, got {options.stickiness!r}."
         )
-    if options.clock not in CLOCKS:
-        raise UsageError(f"'clock' must be one of {CLOCKS}, got {options.clock!r}.")
+    require_one_of(options.clock, CLOCKS, "clock")
     if not 1 <= options.minimum_dwell <= MAX_DWELL:
         raise UsageError(
             f"'minimum_dwell' must be 1 to {MAX_DWELL} checkpoints, got {options.minimum_dwell!r}."
@@ -73,6 +73,7 @@ class ChainStep(Protocol):
         log_emission : ndarray, shape (K, n)
             Overwritten with p(s_t | z_1:T).
         startprob : ndarray, shape (K,)
+            Probability of each state at a run's first checkpoint.
         matrices : ndarray
             As :meth:`matrices` gives them.
         begins : ndarray, shape (T + 1,)
@@ -115,7 +116,13 @@ class CheckpointChain:
         matrices: FloatArray,
         begins: IntArray,
     ) -> tuple[float, FloatArray, FloatArray]:
-        """Smooth stage by stage; every stage of a state emits alike."""
+        """Smooth stage by stage; every stage of a state emits alike.
+
+        Parameters
+        ----------
+        log_emission, startprob, matrices, begins
+            As in :meth:`ChainStep.smooth`.
+        """
         dwell = self._options.minimum_dwell
         if dwell == 1:
             return forward_backward(log_emission, startprob, matrices, begins)
@@ -181,7 +188,13 @@ class ContinuousChain:
         matrices: FloatArray,
         begins: IntArray,
     ) -> tuple[float, FloatArray, FloatArray]:
-        """Smooth over the gaps as they are."""
+        """Smooth over the gaps as they are.
+
+        Parameters
+        ----------
+        log_emission, startprob, matrices, begins
+            As in :meth:`ChainStep.smooth`.
+        """
         return forward_backward(log_emission, startprob, matrices, begins, self._which)
 
     def log_prior(self, dynamics: FloatArray) -> float:

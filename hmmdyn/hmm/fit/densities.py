@@ -38,7 +38,9 @@ class Lifted:
     Parameters
     ----------
     values : ndarray, shape (n, D)
+        The observations.
     covariance_type : str
+        ``diag`` or ``full``.
     single : bool
         Work in single precision, twice as fast, where it suffices: no value is missing and no
         state is so narrow that digits cancel. The type of the log-densities tells.

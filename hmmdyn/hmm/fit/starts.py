@@ -46,6 +46,7 @@ def start(
     data : Sequences
         The runs to fit to. A missing value (NaN) counts as the metric's mean.
     n_states : int
+        K, the number of states.
     covariance_type : str
         ``diag`` or ``full``.
     seed : int
@@ -166,6 +167,7 @@ def from_labels(
         A state for every checkpoint. One that no checkpoint has gets the pooled mean and
         covariance. Those of a left-to-right model are put in order of time first.
     n_states : int
+        K, the number of states.
     covariance_type : str
         ``diag`` or ``full``.
     options, unit

@@ -62,7 +62,10 @@ def maximise(
         Observations and their predecessors; NaN where missing.
     groups : sequence of (rows, observed metrics)
         Rows of ``values`` by what they have.
-    mean, covariance, autoregression, scatter_prior : ndarray, shapes (D,), (D,) or (D, D), …
+    mean, covariance, autoregression : ndarray, shapes (D,), (D,) or (D, D), (D,)
+        Where to start: the state's parameters so far.
+    scatter_prior : ndarray, in the shape of ``covariance``
+        Added to the scatter before it is divided by the weights.
 
     References
     ----------

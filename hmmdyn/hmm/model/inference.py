@@ -123,6 +123,7 @@ def transition_posterior(
     parameters : HMMParameters
         The model whose beliefs these are.
     seen : Beliefs
+        What the model believes of the runs, from :func:`beliefs`.
     rows : ndarray, shape (m,)
         Checkpoints t, of which none may be the first of its run.
     from_state, to_state : ndarray, shape (m,)

@@ -228,6 +228,7 @@ def viterbi(
     Parameters
     ----------
     log_emission : ndarray, shape (K, n)
+        Log-densities of every checkpoint in every state.
     log_startprob, log_transmats : ndarray, shapes (K,) and (G, K, K)
         ``-inf`` where a start or transition is impossible.
     which : ndarray, shape (n,)

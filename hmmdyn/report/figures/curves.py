@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import full_run_names
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import STEP_AXIS, numbers_of, run_numbers
 from hmmdyn.report.figures.run_rows import plot_labels
 from hmmdyn.report.figures.thinning import thin
+from hmmdyn.report.lookup import full_run_names
 from hmmdyn.results.arrays import IntArray
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY

@@ -12,10 +12,10 @@ from plotly.subplots import make_subplots
 
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.report import words
-from hmmdyn.report.facts import extreme_runs, rows, state_name
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.run_rows import RunRows
 from hmmdyn.report.figures.strips import strips
+from hmmdyn.report.lookup import extreme_runs, rows, state_name
 from hmmdyn.results.findings import Findings
 
 _RUN_PIXELS = 36  # two lines of text

@@ -20,7 +20,6 @@ from plotly.subplots import make_subplots
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.names import require_known
 from hmmdyn.report import words
-from hmmdyn.report.facts import CRITERIA, HELD_OUT_SCORES
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.curves import draw_curves
 from hmmdyn.report.figures.extremes import slowest_and_fastest
@@ -29,6 +28,7 @@ from hmmdyn.report.figures.speed import performance_profile, waiting_curves
 from hmmdyn.report.figures.strips import strips
 from hmmdyn.report.figures.theme import standalone
 from hmmdyn.report.figures.training_map import training_map
+from hmmdyn.report.lookup import CRITERIA, HELD_OUT_SCORES
 from hmmdyn.results.findings import Findings
 
 __all__ = [

@@ -63,8 +63,16 @@ def curve(j: int, k: int, lane: IntArray, *, opposed: bool) -> FloatArray:
     """Return points along the edge j→k, shape (m, 2): time, lane.
 
     Edges bend to their left, so the edges between two states part by themselves where there is
-    one in each direction (``opposed``). An edge with other states of its lane in between goes
-    round them.
+    one in each direction. An edge with other states of its lane in between goes round them.
+
+    Parameters
+    ----------
+    j, k : int
+        The states it leads from and to.
+    lane : ndarray of int, shape (K,)
+        The lane of each state, as :func:`lanes` gives it.
+    opposed : bool
+        Whether there is an edge k→j, too.
     """
     a, b = np.array([j, lane[j]], dtype=float), np.array([k, lane[k]], dtype=float)
     low, high = sorted((j, k))

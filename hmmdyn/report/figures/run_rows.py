@@ -11,9 +11,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import full_run_names, rows, run_names
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import STEP_AXIS, group_numbers, numbers_of
+from hmmdyn.report.lookup import full_run_names, rows, run_names
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
 

@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.report import words
-from hmmdyn.report.facts import rows
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import STEP_AXIS, group_numbers
+from hmmdyn.report.lookup import rows
 from hmmdyn.results.convergence import ConvergenceSpeed
 from hmmdyn.results.findings import Findings
 

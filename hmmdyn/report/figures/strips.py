@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import rows, state_name
 from hmmdyn.report.figures import theme
+from hmmdyn.report.lookup import rows, state_name
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
 

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from hmmdyn.choices import THEMES
-from hmmdyn.errors import UsageError
+from hmmdyn.names import require_one_of
 
 # Twelve colours in order of time: violet, blue, teal, green, gold, brown, red. They were found by
 # maximising the smallest distance between any two of them in OKLab, as seen with normal vision
@@ -149,8 +149,7 @@ def standalone(theme: str) -> go.layout.Template:
     UsageError
         There is no such theme.
     """
-    if theme not in THEMES:
-        raise UsageError(f"'theme' must be one of {THEMES}, got {theme!r}.")
+    require_one_of(theme, THEMES, "theme")
     template = go.layout.Template(_TEMPLATES[theme])
     template.layout.paper_bgcolor = template.layout.hoverlabel.bgcolor
     return template

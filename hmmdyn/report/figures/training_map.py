@@ -13,10 +13,10 @@ import plotly.graph_objects as go
 
 from hmmdyn.errors import UsageError
 from hmmdyn.report import words
-from hmmdyn.report.facts import forks, movement, rows, state_name, top_movements
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import numbers_of
 from hmmdyn.report.figures.map_layout import curve, lanes
+from hmmdyn.report.lookup import forks, movement, rows, state_name, top_movements
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY

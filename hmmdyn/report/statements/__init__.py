@@ -1,7 +1,7 @@
 """The findings as sentences: one source for the page, its figures' captions and the terminal.
 
 A sentence says what was found with its numbers, never more than the numbers bear. What cannot be
-said with certainty has its own topic, ``How sure this is``. One module per topic.
+said with certainty has its own topic, ``How sure this is``. One module per topic, or part of one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from hmmdyn.report.statements import (
     groups,
     outcome_transitions,
     outliers,
+    slowness,
     speed,
     states,
     transitions,
@@ -29,6 +30,7 @@ _TOPICS = (
     ways,
     transitions,
     convergence,
+    slowness,
     speed,
     groups,
     outliers,
@@ -38,6 +40,6 @@ _TOPICS = (
 )
 
 
-def statements(findings: Findings) -> tuple[Statement, ...]:
-    """Return what the report says, in reading order; statements of a topic stand together."""
-    return tuple(statement for topic in _TOPICS for statement in topic.say(findings))
+def said(findings: Findings) -> dict[str, tuple[Statement, ...]]:
+    """Return what the report says, in reading order, by the name of the module that says it."""
+    return {topic.__name__.rpartition(".")[2]: tuple(topic.say(findings)) for topic in _TOPICS}

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import (
-    CRITERIA,
-    rows,
-)
+from hmmdyn.report.lookup import CRITERIA, rows
 from hmmdyn.report.statements.statement import Statement, notices_told
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.selection import Selection, Stability

@@ -1,4 +1,4 @@
-"""Which runs converged when, and where the slow ones spent their time."""
+"""Which runs converged when."""
 
 from __future__ import annotations
 
@@ -8,24 +8,15 @@ import pandas as pd
 
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.report import words
-from hmmdyn.report.facts import (
-    full_run_names,
-    rows,
-    state_name,
-)
+from hmmdyn.report.lookup import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement, told
 from hmmdyn.results.findings import Findings
 
+TOPIC = "Which runs converged when"
+
 
 def say(findings: Findings) -> Iterator[Statement]:
-    """Say which runs converged when, and where the slow ones spent their time."""
-    yield from when(findings)
-    yield from _slow_runs(findings)
-
-
-def when(findings: Findings) -> Iterator[Statement]:
     """Say which runs converged, and when."""
-    topic = "Which runs converged when"
     measure = findings.convergence
     if measure is None or measure.table.empty:
         text = told(
@@ -37,7 +28,7 @@ def when(findings: Findings) -> Iterator[Statement]:
                 " adds one; in a table it is a column.",
             ),
         )
-        yield Statement(topic, text, brief=text)
+        yield Statement(TOPIC, text, brief=text)
         return
     unit = findings.step_unit
     names = full_run_names(findings)
@@ -58,7 +49,7 @@ def when(findings: Findings) -> Iterator[Statement]:
     sign = "≥" if measure.direction == "above" else "≤"
     criterion = f"{words.name(measure.outcome, 30)} {sign} {words.number(measure.threshold)}"
     yield Statement(
-        topic,
+        TOPIC,
         f"{counted}{at} {words.name(told(findings, measure.how), 600)}",
         brief=f"{counted} ({criterion}){at}",
     )
@@ -73,7 +64,7 @@ def when(findings: Findings) -> Iterator[Statement]:
             f"{which}."
         )
         yield Statement(
-            topic,
+            TOPIC,
             text,
             "Such a run is right-censored: its convergence step is only known to lie beyond its "
             "end. It is counted as that, neither dropped nor taken as converged.",
@@ -85,41 +76,7 @@ def when(findings: Findings) -> Iterator[Statement]:
             for group, own in known.groupby("group", sort=False)
         )
         text = f"Converged by group: {words.listing(tallies, at_most=10)}."
-        yield Statement(topic, text, brief=text)
-
-
-def _slow_runs(findings: Findings) -> Iterator[Statement]:
-    """Say in which states the slowest quarter spent the time that the others did not need."""
-    topic = "Which runs converged when"
-    if findings.slowness is None or findings.parameters.n_states == 1:
-        return
-    quarter = findings.slowness.slowest_quarter
-    if quarter is None:
-        return
-    most = next(rows(quarter.states.sort_values("longer", ascending=False, kind="stable")))
-    if most.longer <= 0:
-        return
-    text = (
-        f"Before converging (or ending), the slowest {words.plural(len(quarter.runs), 'run')} "
-        f"stayed longer above all in {state_name(findings, most.state)}: "
-        f"{words.number(most.slowest, 3)} checkpoints on average, against "
-        f"{words.number(most.others, 3)} in the other {quarter.n_others} runs."
-    )
-    yield Statement(
-        topic,
-        f"{text} In all they took {words.number(quarter.longer, 3)} checkpoints longer.",
-        brief=text,
-    )
-    names = full_run_names(findings)
-    each = (
-        f"{names[run.group, run.run]}: {run.n_checkpoints:,} in state {run.state}"
-        for run in rows(quarter.runs)
-    )
-    text = (
-        "Of each slow run, the state it stayed in longest compared with the others (checkpoints): "
-        f"{words.listing(each)}."
-    )
-    yield Statement(topic, text, brief=text)
+        yield Statement(TOPIC, text, brief=text)
 
 
 def _they(runs: pd.DataFrame) -> str:

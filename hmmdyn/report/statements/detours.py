@@ -7,10 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import (
-    rows,
-    state_name,
-)
+from hmmdyn.report.lookup import rows, state_name
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.convergence import Regression
 from hmmdyn.results.findings import Findings

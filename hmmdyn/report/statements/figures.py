@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import (
+from hmmdyn.report.lookup import (
     extreme_runs,
     full_run_names,
     movement,
@@ -14,19 +16,23 @@ from hmmdyn.report.facts import (
     state_name,
     top_movements,
 )
-from hmmdyn.report.statements import convergence, ways
+from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
 
 _QUARTERS = {"a quarter": 0.75, "half": 0.5, "three quarters": 0.25}  # shares still to converge
 _RATIOS = (1.2, 1.5, 2, 5)
 
 
-def figure_summaries(findings: Findings) -> dict[str, str]:
-    """Return, by figure, what it shows in words, for readers who cannot see it."""
+def figure_summaries(findings: Findings, said: Mapping[str, Sequence[Statement]]) -> dict[str, str]:
+    """Return, by figure, what it shows in words, for readers who cannot see it.
+
+    ``said`` are the sentences of the report (:func:`.statements.said`): two figures show what they
+    say.
+    """
     return {
         "training_map": _map_in_words(findings),
-        "convergence": " ".join(s.text for s in convergence.when(findings)),
-        "timeline": " ".join(s.text for s in ways.say(findings)) or "There is one state.",
+        "convergence": " ".join(s.text for s in said["convergence"]),
+        "timeline": " ".join(s.text for s in said["ways"]) or "There is one state.",
         "waiting_curves": _waiting_in_words(findings),
         "performance_profile": _profile_in_words(findings),
         "slowest_and_fastest": _extremes_in_words(findings),

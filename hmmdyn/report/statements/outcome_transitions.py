@@ -11,7 +11,7 @@ import pandas as pd
 
 from hmmdyn.names import better_side
 from hmmdyn.report import words
-from hmmdyn.report.facts import full_run_names, rows
+from hmmdyn.report.lookup import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import full_run_names, rows
+from hmmdyn.report.lookup import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
 

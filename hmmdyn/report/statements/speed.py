@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import full_run_names, rows
+from hmmdyn.report.lookup import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.convergence import ConvergenceSpeed
 from hmmdyn.results.findings import Findings

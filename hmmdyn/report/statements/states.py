@@ -7,10 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import (
-    CRITERIA,
-    state_name,
-)
+from hmmdyn.report.lookup import CRITERIA, state_name
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.selection import Recommendation

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import Fork, full_run_names, rows, state_name
+from hmmdyn.report.lookup import Fork, full_run_names, rows, state_name
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
 

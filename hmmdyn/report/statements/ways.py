@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hmmdyn.report import words
-from hmmdyn.report.facts import (
-    Fork,
-    forks,
-    rows,
-    state_name,
-)
+from hmmdyn.report.lookup import Fork, forks, rows, state_name
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.report.statements.transitions import by_name
 from hmmdyn.results.findings import Findings

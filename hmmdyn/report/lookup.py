@@ -1,4 +1,4 @@
-"""What figures and sentences both ask of the findings: names of runs and states, rows, forks."""
+"""What figures and sentences look up in the findings: names of runs and states, rows, forks."""
 
 from __future__ import annotations
 

@@ -1,0 +1,44 @@
+"""Where the slow runs spent their time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hmmdyn.report import words
+from hmmdyn.report.lookup import full_run_names, rows, state_name
+from hmmdyn.report.statements.convergence import TOPIC
+from hmmdyn.report.statements.statement import Statement
+from hmmdyn.results.findings import Findings
+
+
+def say(findings: Findings) -> Iterator[Statement]:
+    """Say in which states the slowest quarter spent the time that the others did not need."""
+    if findings.slowness is None or findings.parameters.n_states == 1:
+        return
+    quarter = findings.slowness.slowest_quarter
+    if quarter is None:
+        return
+    most = next(rows(quarter.states.sort_values("longer", ascending=False, kind="stable")))
+    if most.longer <= 0:
+        return
+    text = (
+        f"Before converging (or ending), the slowest {words.plural(len(quarter.runs), 'run')} "
+        f"stayed longer above all in {state_name(findings, most.state)}: "
+        f"{words.number(most.slowest, 3)} checkpoints on average, against "
+        f"{words.number(most.others, 3)} in the other {quarter.n_others} runs."
+    )
+    yield Statement(
+        TOPIC,
+        f"{text} In all they took {words.number(quarter.longer, 3)} checkpoints longer.",
+        brief=text,
+    )
+    names = full_run_names(findings)
+    each = (
+        f"{names[run.group, run.run]}: {run.n_checkpoints:,} in state {run.state}"
+        for run in rows(quarter.runs)
+    )
+    text = (
+        "Of each slow run, the state it stayed in longest compared with the others (checkpoints): "
+        f"{words.listing(each)}."
+    )
+    yield Statement(TOPIC, text, brief=text)
