@@ -125,7 +125,7 @@ def of_goals(found: pd.DataFrame) -> str:
 
 def markdown(found: pd.DataFrame, n: int, load: tuple[str, str], before: Path | None) -> str:
     versions = ", ".join(f"{p} {version(p)}" for p in ("typer", "rich", "pandas", "numpy"))
-    beside = f" *Before* is commit `{commit(before)}`." if before else ""
+    beside = f" *Before* is commit `{commit(before)}`, *now* `{commit(ROOT)}`." if before else ""
     apart = [
         line
         for name in TAKEN_APART
