@@ -15,11 +15,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from hmmdyn.results.shown import Shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The kinds of columns, and what is in them.
 TEXT, INTEGER, NUMBER, BOOLEAN, PATH = "text", "integer", "number", "boolean", "path"
@@ -94,6 +95,8 @@ class Column:
 
     def holds(self, values: pd.Series) -> bool:
         """Whether a column of a frame is of this kind."""
+        import pandas as pd
+
         kind = values.dtype.kind
         if self.kind == INTEGER:  # pandas turns integers into floats where one is missing
             return kind in "iu" or bool(self.missing and kind == "f")
@@ -160,6 +163,8 @@ class Table:
         What a row does not have is missing in it, what is not declared is left out. Columns that
         the table has only sometimes are not among them.
         """
+        import pandas as pd
+
         columns = [column for column in self.expanded(members or {}) if not column.only]
         given = rows if isinstance(rows, pd.DataFrame) else list(rows)
         frame = pd.DataFrame(given, columns=[column.name for column in columns])

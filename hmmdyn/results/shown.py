@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import fields
 from textwrap import shorten
 
-import numpy as np
-import pandas as pd
-
 
 class Shown:
     """A result that shows itself a line per field: tables and the like by what is in them."""
@@ -21,6 +18,9 @@ class Shown:
 
 
 def _in_short(value: object) -> str:
+    import numpy as np
+    import pandas as pd
+
     if isinstance(value, pd.DataFrame):
         columns = repr(list(value.columns))[1:-1].replace("'", "")
         return shorten(f"table, {len(value):,} × {value.shape[1]}: {columns}", 92, placeholder=" …")
