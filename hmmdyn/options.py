@@ -224,7 +224,8 @@ class Options(ModelOptions):
         if given is None:
             return cls()
         if not isinstance(given, Options):
-            example = f"**{given}" if isinstance(given, dict) else "max_states=4"
+            meant = given if given and isinstance(given, dict) else {"max_states": 4}
+            example = ", ".join(f"{name}={value!r}" for name, value in meant.items())
             raise UsageError(
                 f"'options' must be hmmdyn.Options, got {given!r}. "
                 f"Write options=hmmdyn.Options({example}), for instance."

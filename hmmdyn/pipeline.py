@@ -171,8 +171,12 @@ def _measured(
     from hmmdyn.checkpoints.logs import find_outcomes, join_outcomes, of_runs_in
     from hmmdyn.checkpoints.parameters import ParameterRules
     from hmmdyn.metrics.extract import extract
+    from hmmdyn.metrics.registry import all_metrics
     from hmmdyn.tables.trajectories import Trajectories
 
+    # Before anything is measured, which takes long.
+    known = [metric.name for metric in all_metrics()]
+    require_known((*options.metrics, *options.drop_metrics), known, "metric")
     # Logs are read with all runs in sight: that of a run left out is not taken for another's.
     logged = index.logged or find_outcomes(index, options.outcomes_file)
     index = without_runs(index, options.exclude_runs)
@@ -305,7 +309,9 @@ def analyze(
     HmmdynError
         The analysis could not be done; the message says what, where, why and what to do.
     """
-    options = Options.of(options).changed(**changes)
+    options = Options.of(options)
+    require_known(changes, [*vars(options), "cache", "jobs", "progress", "source_name"], "option")
+    options = options.changed(**changes)
     trajectories = read_runs(source, options, cache=cache, jobs=jobs, progress=progress)
     if options.outcome is not None:  # before the model is fitted, which takes long
         _require_outcome(options.outcome, trajectories)

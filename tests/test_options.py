@@ -18,6 +18,7 @@ from hmmdyn.declare import EFFORT, check, documented, option, options_of
 from hmmdyn.errors import UsageError
 from hmmdyn.options import OPTIONS
 from hmmdyn.results.model import ModelOptions
+from tests.make_runs import write_runs
 
 
 @documented
@@ -136,7 +137,8 @@ def test_values_get_the_type_of_the_option():
 @pytest.mark.parametrize("function", [read_runs, fit, analyze])
 def test_options_are_options(function):
     with pytest.raises(
-        UsageError, match=r"'options' must be hmmdyn\.Options, got \{'quick': True\}"
+        UsageError,
+        match=r"must be hmmdyn\.Options, got \{'quick': True\}. .*hmmdyn\.Options\(quick=True\)",
     ):
         function("nowhere", {"quick": True})
 
@@ -154,6 +156,19 @@ def test_ways_of_working_are_checked_before_any_work(wrong, message):
     for function in (analyze, read_runs, fit):
         with pytest.raises(UsageError, match=message):
             function("nowhere", **wrong)
+
+
+def test_a_misspelt_way_of_working_is_suggested_too():
+    with pytest.raises(UsageError, match=r"no option 'job'\. Did you mean 'jobs'"):
+        analyze("nowhere", job=2)
+
+
+def test_a_metric_that_there_is_not_is_told_before_any_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr("hmmdyn.metrics.extract.extract", None)
+    root = write_runs(tmp_path / "runs", n_runs=1)
+    for given in ({"metrics": ["l3"]}, {"drop_metrics": ["l3"]}):
+        with pytest.raises(UsageError, match=r"There is no metric 'l3'\. There are: l1, l2"):
+            analyze(root, **given)
 
 
 def test_a_cache_is_a_path():

@@ -118,8 +118,8 @@ class EM:
         Of the options' clock, the same as the starts'.
     single : bool
         Take densities and moments in single precision where that brings models near their end
-        quicker, see :class:`Lifted`. The objective is then known to some 1e-5 nats per checkpoint
-        and may fall by as much: too little to judge a fit by.
+        quicker, see :class:`hmmdyn.hmm.fit.densities.Lifted`. The objective is then known to some
+        1e-5 nats per checkpoint and may fall by as much: too little to judge a fit by.
 
     Notes
     -----

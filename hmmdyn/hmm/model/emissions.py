@@ -113,7 +113,8 @@ def log_density(
     covariance : ndarray, shape (D,) or (D, D)
         A vector is a diagonal.
     groups : sequence of (rows, observed metrics)
-        The rows of ``values`` by what they have: see :func:`missing.patterns`.
+        The rows of ``values`` by what they have: see
+        :func:`hmmdyn.hmm.model.missing.patterns`.
     """
     if covariance.ndim == 1:  # metric by metric: rows need no grouping
         each = -0.5 * (np.log(2 * np.pi * covariance) + (values - mean) ** 2 / covariance)
