@@ -194,7 +194,9 @@ class Options(ModelOptions):
     def __post_init__(self) -> None:
         """Reject what can never work where it was given, before any work is done."""
         check(self)
-        if self.protocol == "supported" and self.standardise != "pooled":
+        if self.protocol != "supported" or self.n_states is not None:
+            return
+        if self.standardise != "pooled":
             raise UsageError(
                 "What supports a boundary is only seen where no value knows its run's future. Use ",
                 Remedy("standardise", "pooled"),
@@ -202,7 +204,7 @@ class Options(ModelOptions):
                 Remedy("protocol", "bic"),
                 ".",
             )
-        if self.protocol == "supported" and self.model != ModelOptions():
+        if self.model != ModelOptions():
             raise UsageError(
                 "Supported states are merged from the plain model. Leave out what goes beyond it, "
                 "or use ",

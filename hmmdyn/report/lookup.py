@@ -38,6 +38,15 @@ def rows(frame: pd.DataFrame) -> Iterator[Any]:
     return frame.itertuples(index=False)
 
 
+def founded_states(findings: Findings) -> frozenset[int]:
+    """Return the states of which sentences may speak in brief: all where no evidence was asked for.
+
+    Else those with a supported boundary: another cut of a drift would have other states.
+    """
+    evidence = findings.selection.evidence
+    return frozenset(range(findings.parameters.n_states)) if evidence is None else evidence.founded
+
+
 def run_names(findings: Findings) -> dict[tuple[str, str], str]:
     """Return a short name for every run, by (group, run), without its group.
 

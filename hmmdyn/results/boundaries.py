@@ -118,3 +118,14 @@ class Evidence(Shown):
     settling: tuple[int, ...]
     timing: str
     timing_reason: str
+
+    @property
+    def supported(self) -> pd.DataFrame:
+        """The boundaries that are supported, in order of their dates."""
+        dated = self.boundaries[self.boundaries["date"].notna()]
+        return dated.sort_values("date", kind="stable")
+
+    @property
+    def founded(self) -> frozenset[int]:
+        """States with a supported boundary."""
+        return frozenset(int(k) for end in ("from_state", "to_state") for k in self.supported[end])

@@ -38,7 +38,13 @@ def test_an_optional_slow_state_is_a_confirmed_detour(world):
     ],
 )
 def test_the_verdict_weighs_the_flag_and_the_hazards(effect, flagged, unflagged):
-    assert (_verdict(True, effect), _verdict(False, effect)) == (flagged, unflagged)
+    verdicts = _verdict(True, effect, True), _verdict(False, effect, True)
+    assert verdicts == (flagged, unflagged)
+
+
+def test_a_state_without_evidence_is_never_confirmed():
+    assert _verdict(True, "slower", False) == "paper's flag only"
+    assert _verdict(False, "slower", False) == "slows"
 
 
 def test_a_state_after_convergence_is_never_flagged():

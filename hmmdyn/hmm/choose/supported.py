@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from hmmdyn.hmm.choose.boundaries import SupportedMap, supported_map
+from hmmdyn.hmm.choose.boundaries import SupportedMap, interpolated, supported_map
 from hmmdyn.hmm.choose.clock_or_seed import clock_or_seed
 from hmmdyn.hmm.choose.found_again import found_again
 from hmmdyn.hmm.fit.em import EM, Model
@@ -16,7 +16,7 @@ from hmmdyn.hmm.fit.sweep import Sweep
 from hmmdyn.results.arrays import IntArray
 from hmmdyn.results.boundaries import BOUNDARIES, MERGES, STATES_FOUND_AGAIN, Evidence
 from hmmdyn.results.model import HMMParameters
-from hmmdyn.results.observations import Observations
+from hmmdyn.results.observations import Observations, Sequences
 from hmmdyn.results.selection import Selection
 
 # EM goes on so long from the supported labels: the model shall be theirs, not another.
@@ -67,10 +67,14 @@ def with_supported_states(
 def _model_of(observations: Observations, labels: IntArray, covariance_type: str) -> HMMParameters:
     """Fit a model to labels by a few iterations of EM, states in the order they have."""
     n_states = int(labels.max()) + 1
-    start = from_labels(observations, labels, n_states, covariance_type)
+    # A state of which no metric is known at its few checkpoints has the values around them.
+    known = interpolated(observations.values, observations.lengths)
+    start = from_labels(Sequences(known, observations.lengths), labels, n_states, covariance_type)
     model = Model(start)
     EM(observations, covariance_type).advance([model], _ITERATIONS)
-    return model.parameters if np.isfinite(model.reached) else start
+    fitted = model.parameters
+    sound = np.isfinite(model.reached) and np.isfinite(fitted.means).all()
+    return fitted if sound else start
 
 
 def _evidence(

@@ -38,7 +38,7 @@ def say(findings: Findings) -> Iterator[Statement]:
     evidence = findings.selection.evidence
     if evidence is None:
         return
-    supported = evidence.boundaries[evidence.boundaries["date"].notna()].sort_values("date")
+    supported = evidence.supported
     if supported.empty:
         text = "No boundary has evidence: these runs drift, they show no phases."
         yield Statement(_TOPIC, text, _KINDS, brief=text)

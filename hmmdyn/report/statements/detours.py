@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hmmdyn.report import words
-from hmmdyn.report.lookup import rows, state_name
+from hmmdyn.report.lookup import founded_states, rows, state_name
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.convergence import Regression
 from hmmdyn.results.findings import Findings
@@ -49,10 +49,11 @@ def say(findings: Findings) -> Iterator[Statement]:
     others = findings.detours[~apart]
     for verdict, sentence in listed.items():
         states = others.loc[others["verdict"] == verdict, "state"]
+        founded = set(states) <= founded_states(findings)
         if len(states):
             noun = "state" if len(states) == 1 else "any of states"
             text = sentence.format(f"{noun} {words.listing(states, at_most=12)}")
-            texts.append((text, text if verdict == CANNOT_TELL else ""))
+            texts.append((text, text if verdict == CANNOT_TELL and founded else ""))
     for i, (text, brief) in enumerate(texts):
         yield Statement(topic, text, _DETOUR if i == 0 else "", brief)
     regression = findings.regression

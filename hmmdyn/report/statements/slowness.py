@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hmmdyn.report import words
-from hmmdyn.report.lookup import full_run_names, rows, state_name
+from hmmdyn.report.lookup import founded_states, full_run_names, rows, state_name
 from hmmdyn.report.statements.convergence import TOPIC
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
@@ -27,10 +27,11 @@ def say(findings: Findings) -> Iterator[Statement]:
         f"{words.number(most.slowest, 3)} checkpoints on average, against "
         f"{words.number(most.others, 3)} in the other {quarter.n_others} runs."
     )
+    founded = founded_states(findings)
     yield Statement(
         TOPIC,
         f"{text} In all they took {words.number(quarter.longer, 3)} checkpoints longer.",
-        brief=text,
+        brief=text if most.state in founded else "",
     )
     names = full_run_names(findings)
     each = (
@@ -41,4 +42,5 @@ def say(findings: Findings) -> Iterator[Statement]:
         "Of each slow run, the state it stayed in longest compared with the others (checkpoints): "
         f"{words.listing(each)}."
     )
-    yield Statement(TOPIC, text, brief=text)
+    told = set(quarter.runs["state"]) <= founded
+    yield Statement(TOPIC, text, brief=text if told else "")

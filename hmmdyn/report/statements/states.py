@@ -29,6 +29,9 @@ def say(findings: Findings) -> Iterator[Statement]:
     how = f" (the best of {words.listing(_ranges(tried))} by {by})" if len(tried) > 1 else ""
     if selection.evidence is not None:
         how = f" (merged from {tried.max()} until every boundary between them has evidence)"
+        if n_states > 1 and selection.evidence.supported.empty:
+            found = f"The runs show no phases: {words.plural(n_states, 'state')} are left"
+            how = f", merged from {tried.max()}, and no boundary between them has evidence"
     at_limit = selection.evidence is None and n_states > 1 and n_states == tried.max()
     caveat = (
         " That is the largest number tried: read it as a resolution, not as a count of phases."

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hmmdyn.report import words
-from hmmdyn.report.lookup import Fork, full_run_names, rows, state_name
+from hmmdyn.report.lookup import Fork, founded_states, full_run_names, rows, state_name
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
 
@@ -34,11 +34,12 @@ def say(findings: Findings) -> Iterator[Statement]:
         return
     common = findings.transitions.sort_values("n_runs", ascending=False, kind="stable")
     said = common.head(_EDGES_SAID).sort_values(["from_state", "to_state"])
+    ends = common[["from_state", "to_state"]].isin(founded_states(findings)).all(axis=1)
     yield Statement(
         _TOPIC,
         " ".join(_when(findings, edge) for edge in rows(said)),
         _INTERVAL,
-        brief=" ".join(_when(findings, edge) for edge in rows(common.head(_EDGES_IN_BRIEF))),
+        brief=" ".join(_when(findings, edge) for edge in rows(common[ends].head(_EDGES_IN_BRIEF))),
     )
     rarer = common.iloc[_EDGES_SAID:]
     if len(rarer):

@@ -1,0 +1,91 @@
+"""The supported states as a map: what an analysis opens with."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmmdyn import Options, TrainingMap, analyze
+from hmmdyn.errors import UsageError
+from hmmdyn.simulate.worlds import World, simulate_world
+from hmmdyn.tables.metric_table import from_frame
+from hmmdyn.tables.standardise import standardised
+
+
+@pytest.fixture(scope="module")
+def world():
+    """One of the worlds in which the rule is right; how often it is, says its study."""
+    path = World(
+        "path", 3, width=0.02, n_runs=12, n_checkpoints=100, n_metrics=6, noise=0.15, seed_metrics=0
+    )
+    return simulate_world(path, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def analysis(world):
+    return analyze(from_frame(world.table[["run", "step", *world.metrics]]), restarts=2)
+
+
+def test_phases_of_unequal_length_come_out_on_one_line(analysis, world):
+    assert analysis.parameters.n_states == 3
+    assert not analysis.forking
+    assert (analysis.states["state"].to_numpy() == world.phases).mean() > 0.95
+    assert analysis.selection.criterion == "supported"
+
+
+def test_every_boundary_has_kind_date_and_duration(analysis):
+    boundaries = analysis.tables["boundaries"]
+    assert boundaries[["from_state", "to_state"]].to_numpy().tolist() == [[0, 1], [1, 2]]
+    assert boundaries["kind"].isin(["sharp", "gradual"]).all()
+    assert (boundaries["date_low"] <= boundaries["date"]).all()
+    assert (boundaries["found"] == "yes").all()
+    assert analysis.selection.evidence.founded == {0, 1, 2}
+
+
+def test_the_states_told_are_those_of_the_map(analysis, tmp_path):
+    analysis.training_map.save(tmp_path / "map.json")
+    again = TrainingMap.load(tmp_path / "map.json").apply(analysis.trajectories)
+    pd.testing.assert_frame_equal(again.states, analysis.states)
+
+
+def test_half_of_a_run_is_decoded_as_the_whole_is(analysis):
+    """Pooled values do not know a run's future."""
+    whole = analysis.states
+    table = analysis.trajectories.table
+    early = table["step"] < table["step"].median()
+    half = analysis.training_map.apply(from_frame(table[early]))
+    same = half.states.merge(whole, on=["run", "step"], suffixes=("", "_whole"))
+    assert (same["state"] == same["state_whole"]).mean() > 0.98
+
+
+def test_the_summary_speaks_of_boundaries(analysis):
+    text = " ".join(str(analysis).split())
+    assert "merged from 8 until every boundary between them has evidence" in text
+    assert "The change from state 0 to state 1 is" in text
+
+
+def test_drift_has_no_phases():
+    drift = World("shared drift", 1, n_runs=10, n_checkpoints=100, n_metrics=6, seed_metrics=0)
+    runs = simulate_world(drift, random_state=1)
+    found = analyze(from_frame(runs.table[["run", "step", *runs.metrics]]), restarts=2)
+    assert found.selection.evidence.supported.empty
+    assert "No boundary has evidence" in " ".join(str(found).split())
+
+
+def test_metrics_that_tell_seeds_apart_are_left_out_by_name_and_can_come_back(world):
+    table = world.table[["run", "step", *world.metrics]].copy()
+    seeds = table["run"].astype("category").cat.codes
+    table["offset"] = 100.0 * seeds + np.sin(table["step"] / 50)
+    trajectories = from_frame(table)
+    left = standardised(trajectories)
+    assert "offset" not in left.features
+    notice = next(n for n in left.notices if n.subject == "metric offset")
+    assert "keep_metrics=('offset',)" in notice.message
+    assert "offset" in standardised(trajectories, keep_metrics=("offset",)).features
+
+
+@pytest.mark.parametrize("option", [{"standardise": "run"}, {"left_right": True}], ids=str)
+def test_what_evidence_cannot_be_had_for_is_refused_with_a_remedy(option):
+    with pytest.raises(UsageError, match="protocol='bic'"):
+        Options(**option)
+    assert Options(**option, protocol="bic")
+    assert Options(**option, n_states=3)
