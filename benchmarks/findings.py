@@ -131,12 +131,12 @@ def what_holds() -> list[str]:
         "initial state, below, go with them. The scale alone takes away all forks of parity (4, 5, "
         "6 and 8 states) and those of modular addition at 4 and 5 states (13 and 5 runs with each "
         "run standardised by itself). At 6 and 8 states modular addition still forks on one scale "
-        "(14 and 4 runs): between slices, none of whose boundaries is supported.",
+        "(14 and 4 runs with 6): between slices, none of whose boundaries is supported.",
         "- **The fork of digits-destabilised stays on one scale** (33 and 7 runs, at 5 and at 8 "
         "states), but no boundary that leads to it has evidence: the supported map has one state, "
         "and cannot show it.",
-        "- **The single ways of digits and digits-deep stay** on one scale, at the published number "
-        "of states and at 8: all 40 runs enter the states in one order.",
+        "- **The single ways of digits and digits-deep stay** on one scale, at the published "
+        "number of states and at 8: all 40 runs enter the states in one order.",
         "- **No detour state holds.** None has even the paper's flag on a supported map: every "
         "converged run visits every state. Nor has any on one scale with the numbers of states "
         "just named. In the tables below, *confirmed* means the hazard test "

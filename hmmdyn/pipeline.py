@@ -533,7 +533,9 @@ def _founded_states(selection: Selection) -> list[int]:
     if selection.evidence is None:
         return []
     found = selection.evidence.states
-    return [int(k) for k in found.loc[found["found"] == "yes", "state"]]
+    again = found.loc[found["found"] == "yes", "state"]
+    # A state without a supported boundary is a slice of drift, which comes again as well.
+    return sorted(selection.evidence.founded.intersection(again.tolist()))
 
 
 def _convergence(

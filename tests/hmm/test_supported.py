@@ -1,11 +1,14 @@
 """The supported states as a map: what an analysis opens with."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from hmmdyn import Options, TrainingMap, analyze
 from hmmdyn.errors import UsageError
+from hmmdyn.pipeline import _founded_states
 from hmmdyn.simulate.worlds import World, simulate_world
 from hmmdyn.tables.metric_table import from_frame
 from hmmdyn.tables.standardise import standardised
@@ -61,6 +64,16 @@ def test_the_summary_speaks_of_boundaries(analysis):
     text = " ".join(str(analysis).split())
     assert "merged from 8 until every boundary between them has evidence" in text
     assert "The change from state 0 to state 1 is" in text
+
+
+def test_a_state_may_be_confirmed_that_has_a_boundary_and_is_found_again(analysis):
+    selection = analysis.selection
+    assert _founded_states(selection) == [0, 1, 2]
+    nowhere = selection.evidence.boundaries.assign(date=np.nan)
+    drift = replace(selection, evidence=replace(selection.evidence, boundaries=nowhere))
+    assert (drift.evidence.states["found"] == "yes").all()
+    assert _founded_states(drift) == []
+    assert _founded_states(replace(selection, evidence=None)) == []
 
 
 def test_drift_has_no_phases():

@@ -78,6 +78,10 @@ def measure_change(
         Covariance within states.
     steps : ndarray, shape (n,)
         Of the checkpoints.
+    lengths : ndarray, shape (R,)
+        Checkpoints of each run.
+    resampling : Resampling
+        Draws the runs for the intervals.
 
     Notes
     -----

@@ -68,10 +68,13 @@ def found_again(
     data : Sequences
         As for :func:`hmmdyn.hmm.choose.boundaries.supported_map`, which made ``found`` of it.
     found : SupportedMap
+        The map that is asked about.
     covariance_type : str
         As it was made with.
     n_splits : int
         Times that the runs are dealt to two halves.
+    random_state : int
+        Seeds the halves, and each half's search.
 
     Notes
     -----

@@ -268,6 +268,12 @@ def judge_boundaries(
         Standardised observations without missing values.
     labels : ndarray, shape (n,)
         States 0 … K-1.
+    lengths : ndarray, shape (R,)
+        Checkpoints of each run.
+    need : int
+        Fewest runs that a change of state is judged of.
+    resampling : Resampling
+        Draws the runs for the bounds.
 
     Returns
     -------

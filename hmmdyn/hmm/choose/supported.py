@@ -37,6 +37,7 @@ def with_supported_states(
     observations : Observations
         What was swept over: pooled, so that no value knows its run's future.
     swept : Sweep
+        The fits for all numbers of states; the finest one is merged.
     random_state : int
         Seeds bootstrap, halves of the runs and folds.
 
