@@ -120,5 +120,5 @@ def test_a_shell_completes_commands_options_and_choices():
     assert "analyze" in completed("hmmdyn ana")
     assert "--minimum-dwell" in completed("hmmdyn fit --min")
     assert completed("hmmdyn analyze runs --clock log") == ["log-step"]
-    assert completed("hmmdyn analyze runs --protocol ") == ["bic", "paper"]
+    assert completed("hmmdyn analyze runs --protocol ") == ["bic", "paper", "supported"]
     assert completed("hmmdyn reproduce par") == ["parity"]

@@ -75,7 +75,7 @@ def test_analyses_are_valid(table, schema):
 
 @pytest.mark.slow
 def test_an_analysis_that_weighs_its_choice_is_valid(schema):
-    found = document(analyze(phased_table(), max_states=3, restarts=2))
+    found = document(analyze(phased_table(), max_states=3, restarts=2, protocol="bic"))
     schema.validate(found)
     assert "path" in found["columns"]["model_selection"]
 

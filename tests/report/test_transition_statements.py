@@ -44,6 +44,7 @@ def found(paths, n_states=4, widened=0, groups=None):
         table=states,
         states=states,
         step_unit="step",
+        selection=SimpleNamespace(evidence=None),
         parameters=SimpleNamespace(n_states=n_states),
         state_summary=pd.DataFrame(
             {

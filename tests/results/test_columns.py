@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from hmmdyn.report.sheets import sheets
+from hmmdyn.results.boundaries import BOUNDARIES, MERGES, STATES_FOUND_AGAIN, Evidence
 from hmmdyn.results.checkpoints import METRICS
 from hmmdyn.results.columns import (
     BOOLEAN,
@@ -26,6 +27,9 @@ from hmmdyn.results.states import OCCUPANCY, STATE_MEANS, STATE_SUMMARY
 from tests.report.synthetic import make_findings, without_outcomes
 
 EVERY_TABLE = (*CURVES, *REPORTED)
+NO_EVIDENCE = Evidence(
+    BOUNDARIES.frame(), STATES_FOUND_AGAIN.frame(), MERGES.frame(), (), "cannot tell", ""
+)
 TABLE = Table(
     name="example",
     title="Example",
@@ -184,6 +188,8 @@ def test_a_result_is_searched_for_tables_through_the_results_in_it():
     found = {table.name for table, _ in tables_in(made)}
     # Slow seeds are told of one recipe only.
     found |= {table.name for table, _ in tables_in(make_findings(10))}
+    # Evidence is had for supported states only.
+    found |= {table.name for table, _ in tables_in(NO_EVIDENCE)}
     assert found == {t.name for t in EVERY_TABLE} - {"state_means", "notices"} | {"states_found"}
     assert {t.name for t, _ in tables_in(replace(made, speed=None))} < found
 

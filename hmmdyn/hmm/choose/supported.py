@@ -72,10 +72,10 @@ def _model_of(observations: Observations, labels: IntArray, covariance_type: str
     known = interpolated(observations.values, observations.lengths)
     start = from_labels(Sequences(known, observations.lengths), labels, n_states, covariance_type)
     model = Model(start)
-    EM(observations, covariance_type).advance([model], _ITERATIONS)
-    fitted = model.parameters
-    sound = np.isfinite(model.reached) and np.isfinite(fitted.means).all()
-    return fitted if sound else start
+    em = EM(observations, covariance_type)
+    em.advance([model], _ITERATIONS)
+    fitted = em.judge(model).parameters
+    return start if fitted is None or np.isnan(fitted.means).any() else fitted
 
 
 def _evidence(

@@ -623,7 +623,7 @@ def test_the_layout_that_is_suggested_works(root, files, suggestion):
 def test_no_layout_is_suggested_where_none_is_sure_to_fit(root, file):
     (root / file).parent.mkdir(parents=True)
     (root / file).write_bytes(b"x")
-    with pytest.raises(LayoutError, match=r'"\{group\}/seed\{seed\}/step_\{step\}.pt"'):
+    with pytest.raises(LayoutError, match=r"layout='\{group\}/seed\{seed\}/step_\{step\}.pt'"):
         discover(root)
 
 
