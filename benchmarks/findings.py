@@ -124,7 +124,7 @@ def what_holds() -> list[str]:
         "`hmmdyn analyze data/TASK/metrics.parquet`; covariance `diag`. The page leaves out the "
         "last column where no boundary is supported; `hmmdyn.fit` has it "
         "(`selection.evidence.timing`). What is said below of one scale with a given number of "
-        "states was made by `--protocol bic --n-states K --quick`, and with 8 by `--protocol bic`.",
+        "states was made by `--protocol bic --states K --quick`, and with 8 by `--protocol bic`.",
         "",
         "- **The forks of sparse parity and modular addition do not hold.** Both maps are lines: "
         "39 of 40 parity runs go 0 → 1 → 2, all 18 of modular addition 0 → 1. The ways from the "

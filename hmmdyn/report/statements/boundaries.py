@@ -43,9 +43,11 @@ def say(findings: Findings) -> Iterator[Statement]:
         text = "No boundary has evidence: these runs drift, they show no phases."
         yield Statement(_TOPIC, text, _KINDS, brief=text)
     for i, boundary in enumerate(rows(supported)):
-        brief = _in_brief(findings, boundary)
+        told = _in_brief(findings, boundary)
+        # What is not found again is not told without saying so.
+        brief = told if boundary.found == "yes" else f"{told[:-1]}, but {_FOUND[boundary.found]}."
         text = (
-            f"{brief} δ = {words.number(boundary.delta, 2)} "
+            f"{told} δ = {words.number(boundary.delta, 2)} "
             f"({words.number(boundary.delta_low, 2)} to {words.number(boundary.delta_high, 2)}, "
             f"90 % interval); {_FOUND[boundary.found]}."
         )
