@@ -229,8 +229,17 @@ def test_a_bad_checkpoint_is_named_and_skipped_only_on_request(runs, tmp_path):
 def test_stopped_extraction_goes_on_where_it_was(tmp_path):
     """Ctrl-C during extraction: a clear message, and the table comes out the same after it."""
     root = write_runs(tmp_path / "runs", n_runs=6, steps=range(0, 1500, 10), shape=(300, 200))
-    command = [sys.executable, "-m", "hmmdyn", "extract", root, "-j", "1", "-o"]
-    process = subprocess.Popen([*command, tmp_path / "t.parquet"], stderr=subprocess.PIPE)
+    arguments = ["extract", root, "-j", "1", "-o"]
+    command = [sys.executable, "-m", "hmmdyn", *arguments]
+    # What was measured is saved at once: a fast machine may be done before the usual first time.
+    saving_early = (
+        "from hmmdyn.metrics import cache; cache._FLUSH_SECONDS = 0.1; "
+        "from hmmdyn.__main__ import main; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", saving_early, *arguments, tmp_path / "t.parquet"],
+        stderr=subprocess.PIPE,
+    )
     cache_folder = tmp_path
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list(cache_folder.glob(".metrics-cache*")):
