@@ -19,8 +19,10 @@ from hmmdyn.results.observations import Sequences
 # still goes a twentieth of the way.
 MAX_AUTOREGRESSION = 0.95
 
-# So many times the mean, the autoregression and the covariance are set in each M-step.
+# So many times at most the mean, the autoregression and the covariance are set in each M-step; no
+# more once an autoregression moves by less than this.
 _CYCLES = 20
+_STILL = 1e-6
 
 _Patterns = Sequence[tuple[IntArray, IntArray]]
 
@@ -73,27 +75,40 @@ def maximise(
     """
     known = ~np.isnan(before)
     y = np.where(known, before, 0.0)
-    d = values.shape[1]
     centre = expected(mean, autoregression, before)
     x, spread = _completed(weights, values, centre, groups, covariance)
-    diagonal = covariance.ndim == 1
-    weighted = np.sqrt(weights)[:, None] * np.hstack([x, y, known, np.ones((len(x), 1))])
-    moments = weighted.T @ weighted
+    moments = _moments(weights, (x, y, known), apart=covariance.ndim == 1)
+    n_parts, size = len(moments), (moments.shape[1] - 1) // 3
     # Everything below is a combination of x, y, known and 1: their columns, by metric.
-    of_x, of_y, of_known, of_one = np.split(np.eye(3 * d + 1), [d, 2 * d, 3 * d])
-    rho = autoregression
+    of_x, of_y, of_known, of_one = np.split(np.eye(3 * size + 1), [size, 2 * size, 3 * size])
+    mu, rho = (v.reshape(n_parts, size, 1) for v in (mean, autoregression))
+    extra = (spread + scatter_prior).reshape(n_parts, size, size)
+    noise_covariance = covariance.reshape(n_parts, size, size)
     for _ in range(_CYCLES):
-        precision = np.linalg.inv(np.diag(covariance) if diagonal else covariance)
-        deviation, pull = of_x - mean[:, None] * of_one, of_y - mean[:, None] * of_known
-        rho = _bounded(*_normal_equations(moments, deviation, pull, precision), rho)
-        rest, share = of_x - rho[:, None] * of_y, of_one - rho[:, None] * of_known
-        curvature, slope = _normal_equations(moments, rest, share, precision)
-        mean = np.asarray(np.linalg.solve(curvature, slope), dtype=np.float64)
-        noise = rest - mean[:, None] * share
-        scatter = noise @ moments @ noise.T
-        scatter = np.diag(scatter) if diagonal else (scatter + scatter.T) / 2
-        covariance = np.asarray((scatter + spread + scatter_prior) / weights.sum())
-    return mean, covariance, rho
+        precision = np.linalg.inv(noise_covariance)
+        deviation, pull = of_x - mu * of_one, of_y - mu * of_known
+        last, rho = rho, _bounded(*_normal_equations(moments, deviation, pull, precision), rho)
+        rest, share = of_x - rho * of_y, of_one - rho * of_known
+        mu = np.linalg.solve(*_normal_equations(moments, rest, share, precision))
+        noise = rest - mu * share
+        scatter = noise @ moments @ noise.mT
+        noise_covariance = ((scatter + scatter.mT) / 2 + extra) / weights.sum()
+        if np.abs(rho - last).max() < _STILL:
+            break
+    return mu.reshape(mean.shape), noise_covariance.reshape(covariance.shape), rho.reshape(mean.shape)
+
+
+def _moments(
+    weights: FloatArray, columns: tuple[np.ndarray, np.ndarray, np.ndarray], *, apart: bool
+) -> FloatArray:
+    """Weighted second moments of x, y, known and 1, shape (parts, 3d + 1, 3d + 1).
+
+    One part of all metrics; or, where the covariance is diagonal, one of each metric ``apart``.
+    """
+    parts = [np.hsplit(c, c.shape[1]) if apart else [c] for c in columns]
+    ones = np.ones((len(weights), 1))
+    stacked = np.stack([np.hstack([*part, ones]) for part in zip(*parts, strict=True)])
+    return np.asarray((stacked * weights[:, None]).mT @ stacked)
 
 
 def _completed(
@@ -127,19 +142,22 @@ def _completed(
 
 
 def _normal_equations(
-    moments: FloatArray, x: FloatArray, v: FloatArray, precision: np.ndarray
+    moments: FloatArray, x: FloatArray, v: FloatArray, precision: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Curvature (D, D) and slope (D,) in θ of Σ_t w_t (x_t - θ v_t)ᵀ Λ (x_t - θ v_t) / 2.
+    """Curvature (…, d, d) and slope (…, d, 1) in θ of Σ_t w_t (x_t - θ v_t)ᵀ Λ (x_t - θ v_t) / 2.
 
-    ``x`` and ``v`` (D, …) are what combines the columns of which ``moments`` are known.
+    ``x`` and ``v`` (…, d, 3d + 1) combine the columns of which ``moments`` are known.
     """
-    return precision * (v @ moments @ v.T), (precision * (v @ moments @ x.T)).sum(axis=1)
+    of_v = v @ moments
+    return precision * (of_v @ v.mT), (precision * (of_v @ x.mT)).sum(axis=-1, keepdims=True)
 
 
 def _bounded(curvature: FloatArray, slope: FloatArray, rho: FloatArray) -> FloatArray:
     """Go to the least of a quadratic within the bound, from ``rho``, metric after metric."""
     rho = rho.copy()
-    for i in np.flatnonzero(np.diag(curvature) > 0):
-        rest = slope[i] - curvature[i] @ rho + curvature[i, i] * rho[i]
-        rho[i] = np.clip(rest / curvature[i, i], -MAX_AUTOREGRESSION, MAX_AUTOREGRESSION)
+    for i in range(rho.shape[1]):
+        own = curvature[:, i, i]
+        rest = slope[:, i, 0] - (curvature[:, i] * rho[..., 0]).sum(axis=-1) + own * rho[:, i, 0]
+        best = np.divide(rest, own, out=rho[:, i, 0].copy(), where=own > 0)
+        rho[:, i, 0] = np.clip(best, -MAX_AUTOREGRESSION, MAX_AUTOREGRESSION)
     return rho
