@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
+from statsmodels.regression.linear_model import OLS
 
 from hmmdyn.dynamics.occupancy import ONE_SIDED, bags, share_before_convergence
 from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
@@ -51,7 +51,7 @@ def regress_convergence(
     varies = np.ptp(X, axis=0) > 1e-12
     _require_determined(X[:, varies], y)
     # No constant is added; statsmodels sees that the columns sum to one and centres R².
-    result = sm.OLS(y, X[:, varies]).fit()
+    result = OLS(y, X[:, varies]).fit()
     if result.ssr <= 1e-20 * result.centered_tss:
         raise NotEnoughDataError(
             "The shares of checkpoints determine the time of convergence exactly: R² is 1 by "

@@ -85,17 +85,22 @@ def maximise(
     extra = (spread + scatter_prior).reshape(n_parts, size, size)
     noise_covariance = covariance.reshape(n_parts, size, size)
     for _ in range(_CYCLES):
-        precision = np.linalg.inv(noise_covariance)
+        precision = np.asarray(np.linalg.inv(noise_covariance), dtype=np.float64)
         deviation, pull = of_x - mu * of_one, of_y - mu * of_known
         last, rho = rho, _bounded(*_normal_equations(moments, deviation, pull, precision), rho)
         rest, share = of_x - rho * of_y, of_one - rho * of_known
-        mu = np.linalg.solve(*_normal_equations(moments, rest, share, precision))
+        curvature, slope = _normal_equations(moments, rest, share, precision)
+        mu = np.asarray(np.linalg.solve(curvature, slope), dtype=np.float64)
         noise = rest - mu * share
         scatter = noise @ moments @ noise.mT
         noise_covariance = ((scatter + scatter.mT) / 2 + extra) / weights.sum()
         if np.abs(rho - last).max() < _STILL:
             break
-    return mu.reshape(mean.shape), noise_covariance.reshape(covariance.shape), rho.reshape(mean.shape)
+    return (
+        mu.reshape(mean.shape),
+        noise_covariance.reshape(covariance.shape),
+        rho.reshape(mean.shape),
+    )
 
 
 def _moments(
