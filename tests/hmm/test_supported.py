@@ -62,7 +62,7 @@ def test_half_of_a_run_is_decoded_as_the_whole_is(analysis):
 
 def test_the_summary_speaks_of_boundaries(analysis):
     text = " ".join(str(analysis).split())
-    assert "merged from 8 until every boundary between them has evidence" in text
+    assert "merged from 8 by evidence" in text
     assert "The change from state 0 to state 1 is" in text
 
 

@@ -28,7 +28,8 @@ def say(findings: Findings) -> Iterator[Statement]:
     by = CRITERIA.get(selection.criterion, "runs held out from the fit")
     how = f" (the best of {words.listing(_ranges(tried))} by {by})" if len(tried) > 1 else ""
     if selection.evidence is not None:
-        how = f" (merged from {tried.max()} until every boundary between them has evidence)"
+        merged = tried.max() > n_states
+        how = f" (merged from {tried.max()} by evidence)" if merged else " (none was merged)"
         if n_states > 1 and selection.evidence.supported.empty:
             found = f"The runs show no phases: {words.plural(n_states, 'state')} are left"
             how = f", merged from {tried.max()}, and no boundary between them has evidence"
