@@ -84,6 +84,8 @@ class World:
         Standard deviation of the logarithm of the runs' speeds.
     seed_metrics : float
         Share of the metrics that tell seeds apart by an offset from the first checkpoint on.
+    own_time : bool
+        Each run changes phase in its own time; else all do so at the same steps, by a schedule.
     """
 
     design: str = "path"
@@ -97,6 +99,7 @@ class World:
     autocorrelation: float = 0.0
     speeds: float = 0.25
     seed_metrics: float = 0.0
+    own_time: bool = True
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,8 @@ def _course(world: World, shares: FloatArray, run: int, rng: np.random.Generator
     k = world.n_phases
     slowness = np.exp(world.speeds * rng.normal())
     durations = slowness * shares * rng.gamma(_DURATION_SHAPE, size=k - 1) / _DURATION_SHAPE
+    if not world.own_time:
+        slowness, durations = 1.0, shares
     aside = rng.random() < _ASIDE
     visits: IntArray = np.arange(k)
     if world.design == "fork":
