@@ -15,7 +15,7 @@ from hmmdyn.files import replacing
 from hmmdyn.hmm import TrainingMap
 from hmmdyn.report import layout
 from hmmdyn.results.columns import check_tables
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.tables.metric_table import write_table
 from hmmdyn.tables.trajectories import Trajectories
 
@@ -24,26 +24,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Analysis(Findings):
-    """Findings, with the model behind them: computed once, rendered in many ways.
+class OutcomeAnalysis(OutcomeFindings):
+    """What outcomes alone tell, computed once, rendered in many ways.
 
-    ``recommended`` is the same analysis with the number of states that runs held out recommend;
-    None where that is the chosen one, or none is recommended. ``of_groups`` has each group's runs
-    analysed by themselves, where a map per group was asked for.
+    What :func:`hmmdyn.analyze` returns for runs of which no metrics of the weights are known.
     """
 
     trajectories: Trajectories
-    training_map: TrainingMap
-    recommended: Analysis | None = None
-    of_groups: Mapping[str, Analysis] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_tables(self, self.members)
 
+    def __getattr__(self, name: str) -> Any:
+        if name in Analysis.__dataclass_fields__:
+            raise AttributeError(
+                f"There is no {name!r}: it is about states, which are found in metrics of the "
+                "weights, and these runs have outcomes alone."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __repr__(self) -> str:
         return (
-            f"<Analysis of {self.source}: {len(self.occupancy)} runs, {len(self.table):,} "
-            f"checkpoints, {self.parameters.n_states} states>"
+            f"<{type(self).__name__} of {self.source}: {len(self.runs)} runs, "
+            f"{len(self.table):,} checkpoints>"
         )
 
     def __str__(self) -> str:
@@ -98,6 +101,50 @@ class Analysis(Findings):
         from hmmdyn.report.export import write_report
 
         return write_report(self._report, Path(folder), formats, theme)
+
+    def write(
+        self,
+        folder: Path | str,
+        formats: Collection[str] = DEFAULT_FORMATS,
+        theme: str = "light",
+    ) -> Path:
+        """Write the report folder; returns the path of its ``report.html``, if that is among it.
+
+        Beside the report (:meth:`export`): ``metrics.parquet``, the curves. What an earlier
+        analysis left there of states and other maps goes, as far as hmmdyn wrote it.
+
+        Raises
+        ------
+        UsageError, MissingPackageError
+            A format is not known, or pictures need what is not installed.
+        OutputError
+            The folder cannot be written.
+        """
+        from hmmdyn.report.folder import remove_files_of_map, remove_other_reports
+
+        folder = Path(folder)
+        write_table(self.trajectories, folder / layout.METRICS)
+        remove_files_of_map(folder)
+        page = self.export(folder, formats, theme)
+        remove_other_reports(folder, kept=())
+        return page
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Analysis(OutcomeAnalysis, Findings):
+    """Findings, with the model behind them: computed once, rendered in many ways.
+
+    ``recommended`` is the same analysis with the number of states that runs held out recommend;
+    None where that is the chosen one, or none is recommended. ``of_groups`` has each group's runs
+    analysed by themselves, where a map per group was asked for.
+    """
+
+    training_map: TrainingMap
+    recommended: Analysis | None = None
+    of_groups: Mapping[str, Analysis] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, {self.parameters.n_states} states>"
 
     def write(
         self,

@@ -18,9 +18,18 @@ _LOWER_IS_BETTER = re.compile(
 )
 _HIGHER_IS_BETTER = re.compile(
     r".*accuracy|(?:train|val|valid|test|eval)?acc(?:@?[0-9]+)?|top@?[0-9]+|f1|scores?|rewards?"
-    r"|returns?|auc|auroc|bleu|rouge.*|m?iou|r2|precision|recall|correct"
+    r"|returns?|auc|auroc|bleu|rouge.*|m?iou|dice|r2|precision|recall|correct"
 )
 _NOT_AN_OUTCOME = re.compile(r"scale|scaler|scaling|seconds?|time|runtime|lr|norm|coef")
+# Columns that may count training, normalised, the first that is there going before; and in what.
+STEP_COLUMNS = {
+    **dict.fromkeys(("step", "global_step", "iteration", "iter"), "step"),
+    **dict.fromkeys(("env_step", "env_steps", "environment_steps", "timesteps"), "step"),
+    **dict.fromkeys(("sample", "samples"), "sample"),
+    **dict.fromkeys(("token", "tokens"), "token"),
+    "epoch": "epoch",
+}
+STEP_UNITS = tuple(dict.fromkeys(STEP_COLUMNS.values()))
 _TRAINING = re.compile(r"train(?:ing)?|train(?:loss|acc|accuracy|error)")
 _HELD_OUT = re.compile(
     r"(?:eval(?:uation)?|test(?:ing)?|val(?:id|idation)?|dev|holdout)(?:loss|acc|accuracy|error)?"

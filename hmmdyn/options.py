@@ -12,6 +12,7 @@ from hmmdyn.choices import COVARIANCE_TYPES, DIRECTIONS, PROTOCOLS, STANDARDISAT
 from hmmdyn.declare import (
     CONVERGENCE,
     EFFORT,
+    MODEL,
     READING,
     STATES,
     WHAT,
@@ -267,6 +268,22 @@ class Options(ModelOptions):
                     _OUTCOMES[kind],
                 )
 
+    def require_nothing_of_states(self) -> None:
+        """Reject options of states where there are none: the runs have outcomes and no metrics.
+
+        Raises
+        ------
+        UsageError
+        """
+        given = [one for one in _OF_STATES if one.name in self.set_by_user()]
+        if given:
+            raise UsageError(
+                "These runs have outcomes and no metrics of their weights, so there are no states "
+                "to find. Leave out ",
+                *[part for one in given for part in (", ", Remedy(one.name))][1:],
+                ".",
+            )
+
     @property
     def model(self) -> ModelOptions:
         """What the model assumes beyond the plain one."""
@@ -292,6 +309,13 @@ _READ_BY = {
     FOLDER: [one for one in OPTIONS if one.panel == READING],
     TABLE: [one for one in OPTIONS if one.name == "outcome_columns"],
 }
+
+_OF_STATES = [
+    one
+    for one in OPTIONS
+    if one.panel in (STATES, MODEL)
+    or one.name in ("metrics", "drop_metrics", "keep_metrics", "map_per_group")
+]
 
 
 def as_typed(text: str) -> str:

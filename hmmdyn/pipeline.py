@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hmmdyn.errors import NotEnoughDataError, UsageError
+from hmmdyn.errors import NoCheckpointsError, NotEnoughDataError, UsageError
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import require_known
 from hmmdyn.options import FOLDER, TABLE, Options
@@ -27,13 +27,13 @@ from hmmdyn.version import __version__
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hmmdyn.analysis import Analysis
+    from hmmdyn.analysis import Analysis, OutcomeAnalysis
     from hmmdyn.checkpoints.find.walking import Tree
     from hmmdyn.hmm import FittedMap
     from hmmdyn.metrics.extract import Extraction
     from hmmdyn.results.checkpoints import CheckpointIndex
     from hmmdyn.results.convergence import Convergence
-    from hmmdyn.results.findings import OtherMap
+    from hmmdyn.results.findings import OtherMap, OutcomeFindings
     from hmmdyn.results.selection import Selection
     from hmmdyn.tables.trajectories import Trajectories
 
@@ -65,7 +65,8 @@ def read_runs(
     Parameters
     ----------
     source : path, CheckpointIndex, DataFrame or Trajectories
-        A folder of checkpoints or its index; a table of metrics (Parquet, CSV, TSV, DataFrame).
+        A folder of checkpoints or its index; a table of metrics, outcomes or both (Parquet, CSV,
+        TSV, DataFrame); a folder of logs.
     options : Options, optional
         How to read: those under "Reading" (an index was found with its ``layout`` already),
         ``outcome_columns`` and ``exclude_runs``. The others shape the model and the statements.
@@ -138,18 +139,28 @@ def _require_workable(jobs: Any, progress: Any, cache: Any = None) -> None:
 def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories:
     """Find what a path holds: checkpoints, with what is logged beside them, or else metrics.
 
-    A folder is walked once, whatever is looked for in it, and a log is read once.
+    A folder that holds logs and no checkpoints is read as the outcomes that they tell. A folder is
+    walked once, whatever is looked for in it, and a log is read once.
     """
     from hmmdyn.checkpoints.find.discover import discover
     from hmmdyn.checkpoints.find.walking import walked
     from hmmdyn.checkpoints.logs import find_outcomes
+    from hmmdyn.checkpoints.logs.curves import read_curves
     from hmmdyn.record.reader import has_recordings, read_recordings
-    from hmmdyn.tables.metric_table import read_table
+    from hmmdyn.tables.metric_table import from_frame, read_table
 
     path = Path(source)
     tree = walked(path) if path.is_dir() else None
     if not _holds_metrics(path, tree):
-        index = discover(tree or path, options.layout)
+        try:
+            index = discover(tree or path, options.layout)
+        except NoCheckpointsError:
+            logged = None if tree is None else read_curves(tree)
+            if logged is None:
+                raise
+            curves = from_frame(logged.table, source=str(source))
+            notices = (*curves.notices, *logged.notices)
+            return replace(curves, step_unit=logged.unit, notices=notices)
         return replace(index, logged=find_outcomes(index, options.outcomes_file))
     options.require_fit_for(TABLE, str(source))
     if not has_recordings(tree or path):
@@ -283,8 +294,11 @@ def analyze(
     progress: Progress | None = None,
     source_name: str | None = None,
     **changes: Any,
-) -> Analysis:
+) -> Analysis | OutcomeAnalysis:
     """Analyse runs: the whole method, from a folder or a table to statements.
+
+    Runs of which outcomes alone are known (a table of returns, a folder of logs) get all that needs
+    no states.
 
     Parameters
     ----------
@@ -316,6 +330,8 @@ def analyze(
     if options.outcome is not None:  # before the model is fitted, which takes long
         _require_outcome(options.outcome, trajectories)
     name = source_name or _name(source)
+    if not trajectories.metrics:
+        return _outcomes_stated(trajectories, options, name)
     analysis = _fitted_and_stated(trajectories, options, name, jobs, progress)
     if not options.map_per_group:
         return analysis
@@ -339,6 +355,17 @@ def _require_outcome(outcome: str, trajectories: Trajectories) -> None:
             Remedy("outcomes_file"),
             ").",
         )
+
+
+def _outcomes_stated(trajectories: Trajectories, options: Options, source: str) -> OutcomeAnalysis:
+    """Say what there is to say of runs whose outcomes alone are known."""
+    from hmmdyn.analysis import OutcomeAnalysis
+    from hmmdyn.tables.trajectories import KEY_COLUMNS
+
+    options.require_nothing_of_states()
+    table = trajectories.table[[*KEY_COLUMNS, *trajectories.outcomes]]
+    found = _of_outcomes(trajectories, table, options, source)
+    return OutcomeAnalysis(**vars(found), trajectories=trajectories)
 
 
 def _fitted_and_stated(
@@ -410,11 +437,9 @@ def _state_findings(
     from hmmdyn.dynamics.dissimilarity import dissimilarity
     from hmmdyn.dynamics.groups import compare_groups
     from hmmdyn.dynamics.occupancy import bag_of_states
-    from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
     from hmmdyn.dynamics.outliers import find_outliers
     from hmmdyn.dynamics.regression import regress_convergence
-    from hmmdyn.dynamics.slowness import find_slowness, runs_by_convergence
-    from hmmdyn.dynamics.speed import compare_speed
+    from hmmdyn.dynamics.slowness import find_slowness
     from hmmdyn.dynamics.states import summarise_states, sure_share
     from hmmdyn.dynamics.transitions import (
         change_points,
@@ -433,37 +458,32 @@ def _state_findings(
     table = chosen.table.merge(runs[RUN_KEY], on=RUN_KEY)
     columns = [*KEY_COLUMNS, *chosen.metrics, *chosen.outcomes]
     table = table[columns]
-    convergence, why_no_convergence = _convergence(table, chosen.outcomes, options)
+    changes = change_points(decoding, parameters)
+    found = _of_outcomes(chosen, table, options, source, changes)
+    convergence = found.convergence
     occupancy = bag_of_states(decoding.states, parameters.n_states)
     regression, why_no_regression = _of(
         convergence, "regression", lambda c: regress_convergence(occupancy, c, decoding.states)
     )
-    speed, why_no_speed = _of(
-        convergence, "speed", lambda c: compare_speed(c, random_state=options.seed)
-    )
-    changes = change_points(decoding, parameters)
     edges = training_map_edges(changes, parameters, len(runs), convergence)
-    in_order = runs_by_convergence(table, convergence)
     choices = fork_choices(decoding.states)
-    ways = find_ways(decoding.states, choices, edges, in_order)
-    outcome_transitions = (
-        find_outcome_transitions(table, chosen.outcomes, changes, random_state=options.seed)
-        if convergence
-        else None
+    ways = find_ways(decoding.states, choices, edges, found.runs)
+    notices = each_once(
+        chosen.notices,
+        decoding.observations.notices,
+        fitted.selection.notices,
+        found.notices,
+        why_no_regression,
     )
     return Analysis(
+        **vars(found) | {"notices": notices},
         trajectories=trajectories,
         training_map=fitted.training_map,
-        table=table,
-        metrics=chosen.metrics,
-        outcomes=chosen.outcomes,
         features=decoding.observations.features,
-        step_unit=chosen.step_unit,
         standardisation=decoding.observations.standardisation.kind,
         parameters=parameters,
         states=decoding.states,
         sure_share=sure_share(decoding.states),
-        runs=in_order,
         state_summary=summarise_states(decoding, ways.stays, table, chosen.outcomes, parameters),
         transitions=edges,
         transition_times=transition_times(changes),
@@ -475,12 +495,9 @@ def _state_findings(
         selection=fitted.selection,
         dissimilarity=dissimilarity(occupancy, parameters.means),
         forking=is_forking(edges, decoding.states["state"].nunique()),
-        convergence=convergence,
-        speed=speed,
-        slowness=find_slowness(decoding.states, in_order, parameters.n_states)
+        slowness=find_slowness(decoding.states, found.runs, parameters.n_states)
         if convergence
         else None,
-        outcome_transitions=outcome_transitions,
         outliers=find_outliers(
             decoding.observations,
             parameters,
@@ -508,15 +525,47 @@ def _state_findings(
             table,
             confirmable=_founded_states(fitted.selection),
         ),
+    )
+
+
+def _of_outcomes(
+    trajectories: Trajectories,
+    table: pd.DataFrame,
+    options: Options,
+    source: str,
+    changes: pd.DataFrame | None = None,
+) -> OutcomeFindings:
+    """Say of a table of runs what their outcomes tell, by themselves or with changes of state."""
+    from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
+    from hmmdyn.dynamics.slowness import runs_by_convergence
+    from hmmdyn.dynamics.speed import compare_speed
+    from hmmdyn.results.findings import OutcomeFindings
+
+    convergence, why_no_convergence = _convergence(table, trajectories.outcomes, options)
+    speed, why_no_speed = _of(
+        convergence, "speed", lambda c: compare_speed(c, random_state=options.seed)
+    )
+    outcome_transitions = (
+        find_outcome_transitions(table, trajectories.outcomes, changes, random_state=options.seed)
+        if convergence
+        else None
+    )
+    runs = runs_by_convergence(table, convergence)
+    return OutcomeFindings(
+        table=table,
+        metrics=trajectories.metrics,
+        outcomes=trajectories.outcomes,
+        step_unit=trajectories.step_unit,
+        runs=runs,
+        convergence=convergence,
+        speed=speed,
+        outcome_transitions=outcome_transitions,
         notices=each_once(
-            chosen.notices,
-            decoding.observations.notices,
-            fitted.selection.notices,
+            trajectories.notices,
             convergence.notices if convergence else (),
             speed.notices if speed else (),
             outcome_transitions.notices if outcome_transitions else (),
             why_no_convergence,
-            why_no_regression,
             why_no_speed,
             _one_run(len(runs)),
         ),
@@ -588,5 +637,5 @@ def _of(
 def _one_run(n_runs: int) -> tuple[Notice, ...]:
     if n_runs > 1:
         return ()
-    message = "There is one run: seeds cannot be compared, and its phases may be its own."
+    message = "There is one run: seeds cannot be compared, and whatever it does may be its own."
     return (Notice("statements", "limit", "runs", message),)

@@ -52,7 +52,7 @@ def test_step_column_names(name):
     [
         (lambda f: f.drop(columns="step"), "no step column"),
         (lambda f: f.drop(columns="seed"), "'run' or 'seed'"),
-        (lambda f: f.drop(columns="m"), "no metric column"),
+        (lambda f: f.drop(columns="m"), "neither metrics nor outcomes"),
         (lambda f: f.assign(step=[0, 1.5, 0, 1]), "whole numbers"),
         (lambda f: f.assign(step=[0, np.nan, 0, 1]), "whole numbers"),
         (lambda f: f.assign(step=[0, 0, 0, 1]), "another row claims"),

@@ -16,7 +16,7 @@ from hmmdyn.files import require_writable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hmmdyn.analysis import Analysis
+    from hmmdyn.analysis import OutcomeAnalysis
 
 
 @takes(ANALYZE)
@@ -105,7 +105,7 @@ def analyze(
 
 
 def _show_summary(
-    analysis: Analysis, page: Path, others: Mapping[str, Path], notes: Console
+    analysis: OutcomeAnalysis, page: Path, others: Mapping[str, Path], notes: Console
 ) -> None:
     """Show what was found, and where it is; ``others`` are the pages of other maps."""
     notes.print(f"\n{plain(analysis.summary(notes.width)).rstrip()}", soft_wrap=True)

@@ -64,12 +64,13 @@ def show_index(index: CheckpointIndex, outcomes: Sequence[str], console: Console
 
 
 def show_table(trajectories: Trajectories, console: Console) -> None:
-    """Say how a table of metrics was understood."""
+    """Say how a table of metrics, or of outcomes alone, was understood."""
     runs = trajectories.runs
+    metrics = some(trajectories.metrics, 20) or "none, so nothing is said of states"
     console.print(
         f"Read {len(trajectories.table):,} checkpoints of {len(runs)} runs "
         f"({plain(some(runs['run']))}).\n"
-        f"Metrics: {plain(some(trajectories.metrics, 20))}\n"
+        f"Metrics: {plain(metrics)}\n"
         f"Outcomes: {plain(some(trajectories.outcomes, 20)) or 'none'}",
         soft_wrap=True,
     )

@@ -116,7 +116,7 @@ def _left_out(measured: Measured) -> Iterable[Notice]:
             yield Notice(
                 _STAGE,
                 "left out",
-                f"group {printable(group)}",
+                f"tensors of group {printable(group)}",
                 f"Tensors left out of the metrics: {by_reason(left_out)}. That leaves "
                 f"{counted(len(architecture.weights), 'weight', 'weights')} and "
                 f"{counted(len(architecture.biases), 'bias', 'biases')}.",
@@ -129,7 +129,7 @@ def _frozen(unchanging: Unchanging) -> Iterable[Notice]:
         yield Notice(
             _STAGE,
             "left out",
-            f"group {printable(group)}",
+            f"tensors of group {printable(group)}",
             f"{counted(len(names), 'tensor never changes', 'tensors never change')} (the same, bit "
             f"for bit, in the first, middle and last checkpoint of {some(runs, 3)}) and left out "
             f"of the metrics of the whole group: {some(names)}.",

@@ -18,7 +18,7 @@ from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
 from hmmdyn.report.statements.statement import told
 from hmmdyn.results.columns import STEPS, Column
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.schema import CURVES
 
 # What ``report.json`` says it is.
@@ -34,9 +34,7 @@ def to_json(report: Report) -> str:
     are the columns of ``metrics.parquet`` and ``states.parquet``, which are described, too.
     """
     findings = report.findings
-    measure, regression = findings.convergence, findings.regression
-    selection, outcomes = findings.selection, findings.outcome_transitions
-    quarter = findings.slowness.slowest_quarter if findings.slowness else None
+    measure, outcomes = findings.convergence, findings.outcome_transitions
     content = {
         "format": FORMAT,
         "format_version": 1,
@@ -46,12 +44,42 @@ def to_json(report: Report) -> str:
         "versions": dict(findings.versions),
         "step_unit": findings.step_unit,
         "metrics": findings.metrics,
-        "features": findings.features,
         "outcomes": findings.outcomes,
-        "n_runs": len(findings.occupancy),
+        "n_runs": len(findings.runs),
         "n_checkpoints": len(findings.table),
-        "n_states": findings.parameters.n_states,
         "statements": [asdict(statement) for statement in report.statements],
+        **(_of_states(findings) if isinstance(findings, Findings) else _NO_STATES),
+        "convergence": measure
+        and {
+            "outcome": measure.outcome,
+            "threshold": measure.threshold,
+            "direction": measure.direction,
+            "sustained": measure.sustained,
+            "how": told(findings, measure.how),
+        },
+        "grokking_delay": outcomes.grokking_delay if outcomes else None,
+        "columns": _dictionary(findings, report.sheets),
+        "tables": {
+            name: sheet.frame.to_dict(orient="records") for name, sheet in report.sheets.items()
+        },
+    }
+    return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
+
+
+# What is said of states, where there are none.
+_NO_STATES: Mapping[str, object] = {
+    **dict.fromkeys(("features", "forks", "paths", "dead_ends"), ()),
+    **dict.fromkeys(("n_states", "forking", "sure_share", "selection", "dissimilarity")),
+    **dict.fromkeys(("slowest_quarter", "regression")),
+}
+
+
+def _of_states(findings: Findings) -> Mapping[str, object]:
+    selection, regression = findings.selection, findings.regression
+    quarter = findings.slowness.slowest_quarter if findings.slowness else None
+    return {
+        "features": findings.features,
+        "n_states": findings.parameters.n_states,
         "forking": findings.forking,
         "forks": [asdict(fork) for fork in forks(findings)],
         "paths": [{"states": way.path, "n_runs": way.n_runs} for way in rows(findings.ways.paths)],
@@ -65,16 +93,7 @@ def to_json(report: Report) -> str:
             "held_out": selection.held_out,
         },
         "dissimilarity": asdict(findings.dissimilarity),
-        "convergence": measure
-        and {
-            "outcome": measure.outcome,
-            "threshold": measure.threshold,
-            "direction": measure.direction,
-            "sustained": measure.sustained,
-            "how": told(findings, measure.how),
-        },
         "slowest_quarter": quarter and {"n_others": quarter.n_others, "longer": quarter.longer},
-        "grokking_delay": outcomes.grokking_delay if outcomes else None,
         "regression": regression
         and {
             "r_squared": regression.r_squared,
@@ -85,15 +104,10 @@ def to_json(report: Report) -> str:
             "n_censored": regression.n_censored,
             "warning": regression.warning,
         },
-        "columns": _dictionary(findings, report.sheets),
-        "tables": {
-            name: sheet.frame.to_dict(orient="records") for name, sheet in report.sheets.items()
-        },
     }
-    return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
 
 
-def _dictionary(findings: Findings, shown: Mapping[str, Sheet]) -> dict[str, object]:
+def _dictionary(findings: OutcomeFindings, shown: Mapping[str, Sheet]) -> dict[str, object]:
     """Return what each column of each table is: type, unit and meaning, by table and name."""
     columns = {table.name: table.expanded(findings.members) for table in CURVES}
     for name, sheet in shown.items():

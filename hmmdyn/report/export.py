@@ -23,7 +23,7 @@ from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.page import render
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import to_csv
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import OutcomeFindings
 
 if TYPE_CHECKING:
     from kaleido import Kaleido
@@ -142,7 +142,7 @@ def _pictures_among(formats: Collection[str]) -> list[str]:
     return [name for name in _PICTURES if name in formats]
 
 
-def _pictures(findings: Findings, formats: Sequence[str], theme: str) -> dict[str, bytes]:
+def _pictures(findings: OutcomeFindings, formats: Sequence[str], theme: str) -> dict[str, bytes]:
     """Draw every figure that applies, in each of the formats, by file name."""
     jobs: dict[str, _Job] = {}
     for name, draw in vars(Figures(findings)).items():

@@ -33,8 +33,29 @@ def remove_other_reports(folder: Path, kept: Collection[str]) -> None:
         (folder / layout.GROUPS).rmdir()
 
 
+def remove_files_of_map(folder: Path) -> None:
+    """Remove the states and the map that an earlier analysis wrote, where this one has none.
+
+    Raises
+    ------
+    OutputError
+        A file cannot be removed.
+    """
+    if _names_of_files(folder):
+        _unlink(folder, (layout.STATES, layout.TRAINING_MAP))
+
+
 def _remove(folder: Path) -> None:
     names = _names_of_files(folder)
+    _unlink(folder, names)
+    if names:
+        with suppress(OSError):  # not there, or something of the user's lies there
+            (folder / layout.FIGURES).rmdir()
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _unlink(folder: Path, names: Collection[str]) -> None:
     try:
         for name in names:
             (folder / name).unlink(missing_ok=True)
@@ -44,11 +65,6 @@ def _remove(folder: Path) -> None:
             f"{error.strerror or error}. Remove it, or choose another folder",
             Either(typed=" with -o DIR.", called="."),
         ) from error
-    if names:
-        with suppress(OSError):  # not there, or something of the user's lies there
-            (folder / layout.FIGURES).rmdir()
-        with suppress(OSError):
-            folder.rmdir()
 
 
 def _names_of_files(folder: Path) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hmmdyn.choices import COVARIANCE_TYPES, DIRECTIONS, PROTOCOLS
+from hmmdyn.names import STEP_UNITS
 from hmmdyn.report.document import FORMAT
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.columns import BOOLEAN, INTEGER, KINDS, NUMBER, PATH, TEXT, Column, Table
@@ -69,7 +70,7 @@ def report_schema() -> dict[str, Any]:
                     "source was given from Python",
                 },
                 "versions": {"type": "object", "additionalProperties": _TEXT},
-                "step_unit": {"enum": ["step", "epoch"]},
+                "step_unit": {"enum": list(STEP_UNITS)},
                 "metrics": _list(_TEXT),
                 "features": {
                     **_list(_TEXT),
@@ -78,9 +79,16 @@ def report_schema() -> dict[str, Any]:
                 "outcomes": _list(_TEXT),
                 "n_runs": _INTEGER,
                 "n_checkpoints": _INTEGER,
-                "n_states": _INTEGER,
+                "n_states": {
+                    "type": ["integer", "null"],
+                    "description": "null where there are no metrics of weights: then nothing is "
+                    "said of states",
+                },
                 "statements": _list(_object({f.name: _TEXT for f in fields(Statement)})),
-                "forking": {**_BOOLEAN, "description": "whether the map is more than a line"},
+                "forking": {
+                    "type": ["boolean", "null"],
+                    "description": "whether the map is more than a line",
+                },
                 "forks": _list(
                     _object(
                         {
@@ -105,7 +113,7 @@ def report_schema() -> dict[str, Any]:
                     "description": "share of the checkpoints whose state has a probability of at "
                     "least 0.9, given the model",
                 },
-                "selection": _object(
+                "selection": _or_null(
                     {
                         "protocol": {"enum": list(PROTOCOLS)},
                         "criterion": {
@@ -120,7 +128,7 @@ def report_schema() -> dict[str, Any]:
                         },
                     }
                 ),
-                "dissimilarity": _object(
+                "dissimilarity": _or_null(
                     {
                         f.name: _INTEGER if f.name == "n_runs" else _NUMBER
                         for f in fields(Dissimilarity)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from hmmdyn.report import words
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.keys import RUN_KEY
 
 # What decides on the number of states, by its column in ``Selection.criteria``.
@@ -38,6 +38,12 @@ def rows(frame: pd.DataFrame) -> Iterator[Any]:
     return frame.itertuples(index=False)
 
 
+def title(findings: OutcomeFindings) -> str:
+    """Return what the report is called."""
+    what = "Training map" if isinstance(findings, Findings) else "Outcomes"
+    return f"{what} of {words.name(findings.source, 120)}"
+
+
 def founded_states(findings: Findings) -> frozenset[int]:
     """Return the states of which sentences may speak in brief: all where no evidence was asked for.
 
@@ -47,7 +53,7 @@ def founded_states(findings: Findings) -> frozenset[int]:
     return frozenset(range(findings.parameters.n_states)) if evidence is None else evidence.founded
 
 
-def run_names(findings: Findings) -> dict[tuple[str, str], str]:
+def run_names(findings: OutcomeFindings) -> dict[tuple[str, str], str]:
     """Return a short name for every run, by (group, run), without its group.
 
     It is the run's own name where that is short, else ``seed 3`` where this tells the runs of a
@@ -63,7 +69,7 @@ def run_names(findings: Findings) -> dict[tuple[str, str], str]:
     }
 
 
-def full_run_names(findings: Findings) -> dict[tuple[str, str], str]:
+def full_run_names(findings: OutcomeFindings) -> dict[tuple[str, str], str]:
     """Return the name of every run with its group before it where there are several groups."""
     short = run_names(findings)
     if findings.table["group"].nunique() == 1:

@@ -8,7 +8,7 @@ import html
 import json
 import math
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
@@ -25,12 +25,12 @@ from hmmdyn.report import layout, words
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.figures.links import group_numbers, run_numbers
-from hmmdyn.report.lookup import full_run_names, state_name
+from hmmdyn.report.lookup import full_run_names, state_name, title
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
 from hmmdyn.report.statements.figures import figure_summaries
 from hmmdyn.report.statements.statement import notices_told
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.verdicts import LEFT_BEHIND
 
@@ -87,9 +87,10 @@ def render(report: Report) -> str:
         names=names,
         names_json=_script_json(names),
         notices=[(title, [n for n in notices if n.kind == kind]) for kind, title in _KINDS.items()],
-        attempts=_attempts_in_words(findings),
+        with_states=isinstance(findings, Findings),
+        title=title(findings),
+        attempts=_attempts_in_words(findings) if isinstance(findings, Findings) else "",
         command=_command(findings),
-        standardised_per_run=findings.standardisation == "run",
         themes=_script_json({"light": _plain(theme.LIGHT), "dark": _plain(theme.DARK)}),
         css=Markup(_asset("report.css")),
         policy=_policy(plotly_js, own_js),
@@ -172,14 +173,18 @@ def _figures(report: Report) -> dict[str, _Drawing]:
     return result
 
 
-def _names(findings: Findings) -> dict[str, Any]:
-    """Return what the page's scripts know of runs, groups and states (:mod:`.links`).
+def _names(findings: OutcomeFindings) -> dict[str, Any]:
+    """Return what the page's scripts know of runs, groups and states, if any (:mod:`.links`).
 
     ``name`` is the whole name, which stands in addresses; ``label`` is for people.
     """
     groups = group_numbers(findings)
     labels = full_run_names(findings)
-    visited = findings.states.groupby(RUN_KEY)["state"].unique()
+    visited: Mapping[Any, Sequence[int]] = {}
+    states: list[str] = []
+    if isinstance(findings, Findings):
+        visited = findings.states.groupby(RUN_KEY)["state"].unique().to_dict()
+        states = [state_name(findings, k) for k in range(findings.parameters.n_states)]
     last_step = findings.table.groupby(RUN_KEY)["step"].max()
     steps = findings.table["step"]
     return {
@@ -189,12 +194,12 @@ def _names(findings: Findings) -> dict[str, Any]:
                 "name": words.encodable(key[1]),
                 "label": labels[key],
                 "group": groups[key[0]],
-                "states": sorted(int(k) for k in visited[key]),
+                "states": sorted(int(k) for k in visited.get(key, ())),
                 "last_step": int(last_step[key]),
             }
             for key in run_numbers(findings)
         ],
-        "states": [state_name(findings, k) for k in range(findings.parameters.n_states)],
+        "states": states,
         "first_step": int(steps[steps > 0].min()) if (steps > 0).any() else 1,
     }
 
@@ -221,7 +226,7 @@ def _script_json(value: object) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
-def _shown(sheet: Sheet, findings: Findings) -> _ShownTable:
+def _shown(sheet: Sheet, findings: OutcomeFindings) -> _ShownTable:
     frame = sheet.frame.head(_ROWS_SHOWN)
     columns = [_cells(frame[column], str(column)) for column in frame]
     links = _links(frame, findings)
@@ -239,7 +244,9 @@ def _shown(sheet: Sheet, findings: Findings) -> _ShownTable:
     )
 
 
-def _links(frame: pd.DataFrame, findings: Findings) -> Iterator[tuple[int | None, int | None, str]]:
+def _links(
+    frame: pd.DataFrame, findings: OutcomeFindings
+) -> Iterator[tuple[int | None, int | None, str]]:
     """Return the numbers of the run, the group and the states that each row is about."""
     runs, groups = run_numbers(findings), group_numbers(findings)
     state_columns = [
@@ -291,7 +298,7 @@ def _attempts_in_words(findings: Findings) -> str:
     return f"{text}; not valid: {why}." if why else f"{text}."
 
 
-def _command(findings: Findings) -> str:
+def _command(findings: OutcomeFindings) -> str:
     """Return the command line that gives this report again, a line per option."""
     if not findings.command:
         return f"# {words.name(findings.source)}: analyze(table, **options)"

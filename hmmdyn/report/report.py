@@ -10,7 +10,7 @@ from itertools import chain
 from hmmdyn.report.sheets import Sheet, sheets
 from hmmdyn.report.statements import said
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import OutcomeFindings
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Report:
     The page, the text, the JSON document and the CSV files are renderings of it.
     """
 
-    findings: Findings
+    findings: OutcomeFindings
 
     @cached_property
     def said(self) -> Mapping[str, tuple[Statement, ...]]:

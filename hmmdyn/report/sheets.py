@@ -12,7 +12,7 @@ import pandas as pd
 from hmmdyn.report import words
 from hmmdyn.report.statements.statement import notices_told, told
 from hmmdyn.results.columns import Table, tables_in
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.groups import GROUP_REGRESSIONS, GROUPS
 from hmmdyn.results.notice import NOTICES
 from hmmdyn.results.schema import REPORTED
@@ -28,12 +28,13 @@ class Sheet:
     frame: pd.DataFrame
 
 
-def sheets(findings: Findings) -> dict[str, Sheet]:
+def sheets(findings: OutcomeFindings) -> dict[str, Sheet]:
     """Return every table of the report by name, in its order."""
     frames: dict[str, pd.DataFrame] = {}
     for table, frame in tables_in(findings):
         frames.setdefault(table.name, frame)  # the recommended selection's come after the chosen
-    frames[STATE_MEANS.name] = _state_means(findings)
+    if isinstance(findings, Findings):
+        frames[STATE_MEANS.name] = _state_means(findings)
     frames[NOTICES.name] = _notices(findings)
     for table in (WAYS, GROUPS):
         if table.name in frames:
@@ -58,14 +59,14 @@ def _state_means(findings: Findings) -> pd.DataFrame:
     return frame
 
 
-def _notices(findings: Findings) -> pd.DataFrame:
+def _notices(findings: OutcomeFindings) -> pd.DataFrame:
     return NOTICES.frame(
         {key: words.encodable(text) for key, text in asdict(notice).items()}
         for notice in notices_told(findings)
     )
 
 
-def _with_reasons_told(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+def _with_reasons_told(frame: pd.DataFrame, findings: OutcomeFindings) -> pd.DataFrame:
     return frame.assign(why_not=[told(findings, reason) for reason in frame["why_not"]])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, zip_longest
 
 from hmmdyn.report import words
+from hmmdyn.report.lookup import title
 from hmmdyn.report.report import Report
 from hmmdyn.report.statements.statement import notices_told
 
@@ -24,7 +25,7 @@ def summary(report: Report, width: int = 80) -> str:
     Lines are up to ``width`` columns long, within reason. The text holds no markup and no colour;
     print it as it is (with rich: ``markup=False``).
     """
-    lines = [f"Training map of {words.name(report.findings.source, 120)}", ""]
+    lines = [title(report.findings), ""]
     for topic, briefs in headlines(report):
         lines += _beside(topic, briefs, min(max(width, _NARROWEST), _WIDEST))
     further = sum(statement.text != statement.brief for statement in report.statements)

@@ -82,6 +82,11 @@ def plural(n: int, noun: str, many: str = "") -> str:
     return f"{n:,} {noun if n == 1 else many or noun + 's'}"
 
 
+def of_runs(n: int, total: int) -> str:
+    """Return ``3 of 10 runs``; of one run, ``the run``."""
+    return "the run" if n == total == 1 else f"{n:,} of {plural(total, 'run')}"
+
+
 def listing(items: Iterable[object], at_most: int = 6) -> str:
     """Return ``a, b and c``; a long list ends in the number of those not named."""
     words = [str(item) for item in items]

@@ -42,9 +42,9 @@ class OtherMap:
     page: str
 
 
-@dataclass(frozen=True)
-class Findings:
-    """Everything hmmdyn found about a set of runs: what the report renders.
+@dataclass(frozen=True, kw_only=True)
+class OutcomeFindings:
+    """What the outcomes of runs tell, with or without metrics of their weights beside them.
 
     Which columns a table has is declared once, under the name given here:
     :mod:`hmmdyn.results.columns` says how.
@@ -56,49 +56,17 @@ class Findings:
         sorted by run (natural order) and step.
     metrics, outcomes : tuple of str
         Columns of ``table``.
-    features : tuple of str
-        Metrics that entered the model, D of them.
     step_unit : str
-        ``step`` or ``epoch``.
-    standardisation : str
-        ``run`` or ``pooled``: what the model's units are.
-    parameters : HMMParameters
-        The model, states in order of time.
-    states, state_summary, occupancy : DataFrame
-        See :data:`.results.states.STATES`, :data:`.results.states.STATE_SUMMARY`,
-        :data:`.results.states.OCCUPANCY`.
-    sure_share : float
-        Share of the checkpoints whose state has a probability of at least 0.9, given the model.
+        What training is counted in: one of :data:`hmmdyn.names.STEP_UNITS`.
     runs : DataFrame
         Groups in their order, within a group the fastest run first; without an outcome runs keep
         their natural order. See :data:`.results.slowness.RUNS`.
-    transitions, influences, change_points, fork_choices : DataFrame
-        See :data:`.results.transitions.TRANSITIONS`, :data:`.results.transitions.INFLUENCES`,
-        :data:`.results.transitions.CHANGE_POINTS`, :data:`.results.transitions.FORK_CHOICES`.
-    transition_times : DataFrame
-        One row per row of ``transitions``: see :data:`.results.transitions.TRANSITION_TIMES`.
-    ways : Ways
-        Stays, paths, forks and dead ends.
-    selection : Selection
-    dissimilarity : Dissimilarity
-    forking : bool
-        True unless the map's pruned graph is a line.
     convergence : Convergence or None
         None where no outcome is known.
     speed : ConvergenceSpeed or None
         None where convergence is None.
-    slowness : Slowness or None
-        None where convergence is None.
     outcome_transitions : OutcomeTransitions or None
         None where no outcome is known.
-    outliers : DataFrame
-        Runs unlike the others: see :data:`.results.outliers.OUTLIERS`.
-    group_comparison : GroupComparison or None
-        None where there is one group.
-    regression : Regression or None
-        None where convergence is None or the runs are too few.
-    detours : DataFrame
-        Which states delay convergence: see :data:`.results.detours.DETOURS`.
     notices : tuple of Notice
         Those of all stages, each once, in the order of the stages.
     source : str
@@ -117,13 +85,69 @@ class Findings:
     table: pd.DataFrame = field(metadata=holds(METRICS))
     metrics: tuple[str, ...]
     outcomes: tuple[str, ...]
-    features: tuple[str, ...]
     step_unit: str
+    runs: pd.DataFrame = field(metadata=holds(RUNS))
+    convergence: Convergence | None
+    speed: ConvergenceSpeed | None
+    outcome_transitions: OutcomeTransitions | None
+    notices: tuple[Notice, ...]
+    source: str
+    other_maps: tuple[OtherMap, ...] = ()
+    options: Mapping[str, object] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def members(self) -> Members:
+        """What the open columns of tables stand for here: metrics and outcomes."""
+        return {"metric": self.metrics, "outcome": self.outcomes}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings(OutcomeFindings):
+    """Everything hmmdyn found about a set of runs whose metrics went through a map of states.
+
+    Attributes
+    ----------
+    features : tuple of str
+        Metrics that entered the model, D of them.
+    standardisation : str
+        ``run`` or ``pooled``: what the model's units are.
+    parameters : HMMParameters
+        The model, states in order of time.
+    states, state_summary, occupancy : DataFrame
+        See :data:`.results.states.STATES`, :data:`.results.states.STATE_SUMMARY`,
+        :data:`.results.states.OCCUPANCY`.
+    sure_share : float
+        Share of the checkpoints whose state has a probability of at least 0.9, given the model.
+    transitions, influences, change_points, fork_choices : DataFrame
+        See :data:`.results.transitions.TRANSITIONS`, :data:`.results.transitions.INFLUENCES`,
+        :data:`.results.transitions.CHANGE_POINTS`, :data:`.results.transitions.FORK_CHOICES`.
+    transition_times : DataFrame
+        One row per row of ``transitions``: see :data:`.results.transitions.TRANSITION_TIMES`.
+    ways : Ways
+        Stays, paths, forks and dead ends.
+    selection : Selection
+    dissimilarity : Dissimilarity
+    forking : bool
+        True unless the map's pruned graph is a line.
+    slowness : Slowness or None
+        None where convergence is None.
+    outliers : DataFrame
+        Runs unlike the others: see :data:`.results.outliers.OUTLIERS`.
+    group_comparison : GroupComparison or None
+        None where there is one group.
+    regression : Regression or None
+        None where convergence is None or the runs are too few.
+    detours : DataFrame
+        Which states delay convergence: see :data:`.results.detours.DETOURS`.
+    """
+
+    features: tuple[str, ...]
     standardisation: str
     parameters: HMMParameters
     states: pd.DataFrame = field(metadata=holds(STATES))
     sure_share: float
-    runs: pd.DataFrame = field(metadata=holds(RUNS))
     state_summary: pd.DataFrame = field(metadata=holds(STATE_SUMMARY))
     transitions: pd.DataFrame = field(metadata=holds(TRANSITIONS))
     transition_times: pd.DataFrame = field(metadata=holds(TRANSITION_TIMES))
@@ -135,27 +159,17 @@ class Findings:
     selection: Selection
     dissimilarity: Dissimilarity
     forking: bool
-    convergence: Convergence | None
-    speed: ConvergenceSpeed | None
     slowness: Slowness | None
-    outcome_transitions: OutcomeTransitions | None
     outliers: pd.DataFrame = field(metadata=holds(OUTLIERS))
     group_comparison: GroupComparison | None
     regression: Regression | None
     detours: pd.DataFrame = field(metadata=holds(DETOURS))
-    notices: tuple[Notice, ...]
-    source: str
-    other_maps: tuple[OtherMap, ...] = ()
-    options: Mapping[str, object] = field(default_factory=dict)
-    command: tuple[str, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def members(self) -> Members:
         """What the open columns of tables stand for here: metrics, features, outcomes, states."""
         return {
-            "metric": self.metrics,
+            **super().members,
             "feature": self.features,
-            "outcome": self.outcomes,
             "state": range(self.parameters.n_states),
         }

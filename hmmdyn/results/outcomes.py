@@ -1,4 +1,4 @@
-"""Phase transitions of losses and accuracies."""
+"""Outcome transitions: those of losses and accuracies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _IN_ITS_UNIT = "of the outcome"
 
 OUTCOME_TRANSITIONS = Table(
     name="outcome_transitions",
-    title="Phase transitions of the outcomes",
+    title="Outcome transitions",
     rows="transition of an outcome in a run",
     note="Sustained inflections: start, steepest step (with its 95 % interval) and end.",
     columns=(
@@ -125,7 +125,7 @@ SPIKES = Table(
 
 MATCHES = Table(
     name="matches",
-    title="Changes of state that go with transitions of the outcomes",
+    title="State transitions that go with outcome transitions",
     rows="change of state and outcome that go together in some run",
     note="Lead: steps by which the change of state comes first (median over runs, 95 % interval); "
     "p: whether runs with an early one have an early other, corrected over pairs.",

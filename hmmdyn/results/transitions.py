@@ -15,7 +15,7 @@ from hmmdyn.results.columns import (
 
 TRANSITIONS = Table(
     name="transitions",
-    title="Transitions",
+    title="State transitions",
     rows="pair of states that some decoded run takes: an edge of the training map",
     note="Every change of state that some run makes: its probability per checkpoint in the "
     "model, how often and by how many of all runs it is taken, and the mean convergence "
@@ -46,7 +46,7 @@ TRANSITIONS = Table(
 
 TRANSITION_TIMES = Table(
     name="transition_times",
-    title="When runs first make each transition",
+    title="When runs first make each state transition",
     rows="transition",
     note="First, median and last step over the runs that make it; step low and high: between these "
     "all of them change state, by their 90 % intervals; width: of such an interval, median "
@@ -65,7 +65,7 @@ TRANSITION_TIMES = Table(
 
 INFLUENCES = Table(
     name="influences",
-    title="What moves in each transition",
+    title="What moves in each state transition",
     rows="transition and feature",
     note="Features by influence: the mean absolute derivative of the log posterior of the new "
     "state with respect to the feature, where a run enters it, with its deviation over runs; "

@@ -1,4 +1,4 @@
-"""The metric table as a file or DataFrame: read, validate, write.
+"""The table of metrics and outcomes as a file or DataFrame: read, validate, write.
 
 This is where metrics extracted from checkpoints and a table of one's own meet: from here on the
 two are the same thing.
@@ -19,7 +19,15 @@ import pyarrow.parquet as pq
 
 from hmmdyn.errors import TableError
 from hmmdyn.files import replacing
-from hmmdyn.names import is_outcome, natural_key, printable, require_known, some
+from hmmdyn.names import (
+    STEP_COLUMNS,
+    STEP_UNITS,
+    is_outcome,
+    natural_key,
+    printable,
+    require_known,
+    some,
+)
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.notice import Notice
 from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories
@@ -28,16 +36,16 @@ from hmmdyn.version import __version__
 PROVENANCE_COLUMNS = ["path", "size", "mtime_ns"]
 TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 
-_STEP_NAMES = ("step", "global_step", "iteration", "iter")
 _METADATA_KEY = b"hmmdyn"
 
 
 def read_table(path: Path, *, outcomes: Sequence[str] = ()) -> Trajectories:
     """Read a metric table: Parquet, CSV, TSV or JSON lines, hmmdyn's own or anybody's.
 
-    A table needs a step (or epoch) column and, unless it holds a single run, a ``run`` or
-    ``seed`` column; ``group`` is optional. Every other numeric column is a metric, or an outcome
-    where its name says so (loss, accuracy, …) or ``outcomes`` names it.
+    A table needs a column that counts training (step, epoch, samples, tokens, …) and, unless it
+    holds a single run, a ``run`` or ``seed`` column; ``group`` is optional. Every other numeric
+    column is a metric, or an outcome where its name says so (loss, accuracy, …) or ``outcomes``
+    names it; there may be outcomes alone.
 
     Raises
     ------
@@ -84,10 +92,10 @@ def from_frame(
     values, left_out = _numeric_columns(frame, others)
     named_outcomes = tuple(c for c in values if c in set(outcomes) or is_outcome(c))
     metrics = tuple(c for c in values if c not in named_outcomes)
-    if not metrics:
+    if not values:
         raise TableError(
-            f"{source} has no metric column: beside {', '.join(KEY_COLUMNS)} and outcomes it "
-            f"needs at least one numeric column. It has: {some(frame.columns, 12)}."
+            f"{source} has neither metrics nor outcomes: beside {', '.join(KEY_COLUMNS)} it needs "
+            f"at least one numeric column. It has: {some(frame.columns, 12)}."
         )
     numbers = pd.DataFrame(values, index=frame.index)[[*metrics, *named_outcomes]]
     table = _sorted(pd.concat([keys, numbers], axis=1))
@@ -95,7 +103,7 @@ def from_frame(
     notices = tuple(
         Notice("metrics", "left out", f"column {printable(c)}", why) for c, why in left_out.items()
     )
-    unit = "epoch" if columns["step"].lower() == "epoch" else "step"
+    unit = STEP_COLUMNS[columns["step"].lower()]
     return Trajectories(table, metrics, named_outcomes, unit, notices)
 
 
@@ -173,7 +181,7 @@ def _own_metadata(metadata: Mapping[bytes, bytes], path: Path) -> dict[str, Any]
     own: dict[str, Any] = json.loads(metadata[_METADATA_KEY])
     well_formed = (
         isinstance(own, dict)
-        and own.get("step_unit") in ("step", "epoch")
+        and own.get("step_unit") in STEP_UNITS
         and all(
             isinstance(own.get(kind), list) and all(isinstance(name, str) for name in own[kind])
             for kind in ("metrics", "outcomes")
@@ -191,11 +199,12 @@ def _columns_by_role(frame: pd.DataFrame, source: str) -> dict[str, str]:
     for column in frame.columns:
         by_name.setdefault(column.lower(), column)
     roles = {role: by_name[role] for role in ("group", "run", "seed") if role in by_name}
-    for name in (*_STEP_NAMES, "epoch"):
+    for name in STEP_COLUMNS:
         if name in by_name:
             return roles | {"step": by_name[name]}
     raise TableError(
-        f"{source} has no step column. Name the column of training steps 'step' (or 'epoch'). "
+        f"{source} has no step column. Name the column that counts training 'step' (or "
+        f"{some(map(repr, STEP_UNITS[1:]))}). "
         f"Its columns are: {some(frame.columns, 12)}."
     )
 
@@ -259,7 +268,7 @@ def _numeric_columns(
     numeric, left_out = {}, {}
     for name in columns:
         column = frame[name]
-        if name.lower() in (*_STEP_NAMES, "epoch", *KEY_COLUMNS):
+        if name.lower() in (*STEP_COLUMNS, *KEY_COLUMNS):
             left_out[name] = "It counts steps or names runs; another column does that already."
         elif pd.api.types.is_complex_dtype(column) or not _holds_numbers(column):
             left_out[name] = "It does not hold (real) numbers."

@@ -43,9 +43,9 @@ class Trajectories:
         ``group, run, seed, step``, the metric columns, the outcome columns (float64, raw units),
         and provenance columns where known. Runs in natural order, steps increasing within a run.
     metrics, outcomes : tuple of str
-        Which columns of ``table`` are which.
+        Which columns of ``table`` are which; there may be outcomes alone.
     step_unit : str
-        ``step`` or ``epoch``.
+        ``step``, ``epoch``, ``sample`` or ``token``.
     notices : tuple of Notice
         What was left out or looked odd on the way here.
     """
@@ -82,6 +82,11 @@ class Trajectories:
         kept = tuple(
             m for m in dict.fromkeys(metrics or self.metrics) if m not in set(drop_metrics)
         )
+        if not self.metrics:
+            raise NotEnoughDataError(
+                "There are outcomes here and no metrics of the weights, so there is nothing to fit "
+                "states to."
+            )
         if not kept:
             raise NotEnoughDataError("No metric is left: every one of them was dropped by request.")
         dropped = [m for m in self.metrics if m not in kept]

@@ -378,7 +378,7 @@ def test_a_tensor_that_never_changes_is_left_out_of_the_whole_group(tmp_path, mo
     index, cache = runs_with_frozen(tmp_path / "runs"), tmp_path / "cache.parquet"
     found = extract(index, cache=cache)
     (notice,) = kinds(found, "left out")
-    assert notice.subject == "group g"
+    assert notice.subject == "tensors of group g"
     assert "fc2.weight" in notice.message
     assert "seed0" in notice.message
     expected = extract(index, rules=ParameterRules(exclude=("fc2",)))
@@ -394,7 +394,7 @@ def test_a_tensor_that_never_changes_is_left_out_of_the_whole_group(tmp_path, mo
 def test_other_groups_keep_the_tensor(tmp_path):
     index = runs_with_frozen(tmp_path)
     index = index_of(tmp_path, [replace(file, group=file.run) for file in index.checkpoints])
-    assert [n.subject for n in kinds(extract(index), "left out")] == ["group seed0"]
+    assert [n.subject for n in kinds(extract(index), "left out")] == ["tensors of group seed0"]
 
 
 def test_a_tensor_that_changes_later_on_comes_back(tmp_path):
@@ -436,7 +436,11 @@ def test_left_out_tensors_are_counted_and_named_once_per_group(tmp_path):
         for step in range(3)
     ]
     (notice,) = extract(index_of(tmp_path, files)).notices
-    assert (notice.stage, notice.kind, notice.subject) == ("metrics", "left out", "group g")
+    assert (notice.stage, notice.kind, notice.subject) == (
+        "metrics",
+        "left out",
+        "tensors of group g",
+    )
     assert "1 embedding (wte.weight); 1 normalisation (ln.weight)" in notice.message
     assert "2 weights and 1 bias." in notice.message
 

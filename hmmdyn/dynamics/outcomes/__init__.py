@@ -1,1 +1,1 @@
-"""Phase transitions of losses and accuracies, and which changes of state go with them."""
+"""Outcome transitions, and which changes of state go with them."""

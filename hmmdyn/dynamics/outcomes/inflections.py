@@ -1,7 +1,9 @@
 """Sustained inflections of one curve: where a loss or an accuracy passes from one level to another.
 
 A transition is calm, then fast, then calm. A curve that declines steadily, or falls from its first
-value on and levels off like a power law, has none: nothing calm comes before its fall.
+value on and levels off like a power law, has none: nothing calm comes before its fall. On a clock
+of log steps the first of these steps is drawn out to look calm whatever the curve does, so that a
+transition must have its inflection in steps, too.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ SHARE = 0.3  # of the curve's whole way that a transition covers at least
 FAST = 1 / 3  # of the run's clock that 10 % to 90 % of a transition take at most
 CALM = 0.25  # of its own change that the curve may move in the stretch before it, or after it
 STRETCH = 0.3  # of the run's clock that this stretch lasts, where the run is long enough
+SLOWER = 0.6  # of its steps' slope within a transition, which that before it has at most
 CLEAR = 5.0  # standard errors of its own slope that the steepest slope has at least
 WIDENING = 10.0  # last gap between checkpoints over the first, from which on a clock is logarithmic
 
+_QUARTER, _HALF = 0.25, 0.5  # of a change: a transition is faster between these than before
 _FOOT = 0.1  # a transition begins and ends where its slope is this share of the steepest
 _NORMAL_MAD = 1.4826  # standard deviation of normal noise over its median absolute deviation
 _NORMAL_MEAN = 1.2533  # the same over its mean absolute deviation
@@ -98,7 +102,10 @@ def inflections(steps: FloatArray, values: FloatArray, logarithmic: bool) -> lis
     transition is a peak of the slope, as far as the slope exceeds a tenth of the peak. It counts
     where it covers at least 30 % of the whole way of the smoothed curve, does 10 % to 90 % of it in
     a third of the run or less, is steeper than 5 standard errors of a slope, and the curve moves by
-    no more than a quarter of it in the 30 % of the run before it, and after it.
+    no more than a quarter of it in the 30 % of the run before it, and after it. It must accelerate
+    in steps, on whatever clock it is found: from the beginning of that calm to the first quarter of
+    the change, the curve moves at 0.6 of its pace over the second quarter at most. An exponential,
+    or a power law with an offset, never does, though on a clock of log steps it has an inflection.
 
     Parameters
     ----------
@@ -148,7 +155,11 @@ def _on_clock(steps: FloatArray, values: FloatArray, *, logarithmic: bool) -> li
             if first < 0 or last == len(slope) or slope[first:last].max() > slope[peak]:
                 continue
             # Peaks of exactly one height share their feet: they are one transition.
-            if _stands_out(curve, first, last) and (first, last) not in found:
+            if (
+                (first, last) not in found
+                and _stands_out(curve, first, last)
+                and _accelerates(curve, first, last, logarithmic)
+            ):
                 found[first, last] = _measured(curve, slope, int(peak), first, last)
     longest = FAST * (curve.clock[-1] - curve.clock[0])
     return [
@@ -220,11 +231,33 @@ def _feet(slope: FloatArray, peak: int) -> tuple[int, int]:
 def _stands_out(curve: _Smoothed, first: int, last: int) -> bool:
     """Whether the change between two grid points is large, and calm comes before and after it."""
     change = abs(curve.level[last] - curve.level[first])
-    stretch = round(STRETCH * len(curve.level))
-    before = curve.level[max(0, first - stretch) : first + 1]
-    after = curve.level[last : last + stretch + 1]
+    before = curve.level[_calm_from(curve, first) : first + 1]
+    after = curve.level[last : last + _stretch(curve) + 1]
     moved = max(np.ptp(before), np.ptp(after))
     return bool(change >= SHARE * np.ptp(curve.level) and moved <= CALM * change)
+
+
+def _accelerates(curve: _Smoothed, first: int, last: int, logarithmic: bool) -> bool:
+    """Whether the change between two grid points goes faster, per step, than what comes before."""
+    before, after = curve.level[first], curve.level[last]
+    part, calm_from = slice(first, last + 1), _calm_from(curve, first)
+    times = _crossings(curve.clock[part], curve.median[part], before, after, (_QUARTER, _HALF))
+    begin, quarter, half = from_clock(np.array([curve.clock[calm_from], *times]), logarithmic)
+    # A curve that first went the other way is no faster for it.
+    done = min((curve.level[calm_from] - before) / (after - before), 0.0)
+    # As products, for what takes no time at all.
+    return bool(
+        (_QUARTER - done) * (half - quarter) <= SLOWER * (_HALF - _QUARTER) * (quarter - begin)
+    )
+
+
+def _calm_from(curve: _Smoothed, first: int) -> int:
+    """Return where the stretch begins that must be calm before a transition."""
+    return max(0, first - _stretch(curve))
+
+
+def _stretch(curve: _Smoothed) -> int:
+    return round(STRETCH * len(curve.level))
 
 
 def _measured(curve: _Smoothed, slope: FloatArray, peak: int, first: int, last: int) -> Inflection:
@@ -251,14 +284,18 @@ def _measured(curve: _Smoothed, slope: FloatArray, peak: int, first: int, last: 
 
 
 def _crossings(
-    clock: FloatArray, values: FloatArray, before: float, after: float
-) -> tuple[float, float, float]:
-    """Return when 10 %, 50 % and 90 % of a change are done, by the closest monotone curve."""
+    clock: FloatArray,
+    values: FloatArray,
+    before: float,
+    after: float,
+    shares: tuple[float, ...] = (0.1, 0.5, 0.9),
+) -> list[float]:
+    """Return when these shares of a change are done, by the closest monotone curve."""
     done = isotonic_regression((values - before) / (after - before)).x
     # A little slope makes the way back from shares to time unique.
     tilted = done + 1e-9 * np.arange(len(done))
-    start, half, end = np.interp([0.1, 0.5, 0.9], tilted, clock)
-    return float(start), float(half), float(end)
+    times: list[float] = np.interp(shares, tilted, clock).tolist()
+    return times
 
 
 def _converted(one: Inflection, steps: FloatArray, logarithmic: bool, unit: float) -> Inflection:

@@ -1,6 +1,6 @@
 """Which change of state goes with which outcome transition, over runs.
 
-The method is described in docs/method/statements.md, Phase transitions of the outcomes.
+The method is described in docs/method/statements.md, Outcome transitions.
 """
 
 from __future__ import annotations

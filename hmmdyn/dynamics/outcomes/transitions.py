@@ -1,4 +1,4 @@
-"""Phase transitions of the outcomes: memorisation, generalisation, the delay between them, spikes.
+"""Outcome transitions: memorisation, generalisation, the delay between them, spikes.
 
 Curves of losses and accuracies are read one by one (:mod:`hmmdyn.dynamics.outcomes.inflections`,
 :mod:`hmmdyn.dynamics.outcomes.spikes`); here they become statements about runs, and are matched to
@@ -21,7 +21,7 @@ from hmmdyn.dynamics.outcomes.inflections import (
     is_logarithmic,
     rise_from_start,
 )
-from hmmdyn.dynamics.outcomes.matching import WINDOW, match_transitions
+from hmmdyn.dynamics.outcomes.matching import match_transitions
 from hmmdyn.dynamics.outcomes.spikes import NOTABLE, PRECEDING, UNUSUAL, excursions
 from hmmdyn.names import better_side, data_split, some
 from hmmdyn.results.arrays import FloatArray
@@ -31,6 +31,7 @@ from hmmdyn.results.notice import Notice
 from hmmdyn.results.outcomes import (
     DELAYS,
     IMPROVEMENTS,
+    MATCHES,
     OUTCOME_TRANSITIONS,
     SPIKES,
     OutcomeTransitions,
@@ -81,7 +82,7 @@ class _Curve:
 def find_outcome_transitions(
     table: pd.DataFrame,
     outcomes: Sequence[str],
-    change_points: pd.DataFrame,
+    change_points: pd.DataFrame | None,
     *,
     random_state: int = 0,
 ) -> OutcomeTransitions:
@@ -94,8 +95,8 @@ def find_outcome_transitions(
         evaluated at that checkpoint.
     outcomes : sequence of str
         The outcome columns; there may be none.
-    change_points : DataFrame
-        See :data:`.results.transitions.CHANGE_POINTS`.
+    change_points : DataFrame or None
+        See :data:`.results.transitions.CHANGE_POINTS`; None where there are no states.
     random_state : int
         Of the pairings that matches are tested by.
 
@@ -141,7 +142,9 @@ def find_outcome_transitions(
         delays=delays,
         grokking_delay=float(grokking["delay"].median()),
         spikes=_spikes(curves),
-        matches=match_transitions(
+        matches=MATCHES.frame()
+        if change_points is None
+        else match_transitions(
             _events(table, main), change_points, logarithmic=logarithmic, random_state=random_state
         ),
         how=_in_words(logarithmic),
@@ -356,8 +359,7 @@ def _in_words(logarithmic: bool) -> str:
         f"slope that covers at least {rules.SHARE:.0%} of the curve's whole way, does 10 % to 90 % "
         f"of its change in {rules.FAST:.0%} of the run or less, and has calm in the "
         f"{rules.STRETCH:.0%} of the run before and after it: there the curve moves by no more "
-        f"than {rules.CALM:.0%} of its change. A change of state goes with it where the two lie "
-        f"within {WINDOW:.0%} of the run of each other. A loss spikes or diverges where it exceeds "
+        f"than {rules.CALM:.0%} of its change. A loss spikes or diverges where it exceeds "
         f"the median of the {PRECEDING} evaluations before by more than {UNUSUAL:g} robust "
         f"standard deviations and {NOTABLE:.0%} of its way down, or is infinite."
     )

@@ -1,4 +1,4 @@
-"""Columns of the table over steps, every run coloured by its state."""
+"""Columns of the table over steps, every run coloured by its state, where there are states."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hmmdyn.report.figures.run_rows import plot_labels
 from hmmdyn.report.figures.thinning import thin
 from hmmdyn.report.lookup import full_run_names
 from hmmdyn.results.arrays import IntArray
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 
 # Runs with more checkpoints than this are drawn as lines without a marker at each of them.
@@ -53,13 +53,13 @@ _NOTHING = _Piece(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.i
 _Pieces = dict[tuple[int, int], _Piece]  # by (run number, state)
 
 
-def draw_curves(findings: Findings, columns: Sequence[str]) -> go.Figure:
+def draw_curves(findings: OutcomeFindings, columns: Sequence[str]) -> go.Figure:
     """Draw the columns, one at a time and the others in a menu, on axes of their own per group.
 
     There is one trace per run and state: pieces of line, each the way from a checkpoint to the next
-    in the colour of the state it leads to. Long runs are thinned (:func:`.thinning.thin`);
-    ``layout.meta`` says how many ``points`` are drawn, of how many ``values``. A value that is
-    missing where its neighbours in time are known is a gap.
+    in the colour of the state it leads to; without states one per run. Long runs are thinned
+    (:func:`.thinning.thin`); ``layout.meta`` says how many ``points`` are drawn, of how many
+    ``values``. A value that is missing where its neighbours in time are known is a gap.
     """
     groups = list(findings.table["group"].unique())
     checkpoints = _checkpoints(findings)
@@ -81,18 +81,14 @@ def draw_curves(findings: Findings, columns: Sequence[str]) -> go.Figure:
     figure.update_annotations(x=0, xanchor="left", font={"size": 13})
     runs = list(run_numbers(findings))
     names = plot_labels(full_run_names(findings), pd.DataFrame(runs, columns=RUN_KEY))
-    colours = theme.state_colours(findings.parameters.n_states)
+    looks, in_legend = _looks(findings), {state: key for key in reversed(keys) for state in key[1:]}
     traces = [
         go.Scatter(
             x=piece.x,
             y=piece.y,
-            name=f"state {state}",
             meta={"run": run, "state": state, "name": names[run]},
-            legendgroup=f"state {state}",
-            legendrank=1000 + state,
-            showlegend=(run, state) == next(key for key in keys if key[1] == state),
+            **{"showlegend": (run, state) == in_legend[state], **looks[state]},
             mode=piece.mode,
-            line={"color": colours[state], "width": 1.6},
             marker={
                 "size": piece.size if piece.size.any() else 0,
                 "opacity": 1,
@@ -122,6 +118,21 @@ def draw_curves(findings: Findings, columns: Sequence[str]) -> go.Figure:
     if len(columns) > 1:
         figure.update_layout(updatemenus=[_menu(findings, pieces)])
     return figure
+
+
+def _looks(findings: OutcomeFindings) -> list[dict[str, Any]]:
+    """Return what the traces of each state look like; without states there is one look for all."""
+    if not isinstance(findings, Findings):
+        return [{"opacity": 0.6, "line": {"color": theme.MARK, "width": 1.2}, "showlegend": False}]
+    return [
+        {
+            "name": f"state {state}",
+            "legendgroup": f"state {state}",
+            "legendrank": 1000 + state,
+            "line": {"color": colour, "width": 1.6},
+        }
+        for state, colour in enumerate(theme.state_colours(findings.parameters.n_states))
+    ]
 
 
 def _pieces(checkpoints: pd.DataFrame) -> _Pieces:
@@ -155,10 +166,15 @@ def _piece(rows: pd.DataFrame) -> _Piece:
     return _Piece(_compact(rows["x"]), _compact(rows["y"]), size, int(rows["own"].sum()))
 
 
-def _checkpoints(findings: Findings) -> pd.DataFrame:
-    """Return every checkpoint: step ``x``, ``state``, ``number`` of the run, ``place`` in it."""
-    states = findings.states[[*CHECKPOINT_KEY, "state"]]
-    joined = findings.table[CHECKPOINT_KEY].merge(states, on=CHECKPOINT_KEY, how="left")
+def _checkpoints(findings: OutcomeFindings) -> pd.DataFrame:
+    """Return every checkpoint: step ``x``, ``state``, ``number`` of the run, ``place`` in it.
+
+    Without states all are in one.
+    """
+    joined = findings.table[CHECKPOINT_KEY].assign(state=0)
+    if isinstance(findings, Findings):
+        states = findings.states[[*CHECKPOINT_KEY, "state"]]
+        joined = joined.drop(columns="state").merge(states, on=CHECKPOINT_KEY, how="left")
     joined["number"] = numbers_of(findings, joined)
     joined["place"] = joined.groupby("number").cumcount()
     return joined.rename(columns={"step": "x"})
@@ -197,7 +213,7 @@ def _compact(values: pd.Series) -> _Numbers:
     return values.to_numpy(dtype=np.int32 if fits else np.float64)
 
 
-def _menu(findings: Findings, pieces: dict[str, list[_Piece]]) -> dict[str, object]:
+def _menu(findings: OutcomeFindings, pieces: dict[str, list[_Piece]]) -> dict[str, object]:
     """Return a menu that puts another column into the same traces."""
     data = {column: _data(drawn) for column, drawn in pieces.items()}
     first, *others = data.values()
@@ -232,7 +248,7 @@ def _data(pieces: list[_Piece]) -> dict[str, list[Any]]:
     }
 
 
-def _layout_of(findings: Findings, column: str) -> dict[str, object]:
+def _layout_of(findings: OutcomeFindings, column: str) -> dict[str, object]:
     """Return what of the layout goes with a column: the title of its axes and its threshold."""
     measure = findings.convergence
     numbers = ["", *map(str, range(2, findings.table["group"].nunique() + 1))]

@@ -29,7 +29,7 @@ from hmmdyn.report.figures.strips import strips
 from hmmdyn.report.figures.theme import standalone
 from hmmdyn.report.figures.training_map import training_map
 from hmmdyn.report.lookup import CRITERIA, HELD_OUT_SCORES
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import Findings, OutcomeFindings
 
 __all__ = [
     "Figures",
@@ -52,22 +52,25 @@ class Figures:
     """The figures of one set of findings: ``Figures(findings).training_map()``, and so on.
 
     Each takes the options of the function of its name, and a ``theme``: ``light`` or ``dark``.
+    Where there are no states, figures of them are not among its attributes.
     """
 
-    def __init__(self, findings: Findings) -> None:
-        self.training_map = _themed(training_map, findings)
+    def __init__(self, findings: OutcomeFindings) -> None:
         self.convergence = _themed(convergence, findings)
-        self.timeline = _themed(timeline, findings)
         self.waiting_curves = _themed(waiting_curves, findings)
         self.performance_profile = _themed(performance_profile, findings)
-        self.slowest_and_fastest = _themed(slowest_and_fastest, findings)
         self.outcome_curves = _themed(outcome_curves, findings)
+        if not isinstance(findings, Findings):
+            return
+        self.training_map = _themed(training_map, findings)
+        self.timeline = _themed(timeline, findings)
+        self.slowest_and_fastest = _themed(slowest_and_fastest, findings)
         self.metric_trajectories = _themed(metric_trajectories, findings)
         self.state_means = _themed(state_means, findings)
         self.model_selection = _themed(model_selection, findings)
 
 
-def _themed(draw: Callable[..., go.Figure], findings: Findings) -> Callable[..., go.Figure]:
+def _themed(draw: Callable[..., go.Figure], findings: OutcomeFindings) -> Callable[..., go.Figure]:
     """Bind a figure's function to its findings, and let the caller choose a theme."""
 
     @wraps(draw)
@@ -89,12 +92,14 @@ def timeline(findings: Findings) -> go.Figure:
     unlike the others of its group a star at its beginning.
     """
     run_rows = RunRows(findings, row_pixels=24)
-    figure = go.Figure([*strips(findings, run_rows.runs), *run_rows.marks(), *run_rows.outliers()])
+    figure = go.Figure(
+        [*strips(findings, run_rows.runs), *run_rows.marks(), *run_rows.outliers(findings.outliers)]
+    )
     figure.update_layout(barmode="overlay", **run_rows.frame())
     return figure
 
 
-def convergence(findings: Findings) -> go.Figure:
+def convergence(findings: OutcomeFindings) -> go.Figure:
     """Compare the runs by convergence step: a dot per run, the fastest on top.
 
     An open triangle is a run that had not converged when it ended (right-censored): its
@@ -123,8 +128,8 @@ def convergence(findings: Findings) -> go.Figure:
     return figure
 
 
-def outcome_curves(findings: Findings, outcome: str | None = None) -> go.Figure:
-    """Draw an outcome of every run over its steps, coloured by state.
+def outcome_curves(findings: OutcomeFindings, outcome: str | None = None) -> go.Figure:
+    """Draw an outcome of every run over its steps, coloured by state where there are states.
 
     Without ``outcome`` all of them are in the figure, chosen from a menu; the one that defines
     convergence comes first. The convergence threshold is a dotted line.
@@ -304,7 +309,7 @@ def _signed(value: float) -> str:
     return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
 
 
-def _require_convergence(findings: Findings) -> None:
+def _require_convergence(findings: OutcomeFindings) -> None:
     measure = findings.convergence
     if measure is None:
         raise NotEnoughDataError(

@@ -13,31 +13,32 @@ and points that go with it, and a click on one of them makes the choice:
 What says nothing of runs is lit whichever run is chosen, and likewise for groups and states. In
 ``layout.meta``, ``x`` is ``step`` where that is the x axis, and ``runs`` or ``states`` are the
 numbers that the ticks of the y axis name. An annotation of a state or transition has its trace's
-``meta`` as JSON for its ``name``. Runs and groups are numbered in the order of ``Findings.table``.
+``meta`` as JSON for its ``name``. Runs and groups are numbered in the order of the table of
+findings.
 """
 
 from __future__ import annotations
 
 import pandas as pd
 
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import OutcomeFindings
 from hmmdyn.results.keys import RUN_KEY
 
 STEP_AXIS = {"x": "step"}
 
 
-def run_numbers(findings: Findings) -> dict[tuple[str, str], int]:
+def run_numbers(findings: OutcomeFindings) -> dict[tuple[str, str], int]:
     """Return the number of every run by (group, run)."""
     keys = findings.table[RUN_KEY].drop_duplicates().itertuples(index=False, name=None)
     return {key: number for number, key in enumerate(keys)}
 
 
-def group_numbers(findings: Findings) -> dict[str, int]:
+def group_numbers(findings: OutcomeFindings) -> dict[str, int]:
     """Return the number of every group by its name."""
     return {group: number for number, group in enumerate(findings.table["group"].unique())}
 
 
-def numbers_of(findings: Findings, rows: pd.DataFrame) -> list[int]:
+def numbers_of(findings: OutcomeFindings, rows: pd.DataFrame) -> list[int]:
     """Return the number of the run of each row of a table with the columns ``group, run``."""
     numbers = run_numbers(findings)
     return [numbers[key] for key in zip(rows["group"], rows["run"], strict=True)]

@@ -14,7 +14,7 @@ from hmmdyn.report import words
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import STEP_AXIS, group_numbers, numbers_of
 from hmmdyn.report.lookup import full_run_names, rows, run_names
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import OutcomeFindings
 from hmmdyn.results.keys import RUN_KEY
 
 _MARKS: dict[str, dict[str, Any]] = {
@@ -50,7 +50,7 @@ class RunRows:
     """
 
     def __init__(
-        self, findings: Findings, runs: pd.DataFrame | None = None, *, row_pixels: int
+        self, findings: OutcomeFindings, runs: pd.DataFrame | None = None, *, row_pixels: int
     ) -> None:
         self._findings = findings
         runs = findings.runs if runs is None else runs.reset_index(drop=True)
@@ -84,9 +84,11 @@ class RunRows:
             if len(own := self.runs[self.runs["status"] == status])
         ]
 
-    def outliers(self) -> list[go.Scatter]:
-        """Return a trace of the runs that are unlike the others of their group, if there are."""
-        table = self._findings.outliers
+    def outliers(self, table: pd.DataFrame) -> list[go.Scatter]:
+        """Return a trace of the runs that are unlike the others of their group, if there are.
+
+        ``table``: see :data:`.results.outliers.OUTLIERS`.
+        """
         own = self.runs.merge(table.loc[table["outlier"], [*RUN_KEY, "reason"]], on=RUN_KEY)
         if own.empty:
             return []
@@ -213,14 +215,14 @@ def plot_labels(names: dict[tuple[str, str], str], runs: pd.DataFrame) -> list[s
     return [safe[key] for key in zip(runs["group"], runs["run"], strict=True)]
 
 
-def _with_ranks(findings: Findings, runs: pd.DataFrame) -> pd.DataFrame:
+def _with_ranks(findings: OutcomeFindings, runs: pd.DataFrame) -> pd.DataFrame:
     columns = ["rank", "rank_low", "rank_high", "previous_step"]
     if findings.speed is None:
         return runs.reindex(columns=[*runs.columns, *columns])
     return runs.merge(findings.speed.ranking[[*RUN_KEY, *columns]], on=RUN_KEY, how="left")
 
 
-def _heading(findings: Findings, group: str) -> str:
+def _heading(findings: OutcomeFindings, group: str) -> str:
     """Return the group, where there are several, with its runs and how soon they converge.
 
     The mean is the restricted one, which counts a run that takes longer than the horizon as one

@@ -15,7 +15,7 @@ from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import STEP_AXIS, group_numbers
 from hmmdyn.report.lookup import rows
 from hmmdyn.results.convergence import ConvergenceSpeed
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import OutcomeFindings
 
 _HEIGHT = 400
 _OPACITY = 0.16  # of one band; of several, which lie over each other, less
@@ -25,7 +25,7 @@ _TICKS = ((1, 1.1, 1.2, 1.3, 1.5, 2, 3, 5), (1, 1.2, 1.5, 2, 3, 5, 7), (1, 2, 5)
 _ROOM = 0.12
 
 
-def waiting_curves(findings: Findings) -> go.Figure:
+def waiting_curves(findings: OutcomeFindings) -> go.Figure:
     """Draw the share of runs still to converge over steps: a Kaplan–Meier curve per group.
 
     Bands are 95 % intervals of the share. A tick on a curve is a run that ended before it
@@ -60,7 +60,7 @@ def waiting_curves(findings: Findings) -> go.Figure:
     return figure
 
 
-def performance_profile(findings: Findings) -> go.Figure:
+def performance_profile(findings: OutcomeFindings) -> go.Figure:
     """Draw the share of each group's runs that converge within so many times the fastest's steps.
 
     A curve further up and to the left is a faster group; one that levels off below 100 % has runs
@@ -95,7 +95,7 @@ def performance_profile(findings: Findings) -> go.Figure:
     return figure
 
 
-def _require_speed(findings: Findings) -> ConvergenceSpeed:
+def _require_speed(findings: OutcomeFindings) -> ConvergenceSpeed:
     speed = findings.speed
     if speed is None:
         raise NotEnoughDataError("It is not known when runs converged.")
@@ -149,7 +149,7 @@ def _steps(x: pd.Series, y: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _waiting(
-    findings: Findings, group: Any, curve: pd.DataFrame, numbers: dict[str, int]
+    findings: OutcomeFindings, group: Any, curve: pd.DataFrame, numbers: dict[str, int]
 ) -> go.Scatter:
     unit = findings.step_unit
     return _line(
@@ -185,7 +185,7 @@ def _line(
 
 
 def _marks(
-    findings: Findings, group: Any, curve: pd.DataFrame, numbers: dict[str, int]
+    findings: OutcomeFindings, group: Any, curve: pd.DataFrame, numbers: dict[str, int]
 ) -> Iterator[go.Scatter]:
     """Return a mark where runs are censored, and one at the median, where there are any."""
     number, name, unit = numbers[group.group], words.label(group.group), findings.step_unit

@@ -22,7 +22,7 @@ from hmmdyn.report.statements import (
     ways,
 )
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import Findings, OutcomeFindings
 
 # In reading order; statements of a topic stand together.
 _TOPICS = (
@@ -40,8 +40,10 @@ _TOPICS = (
     detours,
     certainty,
 )
+_WITHOUT_STATES = (data, convergence, speed, outcome_transitions, certainty)
 
 
-def said(findings: Findings) -> dict[str, tuple[Statement, ...]]:
+def said(findings: OutcomeFindings) -> dict[str, tuple[Statement, ...]]:
     """Return what the report says, in reading order, by the name of the module that says it."""
-    return {topic.__name__.rpartition(".")[2]: tuple(topic.say(findings)) for topic in _TOPICS}
+    topics = _TOPICS if isinstance(findings, Findings) else _WITHOUT_STATES
+    return {topic.__name__.rpartition(".")[2]: tuple(topic.say(findings)) for topic in topics}

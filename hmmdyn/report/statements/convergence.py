@@ -10,12 +10,12 @@ from hmmdyn.messages import Message, Remedy
 from hmmdyn.report import words
 from hmmdyn.report.lookup import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement, told
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import OutcomeFindings
 
 TOPIC = "Which runs converged when"
 
 
-def say(findings: Findings) -> Iterator[Statement]:
+def say(findings: OutcomeFindings) -> Iterator[Statement]:
     """Say which runs converged, and when."""
     measure = findings.convergence
     if measure is None or measure.table.empty:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.report import words
 from hmmdyn.report.statements.statement import Statement, told
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.keys import RUN_KEY
 
+_TOPIC = "What was analysed"
+_RUN = "A run is one training trajectory; runs of a group differ only in their seed."
 _STANDARDISED = Message(
     "Every metric was standardised within its run, as in the paper: states say where in its own "
     "course a run is. Runs at different levels can share a state, and runs that start alike but "
@@ -19,7 +21,7 @@ _STANDARDISED = Message(
 )
 
 
-def say(findings: Findings) -> Iterator[Statement]:
+def say(findings: OutcomeFindings) -> Iterator[Statement]:
     """Say what was analysed."""
     table = findings.table
     per_run = table.groupby(RUN_KEY, sort=False).size()
@@ -29,22 +31,30 @@ def say(findings: Findings) -> Iterator[Statement]:
     low, high = int(per_run.min()), int(per_run.max())
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     steps = f"{words.count(table['step'].min())} to {words.count(table['step'].max())}"
-    left_out = len(findings.metrics) - len(findings.features)
+    what = "checkpoints" if isinstance(findings, Findings) else "evaluations"
     text = (
-        f"{words.plural(len(per_run), 'run')}{groups}, {each} checkpoints"
+        f"{words.plural(len(per_run), 'run')}{groups}, {each} {what}"
         + (f" each ({len(table):,} in all)" if len(per_run) > 1 else "")
         + f", {findings.step_unit}s {steps}. "
-        f"{words.plural(len(findings.features), 'metric')} entered the model"
     )
+    if not isinstance(findings, Findings):
+        named = words.listing(words.name(outcome, 30) for outcome in findings.outcomes)
+        text += (
+            f"They have outcomes ({named}) and no metrics of their weights, so that nothing is "
+            "said of states."
+        )
+        yield Statement(_TOPIC, text, _RUN, brief=text)
+        return
+    left_out = len(findings.metrics) - len(findings.features)
+    text += f"{words.plural(len(findings.features), 'metric')} entered the model"
     yield Statement(
-        "What was analysed",
+        _TOPIC,
         text + (f"; {left_out} did not (see below)." if left_out else "."),
-        "A run is one training trajectory; runs of a group differ only in their seed. A metric is "
-        "a number computed from the weights of a checkpoint.",
+        f"{_RUN} A metric is a number computed from the weights of a checkpoint.",
         brief=text + (f"; {left_out} did not." if left_out else "."),
     )
     if findings.standardisation == "run" and len(per_run) > 1:
         yield Statement(
-            "What was analysed",
+            _TOPIC,
             told(findings, _STANDARDISED),
         )

@@ -17,24 +17,31 @@ from hmmdyn.report.lookup import (
     top_movements,
 )
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import Findings, OutcomeFindings
 
 _QUARTERS = {"a quarter": 0.75, "half": 0.5, "three quarters": 0.25}  # shares still to converge
 _RATIOS = (1.2, 1.5, 2, 5)
 
 
-def figure_summaries(findings: Findings, said: Mapping[str, Sequence[Statement]]) -> dict[str, str]:
+def figure_summaries(
+    findings: OutcomeFindings, said: Mapping[str, Sequence[Statement]]
+) -> dict[str, str]:
     """Return, by figure, what it shows in words, for readers who cannot see it.
 
     ``said`` are the sentences of the report (:func:`.statements.said`): two figures show what they
     say.
     """
-    return {
-        "training_map": _map_in_words(findings),
+    of_outcomes = {
         "convergence": " ".join(s.text for s in said["convergence"]),
-        "timeline": " ".join(s.text for s in said["ways"]) or "There is one state.",
         "waiting_curves": _waiting_in_words(findings),
         "performance_profile": _profile_in_words(findings),
+    }
+    if not isinstance(findings, Findings):
+        return of_outcomes
+    return {
+        **of_outcomes,
+        "training_map": _map_in_words(findings),
+        "timeline": " ".join(s.text for s in said["ways"]) or "There is one state.",
         "slowest_and_fastest": _extremes_in_words(findings),
         "state_means": _means_in_words(findings),
     }
@@ -48,7 +55,8 @@ def _map_in_words(findings: Findings) -> str:
             for f, m in top_movements(findings, edge.from_state, edge.to_state)
         )
         edges.append(
-            f"{edge.from_state} → {edge.to_state}: {edge.n_runs} of {edge.n_total} runs ({moves})"
+            f"{edge.from_state} → {edge.to_state}: {words.of_runs(edge.n_runs, edge.n_total)} "
+            f"({moves})"
         )
     if not edges:
         return "One state and no transitions."
@@ -67,7 +75,7 @@ def _means_in_words(findings: Findings) -> str:
     return f"Furthest from the average, in standard deviations: {'; '.join(lines)}."
 
 
-def _waiting_in_words(findings: Findings) -> str:
+def _waiting_in_words(findings: OutcomeFindings) -> str:
     speed = findings.speed
     if speed is None:
         return ""
@@ -87,7 +95,7 @@ def _first_step(curve: pd.DataFrame, waiting: float, unit: str) -> str:
     return f"{unit} {words.count(reached.iloc[0])}" if len(reached) else "no step seen"
 
 
-def _profile_in_words(findings: Findings) -> str:
+def _profile_in_words(findings: OutcomeFindings) -> str:
     speed = findings.speed
     if speed is None or speed.profile.empty:
         return ""

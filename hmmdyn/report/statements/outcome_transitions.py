@@ -13,11 +13,11 @@ from hmmdyn.names import better_side
 from hmmdyn.report import words
 from hmmdyn.report.lookup import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import OutcomeFindings
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.outcomes import OutcomeTransitions
 
-_TOPIC = "Phase transitions of the outcomes"
+_TOPIC = "Outcome transitions"
 _SIGNIFICANT = 0.05
 _OUTCOMES_SAID = 3  # where none is known to be on training or held-out data
 _MATCHES_SAID = 2  # changes of state named for one outcome
@@ -29,6 +29,7 @@ _GROKKING = (
     "over (90 % of its change) before generalisation began (10 %)."
 )
 _TOGETHER = (
+    "A change of state goes with a transition where it lies within a tenth of the run from it. "
     "Leads are medians over these runs with a 95 % interval, which takes six runs or more. Runs "
     "that keep one schedule go together without one thing having to do with the other. So it is "
     "asked whether the change of state is as close to the outcome's transition when it is taken "
@@ -42,7 +43,7 @@ _EXCURSION = (
 )
 
 
-def say(findings: Findings) -> Iterator[Statement]:
+def say(findings: OutcomeFindings) -> Iterator[Statement]:
     """Say when outcomes pass a transition, what goes with it, and where losses spike."""
     found = findings.outcome_transitions
     if found is None:
@@ -53,7 +54,7 @@ def say(findings: Findings) -> Iterator[Statement]:
     yield from _spikes(findings, found)
 
 
-def _when(findings: Findings, found: OutcomeTransitions) -> Iterator[Statement]:
+def _when(findings: OutcomeFindings, found: OutcomeTransitions) -> Iterator[Statement]:
     """Say how many runs have a transition of which outcome, and when."""
     known = [o for o in findings.outcomes if np.isfinite(findings.table[o]).any()]
     said = [found.held_out] if found.held_out else known[:_OUTCOMES_SAID]
@@ -67,7 +68,7 @@ def _when(findings: Findings, found: OutcomeTransitions) -> Iterator[Statement]:
         explanation = ""
 
 
-def _improvement(name: str, main: pd.DataFrame, n_runs: int, findings: Findings) -> str:
+def _improvement(name: str, main: pd.DataFrame, n_runs: int, findings: OutcomeFindings) -> str:
     """Say when an outcome makes its largest improvement, from its row of the table if any."""
     if main.empty:
         return (
@@ -79,13 +80,13 @@ def _improvement(name: str, main: pd.DataFrame, n_runs: int, findings: Findings)
     low, middle, high = map(words.count, (times.first_step, times.median_step, times.last_step))
     steps = middle if low == high else f"{middle} (median; {low} to {high})"
     return (
-        f"{name} has a transition in {times.n_runs} of {words.plural(n_runs, 'run')}, at {unit} "
+        f"{name} has a transition in {words.of_runs(times.n_runs, n_runs)}, at {unit} "
         f"{steps}; it takes {words.count(times.duration)} {unit}s (10 % to 90 % of its change"
         f"{', median' if times.n_runs > 1 else ''})."
     )
 
 
-def _grokking(findings: Findings, found: OutcomeTransitions) -> Iterator[Statement]:
+def _grokking(findings: OutcomeFindings, found: OutcomeTransitions) -> Iterator[Statement]:
     """Say whether runs memorise first and generalise later, and how long they take to."""
     delays, unit = found.delays, findings.step_unit
     if delays.empty:
@@ -131,7 +132,7 @@ def _grokking(findings: Findings, found: OutcomeTransitions) -> Iterator[Stateme
         )
 
 
-def _together(findings: Findings, found: OutcomeTransitions) -> Iterator[Statement]:
+def _together(findings: OutcomeFindings, found: OutcomeTransitions) -> Iterator[Statement]:
     """Say which changes of state accompany the transitions, in half of the runs or more."""
     outcomes = [o for o in (found.training, found.held_out) if o]
     outcomes = outcomes or list(findings.outcomes[:_OUTCOMES_SAID])
@@ -167,14 +168,15 @@ def _match(match: Any, unit: str) -> str:
             "That cannot be told from a common schedule of all runs "
             f"({words.p_value(match.p_corrected)})."
         )
+    runs = words.of_runs(match.n_runs, match.n_total)
     return (
         f"State transition {match.from_state} → {match.to_state} accompanies {what} "
-        f"{words.name(match.outcome, 30)} in {match.n_runs} of {match.n_total} runs, {side} it by "
+        f"{words.name(match.outcome, 30)} in {runs}, {side} it by "
         f"{words.count(abs(match.lead))} {unit}s{interval}. {than_chance}"
     )
 
 
-def _spikes(findings: Findings, found: OutcomeTransitions) -> Iterator[Statement]:
+def _spikes(findings: OutcomeFindings, found: OutcomeTransitions) -> Iterator[Statement]:
     """Say which losses left their level, and name the runs."""
     losses = [
         o

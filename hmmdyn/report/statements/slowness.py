@@ -21,16 +21,19 @@ def say(findings: Findings) -> Iterator[Statement]:
     most = next(rows(quarter.states.sort_values("longer", ascending=False, kind="stable")))
     if most.longer <= 0:
         return
+    several = len(quarter.runs) > 1
+    slowest = f"{len(quarter.runs)} runs" if several else "run"
     text = (
-        f"Before converging (or ending), the slowest {words.plural(len(quarter.runs), 'run')} "
-        f"stayed longer above all in {state_name(findings, most.state)}: "
-        f"{words.number(most.slowest, 3)} checkpoints on average, against "
-        f"{words.number(most.others, 3)} in the other {quarter.n_others} runs."
+        f"Before converging (or ending), the slowest {slowest} stayed longer above all in "
+        f"{state_name(findings, most.state)}: {words.number(most.slowest, 3)} checkpoints"
+        f"{' on average' * several}, against {words.number(most.others, 3)} in the other "
+        f"{quarter.n_others} runs."
     )
     founded = founded_states(findings)
     yield Statement(
         TOPIC,
-        f"{text} In all they took {words.number(quarter.longer, 3)} checkpoints longer.",
+        f"{text} In all {'they' if several else 'it'} took "
+        f"{words.number(quarter.longer, 3)} checkpoints longer.",
         brief=text if most.state in founded else "",
     )
     names = full_run_names(findings)

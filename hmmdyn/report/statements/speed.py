@@ -11,7 +11,7 @@ from hmmdyn.report import words
 from hmmdyn.report.lookup import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.convergence import ConvergenceSpeed
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import OutcomeFindings
 from hmmdyn.results.verdicts import CANNOT_TELL, DIFFERENT, FASTER, NO_EVIDENCE, SLOWER
 
 _TOPIC = "Which runs converged when"
@@ -30,7 +30,7 @@ _ALL_GROUPS = {
 }
 
 
-def say(findings: Findings) -> Iterator[Statement]:
+def say(findings: OutcomeFindings) -> Iterator[Statement]:
     """Say how fast runs converge, and whether groups differ in that."""
     speed = findings.speed
     if speed is None or not speed.groups["n_converged"].any():
@@ -93,7 +93,7 @@ def _within_twice(speed: ConvergenceSpeed, unit: str) -> Iterator[Statement]:
     )
 
 
-def _ranks(findings: Findings, speed: ConvergenceSpeed) -> Iterator[Statement]:
+def _ranks(findings: OutcomeFindings, speed: ConvergenceSpeed) -> Iterator[Statement]:
     """Say where evaluations are too rare to tell who was first, or most of the ranks."""
     converged = speed.ranking[speed.ranking["converged"]]
     n_certain = int((converged["rank_low"] == converged["rank_high"]).sum())

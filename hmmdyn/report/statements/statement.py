@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hmmdyn.options import as_typed
-from hmmdyn.results.findings import Findings
+from hmmdyn.results.findings import OutcomeFindings
 from hmmdyn.results.notice import Notice
 
 
@@ -22,11 +22,11 @@ class Statement:
     brief: str = ""
 
 
-def told(findings: Findings, text: str) -> str:
+def told(findings: OutcomeFindings, text: str) -> str:
     """Return a text as a report tells it: with flags where it has a command, else with keywords."""
     return as_typed(text) if findings.command else str(text)
 
 
-def notices_told(findings: Findings) -> tuple[Notice, ...]:
+def notices_told(findings: OutcomeFindings) -> tuple[Notice, ...]:
     """Return the notices as a report tells them."""
     return tuple(replace(n, message=told(findings, n.message)) for n in findings.notices)

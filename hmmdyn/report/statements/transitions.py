@@ -10,7 +10,7 @@ from hmmdyn.report.lookup import Fork, founded_states, full_run_names, rows, sta
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
 
-_TOPIC = "Phase transitions"
+_TOPIC = "State transitions"
 _EDGES_SAID = 5
 _EDGES_IN_BRIEF = 2
 _INTERVAL = (
@@ -79,7 +79,7 @@ def _when(findings: Findings, edge: Any) -> str:
     when = next(rows(times[here]))
     unit = findings.step_unit
     j, k = (state_name(findings, state) for state in (edge.from_state, edge.to_state))
-    what = f"{words.capital(j)} → {k}: {edge.n_runs} of {edge.n_total} runs"
+    what = f"{words.capital(j)} → {k}: {words.of_runs(edge.n_runs, edge.n_total)}"
     if when.n_runs == 1:
         low, high = words.count(when.step_low), words.count(when.step_high)
         return f"{what}, between {unit} {low} and {high}."

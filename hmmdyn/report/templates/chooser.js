@@ -11,7 +11,7 @@
     selection.pick.runs(runs.value === "" ? [] : [number(runs)]),
   );
   group?.addEventListener("change", () => selection.pick.group(number(group)));
-  state.addEventListener("change", () => selection.pick.state(number(state)));
+  state?.addEventListener("change", () => selection.pick.state(number(state)));
   document.getElementById("clear").addEventListener("click", selection.clear);
   document.addEventListener("keydown", (event) => {
     // In a search box, Escape empties the box.
@@ -38,7 +38,7 @@
     runs.options[1].textContent = several ? `${chosen.runs.length} runs` : "";
     runs.value = several ? "several" : String(chosen.runs[0] ?? "");
     if (group) group.value = String(chosen.group ?? "");
-    state.value = String(chosen.state ?? "");
+    if (state) state.value = String(chosen.state ?? "");
     const words = inWords(chosen);
     document.getElementById("chosen").textContent = words;
     bar.classList.toggle("idle", !words);

@@ -170,6 +170,37 @@ def test_a_power_law_has_none_on_either_clock(exponent):
     assert inflections(WIDENING, (1 + WIDENING) ** -exponent + noise, True) == []
 
 
+SCHEDULES = {
+    "Pythia's": WIDENING,
+    "geometric": np.r_[0, np.unique(np.round(np.geomspace(1, 143_000, 60)))],
+    "powers of two": np.r_[0, 2.0 ** np.arange(0, 17.5, 0.5)],
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("constant", [100, 400, 4000, 40_000])
+def test_plain_decays_have_none_on_steps_that_widen(schedule, constant):
+    """An exponential, and a power law with an offset, bend one way only: that is no phase.
+
+    Against log steps both are sigmoids: calm before their time constant, and after it.
+    """
+    steps = SCHEDULES[schedule]
+    curves = [np.exp(-steps / constant)]
+    curves += [(1 + steps / constant) ** -exponent for exponent in (0.5, 1, 2)]
+    assert all(inflections(steps, curve, True) == [] for curve in curves)
+    found = [
+        inflections(
+            steps, curve + noise * np.random.default_rng(seed).normal(size=len(steps)), True
+        )
+        != []
+        for curve in curves
+        for noise in (0.01, 0.05)
+        for seed in range(8)
+    ]
+    # The study has the rates: of the worst curve and schedule 0.03.
+    assert sum(found) <= binom.ppf(0.999, len(found), 0.03)
+
+
 def test_a_gap_in_the_evaluations_makes_no_transition():
     steps = np.r_[STEPS[:30], STEPS[60:]]
     assert inflections(steps, 1 - steps / 1000, False) == []
