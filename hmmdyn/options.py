@@ -128,7 +128,13 @@ class Options(ModelOptions):
     )
     max_states: int = option(8, "Try 1 to this many states.", panel=STATES, least=1)
     n_states: int | None = option(
-        None, "Fit exactly this many states instead.", panel=STATES, least=1, flag="--states"
+        None,
+        "Tell this many states instead.",
+        panel=STATES,
+        least=1,
+        flag="--states",
+        more='Under ``protocol="supported"`` it is a level of the zoom around the supported map, '
+        "as :meth:`hmmdyn.Analysis.at` gives it; else a model of exactly so many states is fitted.",
     )
     covariance: str = option(
         "diag", "Covariance of the metrics in a state.", panel=STATES, choices=COVARIANCE_TYPES
@@ -148,8 +154,7 @@ class Options(ModelOptions):
         "number by BIC of all runs, or as the paper does, of one run in five, held out.",
         panel=STATES,
         choices=PROTOCOLS,
-        more="``supported`` needs pooled standardisation and the plain model, and has nothing to "
-        "choose where ``n_states`` is given.",
+        more="``supported`` needs pooled standardisation and the plain model.",
     )
     restarts: int = option(10, "EM starts per number of states.", panel=STATES, least=1)
     quick: bool = option(
@@ -194,7 +199,7 @@ class Options(ModelOptions):
     def __post_init__(self) -> None:
         """Reject what can never work where it was given, before any work is done."""
         check(self)
-        if self.protocol != "supported" or self.n_states is not None:
+        if self.protocol != "supported":
             return
         if self.standardise != "pooled":
             raise UsageError(
@@ -235,9 +240,11 @@ class Options(ModelOptions):
     @property
     def candidates(self) -> range:
         """The numbers of states to try."""
-        if self.n_states is not None:
-            return range(self.n_states, self.n_states + 1)
-        return range(1, self.max_states + 1)
+        if self.n_states is None:
+            return range(1, self.max_states + 1)
+        if self.protocol == "supported":  # a level of the zoom, which begins with the finest map
+            return range(1, max(self.max_states, self.n_states) + 1)
+        return range(self.n_states, self.n_states + 1)
 
     def changed(self, **changes: Any) -> Options:
         """Return a copy with some options changed.

@@ -257,7 +257,7 @@ def fit(
         f"'trajectories' must be hmmdyn.Trajectories, got {type(trajectories).__name__}. "
         "Write hmmdyn.fit(hmmdyn.read_runs('runs/')), for instance.",
     )
-    return fit_training_map(
+    fitted = fit_training_map(
         trajectories.select(metrics=options.metrics, drop_metrics=options.drop_metrics),
         options.candidates,
         standardise=options.standardise,
@@ -272,6 +272,7 @@ def fit(
         n_jobs=jobs,
         progress=partial(progress, "states") if progress else None,
     )
+    return fitted if options.n_states is None else fitted.at(options.n_states)
 
 
 def analyze(
@@ -361,6 +362,16 @@ def _fitted_and_stated(
             recommended, other_maps=(_other_map(analysis, "chosen", layout.FROM_RECOMMENDED),)
         ),
     )
+
+
+def _told_at(
+    trajectories: Trajectories, fitted: FittedMap, options: Options, source: str, n_states: int
+) -> Analysis:
+    """Say what there is to say of another level of the zoom, as if it had been asked for."""
+    level = fitted.at(n_states)
+    # The zoom begins where it did, so that the report's command gives this level again.
+    asked = options.changed(n_states=n_states, max_states=max(options.candidates))
+    return _state_findings(trajectories, level, asked, source)
 
 
 def _with_maps_of_groups(joint: Analysis, of_groups: Mapping[str, Analysis]) -> Analysis:
@@ -453,6 +464,7 @@ def _state_findings(
     )
     return Analysis(
         trajectories=trajectories,
+        told_at=partial(_told_at, trajectories, fitted, options, source),
         training_map=fitted.training_map,
         table=table,
         metrics=chosen.metrics,

@@ -17,6 +17,7 @@ import pandas as pd
 from hmmdyn.errors import TrainingMapError
 from hmmdyn.hmm import training_map_json
 from hmmdyn.hmm.choose.select import select_n_states
+from hmmdyn.hmm.choose.supported import at_level
 from hmmdyn.hmm.fit.progress import Progress
 from hmmdyn.hmm.model.inference import Beliefs, beliefs, decode
 from hmmdyn.hmm.model.parts import transitions_of
@@ -204,6 +205,29 @@ class FittedMap:
     selection: Selection
     decoding: Decoding
     recommended: FittedMap | None = None
+
+    def at(self, n_states: int) -> FittedMap:
+        """Return the map at another level of the zoom around a supported map.
+
+        Raises
+        ------
+        UsageError
+            There is no zoom, or no such level in it; the message says which there are.
+        """
+        selection = at_level(self.selection, n_states)
+        if selection is self.selection:
+            return self
+        training_map = replace(
+            self.training_map,
+            parameters=selection.models[n_states],
+            options={**self.training_map.options, "criterion": selection.criterion},
+        )
+        return replace(
+            self,
+            training_map=training_map,
+            selection=selection,
+            decoding=training_map.decode(self.decoding.observations),
+        )
 
 
 def fit_training_map(
