@@ -60,6 +60,11 @@ class Saved(Protocol):
         """The version that fitted it."""
         ...
 
+    @property
+    def last_steps(self) -> Mapping[tuple[str, str], int] | None:
+        """Step at which each run ended that it was fitted to, by (group, run)."""
+        ...
+
 
 _Map = TypeVar("_Map")
 
@@ -90,6 +95,11 @@ def save(training_map: Saved, path: Path | str) -> None:
         },
         "options": dict(training_map.options),
     }
+    if training_map.last_steps is not None:
+        document["runs"] = [
+            {"group": group, "run": run, "last_step": step}
+            for (group, run), step in training_map.last_steps.items()
+        ]
     with replacing(Path(path)) as temporary:
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", "utf-8")
 
@@ -159,7 +169,12 @@ def _from_document(document: dict[str, Any]) -> dict[str, Any]:
         "step_unit": str(document["step_unit"]),
         "options": dict(document["options"]),
         "hmmdyn_version": str(document["hmmdyn_version"]),
+        "last_steps": _last_steps(document["runs"]) if "runs" in document else None,
     }
+
+
+def _last_steps(saved: list[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
+    return {(str(run["group"]), str(run["run"])): int(run["last_step"]) for run in saved}
 
 
 def _standardisation(saved: Mapping[str, Any], n_features: int) -> Standardisation:
