@@ -141,9 +141,13 @@ class Options(ModelOptions):
     )
     standardise: str = option(
         "pooled",
-        "Scale all runs together (pooled), or each by itself, which knows its run's future.",
+        "Scale all runs together (pooled), each compared with its own start first (log-start), or "
+        "each by itself (run), which knows its run's future.",
         panel=STATES,
         choices=STANDARDISATIONS,
+        more="Use ``log-start`` for groups of different widths or levels. It takes the logarithm "
+        "of how many times a metric is what it was at the run's start, or the difference where a "
+        "metric is not positive throughout; all runs must begin at one step.",
     )
     standardise_first: int | None = option(
         None, "Scale by the first N checkpoints of a run.", panel=STATES, least=2
@@ -154,7 +158,7 @@ class Options(ModelOptions):
         "number by BIC of all runs, or as the paper does, of one run in five, held out.",
         panel=STATES,
         choices=PROTOCOLS,
-        more="``supported`` needs pooled standardisation and the plain model.",
+        more="``supported`` needs a scale without the future (not ``run``) and the plain model.",
     )
     restarts: int = option(10, "EM starts per number of states.", panel=STATES, least=1)
     quick: bool = option(
@@ -201,7 +205,7 @@ class Options(ModelOptions):
         check(self)
         if self.protocol != "supported":
             return
-        if self.standardise != "pooled":
+        if self.standardise == "run":
             raise UsageError(
                 "What supports a boundary is only seen where no value knows its run's future. Use ",
                 Remedy("standardise", "pooled"),

@@ -87,12 +87,7 @@ def save(training_map: Saved, path: Path | str) -> None:
         "step_unit": training_map.step_unit,
         **{name: _plain(getattr(parameters, name)) for name in _PLAIN},
         **beyond,
-        "standardisation": {
-            "kind": standardisation.kind,
-            "first": standardisation.first,
-            "mean": standardisation.mean.tolist(),
-            "deviation": standardisation.deviation.tolist(),
-        },
+        "standardisation": _saved(standardisation),
         "options": dict(training_map.options),
     }
     if training_map.last_steps is not None:
@@ -143,6 +138,21 @@ def _beyond_the_plain_model(parameters: HMMParameters) -> dict[str, Any]:
     return {name: _plain(value) for name, value in parts.items() if name not in _PLAIN}
 
 
+def _saved(standardisation: Standardisation) -> dict[str, Any]:
+    saved = {
+        "kind": standardisation.kind,
+        "first": standardisation.first,
+        "mean": standardisation.mean.tolist(),
+        "deviation": standardisation.deviation.tolist(),
+    }
+    if standardisation.kind == "log-start":
+        saved |= {
+            "start": standardisation.start,
+            "logarithmic": list(standardisation.logarithmic),
+        }
+    return saved
+
+
 def _plain(value: object) -> object:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
@@ -181,8 +191,14 @@ def _standardisation(saved: Mapping[str, Any], n_features: int) -> Standardisati
     kind, first = saved["kind"], saved["first"]
     if kind not in STANDARDISATIONS or not (first is None or isinstance(first, int)):
         raise ValueError(f"unknown standardisation {saved!r}")
+    since_start = kind == "log-start"
     standardisation = Standardisation(
-        kind, first, mean=_array(saved, "mean"), deviation=_array(saved, "deviation")
+        kind,
+        first,
+        mean=_array(saved, "mean"),
+        deviation=_array(saved, "deviation"),
+        start=int(saved["start"]) if since_start else None,
+        logarithmic=tuple(map(bool, saved["logarithmic"])) if since_start else (),
     )
     require_standardises(standardisation, n_features)
     return standardisation
