@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -136,15 +136,32 @@ class Analysis(OutcomeAnalysis, Findings):
 
     ``recommended`` is the same analysis with the number of states that runs held out recommend;
     None where that is the chosen one, or none is recommended. ``of_groups`` has each group's runs
-    analysed by themselves, where a map per group was asked for.
+    analysed by themselves, where a map per group was asked for. ``told_at`` makes the analysis of
+    another level of the zoom (:meth:`at`).
     """
 
     training_map: TrainingMap
+    told_at: Callable[[int], Analysis]
     recommended: Analysis | None = None
     of_groups: Mapping[str, Analysis] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, {self.parameters.n_states} states>"
+
+    def at(self, n_states: int) -> Analysis:
+        """Return the analysis at another level of the zoom around the supported map.
+
+        The zoom leads from the finest map through the supported one to a single state; the table
+        ``levels`` has all its levels. Another level than the supported one says so: finer ones cut
+        drift where no boundary has evidence, coarser ones leave out boundaries that have. No
+        detour is confirmed there. It is what ``analyze(…, n_states=…)`` gives.
+
+        Raises
+        ------
+        UsageError
+            There is no zoom, because the map was not chosen by its boundaries, or no such level.
+        """
+        return self if n_states == self.parameters.n_states else self.told_at(n_states)
 
     def write(
         self,

@@ -2,7 +2,7 @@
 
 PROTOCOLS = ("bic", "paper", "supported")
 COVARIANCE_TYPES = ("diag", "full")
-STANDARDISATIONS = ("run", "pooled")
+STANDARDISATIONS = ("pooled", "log-start", "run")
 DIRECTIONS = ("above", "below")
 CLOCKS = ("checkpoint", "step", "log-step")
 FORMATS = ("html", "json", "csv", "png", "svg")

@@ -129,16 +129,26 @@ class Options(ModelOptions):
     )
     max_states: int = option(8, "Try 1 to this many states.", panel=STATES, least=1)
     n_states: int | None = option(
-        None, "Fit exactly this many states instead.", panel=STATES, least=1, flag="--states"
+        None,
+        "Tell this many states instead.",
+        panel=STATES,
+        least=1,
+        flag="--states",
+        more='Under ``protocol="supported"`` it is a level of the zoom around the supported map, '
+        "as :meth:`hmmdyn.Analysis.at` gives it; else a model of exactly so many states is fitted.",
     )
     covariance: str = option(
         "diag", "Covariance of the metrics in a state.", panel=STATES, choices=COVARIANCE_TYPES
     )
     standardise: str = option(
         "pooled",
-        "Scale all runs together (pooled), or each by itself, which knows its run's future.",
+        "Scale all runs together (pooled), each compared with its own start first (log-start), or "
+        "each by itself (run), which knows its run's future.",
         panel=STATES,
         choices=STANDARDISATIONS,
+        more="Use ``log-start`` for groups of different widths or levels. It takes the logarithm "
+        "of how many times a metric is what it was at the run's start, or the difference where a "
+        "metric is not positive throughout; all runs must begin at one step.",
     )
     standardise_first: int | None = option(
         None, "Scale by the first N checkpoints of a run.", panel=STATES, least=2
@@ -149,8 +159,7 @@ class Options(ModelOptions):
         "number by BIC of all runs, or as the paper does, of one run in five, held out.",
         panel=STATES,
         choices=PROTOCOLS,
-        more="``supported`` needs pooled standardisation and the plain model, and has nothing to "
-        "choose where ``n_states`` is given.",
+        more="``supported`` needs a scale without the future (not ``run``) and the plain model.",
     )
     restarts: int = option(10, "EM starts per number of states.", panel=STATES, least=1)
     quick: bool = option(
@@ -195,9 +204,9 @@ class Options(ModelOptions):
     def __post_init__(self) -> None:
         """Reject what can never work where it was given, before any work is done."""
         check(self)
-        if self.protocol != "supported" or self.n_states is not None:
+        if self.protocol != "supported":
             return
-        if self.standardise != "pooled":
+        if self.standardise == "run":
             raise UsageError(
                 "What supports a boundary is only seen where no value knows its run's future. Use ",
                 Remedy("standardise", "pooled"),
@@ -236,9 +245,11 @@ class Options(ModelOptions):
     @property
     def candidates(self) -> range:
         """The numbers of states to try."""
-        if self.n_states is not None:
-            return range(self.n_states, self.n_states + 1)
-        return range(1, self.max_states + 1)
+        if self.n_states is None:
+            return range(1, self.max_states + 1)
+        if self.protocol == "supported":  # a level of the zoom, which begins with the finest map
+            return range(1, max(self.max_states, self.n_states) + 1)
+        return range(self.n_states, self.n_states + 1)
 
     def changed(self, **changes: Any) -> Options:
         """Return a copy with some options changed.

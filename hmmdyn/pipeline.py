@@ -268,7 +268,7 @@ def fit(
         f"'trajectories' must be hmmdyn.Trajectories, got {type(trajectories).__name__}. "
         "Write hmmdyn.fit(hmmdyn.read_runs('runs/')), for instance.",
     )
-    return fit_training_map(
+    fitted = fit_training_map(
         trajectories.select(metrics=options.metrics, drop_metrics=options.drop_metrics),
         options.candidates,
         standardise=options.standardise,
@@ -283,6 +283,7 @@ def fit(
         n_jobs=jobs,
         progress=partial(progress, "states") if progress else None,
     )
+    return fitted if options.n_states is None else fitted.at(options.n_states)
 
 
 def analyze(
@@ -390,6 +391,16 @@ def _fitted_and_stated(
     )
 
 
+def _told_at(
+    trajectories: Trajectories, fitted: FittedMap, options: Options, source: str, n_states: int
+) -> Analysis:
+    """Say what there is to say of another level of the zoom, as if it had been asked for."""
+    level = fitted.at(n_states)
+    # The zoom begins where it did, so that the report's command gives this level again.
+    asked = options.changed(n_states=n_states, max_states=max(options.candidates))
+    return _state_findings(trajectories, level, asked, source)
+
+
 def _with_maps_of_groups(joint: Analysis, of_groups: Mapping[str, Analysis]) -> Analysis:
     """Link the map of all groups and those of each group with each other."""
     back = _other_map(joint, "all groups together", layout.FROM_GROUP)
@@ -478,6 +489,7 @@ def _state_findings(
     return Analysis(
         **vars(found) | {"notices": notices},
         trajectories=trajectories,
+        told_at=partial(_told_at, trajectories, fitted, options, source),
         training_map=fitted.training_map,
         features=decoding.observations.features,
         standardisation=decoding.observations.standardisation.kind,

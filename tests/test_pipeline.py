@@ -367,7 +367,9 @@ def test_an_outcome_that_is_infinite_everywhere_is_not_known():
 
 
 def test_a_map_without_any_change_knows_gaps_too():
-    result = analyze(phased_table(n_runs=2), n_states=1, clock="log-step", quick=True)
+    result = analyze(
+        phased_table(n_runs=2), n_states=1, protocol="bic", clock="log-step", quick=True
+    )
     assert result.change_points.empty
 
 

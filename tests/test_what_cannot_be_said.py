@@ -116,7 +116,7 @@ def test_one_run():
 
 
 def test_one_state():
-    text = text_of(analysed(phased_table(), n_states=1))
+    text = text_of(analysed(phased_table(), n_states=1, protocol="bic"))
     assert "There is one state" in text
 
 

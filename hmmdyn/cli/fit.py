@@ -79,10 +79,16 @@ def fit(
     show_notices(notices, out)
     if fitted.selection.recommendation is not None:
         out.print(f"Held-out runs: {fitted.selection.recommendation.reason}")
-    out.print(
-        f"Chose {fitted.selection.n_states} states by {fitted.selection.criterion}; wrote the "
-        f"training map to {plain(output)}"
-    )
+    out.print(f"{_how_chosen(fitted.selection)}; wrote the training map to {plain(output)}")
+
+
+def _how_chosen(selection: Selection) -> str:
+    if selection.evidence is not None and not selection.evidence.is_supported:
+        return (
+            f"Took the level with {selection.n_states} states of the zoom, of which "
+            f"{selection.evidence.n_supported} are supported"
+        )
+    return f"Chose {selection.n_states} states by {selection.criterion}"
 
 
 def _fit_as_json(

@@ -17,10 +17,15 @@ import pandas as pd
 from hmmdyn.errors import TrainingMapError
 from hmmdyn.hmm import training_map_json
 from hmmdyn.hmm.choose.select import select_n_states
+from hmmdyn.hmm.choose.supported import at_level
 from hmmdyn.hmm.fit.progress import Progress
 from hmmdyn.hmm.model.inference import Beliefs, beliefs, decode
 from hmmdyn.hmm.model.parts import transitions_of
+from hmmdyn.messages import Either, Remedy
+from hmmdyn.names import some
+from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
+from hmmdyn.results.notice import Notice
 from hmmdyn.results.observations import Observations, Standardisation
 from hmmdyn.results.selection import Selection
 from hmmdyn.tables.standardise import standardised
@@ -63,6 +68,9 @@ class TrainingMap:
         How it was fitted: protocol, criterion, restarts, seed, …
     hmmdyn_version : str
         The version that fitted it.
+    last_steps : Mapping or None
+        Step at which each run that it was fitted to ended, by (group, run); None where that is not
+        known, as of a model from elsewhere.
     """
 
     parameters: HMMParameters
@@ -71,6 +79,7 @@ class TrainingMap:
     step_unit: str = "step"
     options: Mapping[str, Any] = field(default_factory=dict)
     hmmdyn_version: str = __version__
+    last_steps: Mapping[tuple[str, str], int] | None = None
 
     def apply(self, trajectories: Trajectories) -> Decoding:
         """Decode runs: the most likely state of every checkpoint, and the posteriors.
@@ -78,11 +87,20 @@ class TrainingMap:
         A missing value (NaN) is marginalised over, which a notice of the decoding's observations
         counts; a run in which no metric can be standardised is left out, and named there too.
 
+        A map that standardises each run by itself takes only the runs it was fitted to, as far as
+        they had come then: how far a metric lies from its run's mean depends on what the run does
+        later, so that the states of a run that goes on say nothing. That a new run has ended cannot
+        be seen from its table; for one of which you know it, use
+        ``map.decode(trajectories.observations_as(map.features, map.standardisation))``. Where the
+        scale is that of a run's first checkpoints, any run that has so many is taken. A map that
+        does not know its runs (``last_steps`` is None) decodes all, with a notice.
+
         Raises
         ------
         TrainingMapError
             The table lacks a metric the map reads, or counts time otherwise than a map that knows
-            the gaps between checkpoints.
+            the gaps between checkpoints; or the map standardises each run by itself, and a run is
+            none that it was fitted to, or ended at another step then.
         MetricNotFiniteError
             A metric is infinite somewhere.
         NotEnoughDataError
@@ -101,7 +119,41 @@ class TrainingMap:
                 f"but the table counts {trajectories.step_unit}s. Use a table in "
                 f"{self.step_unit}s, or fit a map with clock 'checkpoint'."
             )
-        return self.decode(trajectories.observations_as(self.features, self.standardisation))
+        notices = self._require_whole_runs(trajectories)
+        observations = trajectories.observations_as(self.features, self.standardisation)
+        return self.decode(replace(observations, notices=(*notices, *observations.notices)))
+
+    def _require_whole_runs(self, trajectories: Trajectories) -> tuple[Notice, ...]:
+        """Refuse runs whose own mean and deviation may not be those of the whole run."""
+        if self.standardisation.kind != "run":
+            return ()
+        first = self.standardisation.first
+        ends = trajectories.table.groupby(RUN_KEY, sort=False)["step"].agg(["last", "size"])
+        # Scaled by its first checkpoints alone, a run that has them does not know what follows.
+        open_ended = ends if first is None else ends[ends["size"] < first]
+        if self.last_steps is None:
+            return _about_unknown_runs(open_ended)
+        other = [
+            f"{run} ({_how_it_differs(self.last_steps.get((group, run)), end)})"
+            for (group, run), end in open_ended["last"].items()
+            if self.last_steps.get((group, run)) != end
+        ]
+        if other:
+            raise TrainingMapError(
+                "The map standardises each run by itself, so it can only decode the runs it was "
+                f"fitted to, up to the {self.step_unit} at which they ended. Not so: "
+                f"{some(other, 4)}. The mean and deviation of a run that goes on are not those it "
+                "will have had: one and the same plateau gets another level, and another state. "
+                "Fit a map that treats all runs alike (",
+                Remedy("standardise", "pooled"),
+                "), or analyse these runs together with the others",
+                Either(
+                    ".",
+                    ". Runs of which you know that they have ended: "
+                    "map.decode(trajectories.observations_as(map.features, map.standardisation)).",
+                ),
+            )
+        return ()
 
     def decode(self, observations: Observations) -> Decoding:
         """As :meth:`apply`, for observations already standardised as the map's own are."""
@@ -205,6 +257,29 @@ class FittedMap:
     decoding: Decoding
     recommended: FittedMap | None = None
 
+    def at(self, n_states: int) -> FittedMap:
+        """Return the map at another level of the zoom around a supported map.
+
+        Raises
+        ------
+        UsageError
+            There is no zoom, or no such level in it; the message says which there are.
+        """
+        selection = at_level(self.selection, n_states)
+        if selection is self.selection:
+            return self
+        training_map = replace(
+            self.training_map,
+            parameters=selection.models[n_states],
+            options={**self.training_map.options, "criterion": selection.criterion},
+        )
+        return replace(
+            self,
+            training_map=training_map,
+            selection=selection,
+            decoding=training_map.decode(self.decoding.observations),
+        )
+
 
 def fit_training_map(
     trajectories: Trajectories,
@@ -255,6 +330,12 @@ def fit_training_map(
         progress=progress,
     )
 
+    ends = np.cumsum(observations.lengths) - 1
+    last_steps = {
+        (str(run.group), str(run.run)): int(step)
+        for run, step in zip(observations.runs.itertuples(), observations.steps[ends], strict=True)
+    }
+
     def fitted(selection: Selection) -> FittedMap:
         training_map = TrainingMap(
             parameters=selection.models[selection.n_states],
@@ -270,6 +351,7 @@ def fit_training_map(
                 "restarts": n_restarts,
                 "seed": random_state,
             },
+            last_steps=last_steps,
         )
         return FittedMap(training_map, trajectories, selection, training_map.decode(observations))
 
@@ -277,6 +359,23 @@ def fit_training_map(
     if selection.recommended is None:
         return chosen
     return replace(chosen, recommended=fitted(selection.recommended))
+
+
+def _how_it_differs(last_step: int | None, end: int) -> str:
+    if last_step is None:
+        return "not among them"
+    return f"ends at {end:,} here, at {last_step:,} then"
+
+
+def _about_unknown_runs(runs: pd.DataFrame) -> tuple[Notice, ...]:
+    """Say that nobody knows whether runs are whole."""
+    if runs.empty:
+        return ()
+    message = (
+        "The map standardises each run by itself and does not know the runs it was fitted to. The "
+        "states of a run that had not ended say nothing: they depend on what it does later."
+    )
+    return (Notice("model", "odd", "standardisation", message),)
 
 
 def _unusual(options: ModelOptions) -> dict[str, Any]:

@@ -60,6 +60,11 @@ class Saved(Protocol):
         """The version that fitted it."""
         ...
 
+    @property
+    def last_steps(self) -> Mapping[tuple[str, str], int] | None:
+        """Step at which each run ended that it was fitted to, by (group, run)."""
+        ...
+
 
 _Map = TypeVar("_Map")
 
@@ -82,14 +87,14 @@ def save(training_map: Saved, path: Path | str) -> None:
         "step_unit": training_map.step_unit,
         **{name: _plain(getattr(parameters, name)) for name in _PLAIN},
         **beyond,
-        "standardisation": {
-            "kind": standardisation.kind,
-            "first": standardisation.first,
-            "mean": standardisation.mean.tolist(),
-            "deviation": standardisation.deviation.tolist(),
-        },
+        "standardisation": _saved(standardisation),
         "options": dict(training_map.options),
     }
+    if training_map.last_steps is not None:
+        document["runs"] = [
+            {"group": group, "run": run, "last_step": step}
+            for (group, run), step in training_map.last_steps.items()
+        ]
     with replacing(Path(path)) as temporary:
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", "utf-8")
 
@@ -133,6 +138,21 @@ def _beyond_the_plain_model(parameters: HMMParameters) -> dict[str, Any]:
     return {name: _plain(value) for name, value in parts.items() if name not in _PLAIN}
 
 
+def _saved(standardisation: Standardisation) -> dict[str, Any]:
+    saved = {
+        "kind": standardisation.kind,
+        "first": standardisation.first,
+        "mean": standardisation.mean.tolist(),
+        "deviation": standardisation.deviation.tolist(),
+    }
+    if standardisation.kind == "log-start":
+        saved |= {
+            "start": standardisation.start,
+            "logarithmic": list(standardisation.logarithmic),
+        }
+    return saved
+
+
 def _plain(value: object) -> object:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
@@ -159,15 +179,26 @@ def _from_document(document: dict[str, Any]) -> dict[str, Any]:
         "step_unit": str(document["step_unit"]),
         "options": dict(document["options"]),
         "hmmdyn_version": str(document["hmmdyn_version"]),
+        "last_steps": _last_steps(document["runs"]) if "runs" in document else None,
     }
+
+
+def _last_steps(saved: list[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
+    return {(str(run["group"]), str(run["run"])): int(run["last_step"]) for run in saved}
 
 
 def _standardisation(saved: Mapping[str, Any], n_features: int) -> Standardisation:
     kind, first = saved["kind"], saved["first"]
     if kind not in STANDARDISATIONS or not (first is None or isinstance(first, int)):
         raise ValueError(f"unknown standardisation {saved!r}")
+    since_start = kind == "log-start"
     standardisation = Standardisation(
-        kind, first, mean=_array(saved, "mean"), deviation=_array(saved, "deviation")
+        kind,
+        first,
+        mean=_array(saved, "mean"),
+        deviation=_array(saved, "deviation"),
+        start=int(saved["start"]) if since_start else None,
+        logarithmic=tuple(map(bool, saved["logarithmic"])) if since_start else (),
     )
     require_standardises(standardisation, n_features)
     return standardisation

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
+from hmmdyn.results.arrays import IntArray
 from hmmdyn.results.columns import (
+    BOOLEAN,
     EDGE_COLUMNS,
     INTEGER,
     NUMBER,
@@ -17,8 +20,10 @@ from hmmdyn.results.columns import (
     Table,
     holds,
 )
+from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.shown import Shown
 
+NOT_ASKED = "not asked"
 _UNDATED = "where the boundary is not supported"
 _NOT_ASKED = "where it was not asked"
 
@@ -64,7 +69,11 @@ BOUNDARIES = Table(
             STEPS,
             missing=_NOT_ASKED,
         ),
-        Column("found", TEXT, "yes, no, cannot tell; empty where not supported"),
+        Column(
+            "found",
+            TEXT,
+            "yes, no, cannot tell; empty where not supported, not asked but of the supported map",
+        ),
     ),
 )
 
@@ -77,8 +86,46 @@ STATES_FOUND_AGAIN = Table(
     columns=(
         STATE,
         Column("strength", NUMBER, "prediction strength", missing=_NOT_ASKED),
-        Column("found", TEXT, "yes, no or cannot tell"),
+        Column("found", TEXT, "yes, no or cannot tell; not asked but of the supported map"),
     ),
+)
+
+_LEVEL = Column("level", INTEGER, "number of states of the level", "states")
+
+LEVELS = Table(
+    name="levels",
+    title="The zoom: the states of every level, from the finest map to one state",
+    rows="state of a level",
+    note="Boundaries are supported at one level alone; finer ones cut drift, coarser ones lose "
+    "boundaries that have evidence. What goes into the same state of the next coarser level became "
+    "one there.",
+    columns=(
+        _LEVEL,
+        Column("supported", BOOLEAN, "whether this level is the supported map"),
+        *STATES_FOUND_AGAIN.columns,
+        Column("n_checkpoints", INTEGER, "checkpoints in the state, of all runs", "checkpoints"),
+        Column(
+            "into",
+            INTEGER,
+            "state of the next coarser level that most of its checkpoints are in",
+            missing="at the coarsest level",
+        ),
+        Column(
+            "into_share",
+            NUMBER,
+            "share of its checkpoints that are in that state",
+            "fraction",
+            missing="at the coarsest level",
+        ),
+    ),
+)
+
+LEVEL_BOUNDARIES = Table(
+    name="level_boundaries",
+    title="The boundaries of every level, and their evidence",
+    rows="boundary of a level",
+    note="As in the table of boundaries, which has those of the level that is told.",
+    columns=(_LEVEL, *BOUNDARIES.columns),
 )
 
 MERGES = Table(
@@ -95,6 +142,14 @@ MERGES = Table(
 )
 
 
+@dataclass(frozen=True)
+class Level:
+    """A level of the zoom as a model, and the state of every checkpoint by it, shape (n,)."""
+
+    parameters: HMMParameters
+    states: IntArray
+
+
 @dataclass(frozen=True, repr=False)
 class Evidence(Shown):
     """What supports the boundaries of a map, and whether seeds or the clock set their time.
@@ -103,11 +158,17 @@ class Evidence(Shown):
     ----------
     boundaries, states, merges : DataFrame
         See :data:`BOUNDARIES`, :data:`STATES_FOUND_AGAIN`, :data:`MERGES`.
-    settling : tuple of int
-        States in which runs start and from which they settle into the next one: no boundary lies
-        there.
+    levels, level_boundaries : DataFrame
+        The zoom around the map: see :data:`LEVELS`, :data:`LEVEL_BOUNDARIES`.
+    zoom : Mapping
+        Each :class:`Level` by its number of states, the finest first.
+    n_states : int
+        The level that this is about.
+    n_supported : int
+        The level that is the supported map.
     timing : str
-        ``each seed in its own time``, ``shared by schedule`` or ``cannot tell``.
+        ``each seed in its own time``, ``shared by schedule`` or ``cannot tell``; asked once for all
+        levels.
     timing_reason : str
         In words, with the numbers.
     """
@@ -115,9 +176,46 @@ class Evidence(Shown):
     boundaries: pd.DataFrame = field(metadata=holds(BOUNDARIES))
     states: pd.DataFrame = field(metadata=holds(STATES_FOUND_AGAIN))
     merges: pd.DataFrame = field(metadata=holds(MERGES))
-    settling: tuple[int, ...]
+    levels: pd.DataFrame = field(metadata=holds(LEVELS))
+    level_boundaries: pd.DataFrame = field(metadata=holds(LEVEL_BOUNDARIES))
+    zoom: Mapping[int, Level]
+    n_states: int
+    n_supported: int
     timing: str
     timing_reason: str
+
+    def at(self, n_states: int) -> Evidence:
+        """Return what is known of another level of the zoom.
+
+        Raises
+        ------
+        KeyError
+            There is no such level.
+        """
+        if n_states not in self.zoom:
+            raise KeyError(n_states)
+        boundaries, states = (
+            table[table["level"] == n_states].reset_index(drop=True)
+            for table in (self.level_boundaries, self.levels)
+        )
+        return replace(
+            self,
+            boundaries=boundaries[BOUNDARIES.names],
+            states=states[STATES_FOUND_AGAIN.names],
+            n_states=n_states,
+        )
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether this is about the supported map, and not about another level of the zoom."""
+        return self.n_states == self.n_supported
+
+    @property
+    def settling(self) -> tuple[int, ...]:
+        """States in which runs start and settle into the next one: no boundary lies there."""
+        b = self.boundaries
+        left = set(b.loc[b["kind"] == "settling", "from_state"])
+        return tuple(sorted(int(k) for k in left - self.founded))
 
     @property
     def supported(self) -> pd.DataFrame:

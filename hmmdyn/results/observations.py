@@ -18,14 +18,18 @@ class Standardisation:
     """How raw metrics become dimensionless observations (Hu 2023, section 2.1).
 
     ``kind`` is ``run`` (each run's own mean and deviation, taken from its first ``first``
-    checkpoints, all where None) or ``pooled`` (``mean`` and ``deviation``, shape (D,), over all
-    runs; empty for ``run``). Deviations are population deviations (ddof 0).
+    checkpoints, all where None), ``pooled`` (``mean`` and ``deviation``, shape (D,), over all
+    runs; empty for ``run``) or ``log-start``: the same of log(x/x₀) for the metrics that are
+    ``logarithmic``, shape (D,), and of x − x₀ for the others, with x₀ the run's value at the step
+    ``start`` at which every run begins. Deviations are population deviations (ddof 0).
     """
 
     kind: str
     first: int | None = None
     mean: FloatArray = field(default_factory=lambda: np.empty(0))
     deviation: FloatArray = field(default_factory=lambda: np.empty(0))
+    start: int | None = None
+    logarithmic: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)

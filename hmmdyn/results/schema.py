@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import re
 
-from hmmdyn.results.boundaries import BOUNDARIES, MERGES, STATES_FOUND_AGAIN
+from hmmdyn.results.boundaries import (
+    BOUNDARIES,
+    LEVEL_BOUNDARIES,
+    LEVELS,
+    MERGES,
+    STATES_FOUND_AGAIN,
+)
 from hmmdyn.results.checkpoints import METRICS
 from hmmdyn.results.columns import KINDS, Column, Table
 from hmmdyn.results.convergence import (
@@ -81,6 +87,8 @@ REPORTED = (
     BOUNDARIES,
     STATES_FOUND_AGAIN,
     MERGES,
+    LEVELS,
+    LEVEL_BOUNDARIES,
     MODEL_SELECTION,
     ATTEMPTS,
     REGRESSION,

@@ -211,7 +211,8 @@ class Selection(Shown):
         ``diag`` or ``full``.
     criterion : str
         The column of ``criteria`` that decided: ``bic``, ``held_out_bic`` or, for the recommended
-        model, ``path``; ``supported`` where the evidence for boundaries did.
+        model, ``path``; ``supported`` where the evidence for boundaries did, ``level`` for another
+        level of the zoom around that map.
     criteria : DataFrame
         See :data:`MODEL_SELECTION`, and of its last columns
         :class:`hmmdyn.hmm.choose.held_out.HeldOut`.

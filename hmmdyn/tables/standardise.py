@@ -66,6 +66,49 @@ def spread_between_seeds(trajectories: Trajectories) -> pd.DataFrame:
     )
 
 
+def spread_between_groups(trajectories: Trajectories) -> pd.Series:
+    """Measure how far groups differ before training has begun, metric by metric.
+
+    Returns
+    -------
+    Series
+        By metric: standard deviation of the groups' means at the first common step of all runs
+        (ddof 1, without what seeds add to it) over the root mean square of the standard deviation
+        within a run; NaN with one group or no common step.
+    """
+    metrics = list(trajectories.metrics)
+    first = _at_first_common_step(trajectories.table).groupby("group", sort=False)[metrics]
+    of_seeds = (first.var(ddof=1) / first.count()).mean().fillna(0.0)
+    between = np.sqrt(np.maximum(first.mean().var(ddof=1) - of_seeds, 0))
+    within = trajectories.table.groupby(RUN_KEY, sort=False)[metrics].std(ddof=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return pd.Series(between / np.sqrt((within**2).mean()))
+
+
+def _about_groups_apart(trajectories: Trajectories, metrics: Sequence[str]) -> tuple[Notice, ...]:
+    """Say that groups begin at different levels, and how each run is compared with its own."""
+    ratio = spread_between_groups(trajectories)[list(metrics)]
+    apart = ratio[ratio > SEED_SPREAD].sort_values(ascending=False, kind="stable")
+    begins = trajectories.table.groupby(RUN_KEY, sort=False)["step"].first()
+    if apart.empty or begins.nunique() > 1:
+        return ()
+    return (
+        Notice(
+            "model",
+            "odd",
+            "levels of the groups",
+            Message(
+                "Before training has begun, groups differ by up to "
+                f"{apart.iloc[0]:.2g} times what a metric moves within a run "
+                f"({some(apart.index, 4)}), so states may tell groups apart, and not phases. To "
+                "compare every run with its own start: ",
+                Remedy("standardise", "log-start"),
+                ".",
+            ),
+        ),
+    )
+
+
 def _noise(table: pd.DataFrame, metrics: list[str]) -> FloatArray:
     """Deviation of what changes from one checkpoint to the next and is no course, shape (D,).
 
@@ -94,14 +137,15 @@ def standardised(
     *,
     keep_metrics: Sequence[str] = (),
 ) -> Observations:
-    """Standardise the metrics for a map: pooled without what tells seeds apart, or run by run.
+    """Standardise the metrics for a map: without what tells seeds apart, or run by run.
 
     Parameters
     ----------
     trajectories : Trajectories
         Raw metrics.
     standardise : str
-        ``pooled`` or ``run``.
+        ``pooled``, ``log-start`` (each run compared with its own start, which tells no seeds and
+        no groups apart) or ``run``.
     first : int, optional
         Take mean and deviation from the first so many checkpoints of each run.
     keep_metrics : sequence of str
@@ -170,6 +214,7 @@ def pooled_observations(
         for row in out.itertuples()
     )
     kept = [m for m in trajectories.metrics if m not in set(out["metric"])]
+    notices += _about_groups_apart(trajectories, kept)
     chosen = replace(
         trajectories,
         table=trajectories.table.drop(columns=list(out["metric"])),

@@ -20,6 +20,12 @@ from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.observations import Observations, Standardisation
+from hmmdyn.tables.start import (
+    about_starts_not_known,
+    common_start,
+    positive_throughout,
+    since_start,
+)
 
 KEY_COLUMNS = ["group", "run", "seed", "step"]
 # A metric that moves by less than this share of its magnitude does not move: that is rounding.
@@ -134,8 +140,9 @@ class Trajectories:
 
         Parameters
         ----------
-        standardise : {"run", "pooled"}
-            Mean and deviation of each run, or of all runs together.
+        standardise : {"run", "pooled", "log-start"}
+            Mean and deviation of each run, or of all runs together; or the latter of log(x/x₀),
+            for metrics positive throughout, and x − x₀ for others, x₀ the run's first value.
         first : int, optional
             Take mean and deviation from the first so many checkpoints of each run.
 
@@ -145,9 +152,13 @@ class Trajectories:
             A metric is infinite somewhere.
         NotEnoughDataError
             Fewer than two checkpoints are left, or no metric varies or has a scale.
+        UsageError
+            With ``log-start``, runs do not begin at one common step.
         """
         require_one_of(standardise, STANDARDISATIONS, "standardise")
         self._require_no_infinity()
+        if standardise == "log-start":
+            return self._observations_since_start(first)
         self._require_successive_checkpoints(standardise)
         features = _varying(self.table, self.metrics)
         if not features:
@@ -165,6 +176,28 @@ class Trajectories:
         usable._require_within_reach(observed, _FARTHEST_TO_FIT)
         return observed
 
+    def _observations_since_start(self, first: int | None) -> Observations:
+        """Compare every run with its own start, then standardise over all runs."""
+        start = common_start(self.table, self.step_unit)
+        logarithmic = dict(
+            zip(self.metrics, positive_throughout(self.table, self.metrics).tolist(), strict=True)
+        )
+        compared = self._since_start([logarithmic[m] for m in self.metrics])
+        observed = compared.observations("pooled", first)
+        return replace(
+            observed,
+            standardisation=replace(
+                observed.standardisation,
+                kind="log-start",
+                start=start,
+                logarithmic=tuple(logarithmic[f] for f in observed.features),
+            ),
+            notices=(*about_starts_not_known(self.table, self.metrics), *observed.notices),
+        )
+
+    def _since_start(self, logarithmic: Sequence[bool]) -> Trajectories:
+        return replace(self, table=since_start(self.table, self.metrics, logarithmic))
+
     def observations_as(
         self, features: Sequence[str], standardisation: Standardisation
     ) -> Observations:
@@ -175,10 +208,15 @@ class Trajectories:
         MetricNotFiniteError, NotEnoughDataError, UsageError
         """
         chosen = self.select(metrics=features)
+        lost: tuple[Notice, ...] = ()
         chosen._require_no_infinity()
         chosen._require_successive_checkpoints(standardisation.kind)
+        if standardisation.kind == "log-start":
+            common_start(chosen.table, chosen.step_unit, standardisation.start)
+            lost = about_starts_not_known(chosen.table, chosen.metrics)
+            chosen = chosen._since_start(standardisation.logarithmic)
         usable, notices = chosen._without_unusable_runs(features, standardisation.kind)
-        observed = usable._observe(tuple(features), standardisation, notices)
+        observed = usable._observe(tuple(features), standardisation, [*lost, *notices])
         usable._require_within_reach(observed, _FARTHEST_TO_DECODE)
         return observed
 
@@ -228,7 +266,7 @@ class Trajectories:
 
     def _require_successive_checkpoints(self, kind: str) -> None:
         n = len(self.table)
-        if n > 1 and (kind == "pooled" or self.lengths.max() > 1):
+        if n > 1 and (kind != "run" or self.lengths.max() > 1):
             return
         found = (
             f"There is only {n} checkpoint"

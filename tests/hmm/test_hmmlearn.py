@@ -54,7 +54,7 @@ def test_there_and_back_it_is_the_same_map(fitted, tmp_path):
         np.testing.assert_array_equal(
             getattr(back.parameters, name), getattr(there.parameters, name)
         )
-    replace(there, options={}).save(tmp_path / "there.json")
+    replace(there, options={}, last_steps=None).save(tmp_path / "there.json")
     back.save(tmp_path / "back.json")
     assert (tmp_path / "back.json").read_bytes() == (tmp_path / "there.json").read_bytes()
 

@@ -101,4 +101,58 @@ def test_what_evidence_cannot_be_had_for_is_refused_with_a_remedy(option):
     with pytest.raises(UsageError, match="protocol='bic'"):
         Options(**option)
     assert Options(**option, protocol="bic")
-    assert Options(**option, n_states=3)
+    with pytest.raises(UsageError, match="protocol='bic'"):  # a number of states is a level of it
+        Options(**option, n_states=3)
+
+
+# --- the zoom ---
+
+
+def test_any_level_of_the_zoom_is_an_analysis_of_its_own(analysis, world):
+    """The example of the documentation: more states than have evidence, and one less."""
+    finer, coarser = analysis.at(6), analysis.at(2)
+    assert [a.states["state"].nunique() for a in (finer, analysis, coarser)] == [6, 3, 2]
+    assert analysis.at(3) is analysis
+    assert "the supported map has 3 states" in " ".join(str(finer).split())
+    assert "a coarser level" in " ".join(str(coarser).split())
+    assert "No evidence supports the changes from 1 to 2" in finer.to_json()
+    # What is cut through drift is told as that; no state of another level is confirmed.
+    assert set(finer.tables["boundaries"]["found"]) <= {"", "not asked"}
+    assert _founded_states(finer.selection) == []
+    back = coarser.at(3)
+    pd.testing.assert_frame_equal(back.states, analysis.states)
+    for name in ("boundaries", "states_found_again", "detours"):
+        pd.testing.assert_frame_equal(back.tables[name], analysis.tables[name])
+
+
+def test_a_number_of_states_asked_for_is_a_level_of_the_zoom(analysis, world):
+    table = from_frame(world.table[["run", "step", *world.metrics]])
+    asked = analyze(table, restarts=2, n_states=4)
+    assert asked.to_json() == analysis.at(4).to_json()
+    assert asked.at(6).to_json() == analysis.at(6).to_json()
+
+
+def test_every_level_says_its_states_boundaries_and_what_becomes_of_them(analysis, world):
+    evidence = analysis.selection.evidence
+    levels, boundaries = analysis.tables["levels"], analysis.tables["level_boundaries"]
+    assert levels["level"].drop_duplicates().tolist() == list(evidence.zoom)
+    assert list(evidence.zoom) == sorted(evidence.zoom, reverse=True)
+    assert levels.loc[levels["supported"], "level"].unique().tolist() == [3]
+    for n_states, level in evidence.zoom.items():
+        own = levels[levels["level"] == n_states]
+        assert own["n_checkpoints"].tolist() == np.bincount(level.states).tolist()
+    told = analysis.at(5)
+    assert told.states["state"].tolist() == evidence.zoom[5].states.tolist()
+    of_level = boundaries[boundaries["level"] == 5].drop(columns="level")
+    pd.testing.assert_frame_equal(told.tables["boundaries"], of_level.reset_index(drop=True))
+    # Of the supported map, the boundary with the greater delta goes first.
+    merged = levels[levels["level"] == 3]["into"].tolist()
+    assert sorted(merged) in ([0, 0, 1], [0, 1, 1])
+    assert levels["into"].isna().tolist() == (levels["level"] == 1).tolist()
+
+
+def test_levels_that_are_not_there_are_refused_with_those_that_are(analysis):
+    with pytest.raises(UsageError, match=r"levels with 8, .*3, 2, 1\. .*protocol='bic'"):
+        analysis.at(9)
+    with pytest.raises(UsageError, match=r"no zoom to 2 states.*protocol='supported'"):
+        analyze(analysis.trajectories, protocol="bic", n_states=3, quick=True, restarts=2).at(2)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -50,8 +51,50 @@ def test_applies_to_runs_it_was_not_fitted_to(fitted):
         table = table.groupby("run").head(1)
         assert fitted.training_map.apply(from_frame(table)).states["state"].tolist() == [0, 0]
     else:
-        states = fitted.training_map.apply(from_frame(table)).states
+        # Nobody can see that they have ended; who knows it can say so.
+        runs = from_frame(table)
+        with pytest.raises(TrainingMapError, match=r"seed6 \(not among them\)"):
+            fitted.training_map.apply(runs)
+        features, scale = fitted.training_map.features, fitted.training_map.standardisation
+        states = fitted.training_map.decode(runs.observations_as(features, scale)).states
         assert states.groupby("run")["state"].nunique().tolist() == [3, 3]
+
+
+def by_run(**options):
+    runs = from_frame(phased_table())
+    fitted = fit_training_map(runs, [3], standardise="run", n_restarts=4, quick=True, **options)
+    return fitted.training_map
+
+
+def test_run_by_run_only_the_fitted_runs_as_far_as_they_were_are_decoded(tmp_path):
+    """A run that goes on has another mean: its plateau gets another level, and another state."""
+    by_run().save(tmp_path / "map.json")
+    training_map = TrainingMap.load(tmp_path / "map.json")
+    table = phased_table()
+    assert len(training_map.apply(from_frame(table)).states) == len(table)
+    one = training_map.apply(from_frame(table[table["run"] == "seed2"]))
+    assert one.states["run"].unique().tolist() == ["seed2"]
+    early = from_frame(table[table["step"] < 1500])
+    with pytest.raises(TrainingMapError, match=r"seed0 \(ends at 1,400 here, at 2,900 then\)"):
+        training_map.apply(early)
+    with pytest.raises(TrainingMapError, match="standardise='pooled'"):
+        training_map.apply(early)
+
+
+def test_what_is_scaled_by_first_checkpoints_may_go_on(tmp_path):
+    training_map = by_run(standardise_first=20)
+    table = phased_table(n_runs=8)
+    assert len(training_map.apply(from_frame(table[table["step"] < 2000])).states) == 8 * 20
+    with pytest.raises(TrainingMapError, match=r"ends at 1,800 here"):
+        training_map.apply(from_frame(table[table["step"] < 1900]))
+
+
+def test_a_map_that_does_not_know_its_runs_says_so(tmp_path):
+    training_map = replace(by_run(), last_steps=None)
+    training_map.save(tmp_path / "map.json")
+    loaded = TrainingMap.load(tmp_path / "map.json")
+    (notice,) = loaded.apply(from_frame(phased_table())).observations.notices
+    assert "does not know the runs" in notice.message
 
 
 def test_a_missing_metric_is_named(fitted):

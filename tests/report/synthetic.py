@@ -171,7 +171,7 @@ def changed(findings: Findings, **changes: object) -> Findings:
 
 def analysis_of(findings: Findings) -> Analysis:
     """The findings as an analysis, of runs and a model that nobody asks for."""
-    return Analysis(**vars(findings), trajectories=None, training_map=None)
+    return Analysis(**vars(findings), trajectories=None, training_map=None, told_at=None)
 
 
 def without_outcomes(findings: Findings) -> Findings:

@@ -8,7 +8,14 @@ import pandas as pd
 import pytest
 
 from hmmdyn.report.sheets import sheets
-from hmmdyn.results.boundaries import BOUNDARIES, MERGES, STATES_FOUND_AGAIN, Evidence
+from hmmdyn.results.boundaries import (
+    BOUNDARIES,
+    LEVEL_BOUNDARIES,
+    LEVELS,
+    MERGES,
+    STATES_FOUND_AGAIN,
+    Evidence,
+)
 from hmmdyn.results.checkpoints import METRICS
 from hmmdyn.results.columns import (
     BOOLEAN,
@@ -28,7 +35,12 @@ from tests.report.synthetic import make_findings, without_outcomes
 
 EVERY_TABLE = (*CURVES, *REPORTED)
 NO_EVIDENCE = Evidence(
-    BOUNDARIES.frame(), STATES_FOUND_AGAIN.frame(), MERGES.frame(), (), "cannot tell", ""
+    *(t.frame() for t in (BOUNDARIES, STATES_FOUND_AGAIN, MERGES, LEVELS, LEVEL_BOUNDARIES)),
+    zoom={},
+    n_states=1,
+    n_supported=1,
+    timing="cannot tell",
+    timing_reason="",
 )
 TABLE = Table(
     name="example",

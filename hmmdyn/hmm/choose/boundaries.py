@@ -89,6 +89,14 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Dated:
+    """The boundaries of a level with their dates, and the passages: see :class:`SupportedMap`."""
+
+    boundaries: pd.DataFrame
+    passages: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class SupportedMap:
     """States with evidence, their boundaries, and the zoom around them.
 
@@ -135,12 +143,16 @@ class SupportedMap:
         """Number of states without those in which runs only settle."""
         return self.n_states - len(self.settling)
 
+    @property
+    def zoom(self) -> dict[int, Level]:
+        """One level per number of states there is, finest first; the supported map among them."""
+        # Of several, the last: a state that a look inside brought back had been merged before.
+        last = {level.n_states: level for level in self.levels}
+        return {n_states: last[n_states] for n_states in sorted(last, reverse=True)}
+
     def at(self, n_states: int) -> Level:
         """Return the level with so many states, or the next coarser one there is."""
-        fitting = [level for level in self.levels if level.n_states <= n_states]
-        most = max(level.n_states for level in fitting)
-        # Of several, the last: a state that a look inside brought back had been merged before.
-        return [level for level in fitting if level.n_states == most][-1]
+        return next(level for k, level in self.zoom.items() if k <= n_states)
 
 
 def supported_map(
@@ -179,6 +191,46 @@ def supported_map(
     maker.look_inside()
     maker.settle()
     return maker.finished(clock_of(data).astype(np.float64))
+
+
+def dated(data: Sequences, level: Level, *, n_draws: int = 400, random_state: int = 0) -> Dated:
+    """Date the supported boundaries of a level, as those of a supported map are.
+
+    ``data``, ``n_draws`` and ``random_state`` are those that the map was made with.
+    """
+    return _dated(
+        interpolated(data.values, data.lengths),
+        data.lengths,
+        clock_of(data).astype(np.float64),
+        level,
+        Resampling(n_draws, random_state),
+    )
+
+
+def _dated(
+    values: FloatArray,
+    lengths: IntArray,
+    steps: FloatArray,
+    level: Level,
+    resampling: Resampling,
+) -> Dated:
+    found = find_passages(find_visits(level.labels, lengths))
+    within = within_states(values, level.labels)
+    columns = {name: np.full(len(level.boundaries), np.nan) for name in _CHANGE_COLUMNS}
+    rows = []
+    supported = level.boundaries["kind"].isin(SUPPORTED)
+    for i, (j, k) in enumerate(_pairs(level.boundaries)):
+        if not supported.iloc[i]:
+            continue
+        change = measure_change(values, found.between(j, k), within, steps, lengths, resampling)
+        for name, column in columns.items():
+            column[i] = getattr(change, name)
+        rows += [(int(r), j, k, float(d)) for r, d in zip(change.runs, change.dates, strict=True)]
+    passages = pd.DataFrame(rows, columns=["run", "from_state", "to_state", "step"])
+    return Dated(
+        level.boundaries.assign(**columns),
+        passages.sort_values(["run", "step"], ignore_index=True),
+    )
 
 
 def clock_of(data: Sequences) -> IntArray:
@@ -531,7 +583,8 @@ class _MapMaker:
     def finished(self, steps: FloatArray) -> SupportedMap:
         """Date the boundaries of the map as it is, and go on to one state for the zoom."""
         labels, boundaries = self._labels, self._boundaries
-        passages, changes = self._changes(steps)
+        level = Level(labels, boundaries, "")
+        found = _dated(self._values, self._lengths, steps, level, self._resampling)
         self._to_one_state()
         self._levels.append(Level(self._labels, self._boundaries, ""))
         settling = set(boundaries.loc[boundaries["kind"] == SETTLING, "from_state"])
@@ -540,33 +593,12 @@ class _MapMaker:
         }
         return SupportedMap(
             labels,
-            boundaries.assign(**changes),
-            passages,
+            found.boundaries,
+            found.passages,
             tuple(sorted(int(k) for k in settling)),
             tuple(self._levels),
             pd.DataFrame(self._log, columns=["n_states", "action", "state", "into", "delta"]),
         )
-
-    def _changes(self, steps: FloatArray) -> tuple[pd.DataFrame, dict[str, FloatArray]]:
-        """When each passage happens, and date and duration of each supported boundary."""
-        found = find_passages(find_visits(self._labels, self._lengths))
-        within = within_states(self._values, self._labels)
-        columns = {name: np.full(len(self._boundaries), np.nan) for name in _CHANGE_COLUMNS}
-        rows = []
-        supported = self._boundaries["kind"].isin(SUPPORTED)
-        for i, (j, k) in enumerate(_pairs(self._boundaries)):
-            if not supported.iloc[i]:
-                continue
-            change = measure_change(
-                self._values, found.between(j, k), within, steps, self._lengths, self._resampling
-            )
-            for name, column in columns.items():
-                column[i] = getattr(change, name)
-            rows += [
-                (int(r), j, k, float(d)) for r, d in zip(change.runs, change.dates, strict=True)
-            ]
-        table = pd.DataFrame(rows, columns=["run", "from_state", "to_state", "step"])
-        return table.sort_values(["run", "step"], ignore_index=True), columns
 
     def _to_one_state(self) -> None:
         """Merge on, always where the boundary is least clear."""

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from hmmdyn.hmm.choose.boundaries import SupportedMap, interpolated, supported_map
+from hmmdyn.errors import UsageError
+from hmmdyn.hmm.choose.boundaries import SupportedMap, dated, interpolated, supported_map
 from hmmdyn.hmm.choose.clock_or_seed import clock_or_seed
 from hmmdyn.hmm.choose.found_again import found_again
 from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.fit.starts import from_labels
 from hmmdyn.hmm.fit.sweep import Sweep
+from hmmdyn.hmm.model.inference import decode
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.results.arrays import IntArray
-from hmmdyn.results.boundaries import BOUNDARIES, MERGES, STATES_FOUND_AGAIN, Evidence
+from hmmdyn.results.boundaries import (
+    BOUNDARIES,
+    LEVEL_BOUNDARIES,
+    LEVELS,
+    MERGES,
+    NOT_ASKED,
+    STATES_FOUND_AGAIN,
+    Evidence,
+    Level,
+)
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.observations import Observations, Sequences
 from hmmdyn.results.selection import Selection
@@ -52,17 +65,78 @@ def with_supported_states(
     found = supported_map(
         observations, finest.states, covariance_type=covariance_type, random_state=random_state
     )
-    parameters = selection.models.get(1) if found.n_states == 1 else None
-    if parameters is None:
-        parameters = _model_of(observations, found.labels, covariance_type)
+    one_state = selection.models.get(1)
+    zoom = {
+        n_states: _level_of(
+            one_state
+            if n_states == 1 and one_state is not None
+            else _model_of(observations, level.labels, covariance_type),
+            observations,
+        )
+        for n_states, level in found.zoom.items()
+    }
     return replace(
         selection,
         protocol="supported",
         criterion="supported",
         n_states=found.n_states,
-        models={**selection.models, found.n_states: parameters},
-        evidence=_evidence(observations, found, covariance_type, random_state),
+        models={**selection.models, found.n_states: zoom[found.n_states].parameters},
+        evidence=_evidence(observations, found, zoom, covariance_type, random_state),
     )
+
+
+def at_level(selection: Selection, n_states: int) -> Selection:
+    """Choose another level of the zoom around the supported map.
+
+    Its boundaries are as they were judged on the way; whether other runs have them was asked of the
+    supported map only.
+
+    Raises
+    ------
+    UsageError
+        There is no zoom, or no such level in it.
+    """
+    if n_states == selection.n_states:
+        return selection
+    exactly = Message(
+        "To fit exactly so many states, use ",
+        Remedy("protocol", "bic"),
+        " and ",
+        Remedy("n_states", n_states),
+        ".",
+    )
+    if selection.evidence is None:
+        raise UsageError(
+            f"There is no zoom to {n_states} states: it leads from the finest map through the "
+            "supported one, and this map was chosen otherwise, or from a single number of states. "
+            "Use ",
+            Remedy("protocol", "supported"),
+            " with more states (",
+            Remedy("max_states"),
+            "). ",
+            exactly,
+        )
+    levels = selection.evidence.zoom
+    if n_states not in levels:
+        raise UsageError(
+            f"There is no level with {n_states} states: the zoom of these runs has levels with "
+            f"{', '.join(map(str, levels))}. Take one of these, or begin with a finer map (",
+            Remedy("max_states"),
+            "). ",
+            exactly,
+        )
+    evidence = selection.evidence.at(n_states)
+    return replace(
+        selection,
+        criterion="supported" if evidence.is_supported else "level",
+        n_states=n_states,
+        models={**selection.models, n_states: levels[n_states].parameters},
+        evidence=evidence,
+    )
+
+
+def _level_of(parameters: HMMParameters, observations: Observations) -> Level:
+    return Level(parameters, np.asarray(decode(parameters, observations), dtype=np.int64))
 
 
 def _model_of(observations: Observations, labels: IntArray, covariance_type: str) -> HMMParameters:
@@ -79,7 +153,11 @@ def _model_of(observations: Observations, labels: IntArray, covariance_type: str
 
 
 def _evidence(
-    observations: Observations, found: SupportedMap, covariance_type: str, random_state: int
+    observations: Observations,
+    found: SupportedMap,
+    zoom: Mapping[int, Level],
+    covariance_type: str,
+    random_state: int,
 ) -> Evidence:
     again = found_again(
         observations, found, covariance_type=covariance_type, random_state=random_state
@@ -92,11 +170,47 @@ def _evidence(
         answers, on=["from_state", "to_state"], how="left"
     )
     boundaries["found"] = boundaries["found"].fillna("")
+    states = _states_of_levels(zoom).assign(supported=False, found=NOT_ASKED, strength=np.nan)
+    ours = states["level"] == found.n_states
+    states.loc[ours, "supported"] = True
+    for name in ("strength", "found"):
+        states.loc[ours, name] = again.states[name].to_numpy()
+    of_levels = [boundaries.assign(level=found.n_states)]
+    for n_states, level in found.zoom.items():
+        if n_states != found.n_states:
+            judged = dated(observations, level, random_state=random_state).boundaries
+            asked = np.where(judged["date"].notna(), NOT_ASKED, "")
+            of_levels.append(judged.assign(level=n_states, found=asked))
+    # One state has no boundaries, and an empty table no kinds of columns.
+    table = pd.concat([b for b in of_levels if len(b)] or of_levels[:1])
+    table = table.sort_values("level", ascending=False, kind="stable")
     return Evidence(
         boundaries=BOUNDARIES.frame(boundaries),
         states=STATES_FOUND_AGAIN.frame(again.states),
         merges=MERGES.frame(found.log),
-        settling=found.settling,
+        levels=LEVELS.frame(states),
+        level_boundaries=LEVEL_BOUNDARIES.frame(table.reset_index(drop=True)),
+        zoom=zoom,
+        n_states=found.n_states,
+        n_supported=found.n_states,
         timing=timing.verdict,
         timing_reason=timing.reason,
     )
+
+
+def _states_of_levels(zoom: Mapping[int, Level]) -> pd.DataFrame:
+    """States of all levels, a row each, and what becomes of them at the next coarser level."""
+    rows = []
+    for level, coarser in zip(zoom.values(), [*list(zoom.values())[1:], None], strict=True):
+        for k in range(level.parameters.n_states):
+            inside = level.states == k
+            row: dict[str, object] = {
+                "level": level.parameters.n_states,
+                "state": k,
+                "n_checkpoints": int(inside.sum()),
+            }
+            if coarser is not None and inside.any():
+                shared = np.bincount(coarser.states[inside])
+                row |= {"into": int(shared.argmax()), "into_share": shared.max() / inside.sum()}
+            rows.append(row)
+    return pd.DataFrame(rows)

@@ -55,10 +55,13 @@ def require_standardises(standardisation: Standardisation, n_features: int) -> N
     ValueError
         A shape is wrong, or a deviation is not positive.
     """
-    expected = (n_features,) if standardisation.kind == "pooled" else (0,)
+    expected = (0,) if standardisation.kind == "run" else (n_features,)
     for name in ("mean", "deviation"):
         shape = getattr(standardisation, name).shape
         _require(shape == expected, f"{name} has shape {shape}, expected {expected}")
+    n_told = len(standardisation.logarithmic)
+    n_expected = n_features if standardisation.kind == "log-start" else 0
+    _require(n_told == n_expected, f"logarithmic tells {n_told} metrics, expected {n_expected}")
     _require(bool((standardisation.deviation > 0).all()), "a deviation is not positive")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from hmmdyn.report import words
 from hmmdyn.report.lookup import rows, state_name
 from hmmdyn.report.statements.statement import Statement
+from hmmdyn.results.boundaries import NOT_ASKED, Evidence
 from hmmdyn.results.findings import Findings
 
 _TOPIC = "Boundaries"
@@ -24,6 +25,7 @@ _FOUND = {
     "yes": "maps of other runs have it, too",
     "no": "maps of half of the runs do not have it",
     "cannot tell": "the runs are too few to see whether others have it",
+    NOT_ASKED: "whether maps of other runs have it was asked of the supported map only",
 }
 _TIMING = {
     "each seed in its own time": "Each seed changes in its own time.",
@@ -39,13 +41,19 @@ def say(findings: Findings) -> Iterator[Statement]:
     if evidence is None:
         return
     supported = evidence.supported
-    if supported.empty:
+    if not evidence.is_supported:
+        yield from _of_level(findings, evidence)
+    if supported.empty and evidence.is_supported:
         text = "No boundary has evidence: these runs drift, they show no phases."
         yield Statement(_TOPIC, text, _KINDS, brief=text)
     for i, boundary in enumerate(rows(supported)):
         told = _in_brief(findings, boundary)
         # What is not found again is not told without saying so.
-        brief = told if boundary.found == "yes" else f"{told[:-1]}, but {_FOUND[boundary.found]}."
+        brief = (
+            told
+            if boundary.found in ("yes", NOT_ASKED)
+            else f"{told[:-1]}, but {_FOUND[boundary.found]}."
+        )
         text = (
             f"{told} δ = {words.number(boundary.delta, 2)} "
             f"({words.number(boundary.delta_low, 2)} to {words.number(boundary.delta_high, 2)}, "
@@ -61,6 +69,22 @@ def say(findings: Findings) -> Iterator[Statement]:
     if len(supported):
         brief = _TIMING[evidence.timing]
         yield Statement(_TOPIC, f"{brief} {evidence.timing_reason}", brief=brief)
+
+
+def _of_level(findings: Findings, evidence: Evidence) -> Iterator[Statement]:
+    """Say that a level is not the supported map, and which of its changes have no evidence."""
+    supported = {(b.from_state, b.to_state) for b in rows(evidence.supported)}
+    without = [
+        f"{edge.from_state} to {edge.to_state}"
+        for edge in rows(findings.transitions)
+        if (edge.from_state, edge.to_state) not in supported
+    ]
+    text = (
+        f"This is the level with {words.plural(evidence.n_states, 'state')} of the zoom, not the "
+        f"supported map, which has {evidence.n_supported}."
+    )
+    cut = f" No evidence supports the changes from {words.listing(without, at_most=12)}."
+    yield Statement(_TOPIC, text + (cut if without else ""), brief=text)
 
 
 def _in_brief(findings: Findings, boundary: Any) -> str:

@@ -84,7 +84,11 @@ def _choice_in_words(selection: Selection) -> str:
     text = f"The number of states, {selection.n_states}, "
     decided = CRITERIA.get(selection.criterion)
     if selection.evidence is not None:
-        text += "is what the evidence for boundaries supports"
+        text += (
+            "is what the evidence for boundaries supports"
+            if selection.evidence.is_supported
+            else f"was asked for; the evidence supports {selection.evidence.n_supported}"
+        )
     else:
         text += f"has the lowest {decided}" if decided else "is what runs held out recommend"
     for name, title in CRITERIA.items():

@@ -9,6 +9,7 @@ import pandas as pd
 from hmmdyn.report import words
 from hmmdyn.report.lookup import CRITERIA, state_name
 from hmmdyn.report.statements.statement import Statement
+from hmmdyn.results.boundaries import Evidence
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.selection import Recommendation
 
@@ -28,11 +29,7 @@ def say(findings: Findings) -> Iterator[Statement]:
     by = CRITERIA.get(selection.criterion, "runs held out from the fit")
     how = f" (the best of {words.listing(_ranges(tried))} by {by})" if len(tried) > 1 else ""
     if selection.evidence is not None:
-        merged = tried.max() > n_states
-        how = f" (merged from {tried.max()} by evidence)" if merged else " (none was merged)"
-        if n_states > 1 and selection.evidence.supported.empty:
-            found = f"The runs show no phases: {words.plural(n_states, 'state')} are left"
-            how = f", merged from {tried.max()}, and no boundary between them has evidence"
+        found, how = _merged(selection.evidence, n_states, int(tried.max()), found)
     at_limit = selection.evidence is None and n_states > 1 and n_states == tried.max()
     caveat = (
         " That is the largest number tried: read it as a resolution, not as a count of phases."
@@ -48,6 +45,27 @@ def say(findings: Findings) -> Iterator[Statement]:
     )
     if selection.recommendation is not None:
         yield _recommendation(findings, selection.recommendation)
+
+
+def _merged(evidence: Evidence, n_states: int, finest: int, found: str) -> tuple[str, str]:
+    """Say how many states are left of the finest map, and what speaks for them."""
+    if not evidence.is_supported:
+        supported = words.plural(evidence.n_supported, "state")
+        what = (
+            "a finer level, which cuts drift"
+            if n_states > evidence.n_supported
+            else "a coarser level, which leaves out what has evidence"
+        )
+        return (
+            f"The runs are told in {words.plural(n_states, 'state')}",
+            f" ({what}: the supported map has {supported})",
+        )
+    if n_states > 1 and evidence.supported.empty:
+        return (
+            f"The runs show no phases: {words.plural(n_states, 'state')} are left",
+            f", merged from {finest}, and no boundary between them has evidence",
+        )
+    return found, f" (merged from {finest} by evidence)" if finest > n_states else " (none merged)"
 
 
 def _recommendation(findings: Findings, advice: Recommendation) -> Statement:

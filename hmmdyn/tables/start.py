@@ -1,0 +1,104 @@
+"""Metrics since each run's start: what makes groups of different widths or levels comparable.
+
+A wider network has larger norms from its first checkpoint on, and moves them by more. Divided by
+its own start, or with the start taken off where a metric changes sign, a run says how far it has
+come. The start is the run's past: nothing of its future is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hmmdyn.errors import MetricNotFiniteError, UsageError
+from hmmdyn.messages import Message, Remedy
+from hmmdyn.names import some
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.notice import Notice
+
+
+def common_start(table: pd.DataFrame, step_unit: str, start: int | None = None) -> int:
+    """Return the step at which every run begins; ``start`` is where they must, if that is given.
+
+    Raises
+    ------
+    UsageError
+        A run begins at another step.
+    """
+    begins = table.groupby(RUN_KEY, sort=False)["step"].first()
+    expected = int(begins.mode().iloc[0]) if start is None else start
+    other = [f"{run} at {step:,}" for (_, run), step in begins.items() if step != expected]
+    if not other:
+        return expected
+    runs = tuple(dict.fromkeys(run for (_, run), step in begins.items() if step != expected))
+    raise UsageError(
+        "Compared with its own start, every run must begin at the same "
+        f"{step_unit}, here {expected:,}; {len(other)} of {len(begins)} runs begin elsewhere "
+        f"({some(other, 4)}): what came before would be left out of one and not of another. Use ",
+        Remedy("standardise", "pooled"),
+        ", or leave these runs out (",
+        Remedy("exclude_runs", runs[:1] if len(runs) == 1 else None),
+        ").",
+    )
+
+
+def positive_throughout(table: pd.DataFrame, metrics: Sequence[str]) -> NDArray[np.bool_]:
+    """Which metrics, shape (D,), are positive wherever they are known."""
+    values = table[list(metrics)].to_numpy(dtype=np.float64)
+    return np.asarray(((values > 0) | np.isnan(values)).all(axis=0))
+
+
+def since_start(
+    table: pd.DataFrame, metrics: Sequence[str], logarithmic: Sequence[bool]
+) -> pd.DataFrame:
+    """Return the table with log(x/x₀) in place of logarithmic metrics, x − x₀ in that of others.
+
+    x₀ is the value at the run's first checkpoint; where that is missing, so is all of the run.
+
+    Raises
+    ------
+    MetricNotFiniteError
+        A logarithmic metric is not positive somewhere.
+    """
+    changed = table.copy()
+    for metric, is_log in zip(metrics, logarithmic, strict=True):
+        values = table[metric].astype(np.float64)
+        if is_log and (values <= 0).any():
+            where = table.loc[values <= 0, "run"]
+            raise MetricNotFiniteError(
+                f"metric {metric!r} is not positive at {len(where):,} checkpoints "
+                f"({some(dict.fromkeys(where), 4)}), and the map reads the logarithm of how far it "
+                "is from its start. Leave these runs out (",
+                Remedy("exclude_runs"),
+                "), or fit a map with them.",
+            )
+        values = np.log(values) if is_log else values
+        first = values.groupby([table[key] for key in RUN_KEY], sort=False).transform(
+            lambda run: run.iloc[0]
+        )
+        changed[metric] = values - first
+    return changed
+
+
+def about_starts_not_known(table: pd.DataFrame, metrics: Sequence[str]) -> tuple[Notice, ...]:
+    """Name the runs of which a metric is known, but not at their start."""
+    runs = table.groupby(RUN_KEY, sort=False)[list(metrics)]
+    lost = runs.nth(0).isna().to_numpy() & (runs.count() > 0).to_numpy()
+    names = [str(run) for _, run in runs.count().index]
+    return tuple(
+        Notice(
+            "model",
+            "left out",
+            f"metric {metric}",
+            Message(
+                "It is not known at the start of "
+                f"{some((n for n, gone in zip(names, column, strict=True) if gone), 4)}, so it "
+                "cannot be compared with it; it counts as missing there.",
+            ),
+        )
+        for metric, column in zip(metrics, lost.T, strict=True)
+        if column.any()
+    )
