@@ -7,14 +7,13 @@ from math import comb
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import linprog
-from scipy.sparse import csr_array
-from scipy.spatial.distance import cdist, pdist, squareform
+from scipy.spatial.distance import cdist, pdist
 from scipy.stats import permutation_test
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.dynamics.occupancy import bags
 from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
+from hmmdyn.dynamics.transport import transport_costs
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Dissimilarity
 from hmmdyn.results.groups import GROUP_DISSIMILARITIES
@@ -50,25 +49,9 @@ def distances(shares: FloatArray, means: FloatArray) -> FloatArray:
     """Wasserstein-1 distances between bags of states (R, K), shape (R, R).
 
     The ground cost is the Euclidean distance between emission means (K, D), so relabelling states
-    changes nothing. All pairs are solved as one linear program, whose parts share nothing: one
-    call of the solver for hundreds of small problems.
+    changes nothing.
     """
-    n_runs, n_states = shares.shape
-    first, second = np.triu_indices(n_runs, 1)
-    # What two runs share does not move: only the difference is carried from state to state.
-    difference = shares[first] - shares[second]
-    pair, source, sink = np.nonzero((difference[:, :, None] > 0) & (difference[:, None, :] < 0))
-    moved: FloatArray = np.zeros(len(first))
-    if len(pair):
-        cost = cdist(means, means)[source, sink]
-        ways = np.arange(len(pair))
-        places = np.r_[pair * n_states + source, pair * n_states + sink]
-        used, rows = np.unique(places, return_inverse=True)
-        balance = csr_array((np.ones(len(places)), (rows, np.r_[ways, ways])))
-        plan = linprog(cost, A_eq=balance, b_eq=np.abs(difference).ravel()[used])
-        carried = np.bincount(pair, weights=cost * plan.x, minlength=len(first))
-        moved = np.asarray(carried, dtype=np.float64)
-    return np.asarray(squareform(moved))
+    return transport_costs(shares, cdist(means, means))
 
 
 def compare_pairs(
