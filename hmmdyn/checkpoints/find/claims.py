@@ -11,6 +11,7 @@ from typing import NamedTuple
 from hmmdyn.checkpoints.find import layouts
 from hmmdyn.checkpoints.find.candidates import Candidate, beside_the_model
 from hmmdyn.checkpoints.find.layouts import Layout, Reading
+from hmmdyn.checkpoints.find.suggest import layout_for
 from hmmdyn.errors import LayoutError
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import natural_key, printable, some
@@ -19,16 +20,34 @@ from hmmdyn.results.notice import Notice
 # Why a path may be left out, when there are checkpoints enough beside it.
 _HARMLESS = (layouts.NO_STEP, layouts.ONLY_ALIAS, layouts.TEMPORARY)
 
-EXAMPLE = "{group}/seed{seed}/step_{step}.pt"
+_MOST_LISTED = 5
+_NO_TIME = re.compile(r"seed[-_= ]?[0-9]+", re.IGNORECASE)
 
 
-def say_how(layout: str = EXAMPLE) -> Message:
-    """Return what to do where paths are not understood, with a layout for an example."""
+def say_how(*paths: Sequence[str]) -> Message:
+    """Return what to do where paths are not understood, with a layout that fits them.
+
+    Parameters
+    ----------
+    *paths : sequences of str
+        All the paths that are not understood; then fewer of them. The first that one layout fits
+        are spoken of; where there is none, the message only says what a layout is.
+    """
+    return say_which(next(filter(None, map(layout_for, paths)), None))
+
+
+def say_which(layout: str | None) -> Message:
+    """Return how a layout is given, and what stands in it."""
+    if layout is None:
+        how = Message(
+            "Say how the paths are to be read with ", Remedy("layout"), ": a path in which "
+        )
+    else:
+        proposal = Remedy("layout", layout)
+        how = Message("Say how the paths are to be read, for example\n  ", proposal, "\nwhere ")
     return Message(
-        "Say how the paths are to be read, for example\n  ",
-        Remedy("layout", layout),
-        "\nwhere {group}, {run}, {seed}, {step} and {epoch} stand for what they name and * for "
-        "anything.",
+        how,
+        "{group}, {run}, {seed}, {step} and {epoch} stand for what they name and * for anything.",
     )
 
 
@@ -91,7 +110,7 @@ def read_names(
             f"run {claim.reading.run} of group {claim.reading.group} was started more than once: "
             f"{printable(claim.file.path)} and {printable(other.file.path)} may be one run "
             "resumed or two runs.\n",
-            say_how(),
+            _resumed_or_two(claims, twice[0]),
         )
     understood = [claim for claim in claims if not claim.reading.problem]
     runs = {claim.run for claim in understood}
@@ -180,11 +199,36 @@ def read_by_rule(
     return claims
 
 
-def _not_understood(root: Path, claims: Sequence[Claim], n_found: int) -> Message:
-    lines = "\n".join(
-        f"  {printable(claim.file.path)}: {claim.reading.problem}" for claim in claims[:5]
+def _resumed_or_two(claims: Sequence[Claim], pair: tuple[Claim, Claim]) -> Message:
+    """Return the layout that reads over the dates and versions, and the one by which they name."""
+    has_seed = any(claim.reading.seed is not None for claim in claims)
+    named = "{group}" if has_seed else "{run}"
+    listed = [claim.file.path for claim in pair]
+    every = [claim.file.path for claim in claims if not claim.reading.problem]
+    layouts_for = [
+        next(filter(None, (layout_for(paths, occasion=put) for paths in (every, listed))), None)
+        for put in ("*", named)
+    ]
+    resumed, two = layouts_for
+    if resumed is None or two is None:
+        return say_which(resumed or two)
+    return Message(
+        "If it is one run resumed:\n  ",
+        Remedy("layout", resumed),
+        "\nIf they are two runs:\n  ",
+        Remedy("layout", two),
     )
-    more = "\n  …" if len(claims) > 5 else ""
+
+
+def _not_understood(root: Path, claims: Sequence[Claim], n_found: int) -> Message:
+    # The last or best model may have no step at all: it is no reason to propose nothing.
+    with_numbers = [c for c in claims if re.search("[0-9]", _NO_TIME.sub("", c.file.path))]
+    paths = [claim.file.path for claim in with_numbers or claims]
+    lines = "\n".join(
+        f"  {printable(claim.file.path)}: {claim.reading.problem}"
+        for claim in claims[:_MOST_LISTED]
+    )
+    more = "\n  …" if len(claims) > _MOST_LISTED else ""
     overwritten = ""
     if len({claim.file.folder for claim in claims}) == n_found and all(
         claim.reading.problem == layouts.NO_STEP for claim in claims
@@ -197,33 +241,8 @@ def _not_understood(root: Path, claims: Sequence[Claim], n_found: int) -> Messag
     return Message(
         f"{len(claims)} of the {n_found} checkpoint files under {printable(str(root))} do not say "
         f"for certain which run and step they are:\n{lines}{more}\n{overwritten}",
-        say_how(_suggested_layout(claims[0].file.path) or EXAMPLE),
+        say_how(paths, paths[:_MOST_LISTED]),
     )
-
-
-def _suggested_layout(path: str) -> str | None:
-    """Guess what may be meant: the last number is the step, the folders above run and group.
-
-    ``a/seed3/model_0009999.pth`` gives ``{group}/seed{seed}/model_{step}.pth``; None where there is
-    no number, or nothing that is sure to fit.
-    """
-    fields = ["{group}", "{run}", "{step}"]
-    names = []
-    for name in reversed(path.split("/")):
-        stem, dot, suffix = name.partition(".")
-        numbered = re.fullmatch(r"(.*?)[0-9]+([^0-9]*)", stem)
-        if layouts.parse(name).has("seed") and "{run}" in fields:
-            fields.remove("{run}")
-            name = re.sub(r"(seed[-_= ]?)[0-9]+", r"\1{seed}", name, flags=re.IGNORECASE)
-        elif numbered and "{step}" in fields:
-            fields.remove("{step}")
-            name = f"{numbered[1]}{{step}}{numbered[2]}{dot}{suffix}"
-        elif "{step}" not in fields and fields and not layouts.is_neutral(name):
-            name = fields.pop()
-        names.append(name)
-    pattern = "/".join(reversed(names))
-    fits = "{step}" not in fields and not set(path) & set("{}*") and Layout(pattern).read(path, "")
-    return pattern if fits else None
 
 
 def paths_left_out(paths: Sequence[str], reason: str) -> Notice:

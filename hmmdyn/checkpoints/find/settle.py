@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hmmdyn.checkpoints.find.claims import EXAMPLE, Claim, paths_left_out, say_how
+from hmmdyn.checkpoints.find.claims import Claim, paths_left_out, say_how
 from hmmdyn.errors import DuplicateCheckpointError, LayoutError
-from hmmdyn.messages import Message, Remedy
+from hmmdyn.messages import Message
 from hmmdyn.names import printable, some
 from hmmdyn.results.notice import Notice
 
@@ -30,8 +30,8 @@ def step_unit(root: Path, claims: Sequence[Claim]) -> str:
         f"the checkpoints under {printable(str(root))} cannot be put on one axis: "
         f"{len(by_epoch)} tell only an epoch ({some(by_epoch, 2)}), "
         f"{len(by_step)} only a step ({some(by_step, 2)}).\n"
-        "Choose one kind with a layout that fits only its paths, for example\n  ",
-        Remedy("layout", EXAMPLE),
+        "Choose one kind, with a layout that fits only its paths. ",
+        say_how(max(by_step, by_epoch, key=len), by_step, by_epoch),
     )
 
 
@@ -56,24 +56,23 @@ def settle(
         else:
             rivals[(*claim.run, time)].append(claim)
     settled = {}
-    duplicates: list[str] = []
-    only_parts: list[str] = []
+    duplicates: dict[str, list[str]] = {}
+    only_parts: dict[str, list[str]] = {}
     for (group, run, time), claimants in rivals.items():
         firm = _without_those_that_give_way(claimants, left_out)
         if len(firm) == 1:
             settled[group, run, time] = firm[0]
             continue
-        paths = " and ".join(printable(claim.file.path) for claim in firm or claimants)
-        (duplicates if firm else only_parts).append(
-            f"  {unit} {time} of run {run}, group {group}: {paths}"
-        )
+        checkpoint = f"{unit} {time} of run {run}, group {group}"
+        paths = [claim.file.path for claim in firm or claimants]
+        (duplicates if firm else only_parts)[checkpoint] = paths
     if only_parts:
         raise LayoutError(_spread_over_ranks(only_parts))
     if duplicates:
         raise DuplicateCheckpointError(
             f"more than one file claims to be the same checkpoint:\n{_listed(duplicates)}\n"
-            f"Remove or move one of each, or tell them apart. ",
-            say_how(),
+            "Remove or move one of each, or tell them apart. ",
+            say_how([path for paths in duplicates.values() for path in paths]),
         )
     notices += [paths_left_out(paths, reason) for reason, paths in left_out.items() if paths]
     return settled
@@ -104,20 +103,24 @@ def _without_those_that_give_way(
     return firm
 
 
-def _listed(checkpoints: Sequence[str]) -> str:
-    more = f"\n  … ({len(checkpoints)} in all)" if len(checkpoints) > 5 else ""
-    return "\n".join(checkpoints[:5]) + more
+def _listed(checkpoints: Mapping[str, Sequence[str]]) -> str:
+    lines = [
+        f"  {checkpoint}: {' and '.join(map(printable, paths))}"
+        for checkpoint, paths in list(checkpoints.items())[:5]
+    ]
+    more = [f"  … ({len(checkpoints)} in all)"] if len(checkpoints) > 5 else []
+    return "\n".join([*lines, *more])
 
 
-def _spread_over_ranks(checkpoints: Sequence[str]) -> Message:
+def _spread_over_ranks(checkpoints: Mapping[str, Sequence[str]]) -> Message:
     return Message(
         "these checkpoints are spread over several files, as training on several devices writes "
         f"them, and hmmdyn does not put such files together:\n"
         f"{_listed(checkpoints)}\n"
         "Merge each into one file with the tool of the library that wrote it (DeepSpeed: "
         "zero_to_fp32.py; Megatron: its checkpoint converter).\n"
-        "If they are copies of the whole model instead, choose one of them, for example\n  ",
-        Remedy("layout", "{run}/step_{step}/rank0.pt"),
+        "If they are copies of the whole model instead, choose one of them. ",
+        say_how([paths[0] for paths in checkpoints.values()]),
     )
 
 
@@ -143,5 +146,5 @@ def check_runs(root: Path, claims: Iterable[Claim]) -> None:
                 f"{printable(other.file.path)} and {printable(claim.file.path)} under "
                 f"{printable(str(root))} would both be run {claim.reading.run} of group "
                 f"{claim.reading.group}, but are named differently: they may be two runs.\n",
-                say_how(),
+                say_how([other.file.path, claim.file.path]),
             )

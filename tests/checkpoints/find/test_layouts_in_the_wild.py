@@ -6,13 +6,14 @@ says. The root folder is called "root". Names are those of the programs' documen
 published repositories.
 """
 
+import re
 from dataclasses import dataclass
 from itertools import product
 
 import pytest
 
 from hmmdyn.checkpoints.find.discover import discover
-from hmmdyn.errors import LayoutError
+from hmmdyn.errors import DuplicateCheckpointError, LayoutError
 
 
 @dataclass(frozen=True)
@@ -623,8 +624,74 @@ def test_the_layout_that_is_suggested_works(root, files, suggestion):
 def test_no_layout_is_suggested_where_none_is_sure_to_fit(root, file):
     (root / file).parent.mkdir(parents=True)
     (root / file).write_bytes(b"x")
-    with pytest.raises(LayoutError, match=r"layout='\{group\}/seed\{seed\}/step_\{step\}.pt'"):
+    with pytest.raises(LayoutError, match=r"to be read with layout=…: a path in which \{group\}"):
         discover(root)
+
+
+@pytest.mark.parametrize(
+    ("files", "suggestion"),
+    [
+        # Two numbers that grow together are epoch and step, whichever comes first.
+        ("seed{0,1}/checkpoint_{1_5000,2_10000}.pt", "seed{seed}/checkpoint_{epoch}_{step}.pt"),
+        ("d0_{500_1,1000_2}.pth", "d0_{step}_{epoch}.pth"),
+        # One that takes the same values for each of the other is a seed.
+        ("output/ckpt_{0,1,2}_{10,20}.pt", "output/ckpt_{step}_{seed}.pt"),
+        ("output/ckpt_{0,1}_{10,20,30}.pt", "output/ckpt_{seed}_{step}.pt"),
+        ("runA/weights/net_{10,20}.pth runB/weights/net_10.pth", "{run}/weights/net_{step}.pth"),
+        ("x/run{0,1}/{100,200}.pt", "{group}/{run}/{step}.pt"),
+        ("a/{0,1}/{5,6}/w.pt", "{group}/{run}/{step}/w.pt"),
+        ("out/model_{1k,2k}.pt", "{run}/model_{step}.pt"),
+        ("out/model_{5,10}_0.25.pt", "{run}/model_{step}_0.25.pt"),
+    ],
+)
+def test_a_suggested_layout_fits_every_path(root, files, suggestion):
+    fill(root, files)
+    with pytest.raises(LayoutError) as info:
+        discover(root)
+    assert f"layout='{suggestion}'" in str(info.value)
+    index = discover(root, suggestion)
+    assert len(index.checkpoints) == len(files_of(files))
+
+
+def proposed(root):
+    with pytest.raises((LayoutError, DuplicateCheckpointError)) as info:
+        discover(root)
+    return re.findall(r"layout='(.*)'", str(info.value))
+
+
+@pytest.mark.parametrize(
+    ("files", "resumed", "two"),
+    [
+        (
+            "seed_{0,1}/lightning_logs/{version_0/checkpoints/epoch={0-step=000,1-step=100},"
+            "version_1/checkpoints/epoch={2-step=200,3-step=300}}.ckpt",
+            "seed_{seed}/lightning_logs/*/checkpoints/epoch={epoch}-step={step}.ckpt",
+            "seed_{seed}/lightning_logs/{group}/checkpoints/epoch={epoch}-step={step}.ckpt",
+        ),
+        (
+            "seed0/{2024-01-01/step_1,2024-01-02/step_2}.pt",
+            "seed{seed}/*/step_{step}.pt",
+            "seed{seed}/{group}/step_{step}.pt",
+        ),
+    ],
+)
+def test_both_answers_are_proposed_for_a_run_started_twice(root, files, resumed, two):
+    fill(root, files)
+    assert proposed(root) == [resumed, two]
+    n = len(files_of(files))
+    for layout in (resumed, two):
+        assert len(discover(root, layout).checkpoints) == n
+
+
+def test_proposals_for_paths_that_clash(root):
+    fill(root, "a_step_{1,3}.pt b_step_{1,2}.pt")
+    assert proposed(root) == ["{run}_step_{step}.pt"]
+    assert len(discover(root, "{run}_step_{step}.pt").checkpoints) == 4
+
+
+def test_steps_and_epochs_that_do_not_mix_get_a_layout_for_one_kind(root):
+    fill(root, "seed0/epoch_{1,2,3}.pt seed1/step_10.pt")
+    assert proposed(root) == ["seed{seed}/epoch_{epoch}.pt"]
 
 
 def test_expansion():
