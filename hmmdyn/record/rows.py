@@ -72,7 +72,7 @@ class RowFile:
 
     def amend(self, outcomes: Mapping[str, float]) -> None:
         """Add outcomes to the last row, in its place."""
-        row = self.rows[-1] | outcomes
+        row = {**self.rows[-1], **outcomes}
         # Padded to the length of the old row: a shorter one would leave the old one's end behind.
         line = _line(row)[:-1].ljust(self._end - self._last_at - 1) + b"\n"
         self._write(line, self._last_at)
