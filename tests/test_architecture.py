@@ -11,7 +11,17 @@ PACKAGE = Path(__file__).parents[1] / "hmmdyn"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Every stage may import what it stands on, and the ground floor, which imports no stage.
-GROUND = {"version", "choices", "errors", "messages", "declare", "results", "files", "names"}
+GROUND = {
+    "version",
+    "choices",
+    "errors",
+    "messages",
+    "declare",
+    "results",
+    "files",
+    "names",
+    "locks",
+}
 ALLOWED = {
     "version": set(),
     "choices": set(),
@@ -21,6 +31,7 @@ ALLOWED = {
     "results": {"choices", "declare"},
     "files": {"errors", "messages"},
     "names": {"errors"},
+    "locks": {"errors", "names"},
     "options": GROUND,
     "tables": GROUND,
     "checkpoints": GROUND,
@@ -44,6 +55,7 @@ ROOMS = {
     "formats": {"formats", "state_dict", "tensor"},
 }
 HOMES = {
+    "filelock": ("locks.py",),
     "isal": ("checkpoints/formats/checksums.py",),
     "plotly": ("report/",),
     "hmmlearn": ("hmm/conversion.py",),

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, FileBytes, read_bytes
 from hmmdyn.checkpoints.formats.flax_file import is_flax, open_flax
-from hmmdyn.checkpoints.formats.keras_file import is_hdf5, is_keras_zip, open_hdf5, open_keras_zip
+from hmmdyn.checkpoints.formats.keras_file import is_hdf5, is_keras_zip
+from hmmdyn.checkpoints.formats.native import open_natively
 from hmmdyn.checkpoints.formats.npy_file import is_npy, is_npz, open_npy, open_npz
-from hmmdyn.checkpoints.formats.orbax_folder import is_orbax, open_orbax
+from hmmdyn.checkpoints.formats.orbax_folder import is_orbax
 from hmmdyn.checkpoints.formats.safetensors_file import is_safetensors, open_safetensors
 from hmmdyn.checkpoints.formats.torch_distributed import is_distributed, open_distributed
 from hmmdyn.checkpoints.formats.torch_file import is_legacy_torch, is_torch_zip, open_torch
@@ -44,6 +45,9 @@ _TRAINING_STATE = re.compile(r"optim|sched|scaler|rng|random_states|training_arg
 _INDEX_NAME = re.compile(r"\.index(\.[^.]+)?\.json$")
 _LONGEST_INDEX = 100_000_000  # bytes
 _TELLING = 512  # bytes at the start of a file by which its format is told
+
+# What opens the bytes of a file, or what `open_natively` calls its kind.
+_Reader = Callable[[ByteRange], Contents] | str
 
 
 class Checkpoint(Mapping[str, LazyTensor]):
@@ -151,7 +155,10 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _open_folder(folder: Path) -> Contents:
-    readers = ((is_orbax, open_orbax), (is_distributed, open_distributed))
+    readers = (
+        (is_orbax, partial(open_natively, "orbax")),
+        (is_distributed, open_distributed),
+    )
     with _naming(folder):
         reader = next((reader for is_whole, reader in readers if is_whole(folder)), None)
         if reader is not None:
@@ -203,7 +210,8 @@ def _open_file(path: Path) -> Contents:
     with ExitStack() as opened, _naming(path):
         file = FileBytes(path)
         opened.callback(file.close)
-        contents = _reader(file)(file)
+        reader = _reader(file)
+        contents = open_natively(reader, path) if isinstance(reader, str) else reader(file)
         opened.callback(contents.close)  # called first: before the file is closed
         return _naming_reads(path, replace(contents, close=opened.pop_all().close))
 
@@ -236,7 +244,7 @@ def _is_json(start: bytes) -> bool:
     return start.lstrip().startswith(b"{") and not is_safetensors(start)
 
 
-def _reader(file: ByteRange) -> Callable[[ByteRange], Contents]:
+def _reader(file: ByteRange) -> _Reader:
     """Choose the reader of a file by its first bytes (and, in a zip file, its entries)."""
     start = _start(file)
     if is_safetensors(start):
@@ -244,7 +252,7 @@ def _reader(file: ByteRange) -> Callable[[ByteRange], Contents]:
     if is_legacy_torch(start):
         return open_torch
     if is_hdf5(start):
-        return open_hdf5
+        return "hdf5"
     if is_npy(start):
         return open_npy
     if is_flax(start):
@@ -254,12 +262,12 @@ def _reader(file: ByteRange) -> Callable[[ByteRange], Contents]:
     raise CheckpointError(_why_unknown(start))
 
 
-def _zip_reader(file: ByteRange) -> Callable[[ByteRange], Contents]:
+def _zip_reader(file: ByteRange) -> _Reader:
     names = entry_names(file)
     if is_torch_zip(names):
         return open_torch
     if is_keras_zip(names):
-        return open_keras_zip
+        return "keras"
     if is_npz(names):
         return open_npz
     raise CheckpointError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,7 @@ from hmmdyn.checkpoints.parameters import (
 )
 from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.errors import ArchitectureMismatchError, UsageError
+from hmmdyn.locks import Lock
 from hmmdyn.metrics.measure import Measurement, fingerprint_of, measure_opened
 from hmmdyn.metrics.registry import all_metrics, select_metrics
 from hmmdyn.names import normalise_column, require_one_of
@@ -34,6 +37,7 @@ from hmmdyn.tables.metric_table import PROVENANCE_COLUMNS
 from hmmdyn.tables.trajectories import KEY_COLUMNS
 
 STEP_UNITS = ("step", "epoch")
+LOCK = ".hmmdyn-metrics.lock"  # in the folder of the run, while it is recorded
 
 
 class MetricRecorder:
@@ -42,7 +46,13 @@ class MetricRecorder:
     Each row is what extraction would give of a checkpoint saved at that step, together with the
     outcomes given. It is in ``run_dir/hmmdyn-metrics.jsonl`` when `record` returns, so that a
     killed training loses at most one row. Opened again, a recording goes on; recording a step again
-    removes the rows from that step on, because training went back to before it.
+    removes the rows from that step on, because training went back to before it. They are kept in
+    ``hmmdyn-metrics.jsonl.replaced`` beside it, which no analysis reads.
+
+    One recorder at a time has a folder: a lock, which ends with its process, keeps the others out.
+    In distributed training (``torch.distributed``, or ``RANK`` and ``WORLD_SIZE`` as torchrun,
+    Accelerate and DeepSpeed set them) the process of rank 0 records, and in the others all methods
+    do nothing; ``is_recording`` says which it is.
 
     Tensors that have not changed since the first row are left out, as in extraction. Which these
     are shows in the second row, and the first is then measured again if it had others: until then a
@@ -50,8 +60,8 @@ class MetricRecorder:
     rows before and after are not comparable; the fewer of them are named and left out on reading.
 
     Nothing is moved, no gradient graph is kept and no random number drawn: the training is the same
-    as without. Tensors are copied to main memory one at a time. Record from one process only, and
-    whole weights: a model spread over devices has to be gathered first.
+    as without. Tensors are copied to main memory one at a time. Record whole weights: a model
+    spread over devices has to be gathered first.
 
     Parameters
     ----------
@@ -68,13 +78,17 @@ class MetricRecorder:
         of what to include, exclude and split.
     step_unit : {"step", "epoch"}
         What ``step`` counts.
+    every_rank : bool
+        Record in every process of a distributed training: each trains a run of its own, into a
+        folder of its own.
 
     Raises
     ------
     UsageError
         An argument is not allowed, or the folder holds a recording made otherwise.
     OutputError, TableError
-        The folder cannot be written, or holds a file of that name that is no recording.
+        The folder cannot be written, another recorder has it, or it holds a file of that name that
+        is no recording.
 
     Examples
     --------
@@ -91,6 +105,7 @@ class MetricRecorder:
         metrics: Iterable[str] | None = None,
         rules: ParameterRules = DEFAULT_RULES,
         step_unit: str = "step",
+        every_rank: bool = False,
     ) -> None:
         if not isinstance(every, int) or every < 1:
             raise UsageError(f"'every' must be a whole number from 1 on, got {every!r}.")
@@ -103,16 +118,34 @@ class MetricRecorder:
         # The first weights, kept until a tensor has changed; and the tensors that have not yet.
         self._first: Checkpoint | None = None
         self._unchanged: frozenset[str] = frozenset()
-        path = Path(run_dir) / RECORDING
-        rows = read_rows(path)[0] if path.exists() else []
-        if rows:
-            self._go_on(rows, path)
-        self._file = RowFile(path, rows)
+        self.is_recording = every_rank or _rank() == 0
+        self._file = self._opened(Path(run_dir)) if self.is_recording else None
 
     @property
     def last_step(self) -> int | None:
-        """The last step recorded, None before the first."""
-        return self._file.rows[-1]["step"] if self._file.rows else None
+        """The last step recorded, None before the first and where another process records."""
+        rows = self._file.rows if self._file is not None else []
+        return rows[-1]["step"] if rows else None
+
+    def _opened(self, run_dir: Path) -> RowFile:
+        """Take hold of the folder, and go on with the rows in it."""
+        path = run_dir / RECORDING
+        self._lock = Lock(
+            run_dir / LOCK,
+            f"{run_dir} is being recorded",
+            "One recorder at a time has a folder, so that no rows are lost: end the other job, "
+            "close() the other recorder,\nor record into another folder. In distributed training, "
+            "make the recorder in the process of rank 0 only.\nIf a machine went down, its file "
+            "server lets go after a minute or two.",
+        )
+        try:
+            rows = read_rows(path)[0] if path.exists() else []
+            if rows:
+                self._go_on(rows, path)
+            return RowFile(path, rows)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def step(self, model: Any, step: int, **outcomes: Any) -> None:
         """Record where ``step`` is a multiple of ``every``; else `log` the outcomes."""
@@ -147,13 +180,15 @@ class MetricRecorder:
         """
         step = _whole(step)
         named = self._named(outcomes)
-        rows, recording = self._file.rows, self._recording
-        if recording is None or not rows or step <= rows[0]["step"]:
+        if self._file is None:
+            return
+        file, recording = self._file, self._recording
+        if recording is None or not file.rows or step <= file.rows[0]["step"]:
             measurement, notes = self._measure_first(model)
         else:
-            measurement, notes = self._measure_later(model, recording), {}
+            measurement, notes = self._measure_later(model, recording, file), {}
         told = {**measurement.outcomes, **self._waiting, **named}
-        self._file.add({"step": step, **_measured(measurement), **_numbers(told), **notes})
+        file.add({"step": step, **_measured(measurement), **_numbers(told), **notes})
         self._waiting = {}
 
     def log(self, step: int, **outcomes: Any) -> None:
@@ -163,14 +198,18 @@ class MetricRecorder:
         the join of logs to checkpoints does it. For evaluations that follow the recording.
         """
         named = self._named(outcomes)
+        if self._file is None:
+            return
         if named and _whole(step) == self.last_step:
             self._file.amend(_numbers(named))
         else:
             self._waiting |= named
 
     def close(self) -> None:
-        """Let go of the file; every row is in it already."""
-        self._file.close()
+        """Let go of the file and the folder; every row is in it already."""
+        if self._file is not None:
+            self._file.close()
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -210,7 +249,7 @@ class MetricRecorder:
         self._first, self._unchanged = first, counted
         return measurement, {"recording": self._recording.as_json()}
 
-    def _measure_later(self, model: Any, recording: Recording) -> Measurement:
+    def _measure_later(self, model: Any, recording: Recording, file: RowFile) -> Measurement:
         """Measure weights without those that are still what they were in the first row."""
         weights, _ = live_weights(model)
         unchanged = frozenset(
@@ -222,26 +261,26 @@ class MetricRecorder:
         # If nothing has changed yet, as in a warm-up from a learning rate of 0, the guess of the
         # first row still holds.
         settled = len(unchanged) < len(recording.fingerprints)
-        frozen = unchanged if settled else self._file.rows[0].get("unchanged", ())
+        frozen = unchanged if settled else file.rows[0].get("unchanged", ())
         measurement = self._measure(weights, frozen)
         _require_same_architecture(measurement, recording)
         if settled:
-            self._settle(unchanged)
+            self._settle(unchanged, file)
         return measurement
 
-    def _settle(self, unchanged: frozenset[str]) -> None:
+    def _settle(self, unchanged: frozenset[str], file: RowFile) -> None:
         """Measure the rows up to now again, where they have other tensors than those to come.
 
         That is once only, and of the first weights, which had not changed in any of those rows.
         """
         self._unchanged = unchanged
         first, self._first = self._first, None
-        rows = self._file.rows
+        rows = file.rows
         if first is None or unchanged == frozenset(rows[0].get("unchanged", ())):
             return
         again = _measured(self._measure(first, unchanged))
         notes = ("unchanged", "not_finite")
-        self._file.replace(
+        file.replace(
             [{**{key: row[key] for key in row if key not in notes}, **again} for row in rows]
         )
 
@@ -280,6 +319,16 @@ def _require_same_architecture(measurement: Measurement, recording: Recording) -
             f"These are not the weights recorded before: {shape_differences(found, expected)}.\n"
             "Record each model into a folder of its own."
         )
+
+
+def _rank() -> int:
+    """Return which process of a distributed training this is, 0 where there is one only."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return int(distributed.get_rank())
+    rank, size = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
+    # Both, as launchers set them: RANK alone may be anything, such as that of an adapter.
+    return int(rank) if rank.isdecimal() and size.isdecimal() and int(size) > 1 else 0
 
 
 def _whole(step: Any) -> int:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import FileIO
 from itertools import pairwise
@@ -25,6 +27,7 @@ from hmmdyn.metrics.registry import VERSION
 from hmmdyn.version import __version__
 
 RECORDING = "hmmdyn-metrics.jsonl"  # in the folder of the run
+REPLACED = "hmmdyn-metrics.jsonl.replaced"  # beside it: rows that training went back before
 OF_ROW = ("step", "not_finite", "unchanged", "recording")  # what is neither metric nor outcome
 
 Row = dict[str, Any]
@@ -36,6 +39,9 @@ class RowFile:
     A row goes to the operating system in one write, so that it outlives the process. It is not
     forced onto the disk, which takes milliseconds and matters only when the machine itself fails.
 
+    Nobody else may write the file meanwhile. Where somebody does nevertheless, as on a network file
+    system whose locks end at the machine, the next row raises instead of being lost.
+
     Parameters
     ----------
     path : Path
@@ -46,7 +52,7 @@ class RowFile:
     Raises
     ------
     OutputError
-        The file cannot be written.
+        The file cannot be written, or (later) somebody else has written it.
     """
 
     def __init__(self, path: Path, rows: list[Row]) -> None:
@@ -55,24 +61,27 @@ class RowFile:
         self.replace(rows)
 
     def add(self, row: Row) -> None:
-        """Append a row; those of the same step and later ones go, because training went back."""
+        """Append a row; those of the same step and later ones move to the file of replaced rows."""
         if self.rows and self.rows[-1]["step"] >= row["step"]:
             kept = [earlier for earlier in self.rows if earlier["step"] < row["step"]]
+            self._set_aside(self.rows[len(kept) :])
             self.replace([*kept, row])
             return
+        self._write(_line(row), self._end)
         self.rows.append(row)
-        self._last_at = self._end
-        self._write(_line(row))
 
     def amend(self, outcomes: Mapping[str, float]) -> None:
         """Add outcomes to the last row, in its place."""
-        self.rows[-1] |= outcomes
+        row = {**self.rows[-1], **outcomes}
         # Padded to the length of the old row: a shorter one would leave the old one's end behind.
-        line = _line(self.rows[-1])[:-1].ljust(self._end - self._last_at - 1) + b"\n"
-        self._write(line)
+        line = _line(row)[:-1].ljust(self._end - self._last_at - 1) + b"\n"
+        self._write(line, self._last_at)
+        self.rows[-1] = row
 
     def replace(self, rows: Iterable[Row]) -> None:
         """Put other rows in the place of all, at once."""
+        if self._file is not None:
+            self._require_ours(self._file)
         self.rows = list(rows)
         self.close()
         lines = [_line(row) for row in self.rows]
@@ -90,18 +99,47 @@ class RowFile:
         if self._file is not None:
             self._file.close()
 
-    def _write(self, line: bytes) -> None:
-        """Write the last row."""
-        if self._file is None or self._file.closed:
-            raise UsageError(f"The recording {self._path} is closed. Open a new MetricRecorder.")
+    def _set_aside(self, rows: list[Row]) -> None:
+        """Keep rows that go: training may have been started anew in this folder by mistake."""
+        path = self._path.with_name(REPLACED)
         try:
-            self._file.seek(self._last_at)
-            n_written = self._file.write(line)
+            with path.open("ab") as file:
+                file.write(b"".join(map(_line, rows)))
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+
+    def _write(self, line: bytes, at: int) -> None:
+        """Write the last row."""
+        file = self._file
+        if file is None:
+            raise UsageError(f"The recording {self._path} is not open.")
+        self._require_ours(file)
+        try:
+            file.seek(at)
+            n_written = file.write(line)
         except OSError as error:
             raise _cannot_write(self._path, error) from error
         if n_written != len(line):
+            with suppress(OSError):
+                file.truncate(self._end)
             raise _cannot_write(self._path, "no space is left on the device")
-        self._end = self._last_at + len(line)
+        self._last_at, self._end = at, at + len(line)
+
+    def _require_ours(self, file: FileIO) -> None:
+        """Refuse a file that is another one by now, or has rows that were not given here."""
+        if file.closed:
+            raise UsageError(f"The recording {self._path} is closed. Open a new MetricRecorder.")
+        try:
+            ours, there = os.fstat(file.fileno()), self._path.stat()
+        except OSError as error:
+            raise _cannot_write(self._path, error) from error
+        if not os.path.samestat(ours, there) or there.st_size != self._end:
+            raise OutputError(
+                f"{self._path} was written, moved or replaced by somebody else since the last row. "
+                "Is the run trained twice at once, or was an earlier job of it still running?\n"
+                "No row was lost without a word: what is there now is theirs. Let one of the two "
+                "go on, or record each into a folder of its own."
+            )
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class _Run:
         self._checkpoint_every = recipe.checkpoint_every
         self._log = OutcomeLog(folder)
         # Where all checkpoints are kept, metrics can be extracted from them later.
-        self._recorder = None if keep.all else MetricRecorder(folder)
+        self._recorder = None if keep.all else MetricRecorder(folder, every_rank=True)
 
     def __enter__(self) -> _Run:
         return self

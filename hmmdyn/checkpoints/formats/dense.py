@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from math import prod
 
@@ -11,6 +12,12 @@ from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.errors import CheckpointError
 
 _LARGEST = 1 << 60  # elements; NumPy refuses larger shapes even where one axis is 0
+
+
+def is_shape(lengths: Sequence[object]) -> bool:
+    """Whether NumPy can make an array with axes of these lengths, memory aside."""
+    counts = [n for n in lengths if type(n) is int and n >= 0]
+    return len(counts) == len(lengths) <= MOST_AXES and prod(max(n, 1) for n in counts) <= _LARGEST
 
 
 def dense_tensor(
@@ -53,11 +60,7 @@ def dense_tensor(
         raise CheckpointError(
             f"it is damaged: its array {name!r} has {len(shape):,} axes; NumPy allows {MOST_AXES}."
         )
-    if (
-        not all(type(n) is int and n >= 0 for n in shape)
-        or prod(max(n, 1) for n in shape) > _LARGEST
-        or prod(shape) * STORED_TYPES[dtype].itemsize != content.size
-    ):
+    if not is_shape(shape) or prod(shape) * STORED_TYPES[dtype].itemsize != content.size:
         raise CheckpointError(
             f"it is truncated or damaged: its array {name!r} of shape {shape} and type {dtype} "
             f"does not fill its {content.size:,} bytes."

@@ -8,7 +8,9 @@ from hmmdyn.errors import CheckpointError
 # of that some chunks need not be stored at all (initial zeros).
 _MOST_INFLATED = 1032
 _MOST_UNSTORED = 1 << 28  # bytes
-_MOST_CHUNKS = 1 << 20
+# A stored piece has an entry in an index; libraries take some 4 kB of memory for each piece.
+_MOST_UNSTORED_CHUNKS = 10_000
+_SHORTEST_ENTRY = 16  # bytes
 
 
 def missing_package(kind: str, package: str, extra: str) -> CheckpointError:
@@ -36,7 +38,8 @@ def require_plausible(claimed: int, n_chunks: int, stored: int) -> None:
     CheckpointError
         The claims cannot be true.
     """
-    if claimed > _MOST_INFLATED * stored + _MOST_UNSTORED or n_chunks > _MOST_CHUNKS:
+    most_chunks = _MOST_UNSTORED_CHUNKS + stored // _SHORTEST_ENTRY
+    if claimed > _MOST_INFLATED * stored + _MOST_UNSTORED or n_chunks > most_chunks:
         raise CheckpointError(
             f"its tensors claim {claimed:,} bytes in {n_chunks:,} pieces, and all it stores is "
             f"{stored:,} bytes. It is damaged, or made to exhaust the memory: do not trust it."

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, Part, read_bytes
-from hmmdyn.checkpoints.formats.dense import dense_tensor
+from hmmdyn.checkpoints.formats.dense import dense_tensor, is_shape
 from hmmdyn.checkpoints.state_dict import flatten
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
 from hmmdyn.errors import CheckpointError
@@ -190,16 +190,17 @@ class _Walk:
             return None
         if code not in (_ARRAY, _SCALAR):
             raise CheckpointError(f"it holds a value of type {code}, which Flax does not write.")
-        return self._array(end, ".".join(path))
+        return self._array(end, path)
 
-    def _array(self, end: int, name: str) -> LazyTensor:
+    def _array(self, end: int, path: tuple[str, ...]) -> LazyTensor:
         """Read an array's header: a list of its shape, the name of its dtype, and its bytes."""
         # Flax calls dtypes by NumPy's names and writes numbers in the byte order of the machine,
         # which has been little-endian wherever Flax runs.
+        name = ".".join(path)
         wrong = f"it is damaged: it describes the array {name!r} wrongly."
         if self._take(1)[0] != 0x93:
             raise CheckpointError(wrong)
-        shape, dtype = self.value(), self.value()
+        shape, dtype = self.value((*path, "shape")), self.value((*path, "dtype"))
         kind = self._take(1)[0]
         if not isinstance(shape, list) or not isinstance(dtype, str) or kind not in _BYTES:
             raise CheckpointError(wrong)
@@ -244,7 +245,7 @@ def _joined(entries: Mapping[str, object], name: str) -> LazyTensor:
         chunks = [chunks.get(str(i)) for i in range(len(chunks))]
     if (
         not isinstance(shape, list)
-        or not all(type(n) is int and n >= 0 for n in shape)
+        or not is_shape(shape)
         or not isinstance(chunks, list)
         or not all(isinstance(chunk, LazyTensor) and len(chunk.shape) == 1 for chunk in chunks)
         or len({chunk.dtype for chunk in chunks}) != 1

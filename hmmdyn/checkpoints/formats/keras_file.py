@@ -161,7 +161,7 @@ def _as_damage(stream: _Stream) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except (OSError, RuntimeError, ValueError, TypeError, LookupError, MemoryError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError) as error:
         if stream.error is not None:
             raise stream.error from error
         raise CheckpointError(
@@ -331,8 +331,14 @@ def _require_chunks_inflate_to_size(dataset: Any, size: int) -> None:
         if not is_deflated or chunk.filter_mask:
             continue
         _, stored = dataset.id.read_direct_chunk(chunk.chunk_offset)
-        inflater = zlib.decompressobj()
-        if len(inflater.decompress(stored, length + 1)) > length:
+        try:
+            inflated = zlib.decompressobj().decompress(stored, length + 1)
+        except zlib.error as error:
+            raise CheckpointError(
+                f"it is damaged: a piece of its dataset {dataset.name} cannot be inflated "
+                f"({error}). Copy or save the file anew."
+            ) from error
+        if len(inflated) > length:
             raise CheckpointError(
                 f"a piece of its dataset {dataset.name} inflates to more than the {length:,} bytes "
                 "it stands for. It is damaged, or made to exhaust the memory: do not trust it."

@@ -232,7 +232,7 @@ def _as_damage() -> Iterator[None]:
     """Turn what TensorStore raises on damaged arrays into a `CheckpointError`."""
     try:
         yield
-    except (ValueError, OSError, TypeError, LookupError, NotImplementedError, MemoryError) as error:
+    except (ValueError, OSError, TypeError, LookupError, NotImplementedError) as error:
         reason = printable(str(error).splitlines()[0][:300]) if str(error) else type(error).__name__
         raise CheckpointError(
             f"it is damaged: TensorStore cannot read it ({reason}). Copy or save it anew."

@@ -1,0 +1,134 @@
+"""The process that native libraries read in, one checkpoint after another; started by `native`.
+
+A request is a line of JSON, and so is the reply, which the bytes of a tensor may follow. It ends
+when its standard input does, and so with the process that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from hmmdyn.checkpoints.formats import limits
+from hmmdyn.checkpoints.formats.byte_ranges import FileBytes
+from hmmdyn.checkpoints.formats.keras_file import open_hdf5, open_keras_zip
+from hmmdyn.checkpoints.formats.orbax_folder import open_orbax
+from hmmdyn.checkpoints.tensor import Contents
+from hmmdyn.errors import CheckpointError
+from hmmdyn.names import printable
+
+_LONGEST_REASON = 300  # characters
+_NOTHING = Contents("", {})
+
+Reply = tuple[dict[str, Any], bytes | memoryview]
+
+
+class _Served:
+    """The checkpoint that is open, if any."""
+
+    def __init__(self) -> None:
+        self._contents = _NOTHING
+        self._close: list[Callable[[], None]] = []
+
+    def answer(self, request: dict[str, Any]) -> Reply:
+        """Do what is asked for, within its limits."""
+        bounds = limits.Limits(**request["limits"])
+        with limits.within(bounds):
+            try:
+                if "open" in request:
+                    return self._open(request["open"], request["path"]), b""
+                if "read" in request:
+                    return self._read(request["read"])
+                self._let_go()
+                return {}, b""
+            except CheckpointError as error:
+                return {"refused": str(error)}, b""
+            except MemoryError:
+                return {"refused": _too_much(bounds)}, b""
+            except OSError as error:
+                return {"errno": error.errno or 0, "reason": error.strerror or str(error)}, b""
+            except Exception as error:  # whatever a library makes of a damaged file
+                reason = printable(f"{type(error).__name__}: {error}"[:_LONGEST_REASON])
+                return {
+                    "refused": f"it is damaged: it cannot be read ({reason}). "
+                    "Was training stopped while it was saved? Copy or save the file anew."
+                }, b""
+
+    def _open(self, kind: str, path: str) -> dict[str, Any]:
+        self._let_go()
+        if kind == "orbax":
+            self._contents = open_orbax(Path(path))
+        else:
+            file = FileBytes(Path(path))
+            self._close.append(file.close)
+            self._contents = (open_hdf5 if kind == "hdf5" else open_keras_zip)(file)
+        numbers: dict[Hashable, int] = {}
+        return {
+            "format": self._contents.format,
+            "tensors": [
+                [name, tensor.shape, tensor.dtype]
+                + (
+                    []
+                    if tensor.identity is None
+                    else [numbers.setdefault(tensor.identity, len(numbers))]
+                )
+                for name, tensor in self._contents.tensors.items()
+            ],
+            "scalars": dict(self._contents.scalars),
+            "left_out": dict(self._contents.left_out),
+        }
+
+    def _read(self, name: str) -> Reply:
+        # Whoever asks keeps the order of axes that NumPy takes for granted.
+        values = np.ascontiguousarray(self._contents.tensors[name].read())
+        return {"dtype": values.dtype.name, "size": values.nbytes}, _bytes_of(values)
+
+    def _let_go(self) -> None:
+        contents, self._contents = self._contents, _NOTHING
+        contents.close()
+        while self._close:
+            self._close.pop()()
+
+
+def _bytes_of(values: np.ndarray[Any, Any]) -> memoryview:
+    return values.reshape(-1).view(np.uint8).data
+
+
+def _too_much(bounds: limits.Limits) -> str:
+    return (
+        f"reading it takes more than {bounds.memory >> 20:,} MB of memory. Either it is damaged or "
+        "made to exhaust the memory, or use a machine with more of it."
+    )
+
+
+def serve(requests: BinaryIO, replies: BinaryIO) -> None:
+    """Answer requests until there are no more."""
+    served = _Served()
+    for line in requests:
+        reply, data = served.answer(json.loads(line))
+        replies.write(json.dumps(reply).encode() + b"\n")
+        replies.write(data)
+        replies.flush()
+
+
+def main() -> None:
+    """Serve whoever started this process."""
+    # What a library prints must not get among the replies.
+    replies = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    try:
+        serve(sys.stdin.buffer, replies)
+    except (BrokenPipeError, KeyboardInterrupt):
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
