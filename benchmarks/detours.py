@@ -1,10 +1,13 @@
-"""What the verdicts on states are worth, in simulated runs in which the truth is known.
+"""What the verdicts on states are worth, from raw metrics of worlds in which the truth is known.
 
-    python benchmarks/detours.py [--simulations 400] [-o detours.md]
+    python benchmarks/detours.py [--rounds 8] [--rows rows.csv] [-o detours.md]
 
-Every simulation has runs of one world (``hmmdyn.simulate.walks``); with ``every`` 10, only
-each tenth checkpoint is kept, so that several runs converge at the same one. On noise the states
-and the time of convergence of 4-state runs have nothing to do with each other.
+Every simulation goes the whole way that a user's runs go: raw metrics, pooled standardisation
+without what tells seeds apart, the finest map, the supported map, its model's states, what maps of
+other runs say of them, the verdicts. (Maps of other runs are made only where some state is found to
+slow: nothing else can be confirmed.) Beside it, the same verdicts from the true phases (the oracle) say what the map costs. One
+row per simulation is saved as soon as it is there; a study that was interrupted goes on where it
+stopped.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +23,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from markdown_table import table
-from scipy.stats import mannwhitneyu
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.dynamics.convergence import measure_convergence
@@ -27,143 +30,178 @@ from hmmdyn.dynamics.detours import detour_verdicts
 from hmmdyn.dynamics.occupancy import bag_of_states
 from hmmdyn.dynamics.regression import regress_convergence
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE, SLOWS
-from hmmdyn.simulate.walks import OPTIONAL_STATE, simulate_walks
+from hmmdyn.hmm.choose.boundaries import SupportedMap, supported_map
+from hmmdyn.hmm.choose.found_again import FOUND, found_again
+from hmmdyn.hmm.choose.passages import SUPPORTED
+from hmmdyn.hmm.choose.supported import _model_of
+from hmmdyn.hmm.fit.sweep import sweep
+from hmmdyn.hmm.model.inference import decode
+from hmmdyn.results.observations import Observations, Sequences
+from hmmdyn.results.verdicts import CONFIRMED
+from hmmdyn.simulate.worlds import World, simulate_world
+from hmmdyn.tables.metric_table import from_frame
+from hmmdyn.tables.standardise import standardised
 
-N_STATES = 4
-RUNS = (5, 10, 40)
-CASES = [("harmless", 1), ("harmless", 10), ("alternative", 1), ("detour", 1), ("detour", 10)]
-PAPER = "paper's flag"
-VERDICTS = (CONFIRMED, FLAG_ONLY, SLOWS, HELPS, NO_EVIDENCE, CANNOT_TELL)
-
-
-def judged(data: pd.DataFrame) -> dict[str, object]:
-    """What is said of one simulated set of runs."""
-    convergence = measure_convergence(data, ("accuracy",), threshold=0.5)
-    bags = bag_of_states(data, N_STATES)
-    try:
-        regression = regress_convergence(bags, convergence, data)
-    except NotEnoughDataError:
-        regression = None
-    detours = detour_verdicts(bags, convergence, regression, data, data)
-    state = detours.loc[OPTIONAL_STATE]
-    ends = convergence.table.set_index("run").query("converged")["step"]
-    visits = bags.set_index("run").loc[ends.index, f"state_{OPTIONAL_STATE}"] > 0
-    both = 0 < visits.sum() < len(visits)
-    return {
-        "visited or not": both and mannwhitneyu(ends[visits], ends[~visits]).pvalue < 0.05,
-        PAPER: state["flag"],
-        "hazards": state["p"] < 0.05,
-        "any confirmed": (detours["verdict"] == CONFIRMED).any(),
-        **{verdict: state["verdict"] == verdict for verdict in VERDICTS},
-        "r2": regression.r_squared if regression else np.nan,
-        "r2_loo": regression.r_squared_loo if regression else np.nan,
-    }
+# The rule was chosen on other simulations: these are for judging it.
+FIRST_SEED = 11_000_000
+RUNS = (10, 20, 40)
+CHECKPOINTS = 60
+FINEST = 8
+WIDTHS = (0.02, 0.05)
+NOISES = (0.15, 0.3)
+AUTOCORRELATIONS = (0.0, 0.9)
+SEED_METRICS = (0.0, 0.3)
 
 
-def noise(n_runs: int, seed: int) -> pd.DataFrame:
-    """Runs whose states and convergence are drawn independently of each other."""
-    rng = np.random.default_rng(seed)
-    n = 60
-    parts = [
-        pd.DataFrame(
-            {
-                "group": "all",
-                "run": f"seed{i}",
-                "seed": i,
-                "step": np.arange(n),
-                "state": rng.choice(N_STATES, size=n, p=rng.dirichlet(np.ones(N_STATES))),
-                "accuracy": (np.arange(n) >= rng.integers(5, 55)).astype(float),
-            }
-        )
-        for i in range(n_runs)
-    ]
-    return pd.concat(parts, ignore_index=True)
+@dataclass(frozen=True)
+class Kind:
+    """A kind of world: its name in the tables, what it is made of, and its optional phase."""
+
+    name: str
+    design: str
+    n_phases: int
+    delay: float | None
+    optional: int | None
+    speeds: float = 0.25
+
+    @property
+    def costs(self) -> str:
+        """What its optional phase costs: time that matters, a little, or nothing."""
+        if self.delay is None:
+            return "nothing"
+        return "matters" if self.delay >= 1 else "little"
 
 
-def study(n_simulations: int, first_seed: int) -> pd.DataFrame:
-    rows = []
-    for (world, every), n_runs in [(c, n) for c in [*CASES, ("noise", 1)] for n in RUNS]:
-        for seed in range(first_seed, first_seed + n_simulations):
-            data = (
-                noise(n_runs, seed)
-                if world == "noise"
-                else simulate_walks(world, n_runs, every=every, random_state=seed)
-            )
-            rows.append({"world": world, "every": every, "runs": n_runs, **judged(data)})
-        print(f"{world}, every {every}, {n_runs} runs", file=sys.stderr, flush=True)
-    return pd.DataFrame(rows)
+KINDS = (
+    Kind("late detour, 2.5 times as long in all", "detour", 3, 1.5, 1),
+    Kind("late detour, twice as long", "detour", 4, 1.0, 2),
+    Kind("early detour, twice as long", "early detour", 4, 1.0, 1),
+    Kind("early detour of five phases, twice as long", "early detour", 5, 1.0, 1),
+    Kind("late detour, half as long again", "detour", 4, 0.5, 2),
+    Kind("harmless excursion", "excursion", 4, None, 3, 0.4),
+    Kind("harmless late stage", "late stage", 4, None, 2, 0.4),
+    Kind("two ways as long", "equal fork", 4, None, 1, 0.4),
+    Kind("one path, unequal speeds", "path", 4, None, None, 0.4),
+)
+PER_ROUND = len(KINDS) * len(RUNS)
 
 
-def _low_to_high(shares: pd.Series) -> str:
-    low, high = f"{shares.min():.3f}", f"{shares.max():.3f}"
-    return low if low == high else f"{low} to {high}"
+@dataclass(frozen=True)
+class Decoded:
+    """What the analysis of one simulated set of runs sees, and the truth.
+
+    ``states`` and ``table`` have the same rows; ``phases`` (n,) are true.
+    """
+
+    states: pd.DataFrame
+    table: pd.DataFrame
+    observations: Observations
+    found: SupportedMap
+    phases: np.ndarray
+
+    @property
+    def supported(self) -> set[int]:
+        """States with a supported boundary."""
+        b = self.found.boundaries
+        b = b[b["kind"].isin(SUPPORTED)]
+        return {*b["from_state"], *b["to_state"]}
+
+    def overlaps(self) -> pd.Series:
+        """How well maps of other runs have each state."""
+        return found_again(self.observations, self.found).states["overlap"]
 
 
-def markdown(found: pd.DataFrame, n_simulations: int, first_seed: int) -> str:
-    packages = ("numpy", "scipy", "pandas", "statsmodels", "hmmdyn")
-    versions = ", ".join(f"{p} {version(p)}" for p in packages)
-    key = ["world", "every", "runs"]
-    cases = found.groupby(key, sort=False)
-    shares = cases[["visited or not", PAPER, "hazards", "any confirmed", *VERDICTS]].mean()
-    r2 = cases[["r2", "r2_loo"]].median()
-    harmless = shares.loc["harmless"].max()
-    power = shares.loc["detour", CONFIRMED].groupby("runs").apply(_low_to_high)
-    return "\n".join(
-        [
-            "# What the verdicts on states are worth, where the truth is known",
-            "",
-            f"`python benchmarks/detours.py --simulations {n_simulations}` on "
-            f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {versions}. "
-            f"{n_simulations} simulations each, seeds from {first_seed:,} on.",
-            "",
-            "Worlds: in *harmless* a state that some runs visit before converging costs them "
-            "nothing; in *detour* it doubles the time to converge; in *alternative* half of the "
-            "runs, by lot, go through it where the others go through another state, and lose "
-            "nothing; *noise* has no order at all. Runs differ several times in how long they "
-            "need. *Every*: only every so many checkpoints are kept.",
-            "",
-            f"Of a harmless state, at most **{harmless['any confirmed']:.3f}** of the maps call "
-            f"any state a confirmed detour and **{harmless['hazards']:.3f}** of the hazard tests "
-            "are significant, where comparing the runs that visited it with the others is wrong in "
-            f"up to {harmless['visited or not']:.3f} and the paper's flag in up to "
-            f"{harmless[PAPER]:.3f}. A state that doubles the time to converge is confirmed in "
-            f"{', '.join(f'**{power[n]}** with {n} runs' for n in RUNS)} (two numbers: where only "
-            "every tenth checkpoint is kept, and where all are).",
-            "",
-            "A state on one of two equal ways *helps*: runs that have entered it are compared with "
-            "runs further behind, too. The verdict says that it may only lie on the way.",
-            "",
-            "## How often each test calls the state slow or fast (nominal 0.05)",
-            "",
-            "Visited or not: Mann–Whitney test of convergence steps. Paper's flag: optional, with "
-            "a positive coefficient in a significant regression. Hazards: p < 0.05 before "
-            "correction. Any confirmed: some state of the map is called a confirmed detour.",
-            "",
-            table(shares[["visited or not", PAPER, "hazards", "any confirmed"]], ".3f"),
-            "",
-            "## Verdicts on the state",
-            "",
-            table(shares[list(VERDICTS)], ".3f"),
-            "",
-            "## The paper's regression, medians",
-            "",
-            table(r2.rename(columns={"r2": "R²", "r2_loo": "R², each run left out"}), ".2f"),
-            "",
-        ]
+def world_of(number: int) -> tuple[Kind, World]:
+    """The world of one simulation; what is not balanced within a round is drawn by its number."""
+    place = number % PER_ROUND
+    kind, n_runs = KINDS[place // len(RUNS)], RUNS[place % len(RUNS)]
+    rng = np.random.default_rng([FIRST_SEED, number])
+    return kind, World(
+        kind.design,
+        kind.n_phases,
+        width=float(rng.choice(WIDTHS)),
+        n_runs=n_runs,
+        n_checkpoints=CHECKPOINTS,
+        noise=float(rng.choice(NOISES)),
+        autocorrelation=float(rng.choice(AUTOCORRELATIONS)),
+        speeds=kind.speeds,
+        seed_metrics=float(rng.choice(SEED_METRICS)),
+        delay=kind.delay,
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--simulations", type=int, default=400)
-    parser.add_argument("--first-seed", type=int, default=1_000_000)
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".md"))
-    options = parser.parse_args()
-    with threadpool_limits(1):
-        found = study(options.simulations, options.first_seed)
-    options.output.write_text(markdown(found, options.simulations, options.first_seed))
+def decoded(number: int) -> Decoded:
+    """From raw metrics to the map.
+
+    Raises
+    ------
+    NotEnoughDataError
+        Every metric tells seeds apart before training has begun.
+    """
+    _, world = world_of(number)
+    runs = simulate_world(world, FIRST_SEED + number)
+    seen = standardised(from_frame(runs.table), "pooled")
+    data = Sequences(seen.values, seen.lengths)
+    swept = sweep(data, [FINEST - 1, FINEST], covariance_type="diag", n_restarts=4, random_state=0)
+    finest = swept.winners[max(swept.winners)].states
+    found = supported_map(seen, finest, covariance_type="diag", random_state=0)
+    states = decode(_model_of(seen, found.labels, "diag"), seen)
+    table = runs.table[["group", "run", "seed", "step", "accuracy"]]
+    keys = table.drop(columns="accuracy")
+    return Decoded(keys.assign(state=states), table, seen, found, runs.phases)
 
 
-if __name__ == "__main__":
-    main()
+def verdicts(
+    states: pd.DataFrame, outcomes: pd.DataFrame, founded: list[int] | None = None
+) -> pd.DataFrame:
+    """The verdicts on states, as an analysis makes them."""
+    convergence = measure_convergence(outcomes, ("accuracy",))
+    bags = bag_of_states(states, int(states["state"].max()) + 1)
+    try:
+        regression = regress_convergence(bags, convergence, states)
+    except NotEnoughDataError:
+        regression = None
+    return detour_verdicts(bags, convergence, regression, states, outcomes, founded)
+
+
+def judged(kind: Kind, seen: Decoded) -> dict[str, object]:
+    """What is said of one simulated set of runs, and where it was lost."""
+    said = verdicts(seen.states, seen.table)
+    slow = (said["verdict"] == CONFIRMED).any()
+    overlaps = seen.overlaps() if slow else pd.Series(np.nan, index=said.index)
+    again = set(overlaps.index[overlaps >= FOUND])
+    said = verdicts(seen.states, seen.table, sorted(seen.supported & again))
+    confirmed = set(said.loc[said["verdict"] == CONFIRMED, "state"])
+    row: dict[str, object] = {"any_confirmed": bool(confirmed)}
+    if kind.optional is None:
+        return row | {"false": bool(confirmed)}
+    state, overlap = state_of(seen, kind.optional)
+    mine = said.loc[state]
+    truth = verdicts(seen.states.assign(state=seen.phases), seen.table)
+    by_oracle = truth.loc[truth["state"] == kind.optional]
+    return row | {
+        "in_map": overlap >= 0.5,
+        "supported": state in seen.supported,
+        "again": state in again if slow else np.nan,
+        "flag": mine["flag"],
+        "tested": np.isfinite(mine["p"]),
+        "slower": mine["p_corrected"] < 0.025,
+        "p": mine["p"],
+        "verdict": mine["verdict"],
+        "clock": mine["clock"],
+        "confirmed": state in confirmed and overlap >= 0.5,
+        # A state that costs time may be confirmed, whatever state of the map it is.
+        "false": bool(confirmed - ({state} if kind.costs != "nothing" else set())),
+        "oracle": bool((by_oracle["verdict"] == CONFIRMED).any()),
+        "oracle_p": float(by_oracle["p"].iloc[0]) if len(by_oracle) else np.nan,
+    }
+
+
+def state_of(seen: Decoded, phase: int) -> tuple[int, float]:
+    """The map's state that shares most with a phase, and the share in both of what is in either."""
+    labels, there = seen.states["state"].to_numpy(), seen.phases == phase
+    shares = [
+        ((labels == k) & there).sum() / max(((labels == k) | there).sum(), 1)
+        for k in range(labels.max() + 1)
+    ]
+    return int(np.argmax(shares)), max(shares)

@@ -473,6 +473,7 @@ def _state_findings(
     found = _of_outcomes(chosen, table, options, source, changes)
     convergence = found.convergence
     occupancy = bag_of_states(decoding.states, parameters.n_states)
+    founded = _founded_states(fitted.selection)
     regression, why_no_regression = _of(
         convergence, "regression", lambda c: regress_convergence(occupancy, c, decoding.states)
     )
@@ -526,6 +527,7 @@ def _state_findings(
             choices,
             convergence,
             parameters,
+            confirmable=founded,
             random_state=options.seed,
         ),
         regression=regression,
@@ -535,7 +537,7 @@ def _state_findings(
             regression,
             decoding.states,
             table,
-            confirmable=_founded_states(fitted.selection),
+            confirmable=founded,
         ),
     )
 
@@ -591,10 +593,13 @@ def _of_outcomes(
 
 def _founded_states(selection: Selection) -> list[int]:
     """States that the evidence for boundaries supports and that maps of other runs have, too."""
+    from hmmdyn.hmm.choose.found_again import FOUND
+
     if selection.evidence is None:
         return []
     found = selection.evidence.states
-    again = found.loc[found["found"] == "yes", "state"]
+    # A detour is visited by few: it is asked of the maps of runs that could have it.
+    again = found.loc[found["overlap"] >= FOUND, "state"]
     # A state without a supported boundary is a slice of drift, which comes again as well.
     return sorted(selection.evidence.founded.intersection(again.tolist()))
 

@@ -19,7 +19,7 @@ from hmmdyn.dynamics.significance import SIGNIFICANT
 from hmmdyn.results.convergence import Convergence, Regression
 from hmmdyn.results.detours import DETOURS, HAZARDS
 from hmmdyn.results.keys import RUN_KEY
-from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE, SLOWS
+from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, SLOWER, SLOWS
 
 
 def detour_verdicts(
@@ -34,9 +34,10 @@ def detour_verdicts(
 
     The paper flags a state where (1) some converged run never visits it, (2) its coefficient is
     positive, and the regression as a whole is significant, without which the paper asks not to
-    read coefficients. A state that lies after convergence is never flagged: it cannot delay it.
+    read coefficients. A state that lies after convergence is never flagged: it cannot delay it;
+    nor is one that only runs of a group without it converge without: that is the group's doing.
     The flag is biased, so it is confirmed only where having entered the state lowers the chance of
-    converging next, too (:func:`hmmdyn.dynamics.hazard.entry_hazards`).
+    converging next, too (:func:`hmmdyn.dynamics.hazard.entry_hazards`), and the state is founded.
 
     Parameters
     ----------
@@ -49,8 +50,8 @@ def detour_verdicts(
     states, table : DataFrame
         Decoded states, and the outcomes, of the same checkpoints in the same order.
     confirmable : collection of int, optional
-        States that may be confirmed: those that the evidence for boundaries supports and that maps
-        of other runs have, too. All where None.
+        States that may be confirmed, because they are founded: the evidence for boundaries supports
+        them, and maps of other runs have them, too. All where None.
 
     Returns
     -------
@@ -60,7 +61,7 @@ def detour_verdicts(
     flags = _paper_flags(occupancy, convergence, regression, states)
     if convergence is None:
         account = "No outcome is known, so these runs cannot tell."
-        hazards = HAZARDS.frame(flags[["state"]].assign(effect="cannot tell", account=account))
+        hazards = HAZARDS.frame(flags[["state"]].assign(effect=CANNOT_TELL, account=account))
     else:
         evaluated = np.isfinite(table[convergence.outcome].to_numpy(dtype=np.float64))
         hazards = entry_hazards(states, evaluated, convergence, len(flags))
@@ -79,27 +80,20 @@ def detour_verdicts(
 
 
 def _verdict(flag: bool, effect: str, founded: bool) -> str:
-    if effect == "slower" and flag:
-        return CONFIRMED if founded else FLAG_ONLY
-    if effect == "slower":
-        return SLOWS
-    if effect == "faster":
-        return HELPS
-    if flag:
-        return FLAG_ONLY
-    return NO_EVIDENCE if effect == "none" else CANNOT_TELL
+    if effect == SLOWER:
+        return CONFIRMED if founded else SLOWS
+    return FLAG_ONLY if flag else effect
 
 
 def _reason(state: Any) -> str:
-    on_the_way = " That may only say that it lies on the way." if state.verdict == HELPS else ""
     holds = "holds" if state.flag else "does not hold"
     unfounded = (
         " It is not confirmed, because no evidence supports the state's boundaries and finds it "
         "again in other runs."
-        if state.verdict == FLAG_ONLY and state.effect == "slower"
+        if state.verdict == SLOWS
         else ""
     )
-    return f"{state.account}{on_the_way}{unfounded} The paper's flag {holds}: {state.flag_reason}."
+    return f"{state.account}{unfounded} The paper's flag {holds}: {state.flag_reason}."
 
 
 def _paper_flags(
@@ -109,18 +103,22 @@ def _paper_flags(
     states: pd.DataFrame,
 ) -> pd.DataFrame:
     n_states = bags(occupancy).shape[1]
-    visited = np.zeros((0, n_states), dtype=bool)
+    visited = could = np.zeros((0, n_states), dtype=bool)
     before = pd.Series(dtype=float)
     if convergence is not None:
         converged = convergence.table[convergence.table["converged"]]
-        visited = bags(occupancy.merge(converged, on=RUN_KEY)) > 0
+        joined = occupancy.merge(converged, on=RUN_KEY)
+        visited = bags(joined) > 0
+        # A group that never enters a state does not make it optional for the others.
+        entering = pd.DataFrame(bags(occupancy) > 0).groupby(occupancy["group"].to_numpy()).any()
+        could = entering.loc[joined["group"]].to_numpy()
         before = share_before_convergence(states, convergence)
     rows = []
     for k in range(n_states):
         coefficient = np.nan
         if regression is not None:
             coefficient = float(regression.coefficients["coefficient"].iloc[k])
-        n_without = int((~visited[:, k]).sum())
+        n_without = int((could[:, k] & ~visited[:, k]).sum())
         lies_after = bool(before.get(k, np.nan) <= 1 - ONE_SIDED)
         flag, reason = _paper_flag(n_without, coefficient, lies_after, regression)
         rows.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from hmmdyn.dynamics.detours import detour_verdicts
 from hmmdyn.dynamics.dissimilarity import compare_pairs, dissimilarity, distances
 from hmmdyn.dynamics.occupancy import bags
 from hmmdyn.dynamics.regression import regress_convergence
-from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
+from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT_ONE_SIDED, corrected
 from hmmdyn.dynamics.transitions import is_forking
 from hmmdyn.dynamics.ways import find_paths
 from hmmdyn.errors import NotEnoughDataError
@@ -21,7 +21,7 @@ from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence, Regression
 from hmmdyn.results.groups import GROUP_FORKS, GROUP_REGRESSIONS, GROUPS, GroupComparison
 from hmmdyn.results.model import HMMParameters
-from hmmdyn.results.verdicts import CANNOT_TELL, FLAG_ONLY, NO_EVIDENCE
+from hmmdyn.results.verdicts import FLAG_ONLY, NO_EVIDENCE
 
 _REGRESSION = ["n_runs", "n_censored", "r_squared", "r_squared_loo", "p"]
 
@@ -47,6 +47,7 @@ def compare_groups(
     convergence: Convergence | None,
     parameters: HMMParameters,
     *,
+    confirmable: Collection[int] | None = None,
     random_state: int = 0,
 ) -> GroupComparison | None:
     """Compare the groups of runs that one map was fitted to; None where there is only one.
@@ -69,6 +70,8 @@ def compare_groups(
         When each run converged; None where no outcome is known.
     parameters : HMMParameters
         The joint map.
+    confirmable : collection of int, optional
+        As for :func:`hmmdyn.dynamics.detours.detour_verdicts`.
     random_state : int
         Seeds the permutations.
     """
@@ -78,7 +81,7 @@ def compare_groups(
     names = [group.name for group in groups]
     between_runs = distances(bags(occupancy), parameters.means)
     of_run = np.array([names.index(group) for group in occupancy["group"]])
-    regressions, detours = _explained(groups)
+    regressions, detours = _explained(groups, confirmable)
     return GroupComparison(
         groups=GROUPS.frame(_summary(group, parameters) for group in groups),
         dissimilarities=compare_pairs(between_runs, of_run, names, random_state=random_state),
@@ -128,7 +131,9 @@ def _summary(group: _Group, parameters: HMMParameters) -> dict[str, object]:
     }
 
 
-def _explained(groups: list[_Group]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _explained(
+    groups: list[_Group], confirmable: Collection[int] | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return each group's regression and verdicts on states, corrected over all groups."""
     rows, reasons, verdicts = [], [], []
     for group in groups:
@@ -139,7 +144,12 @@ def _explained(groups: list[_Group]) -> tuple[pd.DataFrame, pd.DataFrame]:
         rows.append(row)
         reasons.append(why_not)
         judged = detour_verdicts(
-            group.occupancy, group.convergence, regression, group.states, group.table
+            group.occupancy,
+            group.convergence,
+            regression,
+            group.states,
+            group.table,
+            confirmable,
         )
         judged.insert(0, "group", group.name)
         verdicts.append(judged)
@@ -164,10 +174,8 @@ def _over_groups(detours: pd.DataFrame) -> pd.DataFrame:
     within = detours["p_corrected"]
     # No less than within the group: other groups' clear findings do not make a doubtful one clear.
     p_corrected = np.fmax(corrected(detours["p"].to_numpy(dtype=np.float64)), within)
-    lost = (within < SIGNIFICANT) & (p_corrected >= SIGNIFICANT)
-    could_be_slower = detours["least_p_slower"] < SIGNIFICANT
-    not_shown = np.where(could_be_slower, NO_EVIDENCE, CANNOT_TELL)
-    back = np.where(detours["flag"], FLAG_ONLY, not_shown)
+    lost = (within < SIGNIFICANT_ONE_SIDED) & (p_corrected >= SIGNIFICANT_ONE_SIDED)
+    back = np.where(detours["flag"], FLAG_ONLY, NO_EVIDENCE)
     taken_back = " Corrected over the states of all groups, p is {:.2g}: no longer significant."
     return detours.assign(
         p_corrected=p_corrected,

@@ -1,4 +1,4 @@
-"""Whether having entered a state changes a run's chance of converging next.
+"""Whether having entered a state lowers a run's chance of converging next.
 
 A hazard model with time-varying covariates: whenever a run converges, the runs of its group that
 could have converged then (its risk set) are compared with each other, by what was known of them at
@@ -19,25 +19,48 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 from scipy.stats import hypergeom
 
-from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
+from hmmdyn.dynamics.significance import SIGNIFICANT, SIGNIFICANT_ONE_SIDED, corrected
+from hmmdyn.hmm.choose.passages import SHORTEST_VISIT
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence
-from hmmdyn.results.detours import HAZARDS
+from hmmdyn.results.detours import HAZARDS, SINCE_BEFORE, STEP
 from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.verdicts import AFTER, CANNOT_TELL, NO_EVIDENCE, ON_THE_WAY, SLOWER
 
 BoolArray = NDArray[np.bool_]
 
 # When runs are in a state, seen from convergence.
-_BEFORE, _UNSEEN, _AFTER, _NEVER = "before", "between evaluations", "after", "never"
+_BEFORE, _UNSEEN, _ONLY_AFTER, _NEVER = "before", "between evaluations", "after", "never"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """From where on, and by which clock, runs are compared about a state.
+
+    Attributes
+    ----------
+    state_before : int or None
+        The state out of which most runs enter it; None where most begin in it.
+    clock : str
+        ``step``, or ``since the state before``: the steps since a run entered that one.
+    since : Series
+        The step from which on each run is compared, by group and run; runs that are never in
+        ``state_before``, or only once they have been in the state, are not among them.
+    """
+
+    state_before: int | None
+    clock: str
+    since: pd.Series
 
 
 @dataclass(frozen=True)
 class RiskSets:
-    """For every step at which a run converges, the runs of its group that had not done so before.
+    """For every time at which a run converges, the runs of its group that had not done so before.
 
     One row per risk set and run in it, m in all. ``label`` (m,) numbers the risk sets;
-    ``converges`` (m,) is whether the run converges at that step; ``inside`` and ``entered``
-    (m, K) are whether it was in a state, and had ever been, at its last evaluation before.
+    ``converges`` (m,) is whether the run converges at that time; ``inside`` and ``entered`` (m,)
+    are whether it was in the state, and had ever been, at its last evaluation before; only from the
+    third checkpoint of a stay on, since a change to another state may touch it in passing.
     """
 
     label: IntArray
@@ -51,22 +74,27 @@ class Comparison:
     """How readily runs of one kind converge, against those of another at equal time.
 
     ``ratio`` of the odds of converging next (the discrete hazard ratio) with its 95 % interval
-    ``low`` … ``high``; 0 or infinite where runs of one kind only converge. ``p`` is two-sided,
-    ``least_p_slower`` and ``least_p_faster`` the least that any outcome could have given.
+    ``low`` … ``high``; 0 or infinite where runs of one kind only converge. ``p`` is one-sided, for
+    a ratio below 1, ``least_p`` the least that any outcome could have given.
     """
 
     ratio: float
     low: float
     high: float
     p: float
-    least_p_slower: float
-    least_p_faster: float
+    least_p: float
 
 
 def entry_hazards(
     states: pd.DataFrame, evaluated: BoolArray, convergence: Convergence, n_states: int
 ) -> pd.DataFrame:
-    """Test, state by state, whether having entered it changes the chance of converging next.
+    """Test, state by state, whether having entered it lowers the chance of converging next.
+
+    A run has entered a state once it has been in it for three checkpoints on end. Only runs that
+    have come as far are compared: those that have been in the state before it, out of which most
+    runs enter it. Runs further behind would make every state on the way look quick.
+    They are compared at equal time since they entered that one; or at the same step, if runs enter
+    the state closer to the same step than to the same time since then, as a schedule has it.
 
     Parameters
     ----------
@@ -83,22 +111,24 @@ def entry_hazards(
     Returns
     -------
     DataFrame
-        See :data:`.results.detours.HAZARDS`. p is corrected (Benjamini–Hochberg) over the states in
-        which some outcome would have been significant [3]_. Numbers are NaN where these runs cannot
+        See :data:`.results.detours.HAZARDS`. p is one-sided, for slower, and corrected
+        (Benjamini–Hochberg) over the states in which some outcome would have been significant
+        [3]_. A state that all converged runs of its groups enter is not tested: it lies on
+        everyone's way, and nothing shows what it costs. Numbers are NaN where these runs cannot
         tell: there is nothing to compare, or not even the slowest course would have been
-        significant. Where the fastest would have been, the test counts all the same: its p is
-        given.
+        significant.
 
     Notes
     -----
-    The test is that of Mantel and Byar [1]_, with Cox's discrete model [2]_ for ties, exact in each
-    risk set given who is in it: right for few runs and for complete separation, where a fit has no
-    number to give. ``benchmarks/detours.md`` has its error rates.
+    The test is that of Mantel and Byar [1]_, stratified by group, with Cox's discrete model [2]_
+    for ties, exact in each risk set given who is in it: right for few runs and for complete
+    separation, where a fit has no number to give. ``benchmarks/detours.md`` has its error rates.
 
-    It is an association over time, not an experiment: a state that all runs pass on their way
-    makes them "faster" once entered, and a delay can be masked where runs that have not entered
-    the state are mostly further behind. States decoded from a whole run, and metrics standardised
-    over it, know a little of its future, which this test takes as known.
+    It is an association over time, not an experiment. It asks whether entering the state was worse
+    than not having entered it so far, so a delay is masked that is shorter than what runs in the
+    state before mostly have left; and a delay by which runs can only be told from such whose state
+    changed at a random time, costing nothing, is not held against the state. States decoded from a
+    whole run know a little of its future, which this test takes as known.
 
     References
     ----------
@@ -109,29 +139,98 @@ def entry_hazards(
     .. [3] Gilbert (2005), A modified false discovery rate multiple-comparisons procedure for
        discrete data. Journal of the Royal Statistical Society C 54, 143-158.
     """
-    sets = risk_sets(states, evaluated, convergence, n_states)
-    visits = _visits(states, evaluated, convergence, n_states)
-    compared = [
-        _compare(sets, sets.entered[:, k], ~sets.entered[:, k]) if when == _BEFORE else None
-        for k, when in enumerate(visits)
-    ]
-    p_corrected = corrected(np.array([_tested_p(found) for found in compared]))
-    rows = [
-        _nothing_to_compare(sets, k, visits[k])
-        if found is None
-        else _judged(sets, k, found, float(p_corrected[k]))
-        for k, found in enumerate(compared)
-    ]
+    stayed = states[_settled(states)]
+    when = _when(stayed, states.assign(evaluated=evaluated), convergence, n_states)
+    any_converged = convergence.table["converged"].any()
+    avoided = _avoided(stayed, convergence)
+    rows: list[dict[str, object]] = []
+    tests = {}
+    for k in range(n_states):
+        if when[k] != _BEFORE or (any_converged and k not in avoided):
+            rows.append({"state": k} | _not_tested(when[k]))
+            continue
+        origin = origin_of(states, k)
+        sets = risk_sets(states, evaluated, convergence, k, origin)
+        found = _compare(sets, sets.entered, ~sets.entered)
+        rows.append(
+            {
+                "state": k,
+                "state_before": pd.NA if origin.state_before is None else origin.state_before,
+                "clock": origin.clock,
+            }
+        )
+        tests[k] = sets, found
+    p = [found.p if found and _can_tell(found) else np.nan for _, found in tests.values()]
+    for (k, (sets, found)), p_corrected in zip(
+        tests.items(), corrected(np.array(p, dtype=np.float64)), strict=True
+    ):
+        rows[k] |= _judged(sets, found, float(p_corrected)) if found else _nothing_to_compare(sets)
     return HAZARDS.frame(rows)
 
 
+def _settled(states: pd.DataFrame) -> BoolArray:
+    """Whether each checkpoint is at least the third of its stay, shape (n,)."""
+    same = states["state"].eq(states.groupby(RUN_KEY, sort=False)["state"].shift())
+    visit = (~same).cumsum()
+    return (visit.groupby(visit).cumcount() >= SHORTEST_VISIT - 1).to_numpy()
+
+
+def _avoided(stayed: pd.DataFrame, convergence: Convergence) -> set[int]:
+    """States that some converged run of a group that enters them never enters."""
+    entered = stayed[[*RUN_KEY, "state"]].drop_duplicates()
+    converged = convergence.table.loc[convergence.table["converged"], RUN_KEY]
+    could = entered[["group", "state"]].drop_duplicates().merge(converged, on="group")
+    did = could.merge(entered, on=[*RUN_KEY, "state"], how="left", indicator=True)
+    return set(did.loc[did["_merge"] == "left_only", "state"])
+
+
+def origin_of(states: pd.DataFrame, state: int) -> Origin:
+    """Find from where on, and by which clock, runs are compared about a state.
+
+    Parameters
+    ----------
+    states : DataFrame
+        Decoded state of every checkpoint: ``group, run, step, state``, runs contiguous.
+    state : int
+        The state; some run must have entered it.
+    """
+    previous = states.groupby(RUN_KEY, sort=False)["state"].shift()
+    before_visit = previous.where(previous != states["state"])
+    begins_visit = states["state"] != previous
+    came_from = before_visit.groupby(begins_visit.cumsum()).transform("first")
+    inside = states.assign(before=came_from)[_settled(states) & (states["state"] == state)]
+    entries = inside.drop_duplicates(RUN_KEY).set_index(RUN_KEY)
+    begins = states.drop_duplicates(RUN_KEY).set_index(RUN_KEY)["step"]
+    n_from = entries["before"].value_counts()
+    if n_from.empty or n_from.iloc[0] < entries["before"].isna().sum():
+        return Origin(None, STEP, begins)
+    before = int(n_from.index[0])
+    since = states[states["state"] == before].drop_duplicates(RUN_KEY).set_index(RUN_KEY)["step"]
+    entered = entries["step"].reindex(since.index)
+    since = since[~(entered < since)]
+    by_step = entered.reindex(since.index).dropna()
+    by_own = by_step - since.reindex(by_step.index)
+    own = _spread(by_own) < _spread(by_step)
+    return Origin(before, SINCE_BEFORE if own else STEP, since)
+
+
+def _spread(times: pd.Series) -> float:
+    """Sum of squares around the means of the groups."""
+    return float(((times - times.groupby("group").transform("mean")) ** 2).sum())
+
+
 def risk_sets(
-    states: pd.DataFrame, evaluated: BoolArray, convergence: Convergence, n_states: int
+    states: pd.DataFrame,
+    evaluated: BoolArray,
+    convergence: Convergence,
+    state: int,
+    origin: Origin,
 ) -> RiskSets:
     """Collect who could have converged, whenever a run did; groups are never mixed.
 
     A run is at risk until it converges, or until it was last seen not to where it never does.
-    Before its first evaluation nothing is known of it, so it is not at risk.
+    Before its first evaluation nothing is known of it, so it is not at risk, nor before it came
+    as far as the others.
 
     Parameters
     ----------
@@ -141,24 +240,34 @@ def risk_sets(
         Whether the outcome is known at the checkpoint.
     convergence : Convergence
         When each run converged.
-    n_states : int
-        K, the number of states of the map.
+    state : int
+        The state whose entry is asked about.
+    origin : Origin
+        From where on, and by which clock.
     """
-    inside, entered = _covariates(states, n_states)
+    inside = (states["state"] == state).to_numpy() & _settled(states)
+    keys = [states[key].to_numpy() for key in RUN_KEY]
+    entered = pd.Series(inside).groupby(keys, sort=False).cummax().to_numpy()
     steps = states["step"].to_numpy()
     of_run = states.groupby(RUN_KEY, sort=False).indices
+    table = convergence.table.join(origin.since.rename("since"), on=RUN_KEY, how="inner")
+    # Where runs are told apart by steps, all have the same zero.
+    table["zero"] = table["since"] if origin.clock == SINCE_BEFORE else 0
+    table["end"] = table["step"].where(table["converged"], table["previous_step"].fillna(-1))
     labels, converges, known = [], [], []
     n_sets = 0
-    for group, runs in convergence.table.groupby("group", sort=False):
-        events = np.unique(runs.loc[runs["converged"], "step"])
-        ends = runs["step"].where(runs["converged"], runs["previous_step"].fillna(-1))
-        for run, converged, end in zip(runs["run"], runs["converged"], ends, strict=True):
-            seen = np.asarray(of_run[group, run])
+    for _, runs in table.groupby("group", sort=False):
+        converged = runs[runs["converged"] & (runs["end"] > runs["since"])]
+        events = np.unique((converged["end"] - converged["zero"]).to_numpy(dtype=np.int64))
+        for row in runs.itertuples(index=False):
+            seen = np.asarray(of_run[row.group, row.run])
             seen = seen[evaluated[seen]]
-            last = np.searchsorted(steps[seen], events) - 1  # the last evaluation before
-            at_risk = (last >= 0) & (events <= end)
+            at = events + int(row.zero)
+            last = np.searchsorted(steps[seen], at) - 1  # the last evaluation before
+            at_risk = (last >= 0) & (at <= row.end)
+            at_risk[at_risk] = steps[seen[last[at_risk]]] >= row.since
             labels.append(n_sets + np.flatnonzero(at_risk))
-            converges.append(converged & (events[at_risk] == end))
+            converges.append(row.converged & (at[at_risk] == row.end))
             known.append(seen[last[at_risk]])
         n_sets += len(events)
     rows = np.concatenate([np.empty(0, dtype=int), *known])
@@ -170,21 +279,12 @@ def risk_sets(
     )
 
 
-def _covariates(states: pd.DataFrame, n_states: int) -> tuple[BoolArray, BoolArray]:
-    """Return, per checkpoint and state, whether the run is in it and has been so far, (n, K)."""
-    inside = np.eye(n_states, dtype=bool)[states["state"]]
-    keys = [states[key].to_numpy() for key in RUN_KEY]
-    entered = pd.DataFrame(inside.astype(np.int8)).groupby(keys, sort=False).cummax()
-    return inside, entered.to_numpy() > 0
-
-
-def _visits(
-    states: pd.DataFrame, evaluated: BoolArray, convergence: Convergence, n_states: int
+def _when(
+    stayed: pd.DataFrame, states: pd.DataFrame, convergence: Convergence, n_states: int
 ) -> list[str]:
-    """When runs with a known outcome are in each state, by what is earliest of the four."""
-    ends = convergence.table.rename(columns={"step": "end"})
-    joined = states[[*RUN_KEY, "step", "state"]].assign(evaluated=evaluated)
-    joined = joined.merge(ends[[*RUN_KEY, "end", "converged"]], on=RUN_KEY)
+    """When runs with a known outcome have been in each state, by what is earliest of the four."""
+    ends = convergence.table.set_index(RUN_KEY)[["step", "converged"]]
+    joined = states.join(ends.rename(columns={"step": "end"}), on=RUN_KEY, how="inner")
     not_yet = (joined["step"] < joined["end"]) | ~joined["converged"]
     known = joined["step"].where(not_yet & joined["evaluated"])
     last_known = known.groupby([joined[key] for key in RUN_KEY]).transform("max")
@@ -192,8 +292,9 @@ def _visits(
     # After the last evaluation at which it had not, a run may have converged, unseen so far.
     unseen = ~before & not_yet
     when = np.full(n_states, _NEVER, dtype=object)
-    for kind, here in ((_AFTER, ~not_yet), (_UNSEEN, unseen), (_BEFORE, before)):
-        when[joined.loc[here, "state"].unique()] = kind
+    for kind, here in ((_ONLY_AFTER, ~not_yet), (_UNSEEN, unseen), (_BEFORE, before)):
+        places = joined.index[here].intersection(stayed.index)
+        when[states.loc[places, "state"].unique()] = kind
     return when.tolist()
 
 
@@ -204,7 +305,7 @@ def _compare(sets: RiskSets, exposed: BoolArray, others: BoolArray) -> Compariso
     the number of exposed among them is hypergeometric, and the number in all a sum of these; a
     hazard ratio e^β tilts its distribution by e^(βx). That is the conditional likelihood of the
     discrete proportional-odds hazard model; with one covariate it is the exact Mantel–Haenszel
-    test. It needs no large samples. Tests and intervals take both tails.
+    test. It needs no large samples. Intervals take both tails, p the lower one.
     """
     part = exposed | others
     tally = (
@@ -260,9 +361,8 @@ def _exact(log_null: FloatArray, observed: int) -> Comparison:
         ratio=ratio,
         low=0.0 if first else _root(lambda b: at_least(at(b)) - tail),
         high=np.inf if last else _root(lambda b: tail - at_most(at(b))),
-        p=min(1.0, 2 * min(at_most(null), at_least(null))),
-        least_p_slower=min(1.0, 2 * float(null[0])),
-        least_p_faster=min(1.0, 2 * float(null[-1])),
+        p=min(1.0, at_most(null)),
+        least_p=float(null[0]),
     )
 
 
@@ -274,45 +374,32 @@ def _root(rising: Callable[[float], float]) -> float:
     return float(np.exp(brentq(rising, -reach, reach)))
 
 
-def _tested_p(found: Comparison | None) -> float:
-    """Return p where some outcome would have been significant, else NaN: then it is no test.
+def _can_tell(found: Comparison) -> bool:
+    """Whether some outcome would have been significant; else it is no test.
 
-    Whether one would depends on the risk sets only, not on which of their runs converged.
+    It depends on the risk sets only, not on which of their runs converged.
     """
-    if found and min(found.least_p_slower, found.least_p_faster) < SIGNIFICANT:
-        return found.p
-    return float("nan")
+    return found.least_p < SIGNIFICANT_ONE_SIDED
 
 
-def _judged(sets: RiskSets, state: int, found: Comparison, p_corrected: float) -> dict[str, object]:
-    """Return a row of :func:`entry_hazards` for a state that could be compared."""
-    if p_corrected < SIGNIFICANT:
-        effect = "slower" if found.ratio < 1 else "faster"
-    elif found.least_p_slower < SIGNIFICANT:
-        effect = "none"
-    else:
+def _judged(sets: RiskSets, found: Comparison, p_corrected: float) -> dict[str, object]:
+    """Return what :func:`entry_hazards` says of a state that could be compared."""
+    if not _can_tell(found):
         account = (
             "Even if the runs that entered it had converged last of all, p would be "
-            f"{found.least_p_slower:.2g}: these runs cannot tell what it does."
+            f"{found.least_p:.2g}: these runs cannot tell what it does."
         )
-        return {
-            "state": state,
-            "p": _tested_p(found),
-            "least_p_slower": found.least_p_slower,
-            "p_corrected": p_corrected,
-            "effect": "cannot tell",
-            "account": account,
-        }
-    inside, entered = sets.inside[:, state], sets.entered[:, state]
+        return {"least_p": found.least_p, "effect": CANNOT_TELL, "account": account}
+    effect = SLOWER if p_corrected < SIGNIFICANT_ONE_SIDED else NO_EVIDENCE
+    inside, entered = sets.inside, sets.entered
     parts = (_compare(sets, part, ~entered) for part in (inside, entered & ~inside))
     while_in, after = (part.ratio if part else np.nan for part in parts)
     return {
-        "state": state,
         "hazard_ratio": found.ratio,
         "ratio_low": found.low,
         "ratio_high": found.high,
         "p": found.p,
-        "least_p_slower": found.least_p_slower,
+        "least_p": found.least_p,
         "p_corrected": p_corrected,
         "ratio_inside": while_in,
         "ratio_left": after,
@@ -321,48 +408,60 @@ def _judged(sets: RiskSets, state: int, found: Comparison, p_corrected: float) -
     }
 
 
-def _nothing_to_compare(sets: RiskSets, state: int, when: str) -> dict[str, object]:
-    """Return a row of :func:`entry_hazards` for a state that could not be, with the reason."""
-    effect = "cannot tell"
-    entered = sets.entered[:, state]
+def _not_tested(when: str) -> dict[str, object]:
+    """Return what is said of a state that is not tested, by when runs are in it."""
     if when == _NEVER:
-        account = "No run enters it, so these runs cannot tell."
-    elif when == _UNSEEN:
-        account = (
+        return _said(CANNOT_TELL, "No run enters it, so these runs cannot tell.")
+    if when == _UNSEEN:
+        return _said(
+            CANNOT_TELL,
             "Runs enter it only where it was not evaluated whether they had converged before: "
-            "these runs cannot tell what it does."
+            "these runs cannot tell what it does.",
         )
-    elif when == _AFTER:
-        effect = "none"
-        account = "Runs enter it only once they have converged, so it cannot delay convergence."
-    elif not sets.converges.any():
+    if when == _ONLY_AFTER:
+        return _said(
+            AFTER, "Runs enter it only once they have converged, so it cannot delay convergence."
+        )
+    return _said(
+        ON_THE_WAY,
+        "It lies on the way of every run that converged, so nothing shows what it costs.",
+    )
+
+
+def _nothing_to_compare(sets: RiskSets) -> dict[str, object]:
+    """Return what is said of a state that could not be compared, with the reason."""
+    if not sets.converges.any():
         account = "No run is seen to converge, so these runs cannot tell."
-    elif entered.all():
+    elif sets.entered.all():
         account = "All runs enter it before any converges: these runs cannot tell what it does."
-    elif not entered.any():
+    elif not sets.entered.any():
         account = "No run has entered it while others converge, so these runs cannot tell."
     else:
         account = (
             "Whenever runs converged, all runs still in training had entered it, none had, or all "
             "of them converged at once: these runs cannot tell what it does."
         )
-    return {"state": state, "effect": effect, "account": account}
+    return _said(CANNOT_TELL, account)
+
+
+def _said(effect: str, account: str) -> dict[str, object]:
+    return {"effect": effect, "account": account}
 
 
 def _account(
     effect: str, found: Comparison, p_corrected: float, while_in: float, after: float
 ) -> str:
     numbers = (
-        f"{_ratio_in_words(found)}; p = {found.p:.2g}, corrected over states {p_corrected:.2g}"
+        f"{_ratio_in_words(found)}; one-sided p = {found.p:.2g}, corrected over the states tested "
+        f"{p_corrected:.2g}"
     )
-    if effect == "none":
+    if effect == NO_EVIDENCE:
         return (
-            "At the same point in training, runs that had entered it converged neither clearly "
-            f"later nor clearly sooner than those that had not ({numbers})."
+            "At the same point in training, runs that had entered it did not converge clearly "
+            f"later than those that had not ({numbers})."
         )
-    likely = "less" if effect == "slower" else "more"
     text = (
-        f"At the same point in training, runs that had entered it were {likely} likely to converge "
+        "At the same point in training, runs that had entered it were less likely to converge "
         f"next than those that had not ({numbers})"
     )
     if np.isfinite([while_in, after]).all():

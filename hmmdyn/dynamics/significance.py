@@ -8,6 +8,8 @@ from scipy.stats import false_discovery_control
 from hmmdyn.results.arrays import FloatArray
 
 SIGNIFICANT = 0.05
+# Of a test that asks for one direction only: the same share of false ones in that direction.
+SIGNIFICANT_ONE_SIDED = SIGNIFICANT / 2
 # Up to so many ways to hand runs to groups are all gone through; of more, as many are drawn.
 N_PERMUTATIONS = 9_999
 

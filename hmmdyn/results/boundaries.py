@@ -82,11 +82,20 @@ STATES_FOUND_AGAIN = Table(
     title="States found again by maps of other runs",
     rows="state",
     note="Strength: of the pairs of checkpoints that share the state, the share that a map of "
-    "other runs keeps together, at worst (Tibshirani and Walther 2005).",
+    "other runs keeps together, at worst (Tibshirani and Walther 2005). Overlap: of the "
+    "checkpoints in it by this map or by that of other runs, the share in it by both, median over "
+    "maps of runs three of which stay in it.",
     columns=(
         STATE,
         Column("strength", NUMBER, "prediction strength", missing=_NOT_ASKED),
         Column("found", TEXT, "yes, no or cannot tell; not asked but of the supported map"),
+        Column(
+            "overlap",
+            NUMBER,
+            "of the checkpoints in it by either map, the share in it by both, median; asked for "
+            "where it is to be a detour",
+            missing="where no other map is of three runs that stay in it",
+        ),
     ),
 )
 

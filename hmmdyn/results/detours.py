@@ -14,16 +14,29 @@ from hmmdyn.results.columns import (
     p_column,
 )
 from hmmdyn.results.verdicts import (
+    AFTER,
     CANNOT_TELL,
     CONFIRMED,
     FLAG_ONLY,
-    HELPS,
     NO_EVIDENCE,
+    ON_THE_WAY,
+    SLOWER,
     SLOWS,
 )
 
+# By which clock runs are compared about a state.
+SINCE_BEFORE, STEP = "since the state before", "step"
+
 _UNKNOWN = "where these runs cannot tell"
+_UNTESTED = "where the state is not tested"
 _COMPARED = (
+    Column(
+        "state_before",
+        INTEGER,
+        "out of which most runs enter it, and from which on they are compared",
+        missing=f"{_UNTESTED}, or most runs begin in it",
+    ),
+    Column("clock", TEXT, f"by which they are compared: {SINCE_BEFORE}, or {STEP}"),
     Column(
         "hazard_ratio",
         NUMBER,
@@ -33,9 +46,9 @@ _COMPARED = (
     ),
     Column("ratio_low", NUMBER, "95 % interval of hazard_ratio", missing=_UNKNOWN),
     Column("ratio_high", NUMBER, "95 % interval of hazard_ratio", missing=_UNKNOWN),
-    p_column("p", "of no difference between them", missing=_UNKNOWN),
-    p_column("least_p_slower", "p that the slowest course after entering it would have given"),
-    p_column("p_corrected", "corrected over states (Benjamini–Hochberg)"),
+    p_column("p", "one-sided: of no delay", missing=_UNKNOWN),
+    p_column("least_p", "p that the slowest course after entering it would have given"),
+    p_column("p_corrected", "corrected over the states tested (Benjamini–Hochberg)"),
     Column("ratio_inside", NUMBER, "the same ratio while in the state", missing=_UNKNOWN),
     Column("ratio_left", NUMBER, "the same ratio after leaving it", missing=_UNKNOWN),
 )
@@ -47,15 +60,20 @@ HAZARDS = Table(
     columns=(
         STATE,
         *_COMPARED,
-        Column("effect", TEXT, "slower, faster, none, or cannot tell"),
+        Column("effect", TEXT, f"{SLOWER}, {NO_EVIDENCE}, {ON_THE_WAY}, {AFTER}, or {CANNOT_TELL}"),
         Column("account", TEXT, "the same in words, with the numbers"),
     ),
 )
 
 _JUDGED = (
     STATE,
-    Column("optional", BOOLEAN, "some converged run never visits it"),
-    Column("n_converged_without", INTEGER, "converged runs that never visit it", "runs"),
+    Column("optional", BOOLEAN, "some converged run of a group that visits it never does"),
+    Column(
+        "n_converged_without",
+        INTEGER,
+        "converged runs that never visit it, of the groups that do",
+        "runs",
+    ),
     Column(
         "coefficient",
         NUMBER,
@@ -68,9 +86,10 @@ _JUDGED = (
     Column(
         "verdict",
         TEXT,
-        f"{CONFIRMED} (flagged, and slower with corrected p < 0.05), {FLAG_ONLY}, {SLOWS} (slower, "
-        f"but not flagged), {HELPS} (faster), {NO_EVIDENCE}, or {CANNOT_TELL} (not even the "
-        "slowest course after it would be significant)",
+        f"{CONFIRMED} (flagged, founded, and slower with corrected p < 0.025), {FLAG_ONLY}, "
+        f"{SLOWS} (slower, but not flagged), {ON_THE_WAY} (every run that converged visits it, so "
+        f"it is not tested), {AFTER}, {NO_EVIDENCE}, or {CANNOT_TELL} (not even the slowest "
+        "course after it would be significant)",
     ),
     Column("reason", TEXT, "the verdict's, in words"),
 )
@@ -81,10 +100,10 @@ DETOURS = Table(
     rows="state",
     note="Optional: some converged run never visits it. Flag (the paper's): optional, with a "
     "positive coefficient in a significant regression. Hazard ratio: how readily runs that "
-    "had entered the state converged next, against those that had not, at the same point "
-    "in training, with its 95 % interval, p (and the least that the slowest course would have "
-    "given), and p corrected over states; then the same "
-    "while in the state, and after leaving it.",
+    "had entered the state converged next, against those that had been in the state before it, but "
+    "not in it, at the same point in training, with its 95 % interval, one-sided p (and the least "
+    "that the slowest course would have given), and p corrected over the states tested; then the "
+    "same while in the state, and after leaving it.",
     columns=_JUDGED,
 )
 

@@ -4,6 +4,7 @@
 LEFT_BEHIND = "left behind"
 # What is said of a state and convergence: see ``Findings.detours``.
 CONFIRMED, FLAG_ONLY, SLOWS = "confirmed detour", "paper's flag only", "slows"
-HELPS, NO_EVIDENCE, CANNOT_TELL = "helps", "no evidence", "cannot tell"
+ON_THE_WAY, AFTER = "on everyone's way", "after convergence"
+NO_EVIDENCE, CANNOT_TELL = "no evidence", "cannot tell"
 # What is said of two groups, or of all: see ``ConvergenceSpeed.tests``.
 FASTER, SLOWER, DIFFERENT = "faster", "slower", "different"

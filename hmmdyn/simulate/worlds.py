@@ -28,6 +28,8 @@ WITH_PHASES = {
     "kink": 2,
     "relaxing": 1,
 }
+# Designs made for asking what a phase that only some runs visit does to convergence.
+WITH_OPTIONAL = {"early detour": 4, "equal fork": 4, "excursion": 3, "late stage": 3}
 WITHOUT_PHASES = ("shared drift", "own drift", "warped drift", "relaxation", "deceleration")
 SHAPES = ("logistic", "ramp")
 
@@ -46,6 +48,8 @@ _WIDTH_OF_RUN = 0.15  # deviation of the logarithm of each run's width of change
 _REACHED = 0.9  # when the last of two changes comes, if all phases were equally long
 _SPIKE = (0.04, 0.08)
 _RELAXATION_TIME = 0.03
+_EXCURSION = (0.05, 0.12)
+_UNTIL_HARMLESS = 0.35  # mean time until a phase is visited that costs nothing
 # Of runs that take a detour, or spike.
 _ASIDE = 0.4
 _STEPS_PER_CHECKPOINT = 10
@@ -67,7 +71,13 @@ class World:
         five leave their level once for the last phase, and come back), ``return`` (after the last
         phase the one before it again), ``kink`` (phases are stretches of constant velocity, there
         are no plateaus), ``relaxing`` (a path whose first level is reached by exponential
-        relaxation). Without: ``shared drift`` (one smooth course, almost alike in all runs), ``own
+        relaxation). With a phase that some runs visit: ``early detour`` (two in five stay in the
+        second phase, which the others pass by), ``equal fork`` (two in five take the second phase,
+        the others the third, which takes as long), ``excursion`` (at a random time runs that have
+        not reached their end leave for the last phase, for a while, and lose nothing by it), ``late
+        stage`` (at a random time in the last phase but two runs change to the next one until they
+        reach their end, and lose nothing by it); slow runs so have longer to visit these two.
+        Without: ``shared drift`` (one smooth course, almost alike in all runs), ``own
         drift`` (as much each run's own), ``warped drift`` (one course, each run at its own, uneven
         speed), ``relaxation`` (exponential, to one level), ``deceleration`` (logarithmic in time).
     n_phases : int
@@ -86,6 +96,9 @@ class World:
         Share of the metrics that tell seeds apart by an offset from the first checkpoint on.
     own_time : bool
         Each run changes phase in its own time; else all do so at the same steps, by a schedule.
+    delay : float, optional
+        Of a ``detour`` or ``early detour``: how much longer it takes runs to reach their end, in
+        units of what it takes the others, typically. As long as a phase where None.
     """
 
     design: str = "path"
@@ -100,6 +113,7 @@ class World:
     speeds: float = 0.25
     seed_metrics: float = 0.0
     own_time: bool = True
+    delay: float | None = None
 
 
 @dataclass(frozen=True)
@@ -198,12 +212,12 @@ def simulate_world(world: World, random_state: int = 0) -> SimulatedRuns:
 
 
 def _check(world: World) -> None:
-    known = (*WITH_PHASES, *WITHOUT_PHASES)
+    known = (*WITH_PHASES, *WITH_OPTIONAL, *WITHOUT_PHASES)
     if world.design not in known:
         raise UsageError(f"'design' must be one of {known}, got {world.design!r}.")
     if world.shape not in SHAPES:
         raise UsageError(f"'shape' must be one of {SHAPES}, got {world.shape!r}.")
-    least = WITH_PHASES.get(world.design, 1)
+    least = (WITH_PHASES | WITH_OPTIONAL).get(world.design, 1)
     if world.n_phases < least or (world.design in WITHOUT_PHASES and world.n_phases > 1):
         raise UsageError(f"Runs of design {world.design!r} do not have {world.n_phases} phases.")
 
@@ -213,7 +227,14 @@ def _shares(world: World, rng: np.random.Generator) -> FloatArray:
     n = world.n_phases - 1
     drawn = rng.dirichlet(np.ones(n)) if n else np.empty(0)
     equal = 1 / max(n, 1)
-    return _REACHED * n / (n + 1) * (_SHORTEST_PHASE * equal + (1 - _SHORTEST_PHASE) * drawn)
+    shares = _SHORTEST_PHASE * equal + (1 - _SHORTEST_PHASE) * drawn
+    if world.design == "equal fork":
+        shares[2] = shares[1]
+    if world.delay is not None:
+        detour = n - 1 if world.design == "detour" else 1
+        shares[detour] = world.delay * np.delete(shares, detour).sum()
+        shares /= shares.sum()
+    return np.asarray(_REACHED * n / (n + 1) * shares)
 
 
 def _course(world: World, shares: FloatArray, run: int, rng: np.random.Generator) -> _Course:
@@ -233,8 +254,17 @@ def _course(world: World, shares: FloatArray, run: int, rng: np.random.Generator
         else:
             visits = np.delete(visits, passed_by)
             durations = np.delete(durations, passed_by)
-    elif world.design == "detour" and not aside:
+    elif world.design == "equal fork":
+        passed_by = 2 if aside else 1
+        visits, durations = np.delete(visits, passed_by), np.delete(durations, passed_by)
+    elif world.design == "late stage" or (world.design == "detour" and not aside):
         visits, durations = np.delete(visits, k - 2), np.delete(durations, k - 2)
+        if world.design == "late stage":
+            visits, durations = _with_late_stage(visits, durations, rng)
+    elif world.design == "early detour" and not aside:
+        visits, durations = np.delete(visits, 1), np.delete(durations, 1)
+    elif world.design == "excursion":
+        visits, durations = _with_excursion(visits[:-1], durations[:-1], rng)
     elif world.design == "return":
         visits, durations = np.append(visits, k - 2), np.append(durations, shares.mean() * slowness)
         durations = durations * (k - 1) / k
@@ -266,6 +296,31 @@ def _with_spike(
         *([after, *durations[at + 1 :]] if at < spike - 1 else []),
     ]
     return np.insert(visits, at + 1, [spike, visits[at]]), np.array(rest)
+
+
+def _with_late_stage(
+    visits: IntArray, durations: FloatArray, rng: np.random.Generator
+) -> tuple[IntArray, FloatArray]:
+    """Change within the last visit but one, at a random time, and end it when it would have."""
+    before = rng.exponential(_UNTIL_HARMLESS)
+    if before >= durations[-1]:
+        return visits, durations
+    changed = np.insert(visits, len(visits) - 1, visits[-1] - 1)
+    return changed, np.array([*durations[:-1], before, durations[-1] - before])
+
+
+def _with_excursion(
+    visits: IntArray, durations: FloatArray, rng: np.random.Generator
+) -> tuple[IntArray, FloatArray]:
+    """Leave for a phase of its own, at a random time, and be back where one would have been."""
+    ends = np.cumsum(durations)
+    leaves, stay = rng.exponential(_UNTIL_HARMLESS), rng.uniform(*_EXCURSION)
+    if leaves >= ends[-1]:
+        return visits, durations
+    back = min(leaves + stay, ends[-1])
+    gone, missed = np.searchsorted(ends, leaves, "right"), np.searchsorted(ends, back, "right")
+    phases = [*visits[: gone + 1], len(visits), *visits[missed:]]
+    return np.array(phases), np.diff([0.0, *ends[:gone], leaves, back, *ends[missed:]])
 
 
 def _levels(n_levels: int, n_metrics: int, rng: np.random.Generator) -> FloatArray:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.hmm.choose.boundaries import SupportedMap, clock_of, interpolated, supported_map
-from hmmdyn.hmm.choose.passages import find_visits
+from hmmdyn.hmm.choose.passages import SHORTEST_VISIT, find_visits
 from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.fit.starts import from_labels, start
 from hmmdyn.hmm.model.inference import decode
@@ -39,7 +39,9 @@ class FoundAgain:
         One row per state: ``state``; ``strength`` (prediction strength: of the pairs of checkpoints
         that share the state, the share that a map of *other* runs keeps together; the least over
         halves, NaN where it was not asked); ``found`` (``yes``: at least 0.8, and every supported
-        boundary of the state is found; ``no``; ``cannot tell`` with fewer than six runs).
+        boundary of the state is found; ``no``; ``cannot tell`` with fewer than six runs);
+        ``overlap`` (of the checkpoints in the state by either map, the share in it by both, the
+        median over halves of which at least three runs are in the state; NaN without any).
     boundaries : DataFrame
         One row per supported boundary: ``from_state, to_state``; ``share`` (of the runs that cross
         it, those that cross it by the map of other runs, too, the least over halves); ``apart``
@@ -82,6 +84,10 @@ def found_again(
     the runs that it has not seen. Its states are named by the map's states with which they share
     most checkpoints there.
 
+    The least strength over halves asks for much of a state that a minority of the runs visit: one
+    half that got few of these runs cannot have it, and one that cuts the state in two counts as if
+    it did not know it. ``overlap`` allows for both, and is what a detour is asked for.
+
     References
     ----------
     Tibshirani and Walther (2005), Cluster validation by prediction strength, Journal of
@@ -91,6 +97,7 @@ def found_again(
     whole = interpolated(data.values, lengths)
     rng = np.random.default_rng(random_state)
     strengths: list[FloatArray] = []
+    overlaps: list[FloatArray] = []
     crossings: list[pd.DataFrame] = []
     if len(lengths) >= 2 * _RUNS_IN_HALF:
         for _ in range(n_splits):
@@ -110,10 +117,13 @@ def found_again(
                 mine = found.labels[~rows]
                 strengths.append(_strengths(mine, others, found.n_states))
                 named = _named(others, mine)
+                has_it = _runs_staying(found.labels[rows], lengths[seen], found.n_states)
+                overlap = _overlaps(mine, named, found.n_states)
+                overlaps.append(np.where(has_it >= _RUNS_IN_HALF, overlap, np.nan))
                 crossings.append(
                     _crossings(mine, named, lengths[~seen], clock[~rows], found.boundaries)
                 )
-    return _summed_up(found, strengths, crossings)
+    return _summed_up(found, strengths, overlaps, crossings)
 
 
 def _map_of(
@@ -163,6 +173,27 @@ def _strengths(mine: IntArray, others: IntArray, n_states: int) -> FloatArray:
     return np.where(pairs > 0, kept / np.where(pairs > 0, pairs, 1), np.nan)
 
 
+def _runs_staying(labels: IntArray, lengths: IntArray, n_states: int) -> IntArray:
+    """How many runs stay in each state for long enough to be judged, shape (K,)."""
+    visits = find_visits(labels, lengths)
+    long = visits.length >= SHORTEST_VISIT
+    return np.array([len(set(visits.run[long & (visits.state == k)])) for k in range(n_states)])
+
+
+def _overlaps(mine: IntArray, named: IntArray, n_states: int) -> FloatArray:
+    """Of the checkpoints in each state by either map, the share in it by both, shape (K,)."""
+    both = np.array([((mine == k) & (named == k)).sum() for k in range(n_states)])
+    either = np.array([((mine == k) | (named == k)).sum() for k in range(n_states)])
+    return np.where(either > 0, both / np.maximum(either, 1), np.nan)
+
+
+def _median(overlaps: list[FloatArray], n_states: int) -> FloatArray:
+    """Median over the halves that could have each state, shape (K,); NaN where none could."""
+    columns = np.array(overlaps).reshape(-1, n_states).T
+    known = [column[~np.isnan(column)] for column in columns]
+    return np.array([np.median(k) if len(k) else np.nan for k in known])
+
+
 def _named(others: IntArray, mine: IntArray) -> IntArray:
     """Call the other map's states by the map's states that hold most of them."""
     table = np.zeros((int(others.max()) + 1, int(mine.max()) + 1))
@@ -205,7 +236,10 @@ def _first_changes(
 
 
 def _summed_up(
-    found: SupportedMap, strengths: list[FloatArray], crossings: list[pd.DataFrame]
+    found: SupportedMap,
+    strengths: list[FloatArray],
+    overlaps: list[FloatArray],
+    crossings: list[pd.DataFrame],
 ) -> FoundAgain:
     rows = []
     for j, k in _supported(found.boundaries):
@@ -232,6 +266,7 @@ def _summed_up(
             "state": range(found.n_states),
             "strength": strength,
             "found": [NO if k in of_lost else _verdict(s) for k, s in enumerate(strength)],
+            "overlap": _median(overlaps, found.n_states),
         }
     )
     return FoundAgain(states, boundaries, len(strengths))

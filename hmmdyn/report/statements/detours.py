@@ -11,7 +11,7 @@ from hmmdyn.report.lookup import founded_states, rows, state_name
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.convergence import Regression
 from hmmdyn.results.findings import Findings
-from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, HELPS, NO_EVIDENCE, SLOWS
+from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, NO_EVIDENCE, SLOWS
 
 _DETOUR = (
     "A detour delays convergence and can be avoided. The paper (Hu et al. 2023) flags a state "
@@ -19,7 +19,9 @@ _DETOUR = (
     "of convergence time on the time spent in each state, is positive; slow runs have longer to "
     "enter any state, so this flags harmless states, too. A flag is confirmed where, at the same "
     "point in training, runs that have entered the state are less likely to converge next than "
-    "runs that have not (hazard ratio below 1, p < 0.05 corrected over states). Neither shows a "
+    "runs that have come as far and have not (hazard ratio below 1, one-sided p < 0.025 corrected "
+    "over the states tested). A delay shorter than what such runs have left cannot be seen so. A "
+    "state on the way of every run that converged cannot be tested. Neither shows a "
     "cause, and states, decoded from whole runs, know a little of each run's future. The table of "
     "detour states has the reason for every verdict."
 )
@@ -32,7 +34,6 @@ def say(findings: Findings) -> Iterator[Statement]:
         CONFIRMED: "is a confirmed detour",
         FLAG_ONLY: "meets the paper's definition of a detour, which is not confirmed",
         SLOWS: "goes with slower convergence, but is no detour by the paper's definition",
-        HELPS: "meets the paper's definition of a detour, but rather helps",
     }
     apart = findings.detours["flag"] | (findings.detours["verdict"] == SLOWS)
     # Each with what is said of it in brief.
@@ -42,8 +43,7 @@ def say(findings: Findings) -> Iterator[Statement]:
         for brief in [f"{words.capital(state_name(findings, state.state))} {said[state.verdict]}."]
     ] or [("No state is shown to be a detour.",) * 2]
     listed = {
-        HELPS: "Runs converged sooner once they had entered {}: that helps, or lies on the way.",
-        NO_EVIDENCE: "There is no evidence that entering {} makes runs slower or faster.",
+        NO_EVIDENCE: "There is no evidence that entering {} delays convergence.",
         CANNOT_TELL: "These runs cannot tell whether entering {} delays convergence.",
     }
     others = findings.detours[~apart]
