@@ -451,7 +451,7 @@ def _state_findings(
     from hmmdyn.dynamics.outliers import find_outliers
     from hmmdyn.dynamics.regression import regress_convergence
     from hmmdyn.dynamics.slowness import find_slowness
-    from hmmdyn.dynamics.states import summarise_states, sure_share
+    from hmmdyn.dynamics.states import metric_levels, summarise_states, sure_share
     from hmmdyn.dynamics.transitions import (
         change_points,
         influences,
@@ -498,6 +498,9 @@ def _state_findings(
         states=decoding.states,
         sure_share=sure_share(decoding.states),
         state_summary=summarise_states(decoding, ways.stays, table, chosen.outcomes, parameters),
+        state_metrics=metric_levels(
+            parameters, decoding.observations.features, decoding.observations.standardisation
+        ),
         transitions=edges,
         transition_times=transition_times(changes),
         influences=influences(decoding, parameters),

@@ -14,6 +14,8 @@ from hmmdyn.names import better_side, data_split
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.observations import Standardisation
+from hmmdyn.results.states import STATE_METRICS
 
 # A checkpoint belongs surely to its state from this probability on.
 _SURE = 0.9
@@ -74,6 +76,39 @@ def summarise_states(
         )
     summary = pd.DataFrame(rows)
     return summary.assign(phase=_phases(summary, table, outcomes))
+
+
+def metric_levels(
+    parameters: HMMParameters, features: Sequence[str], standardisation: Standardisation
+) -> pd.DataFrame:
+    """Return the mean of every metric in every state, also in its own unit: `STATE_METRICS`.
+
+    Pooled, it is m + s z. Of runs compared with their start, that is the logarithm of a ratio to
+    the start, which is told as the ratio, or a difference to it. Where every run has its own mean
+    and deviation there is no such number.
+    """
+    means = parameters.means
+    kind = standardisation.kind
+    own = np.full_like(means, np.nan)
+    own_is = ["each run's own"] * len(features)
+    if kind != "run":
+        own = standardisation.mean + standardisation.deviation * means
+        own_is = ["level"] * len(features)
+    if kind == "log-start":
+        is_log = np.array(standardisation.logarithmic)
+        own[:, is_log] = np.exp(own[:, is_log])
+        own_is = ["times the start" if log else "since the start" for log in is_log]
+    return STATE_METRICS.frame(
+        {
+            "state": k,
+            "feature": feature,
+            "mean": means[k, i],
+            "own": own[k, i],
+            "own_is": own_is[i],
+        }
+        for k in range(parameters.n_states)
+        for i, feature in enumerate(features)
+    )
 
 
 def expected_dwell(parameters: HMMParameters) -> FloatArray:

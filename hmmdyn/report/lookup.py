@@ -106,6 +106,25 @@ def extreme_runs(findings: Findings, states: pd.DataFrame) -> pd.DataFrame:
     return in_order[list(findings.runs)]
 
 
+def own_levels(findings: Findings) -> dict[tuple[int, str], str]:
+    """Return each state's level of each feature in its own unit; nothing where runs differ in it.
+
+    ``12.3``, ``1.8 × the start`` or ``+0.2 since the start``.
+    """
+    return {
+        (row.state, row.feature): _own_level(row.own, row.own_is)
+        for row in rows(findings.state_metrics.dropna(subset="own"))
+    }
+
+
+def _own_level(own: float, own_is: str) -> str:
+    if own_is == "times the start":
+        return f"{words.number(own, 3)} × the start"
+    if own_is == "since the start":
+        return f"{'+' if own >= 0 else '−'}{words.number(abs(own), 3)} since the start"
+    return words.number(own, 3)
+
+
 def top_movements(findings: Findings, j: int, k: int) -> list[tuple[str, float]]:
     """Return the most influential features of the edge j→k with their movements (sd)."""
     table = findings.influences

@@ -18,7 +18,7 @@ from hmmdyn.results.outcomes import OutcomeTransitions
 from hmmdyn.results.outliers import OUTLIERS
 from hmmdyn.results.selection import Selection
 from hmmdyn.results.slowness import RUNS, Slowness
-from hmmdyn.results.states import OCCUPANCY, STATE_SUMMARY, STATES
+from hmmdyn.results.states import OCCUPANCY, STATE_METRICS, STATE_SUMMARY, STATES
 from hmmdyn.results.transitions import (
     CHANGE_POINTS,
     FORK_CHOICES,
@@ -112,12 +112,12 @@ class Findings(OutcomeFindings):
     features : tuple of str
         Metrics that entered the model, D of them.
     standardisation : str
-        ``run`` or ``pooled``: what the model's units are.
+        ``pooled``, ``log-start`` or ``run``: what the model's units are.
     parameters : HMMParameters
         The model, states in order of time.
-    states, state_summary, occupancy : DataFrame
+    states, state_summary, state_metrics, occupancy : DataFrame
         See :data:`.results.states.STATES`, :data:`.results.states.STATE_SUMMARY`,
-        :data:`.results.states.OCCUPANCY`.
+        :data:`.results.states.STATE_METRICS`, :data:`.results.states.OCCUPANCY`.
     sure_share : float
         Share of the checkpoints whose state has a probability of at least 0.9, given the model.
     transitions, influences, change_points, fork_choices : DataFrame
@@ -149,6 +149,7 @@ class Findings(OutcomeFindings):
     states: pd.DataFrame = field(metadata=holds(STATES))
     sure_share: float
     state_summary: pd.DataFrame = field(metadata=holds(STATE_SUMMARY))
+    state_metrics: pd.DataFrame = field(metadata=holds(STATE_METRICS))
     transitions: pd.DataFrame = field(metadata=holds(TRANSITIONS))
     transition_times: pd.DataFrame = field(metadata=holds(TRANSITION_TIMES))
     influences: pd.DataFrame = field(metadata=holds(INFLUENCES))

@@ -37,7 +37,7 @@ from hmmdyn.results.outcomes import DELAYS, IMPROVEMENTS, MATCHES, OUTCOME_TRANS
 from hmmdyn.results.outliers import OUTLIERS
 from hmmdyn.results.selection import ATTEMPTS, MODEL_SELECTION
 from hmmdyn.results.slowness import BEFORE_CONVERGENCE, EXTREMES, RUNS, SLOW_RUNS, SLOWEST_QUARTER
-from hmmdyn.results.states import OCCUPANCY, STATE_MEANS, STATE_SUMMARY, STATES
+from hmmdyn.results.states import OCCUPANCY, STATE_MEANS, STATE_METRICS, STATE_SUMMARY, STATES
 from hmmdyn.results.transitions import (
     CHANGE_POINTS,
     FORK_CHOICES,
@@ -55,6 +55,7 @@ REPORTED = (
     TRANSITIONS,
     INFLUENCES,
     STATE_MEANS,
+    STATE_METRICS,
     CHANGE_POINTS,
     FORK_CHOICES,
     TRANSITION_TIMES,

@@ -104,6 +104,33 @@ STATE_MEANS = Table(
     ),
 )
 
+STATE_METRICS = Table(
+    name="state_metrics",
+    title="Level of every metric in every state, in its own unit",
+    rows="state and metric of the model",
+    note="The model's means again, beside what they are in the metric's own unit: a level, or, "
+    "where runs were compared with their own start, how many times the start it is, or how far "
+    "from it. Where each run is standardised by itself, no level belongs to a state: every run has "
+    "its own.",
+    columns=(
+        STATE,
+        Column("feature", TEXT, "metric of the model"),
+        Column("mean", NUMBER, "mean that the model has", "standard deviations"),
+        Column(
+            "own",
+            NUMBER,
+            "the same in the metric's own unit, as own_is says",
+            missing="where each run is standardised by itself",
+        ),
+        Column(
+            "own_is",
+            TEXT,
+            "level, times the start (a ratio) or since the start (a difference); each run's own "
+            "where own is missing",
+        ),
+    ),
+)
+
 OCCUPANCY = Table(
     name="occupancy",
     title="Bag of states",

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmmdyn.dynamics.states import expected_dwell, summarise_states, sure_share
+from hmmdyn.dynamics.states import expected_dwell, metric_levels, summarise_states, sure_share
 from hmmdyn.dynamics.ways import find_stays
 from hmmdyn.hmm import Decoding, fit_training_map
 from hmmdyn.hmm.model.chain import between_stages, propagators
@@ -150,3 +150,35 @@ def test_steps_per_visit_are_those_of_the_chain_however_early_runs_end():
 def test_a_checkpoint_is_sure_of_its_state_from_nine_tenths_on():
     states = pd.DataFrame({"probability": [1.0, 0.9, 0.89, 0.95]})
     assert sure_share(states) == 0.75
+
+
+@pytest.mark.parametrize("kind", ["pooled", "log-start", "run"])
+def test_levels_in_own_units_are_what_the_runs_have_in_the_state(kind):
+    """The model's mean of a state, undone, is the mean of raw values there; geometric of logs."""
+    table = phased_table()
+    metrics = ["m0", "m1", "m2"]
+    own_level = table["seed"].to_numpy()[:, None] if kind == "log-start" else 0
+    table[metrics] += 30 + own_level  # positive
+    table["m2"] -= 40  # not all positive
+    fitted = fit_training_map(from_frame(table), [3], standardise=kind, n_restarts=4, quick=True)
+    seen = fitted.decoding.observations
+    levels = metric_levels(fitted.training_map.parameters, seen.features, seen.standardisation)
+    state = fitted.decoding.states["state"].to_numpy()
+    raw = table.sort_values(["seed", "step"]).reset_index(drop=True)
+    if kind == "run":
+        assert levels["own"].isna().all()
+        assert set(levels["own_is"]) == {"each run's own"}
+        return
+    for row in levels.itertuples():
+        values, inside = raw[row.feature], state == row.state
+        start = values.groupby(raw["seed"]).transform("first")
+        expected = values[inside].mean()
+        if row.own_is == "times the start":
+            expected = np.exp(np.log(values / start)[inside].mean())
+        elif row.own_is == "since the start":
+            expected = (values - start)[inside].mean()
+        assert row.own == pytest.approx(expected, rel=0.02, abs=0.05)
+    expected = (
+        ["times the start"] * 2 + ["since the start"] if kind == "log-start" else ["level"] * 3
+    )
+    assert levels["own_is"].tolist()[:3] == expected

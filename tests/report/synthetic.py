@@ -14,7 +14,7 @@ from hmmdyn.dynamics.groups import compare_groups
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.dynamics.slowness import find_slowness, runs_by_convergence
 from hmmdyn.dynamics.speed import compare_speed
-from hmmdyn.dynamics.states import sure_share
+from hmmdyn.dynamics.states import metric_levels, sure_share
 from hmmdyn.dynamics.transitions import transition_times
 from hmmdyn.dynamics.ways import find_ways, fork_choices
 from hmmdyn.results.convergence import Dissimilarity, Regression
@@ -22,6 +22,7 @@ from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.notice import Notice
+from hmmdyn.results.observations import Standardisation
 from hmmdyn.results.selection import Selection, Stability
 from hmmdyn.results.transitions import INFLUENCES
 
@@ -124,6 +125,7 @@ def make_findings(
         sure_share=sure_share(states),
         runs=in_order,
         state_summary=_state_summary(states, table, n_states),
+        state_metrics=metric_levels(parameters, features, Standardisation("run")),
         transitions=edges,
         transition_times=transition_times(changes),
         influences=_influences(edges, means, features),

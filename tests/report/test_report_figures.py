@@ -7,8 +7,12 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from hmmdyn.dynamics.states import metric_levels
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.report.figures import figures, theme
+from hmmdyn.report.statements import said
+from hmmdyn.report.statements.figures import figure_summaries
+from hmmdyn.results.observations import Standardisation
 from tests.report.synthetic import THRESHOLD, changed, make_findings
 
 PUBLIC = [name for name in figures.__all__ if name != "Figures"]
@@ -366,3 +370,20 @@ def test_names_from_files_are_never_markup_in_a_figure(hostile, name):
     written = getattr(figures, name)(hostile).to_json(engine="json")
     for harmful in ("img", "script", "/script", "a href"):
         assert f"\\u003c{harmful}" not in written
+
+
+def test_state_means_are_told_in_own_units_where_there_are_some(findings):
+    (heat,) = figures.state_means(findings).data
+    assert not any("(" in text for row in heat.hovertext for text in row)  # each run has its own
+    n = len(findings.features)
+    scale = Standardisation("pooled", None, np.full(n, 100.0), np.full(n, 10.0))
+    own = metric_levels(findings.parameters, findings.features, scale)
+    pooled = replace(findings, standardisation="pooled", state_metrics=own)
+    (heat,) = figures.state_means(pooled).data
+    mean = findings.parameters.means[0, 0]
+    assert heat.hovertext[0][0].endswith(f"{mean:+.2f} sd ({100 + 10 * mean:.3g})")
+    assert "in its own unit" in figure_summaries(pooled, said(pooled))["state_means"]
+    furthest = np.abs(findings.parameters.means[0]).argmax()
+    card = f"({100 + 10 * findings.parameters.means[0, furthest]:.3g})"
+    assert card in figures.training_map(pooled).to_json()
+    assert card not in figures.training_map(findings).to_json()

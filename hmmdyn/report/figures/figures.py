@@ -28,7 +28,7 @@ from hmmdyn.report.figures.speed import performance_profile, waiting_curves
 from hmmdyn.report.figures.strips import strips
 from hmmdyn.report.figures.theme import standalone
 from hmmdyn.report.figures.training_map import training_map
-from hmmdyn.report.lookup import CRITERIA, HELD_OUT_SCORES
+from hmmdyn.report.lookup import CRITERIA, HELD_OUT_SCORES, own_levels
 from hmmdyn.results.findings import Findings, OutcomeFindings
 
 __all__ = [
@@ -171,10 +171,14 @@ def metric_trajectories(findings: Findings, metric: str | None = None) -> go.Fig
 
 
 def state_means(findings: Findings) -> go.Figure:
-    """Show the mean of every feature in every state, in standard deviations, as a heat map."""
+    """Show the mean of every feature in every state, in standard deviations, as a heat map.
+
+    Pointed at, a field tells it in the metric's own unit, too, where there is one for all runs.
+    """
     means = findings.parameters.means
     n_states, n_features = means.shape
     features = [words.label(f, 20) for f in findings.features]
+    own = own_levels(findings)
     limit = float(np.abs(means).max()) or 1.0
     figure = go.Figure(
         go.Heatmap(
@@ -187,7 +191,11 @@ def state_means(findings: Findings) -> go.Figure:
             xgap=2,
             ygap=2,
             hovertext=[
-                [f"state {k}<br>{f}: {means[k, i]:+.2f} sd" for i, f in enumerate(features)]
+                [
+                    f"state {k}<br>{label}: {means[k, i]:+.2f} sd"
+                    + (f" ({own[k, name]})" if own else "")
+                    for i, (name, label) in enumerate(zip(findings.features, features, strict=True))
+                ]
                 for k in range(n_states)
             ],
             hoverinfo="text",

@@ -16,7 +16,7 @@ from hmmdyn.report import words
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import numbers_of
 from hmmdyn.report.figures.map_layout import curve, lanes
-from hmmdyn.report.lookup import forks, movement, rows, state_name, top_movements
+from hmmdyn.report.lookup import forks, movement, own_levels, rows, state_name, top_movements
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
@@ -322,7 +322,15 @@ def _state_card(canvas: _Canvas, state: int) -> str:
     means = findings.parameters.means
     strongest = np.argsort(-np.abs(means[state]), kind="stable")[:_N_MEANS]
     lines.append("<br>furthest from the average:")
-    lines += _bars([(findings.features[i], means[state, i]) for i in strongest], means)
+    own = own_levels(findings)
+    lines += [
+        bar + (f" ({own[state, findings.features[i]]})" if own else "")
+        for i, bar in zip(
+            strongest,
+            _bars([(findings.features[i], means[state, i]) for i in strongest], means),
+            strict=True,
+        )
+    ]
     return "<br>".join(lines)
 
 

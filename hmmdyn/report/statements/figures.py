@@ -12,6 +12,7 @@ from hmmdyn.report.lookup import (
     extreme_runs,
     full_run_names,
     movement,
+    own_levels,
     rows,
     state_name,
     top_movements,
@@ -64,15 +65,18 @@ def _map_in_words(findings: Findings) -> str:
 
 
 def _means_in_words(findings: Findings) -> str:
-    means = findings.parameters.means
+    means, own = findings.parameters.means, own_levels(findings)
     lines = []
     for state, row in enumerate(means):
         strongest = np.argsort(-np.abs(row), kind="stable")[:3]
         parts = words.listing(
-            f"{words.name(findings.features[i], 30)} {row[i]:+.1f}" for i in strongest
+            f"{words.name(findings.features[i], 30)} {row[i]:+.1f}"
+            + (f" ({own[state, findings.features[i]]})" if own else "")
+            for i in strongest
         )
         lines.append(f"state {state}: {parts}")
-    return f"Furthest from the average, in standard deviations: {'; '.join(lines)}."
+    beside = " (in brackets in its own unit)" if own else ""
+    return f"Furthest from the average, in standard deviations{beside}: {'; '.join(lines)}."
 
 
 def _waiting_in_words(findings: OutcomeFindings) -> str:
