@@ -23,7 +23,6 @@ from hmmdyn.hmm.model.inference import Beliefs, beliefs, decode
 from hmmdyn.hmm.model.parts import transitions_of
 from hmmdyn.messages import Either, Remedy
 from hmmdyn.names import some
-from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.observations import Observations, Standardisation
@@ -128,14 +127,16 @@ class TrainingMap:
         if self.standardisation.kind != "run":
             return ()
         first = self.standardisation.first
-        ends = trajectories.table.groupby(RUN_KEY, sort=False)["step"].agg(["last", "size"])
+        table, lengths = trajectories.table, trajectories.lengths
+        ends = table.iloc[np.cumsum(lengths) - 1]
         # Scaled by its first checkpoints alone, a run that has them does not know what follows.
-        open_ended = ends if first is None else ends[ends["size"] < first]
+        open_ended = ends if first is None else ends[lengths < first]
         if self.last_steps is None:
             return _about_unknown_runs(open_ended)
+        keys = zip(open_ended["group"], open_ended["run"], open_ended["step"], strict=True)
         other = [
             f"{run} ({_how_it_differs(self.last_steps.get((group, run)), end)})"
-            for (group, run), end in open_ended["last"].items()
+            for group, run, end in keys
             if self.last_steps.get((group, run)) != end
         ]
         if other:

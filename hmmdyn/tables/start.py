@@ -28,19 +28,19 @@ def common_start(table: pd.DataFrame, step_unit: str, start: int | None = None) 
     UsageError
         A run begins at another step.
     """
-    begins = table.groupby(RUN_KEY, sort=False)["step"].first()
-    expected = int(begins.mode().iloc[0]) if start is None else start
-    other = [f"{run} at {step:,}" for (_, run), step in begins.items() if step != expected]
-    if not other:
+    begins = table.drop_duplicates(RUN_KEY)
+    expected = int(begins["step"].mode().iloc[0]) if start is None else start
+    other = begins[begins["step"] != expected]
+    if other.empty:
         return expected
-    runs = tuple(dict.fromkeys(run for (_, run), step in begins.items() if step != expected))
+    where = [f"{run} at {step:,}" for run, step in zip(other["run"], other["step"], strict=True)]
     raise UsageError(
         "Compared with its own start, every run must begin at the same "
         f"{step_unit}, here {expected:,}; {len(other)} of {len(begins)} runs begin elsewhere "
-        f"({some(other, 4)}): what came before would be left out of one and not of another. Use ",
+        f"({some(where, 4)}): how far these had come before is not known. Use ",
         Remedy("standardise", "pooled"),
         ", or leave these runs out (",
-        Remedy("exclude_runs", runs[:1] if len(runs) == 1 else None),
+        Remedy("exclude_runs", tuple(dict.fromkeys(other["run"].tolist()))),
         ").",
     )
 
@@ -65,7 +65,7 @@ def since_start(
     """
     changed = table.copy()
     for metric, is_log in zip(metrics, logarithmic, strict=True):
-        values = table[metric].astype(np.float64)
+        values = table[metric]
         if is_log and (values <= 0).any():
             where = table.loc[values <= 0, "run"]
             raise MetricNotFiniteError(
@@ -75,11 +75,10 @@ def since_start(
                 Remedy("exclude_runs"),
                 "), or fit a map with them.",
             )
-        values = np.log(values) if is_log else values
-        first = values.groupby([table[key] for key in RUN_KEY], sort=False).transform(
-            lambda run: run.iloc[0]
-        )
-        changed[metric] = values - first
+        if is_log:
+            values = values.transform(np.log)
+        runs = values.groupby([table[key] for key in RUN_KEY], sort=False)
+        changed[metric] = values - runs.transform(lambda run: run.iloc[0])
     return changed
 
 
