@@ -149,7 +149,7 @@ def entry_hazards(
     tests = {}
     for k in range(n_states):
         if when[k] != _BEFORE or (any_converged and k not in avoided):
-            rows.append({"state": k} | _not_tested(when[k]))
+            rows.append({"state": k, "clock": ""} | _not_tested(when[k]))
             continue
         origin = origin_of(states, k)
         sets = risk_sets(states, evaluated, convergence, k, origin)
@@ -171,7 +171,7 @@ def entry_hazards(
 
 
 def _settled(states: pd.DataFrame) -> BoolArray:
-    """Whether the run has entered the state of each checkpoint by then, in this stay, shape (n,)."""
+    """Whether each checkpoint's state has been entered by then, in this stay, shape (n,)."""
     same = states["state"].eq(states.groupby(RUN_KEY, sort=False)["state"].shift())
     visit = (~same).cumsum()
     return (visit.groupby(visit).cumcount() >= _ENTERED_AT - 1).to_numpy()
@@ -265,10 +265,10 @@ def risk_sets(
     for _, runs in table.groupby("group", sort=False):
         converged = runs[runs["converged"] & (runs["end"] > runs["since"])]
         events = np.unique((converged["end"] - converged["zero"]).to_numpy(dtype=np.int64))
-        for row in runs.itertuples(index=False):
+        for row, zero in zip(runs.itertuples(index=False), runs["zero"].tolist(), strict=True):
             seen = np.asarray(of_run[row.group, row.run])
             seen = seen[evaluated[seen]]
-            at = events + int(row.zero)
+            at = events + zero
             last = np.searchsorted(steps[seen], at) - 1  # the last evaluation before
             at_risk = (last >= 0) & (at <= row.end)
             before = seen[last[at_risk]]
