@@ -46,7 +46,7 @@ from published_tables import (
 
 from hmmdyn.choices import COVARIANCE_TYPES
 from hmmdyn.report import words
-from hmmdyn.results.verdicts import CONFIRMED, HELPS
+from hmmdyn.results.verdicts import CONFIRMED
 
 # What `hmmdyn analyze data/TASK/metrics.parquet` says by default, in short.
 _SUPPORTED = pd.DataFrame(
@@ -337,18 +337,16 @@ def _detours(studies: Sequence[Study]) -> str:
     found = pd.concat([states.by_definition for states in maps.values()])
     flagged = found[found["flag"]]
     named = [
-        f"{name}: state {words.listing(list(confirmed(states)['state']))}"
+        f"{name}: state {words.listing(list(slow['state']))}"
         for name, states in maps.items()
-        if len(confirmed(states))
+        for slow in [confirmed(states).query("flag")]
+        if len(slow)
     ]
-    helps = int((flagged["verdict"] == HELPS).sum())
     return (
         f"- **Detour states**: in {words.plural(len(maps), 'map')} with a regression the paper's "
         f"definition finds {words.plural(len(found), 'detour state')}. Of these, "
         f"{len(found) - len(flagged)} lie after convergence, which they cannot delay. Of the other "
-        f"{len(flagged)}, the hazard test confirms {_counted(named)}, and finds for {helps} that "
-        "runs which had entered the state converged *sooner*, which may only say that it lies on "
-        "their way."
+        f"{len(flagged)}, the hazard test confirms {_counted(named)}."
     )
 
 

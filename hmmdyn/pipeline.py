@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from hmmdyn.results.checkpoints import CheckpointIndex
     from hmmdyn.results.convergence import Convergence
     from hmmdyn.results.findings import OtherMap, OutcomeFindings
-    from hmmdyn.results.selection import Selection
     from hmmdyn.tables.trajectories import Trajectories
 
 _Said = TypeVar("_Said")
@@ -473,7 +472,8 @@ def _state_findings(
     found = _of_outcomes(chosen, table, options, source, changes)
     convergence = found.convergence
     occupancy = bag_of_states(decoding.states, parameters.n_states)
-    founded = _founded_states(fitted.selection)
+    # States of other maps may be slices of drift.
+    confirmable = fitted.selection.evidence.confirmable if fitted.selection.evidence else ()
     regression, why_no_regression = _of(
         convergence, "regression", lambda c: regress_convergence(occupancy, c, decoding.states)
     )
@@ -530,7 +530,7 @@ def _state_findings(
             choices,
             convergence,
             parameters,
-            confirmable=founded,
+            confirmable=confirmable,
             random_state=options.seed,
         ),
         regression=regression,
@@ -540,7 +540,7 @@ def _state_findings(
             regression,
             decoding.states,
             table,
-            confirmable=founded,
+            confirmable=confirmable,
         ),
     )
 
@@ -592,19 +592,6 @@ def _of_outcomes(
         versions={"hmmdyn": __version__, "python": platform.python_version()}
         | {package: version(package) for package in PACKAGES},
     )
-
-
-def _founded_states(selection: Selection) -> list[int]:
-    """States that the evidence for boundaries supports and that maps of other runs have, too."""
-    from hmmdyn.hmm.choose.found_again import FOUND
-
-    if selection.evidence is None:
-        return []
-    found = selection.evidence.states
-    # A detour is visited by few: it is asked of the maps of runs that could have it.
-    again = found.loc[found["overlap"] >= FOUND, "state"]
-    # A state without a supported boundary is a slice of drift, which comes again as well.
-    return sorted(selection.evidence.founded.intersection(again.tolist()))
 
 
 def _convergence(

@@ -61,7 +61,9 @@ def detour_verdicts(
     flags = _paper_flags(occupancy, convergence, regression, states)
     if convergence is None:
         account = "No outcome is known, so these runs cannot tell."
-        hazards = HAZARDS.frame(flags[["state"]].assign(effect=CANNOT_TELL, account=account))
+        hazards = HAZARDS.frame(
+            flags[["state"]].assign(clock="", effect=CANNOT_TELL, account=account)
+        )
     else:
         evaluated = np.isfinite(table[convergence.outcome].to_numpy(dtype=np.float64))
         hazards = entry_hazards(states, evaluated, convergence, len(flags))

@@ -20,7 +20,6 @@ from scipy.special import softmax
 from scipy.stats import hypergeom
 
 from hmmdyn.dynamics.significance import SIGNIFICANT, SIGNIFICANT_ONE_SIDED, corrected
-from hmmdyn.hmm.choose.passages import SHORTEST_VISIT
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.detours import HAZARDS, SINCE_BEFORE, STEP
@@ -29,6 +28,8 @@ from hmmdyn.results.verdicts import AFTER, CANNOT_TELL, NO_EVIDENCE, ON_THE_WAY,
 
 BoolArray = NDArray[np.bool_]
 
+# A state is entered at this checkpoint of a stay: shorter ones have no evidence in a map, either.
+_ENTERED_AT = 3
 # When runs are in a state, seen from convergence.
 _BEFORE, _UNSEEN, _ONLY_AFTER, _NEVER = "before", "between evaluations", "after", "never"
 
@@ -59,8 +60,8 @@ class RiskSets:
 
     One row per risk set and run in it, m in all. ``label`` (m,) numbers the risk sets;
     ``converges`` (m,) is whether the run converges at that time; ``inside`` and ``entered`` (m,)
-    are whether it was in the state, and had ever been, at its last evaluation before; only from the
-    third checkpoint of a stay on, since a change to another state may touch it in passing.
+    are whether it was in the state, and had entered it, at its last evaluation before. A run that
+    was in it, but never for three checkpoints on end so far, is in no risk set.
     """
 
     label: IntArray
@@ -90,9 +91,10 @@ def entry_hazards(
 ) -> pd.DataFrame:
     """Test, state by state, whether having entered it lowers the chance of converging next.
 
-    A run has entered a state once it has been in it for three checkpoints on end. Only runs that
-    have come as far are compared: those that have been in the state before it, out of which most
-    runs enter it. Runs further behind would make every state on the way look quick.
+    A run has entered a state once it has been in it for three checkpoints on end. Until then, and
+    if it leaves before, it is not compared: a change to another state may touch it in passing. Only
+    runs that have come as far are compared: those that have been in the state before it, out of
+    which most runs enter it. Runs further behind would make every state on the way look quick.
     They are compared at equal time since they entered that one; or at the same step, if runs enter
     the state closer to the same step than to the same time since then, as a schedule has it.
 
@@ -142,12 +144,12 @@ def entry_hazards(
     stayed = states[_settled(states)]
     when = _when(stayed, states.assign(evaluated=evaluated), convergence, n_states)
     any_converged = convergence.table["converged"].any()
-    avoided = _avoided(stayed, convergence)
+    avoided = _avoided(states, convergence)
     rows: list[dict[str, object]] = []
     tests = {}
     for k in range(n_states):
         if when[k] != _BEFORE or (any_converged and k not in avoided):
-            rows.append({"state": k} | _not_tested(when[k]))
+            rows.append({"state": k, "clock": ""} | _not_tested(when[k]))
             continue
         origin = origin_of(states, k)
         sets = risk_sets(states, evaluated, convergence, k, origin)
@@ -169,15 +171,15 @@ def entry_hazards(
 
 
 def _settled(states: pd.DataFrame) -> BoolArray:
-    """Whether each checkpoint is at least the third of its stay, shape (n,)."""
+    """Whether each checkpoint's state has been entered by then, in this stay, shape (n,)."""
     same = states["state"].eq(states.groupby(RUN_KEY, sort=False)["state"].shift())
     visit = (~same).cumsum()
-    return (visit.groupby(visit).cumcount() >= SHORTEST_VISIT - 1).to_numpy()
+    return (visit.groupby(visit).cumcount() >= _ENTERED_AT - 1).to_numpy()
 
 
-def _avoided(stayed: pd.DataFrame, convergence: Convergence) -> set[int]:
-    """States that some converged run of a group that enters them never enters."""
-    entered = stayed[[*RUN_KEY, "state"]].drop_duplicates()
+def _avoided(states: pd.DataFrame, convergence: Convergence) -> set[int]:
+    """States that some converged run of a group that visits them never visits."""
+    entered = states[[*RUN_KEY, "state"]].drop_duplicates()
     converged = convergence.table.loc[convergence.table["converged"], RUN_KEY]
     could = entered[["group", "state"]].drop_duplicates().merge(converged, on="group")
     did = could.merge(entered, on=[*RUN_KEY, "state"], how="left", indicator=True)
@@ -245,9 +247,13 @@ def risk_sets(
     origin : Origin
         From where on, and by which clock.
     """
-    inside = (states["state"] == state).to_numpy() & _settled(states)
+    here = (states["state"] == state).to_numpy()
+    inside = here & _settled(states)
     keys = [states[key].to_numpy() for key in RUN_KEY]
-    entered = pd.Series(inside).groupby(keys, sort=False).cummax().to_numpy()
+    touched, entered = (
+        pd.Series(part).groupby(keys, sort=False).cummax().to_numpy() for part in (here, inside)
+    )
+    unclear = touched & ~entered
     steps = states["step"].to_numpy()
     of_run = states.groupby(RUN_KEY, sort=False).indices
     table = convergence.table.join(origin.since.rename("since"), on=RUN_KEY, how="inner")
@@ -259,13 +265,14 @@ def risk_sets(
     for _, runs in table.groupby("group", sort=False):
         converged = runs[runs["converged"] & (runs["end"] > runs["since"])]
         events = np.unique((converged["end"] - converged["zero"]).to_numpy(dtype=np.int64))
-        for row in runs.itertuples(index=False):
+        for row, zero in zip(runs.itertuples(index=False), runs["zero"].tolist(), strict=True):
             seen = np.asarray(of_run[row.group, row.run])
             seen = seen[evaluated[seen]]
-            at = events + int(row.zero)
+            at = events + zero
             last = np.searchsorted(steps[seen], at) - 1  # the last evaluation before
             at_risk = (last >= 0) & (at <= row.end)
-            at_risk[at_risk] = steps[seen[last[at_risk]]] >= row.since
+            before = seen[last[at_risk]]
+            at_risk[at_risk] = (steps[before] >= row.since) & ~unclear[before]
             labels.append(n_sets + np.flatnonzero(at_risk))
             converges.append(row.converged & (at[at_risk] == row.end))
             known.append(seen[last[at_risk]])

@@ -24,6 +24,9 @@ from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.shown import Shown
 
 NOT_ASKED = "not asked"
+# A state or boundary found in so large a share is found (Tibshirani & Walther 2005: 0.8 to 0.9).
+FOUND = 0.8
+
 _UNDATED = "where the boundary is not supported"
 _NOT_ASKED = "where it was not asked"
 
@@ -236,3 +239,13 @@ class Evidence(Shown):
     def founded(self) -> frozenset[int]:
         """States with a supported boundary."""
         return frozenset(int(k) for end in ("from_state", "to_state") for k in self.supported[end])
+
+    @property
+    def confirmable(self) -> frozenset[int]:
+        """States that may be confirmed detours: founded, and maps of other runs have them, too.
+
+        A detour is visited by few, so it is asked of the maps of runs that could have it. A state
+        without a supported boundary is a slice of drift, which comes again as well.
+        """
+        again = self.states.loc[self.states["overlap"] >= FOUND, "state"]
+        return self.founded.intersection(again.tolist())

@@ -36,7 +36,11 @@ _COMPARED = (
         "out of which most runs enter it, and from which on they are compared",
         missing=f"{_UNTESTED}, or most runs begin in it",
     ),
-    Column("clock", TEXT, f"by which they are compared: {SINCE_BEFORE}, or {STEP}"),
+    Column(
+        "clock",
+        TEXT,
+        f"by which they are compared: {SINCE_BEFORE}, or {STEP}; empty {_UNTESTED}",
+    ),
     Column(
         "hazard_ratio",
         NUMBER,

@@ -8,7 +8,8 @@ import pytest
 
 from hmmdyn import Options, TrainingMap, analyze
 from hmmdyn.errors import UsageError
-from hmmdyn.pipeline import _founded_states
+from hmmdyn.hmm.choose.boundaries import supported_map
+from hmmdyn.hmm.choose.found_again import found_again
 from hmmdyn.simulate.worlds import World, simulate_world
 from hmmdyn.tables.metric_table import from_frame
 from hmmdyn.tables.standardise import standardised
@@ -67,13 +68,25 @@ def test_the_summary_speaks_of_boundaries(analysis):
 
 
 def test_a_state_may_be_confirmed_that_has_a_boundary_and_is_found_again(analysis):
-    selection = analysis.selection
-    assert _founded_states(selection) == [0, 1, 2]
-    nowhere = selection.evidence.boundaries.assign(date=np.nan)
-    drift = replace(selection, evidence=replace(selection.evidence, boundaries=nowhere))
-    assert (drift.evidence.states["found"] == "yes").all()
-    assert _founded_states(drift) == []
-    assert _founded_states(replace(selection, evidence=None)) == []
+    evidence = analysis.selection.evidence
+    assert evidence.confirmable == {0, 1, 2}
+    assert (evidence.states["overlap"] > 0.9).all()
+    drift = replace(evidence, boundaries=evidence.boundaries.assign(date=np.nan))
+    assert (drift.states["found"] == "yes").all()
+    assert drift.confirmable == frozenset()
+    elsewhere = evidence.states.assign(overlap=[0.95, 0.5, np.nan])
+    assert replace(evidence, states=elsewhere).confirmable == {0}
+
+
+def test_a_state_of_few_runs_is_asked_of_maps_that_could_have_it():
+    """Two runs in five take a detour: a half with fewer than three of them is not asked for it."""
+    world = World("early detour", 4, width=0.02, n_runs=20, n_checkpoints=60, delay=1.0)
+    runs = simulate_world(world, random_state=11_000_007)
+    data = standardised(from_frame(runs.table), "pooled")
+    found = supported_map(data, runs.phases)
+    again = found_again(data, found)
+    assert found.n_states == 4
+    assert (again.states["overlap"] > 0.8).all()
 
 
 def test_drift_has_no_phases():

@@ -112,7 +112,7 @@ def test_detours_and_forks_differ_by_shape_word_and_colour(findings):
     [
         ("paper's flag only", "diamond", theme.MARK, "flagged, doubtful"),
         ("slows", "circle", "#ffffff", "slows"),
-        ("helps", "circle", "#ffffff", ""),
+        ("on everyone's way", "circle", "#ffffff", ""),
     ],
 )
 def test_only_a_confirmed_detour_is_painted_as_one(findings, verdict, symbol, rim, word):

@@ -140,10 +140,11 @@ def test_a_detour_comes_with_its_definition_and_the_warning(findings):
     ("verdict", "flag", "sentence"),
     [
         ("paper's flag only", True, "State 2 meets the paper's definition of a detour, which is"),
-        ("slows", False, "State 2 goes with slower convergence, but is no detour by the"),
-        ("helps", True, "State 2 meets the paper's definition of a detour, but rather helps. Ent"),
-        ("helps", False, "Runs converged sooner once they had entered state 2: that helps,"),
-        ("no evidence", False, "There is no evidence that entering state 2 makes runs slower"),
+        ("confirmed detour", False, "State 2 is a confirmed detour."),
+        ("slows", False, "State 2 goes with slower convergence, but too little supports it"),
+        ("on everyone's way", False, "State 2 lies on the way of every run that converged: noth"),
+        ("after convergence", False, "Runs enter state 2 only after convergence, which it cannot"),
+        ("no evidence", False, "There is no evidence that entering state 2 delays convergence."),
         (
             "cannot tell",
             False,
@@ -156,7 +157,8 @@ def test_every_verdict_has_its_sentence(findings, verdict, flag, sentence):
     detours.loc[2, ["verdict", "flag"]] = verdict, flag
     text = said(replace(findings, detours=detours), "Detour states")
     assert sentence in text
-    assert ("No state is shown to be a detour." in text) == (not flag and verdict != "slows")
+    told = ("confirmed detour", "paper's flag only", "slows")
+    assert ("No state is shown to be a detour." in text) == (verdict not in told)
 
 
 @pytest.mark.parametrize(

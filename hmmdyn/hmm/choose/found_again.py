@@ -18,12 +18,11 @@ from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.fit.starts import from_labels, start
 from hmmdyn.hmm.model.inference import decode
 from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.boundaries import FOUND
 from hmmdyn.results.observations import Sequences
 
 # Fewer runs in a half give no supported boundary at all.
 _RUNS_IN_HALF = 3
-# A state or boundary found in so large a share is found (Tibshirani & Walther 2005: 0.8 to 0.9).
-FOUND = 0.8
 _FINEST = 8
 _SEARCH_ITERATIONS = 30
 YES, NO, CANNOT_TELL = "yes", "no", "cannot tell"

@@ -11,19 +11,27 @@ from hmmdyn.report.lookup import founded_states, rows, state_name
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.convergence import Regression
 from hmmdyn.results.findings import Findings
-from hmmdyn.results.verdicts import CANNOT_TELL, CONFIRMED, FLAG_ONLY, NO_EVIDENCE, SLOWS
+from hmmdyn.results.verdicts import (
+    AFTER,
+    CANNOT_TELL,
+    CONFIRMED,
+    FLAG_ONLY,
+    NO_EVIDENCE,
+    ON_THE_WAY,
+    SLOWS,
+)
 
 _DETOUR = (
     "A detour delays convergence and can be avoided. The paper (Hu et al. 2023) flags a state "
     "where some runs converge without visiting it and its coefficient, in a significant regression "
     "of convergence time on the time spent in each state, is positive; slow runs have longer to "
-    "enter any state, so this flags harmless states, too. A flag is confirmed where, at the same "
-    "point in training, runs that have entered the state are less likely to converge next than "
-    "runs that have come as far and have not (hazard ratio below 1, one-sided p < 0.025 corrected "
-    "over the states tested). A delay shorter than what such runs have left cannot be seen so. A "
-    "state on the way of every run that converged cannot be tested. Neither shows a "
-    "cause, and states, decoded from whole runs, know a little of each run's future. The table of "
-    "detour states has the reason for every verdict."
+    "enter any state, so this flags harmless states, too. A state is a confirmed detour where, at "
+    "the same point in training, runs that have entered it are less likely to converge next than "
+    "runs of their group that have come as far and have not (hazard ratio below 1, one-sided p < "
+    "0.025 corrected over the states tested), and evidence supports its boundaries and finds it "
+    "again in other runs. A delay that is short beside what such runs have left is not seen. "
+    "Neither shows a cause, and states, decoded from whole runs, know a little of each run's "
+    "future. The table of detour states has the reason for every verdict."
 )
 
 
@@ -33,9 +41,9 @@ def say(findings: Findings) -> Iterator[Statement]:
     said = {
         CONFIRMED: "is a confirmed detour",
         FLAG_ONLY: "meets the paper's definition of a detour, which is not confirmed",
-        SLOWS: "goes with slower convergence, but is no detour by the paper's definition",
+        SLOWS: "goes with slower convergence, but too little supports it for a detour",
     }
-    apart = findings.detours["flag"] | (findings.detours["verdict"] == SLOWS)
+    apart = findings.detours["verdict"].isin(said)
     # Each with what is said of it in brief.
     texts = [
         (f"{brief} {words.name(state.reason, 800)}", brief)
@@ -43,16 +51,30 @@ def say(findings: Findings) -> Iterator[Statement]:
         for brief in [f"{words.capital(state_name(findings, state.state))} {said[state.verdict]}."]
     ] or [("No state is shown to be a detour.",) * 2]
     listed = {
-        NO_EVIDENCE: "There is no evidence that entering {} delays convergence.",
-        CANNOT_TELL: "These runs cannot tell whether entering {} delays convergence.",
+        ON_THE_WAY: (
+            "State {} lies on the way of every run that converged: nothing shows what it costs.",
+            "States {} lie on the way of every run that converged: nothing shows what they cost.",
+        ),
+        AFTER: (
+            "Runs enter state {} only after convergence, which it cannot delay.",
+            "Runs enter states {} only after convergence, which they cannot delay.",
+        ),
+        NO_EVIDENCE: (
+            "There is no evidence that entering state {} delays convergence.",
+            "There is no evidence that entering any of states {} delays convergence.",
+        ),
+        CANNOT_TELL: (
+            "These runs cannot tell whether entering state {} delays convergence.",
+            "These runs cannot tell whether entering any of states {} delays convergence.",
+        ),
     }
     others = findings.detours[~apart]
-    for verdict, sentence in listed.items():
+    for verdict, (of_one, of_several) in listed.items():
         states = others.loc[others["verdict"] == verdict, "state"]
         founded = set(states) <= founded_states(findings)
         if len(states):
-            noun = "state" if len(states) == 1 else "any of states"
-            text = sentence.format(f"{noun} {words.listing(states, at_most=12)}")
+            sentence = of_one if len(states) == 1 else of_several
+            text = sentence.format(words.listing(states, at_most=12))
             texts.append((text, text if verdict == CANNOT_TELL and founded else ""))
     for i, (text, brief) in enumerate(texts):
         yield Statement(topic, text, _DETOUR if i == 0 else "", brief)
