@@ -97,10 +97,12 @@ _NEUTRAL = re.compile(
 )
 _SEPARATORS = "-_=., "
 
-# What training saves next to the weights, once step and seed are cut from the file's name.
+# What training saves next to the weights, once step and seed are cut from the file's name;
+# "evaluations" are Stable-Baselines3's returns.
 _COMPANION = re.compile(
     r"(?:(?:lr[-_]?)?scheduler|optimizer|(?:distrib[-_])?optim|opt[-_]state|rng|random|scaler"
-    r"|training[-_]args|trainer[-_]state|.*optim[-_]states)(?:[-_. ](?:states?|dict|rank|[0-9]+))*",
+    r"|training[-_]args|trainer[-_]state|.*optim[-_]states|evaluations|(?:rl_model_)?replay_buffer"
+    r"|(?:rl_model_)?vecnormalize)(?:[-_. ](?:states?|dict|rank|[0-9]+))*",
     re.IGNORECASE,
 )
 
@@ -211,7 +213,7 @@ def is_neutral(text: str) -> bool:
 
 
 def is_companion(stem: str) -> bool:
-    """Tell whether a file is optimizer, scheduler, RNG or scaler state rather than a checkpoint."""
+    """Tell whether a file is a state of the training, or a log of it, rather than a checkpoint."""
     return _COMPANION.fullmatch(_without(stem, ("seed", *_TIME_ROLES))) is not None
 
 

@@ -26,6 +26,7 @@ import gzip
 import importlib.metadata
 import json
 import math
+import os
 import re
 import sys
 import warnings
@@ -515,6 +516,7 @@ def _flax_role(keys: list[str], shape: tuple, kind: str, module) -> tuple:
 
 
 def keras() -> dict:
+    os.environ.setdefault("KERAS_BACKEND", "jax")
     import keras as library
 
     layers = library.layers
@@ -567,8 +569,8 @@ def _keras_role(kind: str, layer, leaf: str, shape: tuple) -> tuple:
         return ("b",)
     if kind == "EinsumDense" and leaf == "kernel":
         inputs, rest = layer.equation.split(",")
-        kernel, out = rest.split("->")
-        rows = math.prod(n for n, axis in zip(shape, kernel) if axis in inputs)
+        kernel, _ = rest.split("->")
+        rows = math.prod(n for n, axis in zip(shape, kernel, strict=True) if axis in inputs)
         return ("w", 1, rows, math.prod(shape) // rows)
     if kind == "Dense" and leaf == "kernel":
         return ("u",) if shape == (32, 1000) else ("w", 1, *shape)
