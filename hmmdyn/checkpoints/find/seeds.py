@@ -67,7 +67,7 @@ def seeds_by_number(readings: Sequence[Reading], root: str) -> dict[tuple[str, s
         for (_, _, word), runs in families.items()
         if len(runs) > 1 and len(set(runs.values())) == len(runs)
     }
-    found = {}
+    found: dict[tuple[str, str], Reading] = {}
     for (group, recipe, word), runs in families.items():
         if word in repeated and (word or _counts_on(runs.values())):
             above = [] if group == root else [group]
