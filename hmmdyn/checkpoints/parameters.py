@@ -83,7 +83,7 @@ _OPTIMIZER_ROOT = re.compile(r"opt|(optim|optimizer|opt_state)(s|_.*)?")
 _OPTIMIZER_MOMENT = re.compile(r"(max_)?exp_avg(_sq)?|momentum_buffer")
 _BUFFER = re.compile(
     r"(.*_)?(mask|tril)|masked_bias|IGNORE"  # causal masks
-    r"|(.*_)?(inv_freq|freqs|freqs_cis)|(cos|sin)_(cached|cache)|pe"  # fixed positions
+    r"|(.*_)?(inv_freq|freqs|freqs_cis)|(.*_)?(cos|sin)(_cached|_cache)?|pe"  # fixed positions
     r"|(.*_)?rng(_state)?"
 )
 # Words of a component that make it an embedding, and words that say it is a layer instead.
@@ -104,7 +104,7 @@ _NORMALISATION = re.compile(
     re.IGNORECASE,
 )
 _RUNNING_STATISTICS = re.compile(r"running_(mean|var)|moving_(mean|variance)")
-_BIAS = re.compile(r"(.+_)?bias(\d+|_.*)?|b|b\d+|b_\w+")  # case matters: lora_B is a weight
+_BIAS = re.compile(r"(.+_)?bias(\d+|_.*)?|b|b\d+|_?b_\w+")  # case matters: lora_B is a weight
 
 # What a module calls a weight matrix; a parameter of another name may be anything.
 _WEIGHT = re.compile(r"(.*_)?(weights?|kernel|proj|weight_v)(_v|\d+|_l\d.*)?|original1|[wW]\d*")
