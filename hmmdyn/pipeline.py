@@ -45,10 +45,14 @@ PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "numba", "statsmodels", 
 
 
 def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
-    """Find the checkpoints under a folder; see :func:`~.checkpoints.find.discover.discover`."""
-    from hmmdyn.checkpoints.find.discover import discover
+    """Find the checkpoints under a folder; see :func:`~.checkpoints.find.discover.discover`.
 
-    return discover(Path(root), layout)
+    What plain numbers in their names count, the logs beside them say.
+    """
+    from hmmdyn.checkpoints.find.discover import discover
+    from hmmdyn.checkpoints.units import counted_as_logged
+
+    return counted_as_logged(discover(Path(root), layout))
 
 
 def read_runs(
@@ -139,12 +143,14 @@ def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories
     """Find what a path holds: checkpoints, with what is logged beside them, or else metrics.
 
     A folder that holds logs and no checkpoints is read as the outcomes that they tell. A folder is
-    walked once, whatever is looked for in it, and a log is read once.
+    walked once, whatever is looked for in it, and a log is read once (twice, where it has to say
+    what the numbers of checkpoints count).
     """
     from hmmdyn.checkpoints.find.discover import discover
     from hmmdyn.checkpoints.find.walking import walked
     from hmmdyn.checkpoints.logs import find_outcomes
     from hmmdyn.checkpoints.logs.curves import read_curves
+    from hmmdyn.checkpoints.units import counted_as_logged
     from hmmdyn.record.reader import has_recordings, read_recordings
     from hmmdyn.tables.metric_table import from_frame, read_table
 
@@ -152,7 +158,7 @@ def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories
     tree = walked(path) if path.is_dir() else None
     if not _holds_metrics(path, tree):
         try:
-            index = discover(tree or path, options.layout)
+            index = counted_as_logged(discover(tree or path, options.layout))
         except NoCheckpointsError:
             logged = None if tree is None else read_curves(tree)
             if logged is None:

@@ -48,9 +48,10 @@ ALLOWED = {
     | {"report"},
     "cli": GROUND | {"tables", "options", "pipeline", "analysis", "checkpoints", "report", "tasks"},
 }
-# Within checkpoints/: finding opens no file, and logs are read without the readers of weights.
+# Within checkpoints/: finding opens files only to tell their format, and logs are read without the
+# readers of weights.
 ROOMS = {
-    "find": {"find"},
+    "find": {"find", "formats"},
     "logs": {"find", "logs"},
     "formats": {"formats", "state_dict", "tensor"},
 }

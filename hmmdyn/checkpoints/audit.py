@@ -21,7 +21,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.find.schedules import Finding, RunKey, by_run, odd_schedules
-from hmmdyn.checkpoints.parameters import DEFAULT_RULES, Shape, select_parameters, shape_differences
+from hmmdyn.checkpoints.matrices import Shape
+from hmmdyn.checkpoints.parameters import DEFAULT_RULES, select_parameters, shape_differences
 from hmmdyn.checkpoints.read import open_checkpoint
 from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.messages import Message, Remedy

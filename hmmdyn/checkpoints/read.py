@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,16 +18,12 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, FileBytes, read_bytes
-from hmmdyn.checkpoints.formats.flax_file import is_flax, open_flax
-from hmmdyn.checkpoints.formats.keras_file import is_hdf5, is_keras_zip
+from hmmdyn.checkpoints.formats.by_content import NATIVE, READERS, format_of, start_of
+from hmmdyn.checkpoints.formats.byte_ranges import FileBytes
 from hmmdyn.checkpoints.formats.native import open_natively
-from hmmdyn.checkpoints.formats.npy_file import is_npy, is_npz, open_npy, open_npz
 from hmmdyn.checkpoints.formats.orbax_folder import is_orbax
-from hmmdyn.checkpoints.formats.safetensors_file import is_safetensors, open_safetensors
+from hmmdyn.checkpoints.formats.safetensors_file import is_safetensors
 from hmmdyn.checkpoints.formats.torch_distributed import is_distributed, open_distributed
-from hmmdyn.checkpoints.formats.torch_file import is_legacy_torch, is_torch_zip, open_torch
-from hmmdyn.checkpoints.formats.zip_entries import entry_names
 from hmmdyn.checkpoints.state_dict import outcome_scalars, without_wrappers
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
 from hmmdyn.errors import CheckpointError
@@ -44,10 +40,6 @@ _MAIN_FILES = (
 _TRAINING_STATE = re.compile(r"optim|sched|scaler|rng|random_states|training_args|trainer_state")
 _INDEX_NAME = re.compile(r"\.index(\.[^.]+)?\.json$")
 _LONGEST_INDEX = 100_000_000  # bytes
-_TELLING = 512  # bytes at the start of a file by which its format is told
-
-# What opens the bytes of a file, or what `open_natively` calls its kind.
-_Reader = Callable[[ByteRange], Contents] | str
 
 
 class Checkpoint(Mapping[str, LazyTensor]):
@@ -58,7 +50,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
     path : Path
     format : str
         ``safetensors``, ``pytorch``, each also ``… (sharded)``; ``pytorch (distributed)``,
-        ``npz``, ``npy``, ``keras``, ``hdf5``, ``flax``, ``orbax``.
+        ``npz``, ``npy``, ``keras``, ``hdf5``, ``flax``, ``stable-baselines3``, ``orbax``.
     aliases : Mapping of str to str
         Tied tensors: each further name -> the first name of the same numbers.
     scalars : Mapping of str to float
@@ -106,11 +98,11 @@ class Checkpoint(Mapping[str, LazyTensor]):
 def open_checkpoint(path: str | Path) -> Checkpoint:
     """Open a checkpoint: a file, a shard index, or a folder that holds one of them.
 
-    Reads PyTorch, safetensors, NumPy and Flax files, and with the extras ``keras`` and ``orbax``
-    also Keras files and Orbax folders. In another folder, ``model.safetensors``,
-    ``pytorch_model.bin`` or their index is taken, else the only file that is a checkpoint.
-    Containers (``state_dict``, ``model``, …) and wrappers (``module.``, ``_orig_mod.``) are looked
-    through.
+    Reads PyTorch, safetensors, NumPy and Flax files, models of Stable-Baselines3, and with the
+    extras ``keras`` and ``orbax`` also Keras files and Orbax folders. In another folder,
+    ``model.safetensors``, ``pytorch_model.bin`` or their index is taken, else the only file that is
+    a checkpoint. Containers (``state_dict``, ``model``, …) and wrappers (``module.``,
+    ``_orig_mod.``) are looked through.
 
     Parameters
     ----------
@@ -168,7 +160,7 @@ def _open_folder(folder: Path) -> Contents:
 
 def _open_path(path: Path) -> Contents:
     with _naming(path), closing(FileBytes(path)) as file:
-        is_index = _is_json(_start(file))
+        is_index = _is_json(start_of(file))
     return _open_shards(path) if is_index else _open_file(path)
 
 
@@ -199,7 +191,7 @@ def _file_in(folder: Path) -> Path:
 def _is_recognised(path: Path) -> bool:
     try:
         with _naming(path), closing(FileBytes(path)) as file:
-            _reader(file)
+            format_of(file)
     except CheckpointError:
         return False
     return True
@@ -210,8 +202,8 @@ def _open_file(path: Path) -> Contents:
     with ExitStack() as opened, _naming(path):
         file = FileBytes(path)
         opened.callback(file.close)
-        reader = _reader(file)
-        contents = open_natively(reader, path) if isinstance(reader, str) else reader(file)
+        kind = format_of(file)
+        contents = open_natively(kind, path) if kind in NATIVE else READERS[kind](file)
         opened.callback(contents.close)  # called first: before the file is closed
         return _naming_reads(path, replace(contents, close=opened.pop_all().close))
 
@@ -236,78 +228,8 @@ def _read(path: Path, tensor: LazyTensor) -> NDArray[Any]:
             ) from error
 
 
-def _start(file: ByteRange) -> bytes:
-    return read_bytes(file, 0, min(file.size, _TELLING), "its start")
-
-
 def _is_json(start: bytes) -> bool:
     return start.lstrip().startswith(b"{") and not is_safetensors(start)
-
-
-def _reader(file: ByteRange) -> _Reader:
-    """Choose the reader of a file by its first bytes (and, in a zip file, its entries)."""
-    start = _start(file)
-    if is_safetensors(start):
-        return open_safetensors
-    if is_legacy_torch(start):
-        return open_torch
-    if is_hdf5(start):
-        return "hdf5"
-    if is_npy(start):
-        return open_npy
-    if is_flax(start):
-        return open_flax
-    if start.startswith(b"PK\x03\x04"):
-        return _zip_reader(file)
-    raise CheckpointError(_why_unknown(start))
-
-
-def _zip_reader(file: ByteRange) -> _Reader:
-    names = entry_names(file)
-    if is_torch_zip(names):
-        return open_torch
-    if is_keras_zip(names):
-        return "keras"
-    if is_npz(names):
-        return open_npz
-    raise CheckpointError(
-        "it is a zip file, but neither a PyTorch checkpoint, a Keras model nor a NumPy archive."
-    )
-
-
-def _why_unknown(start: bytes) -> str:
-    """Say what a file is that is no checkpoint, and what to do about it."""
-    if not start:
-        return "it is empty (0 bytes). Was training stopped while it was saved?"
-    if not start.strip(b"\0"):
-        return "it starts with zeros only. Was training stopped while it was saved?"
-    if start.startswith(b"version https://git-lfs"):
-        return (
-            "it is a Git LFS pointer, a few lines that stand for the real file. "
-            "Fetch the file with: git lfs pull"
-        )
-    if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        return "it is a web page, probably an error page saved in place of the file. Fetch it anew."
-    if start.startswith(b"\x80") and re.search(b"joblib|sklearn", start):
-        return (
-            "it is a pickle of joblib or scikit-learn: fitted objects, whose fields mean something "
-            "only to the version of the library that wrote them, and loading it can run any code. "
-            "Save the arrays themselves as safetensors or npz."
-        )
-    if start[257:262] == b"ustar":
-        return (
-            "it is a tar archive (as PyTorch wrote before version 0.2, too). Unpack it and use the "
-            "files inside, or save the weights anew."
-        )
-    if start.startswith(b"\x80"):
-        return (
-            "it is a Python pickle, and loading one can run any code, so hmmdyn does not. "
-            "Save the weights as safetensors or npz."
-        )
-    return (
-        f"its format is unknown (it starts with {start[:12]!r}). "
-        "hmmdyn reads PyTorch, safetensors, NumPy, Keras and Flax files, and Orbax folders."
-    )
 
 
 def _open_shards(index: Path) -> Contents:

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from hmmdyn.checkpoints.matrices import Axes
 from hmmdyn.checkpoints.parameters import (
     ParameterRules,
     Parameters,
-    as_matrices,
+    matrices_of,
     select_parameters,
 )
 from hmmdyn.checkpoints.read import Checkpoint, open_checkpoint
@@ -140,7 +141,7 @@ def measure_opened(
             if fingerprint:
                 fingerprints[name] = fingerprint_of(values)
             if name not in frozen:
-                tally.add(name, values, rules)
+                tally.add(name, values, rules, parameters.axes.get(name))
         return Measurement(
             architecture=Architecture(
                 weights={name: checkpoint[name].shape for name in parameters.weights},
@@ -183,15 +184,17 @@ class _Tally:
             "biases": _Pool([checkpoint[name] for name in biases]),
         }
 
-    def add(self, name: str, values: NDArray[Any], rules: ParameterRules) -> None:
-        """Take the numbers of one weight or bias."""
+    def add(
+        self, name: str, values: NDArray[Any], rules: ParameterRules, axes: Axes | None
+    ) -> None:
+        """Take the numbers of one weight, which has axes, or bias."""
         if not np.isfinite(values).all():
             self.not_finite.append(name)
-        if name not in self.weights:
+        if axes is None:
             self._pools["biases"].add(values)
             return
         self._pools["weights"].add(values)
-        for matrix in map(Matrix, as_matrices(name, values, rules)):
+        for matrix in map(Matrix, matrices_of(name, values, rules, axes)):
             for metric in self._metrics:
                 if metric.needs == "matrices":
                     self._per_matrix[metric.name].append(_value(metric, matrix))

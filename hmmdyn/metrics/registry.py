@@ -10,8 +10,9 @@ from typing import Any, Literal
 from hmmdyn.errors import UsageError
 from hmmdyn.names import did_you_mean
 
-# Part of every cached row: raise it when a metric of the same name changes its value.
-VERSION = 1
+# Part of every cached row: raise it when a metric of the same name changes its value, by its
+# formula or by what counts as a weight.
+VERSION = 2
 
 # Modules that register metrics, in the order of their columns. A new family is one more.
 _FAMILIES = ("hmmdyn.metrics.weights",)

@@ -58,7 +58,8 @@ class CheckpointFile:
     ``step`` is in the index's ``step_unit``. ``size`` in bytes and ``mtime_ns`` (modification
     time, nanoseconds since the epoch) cover all the files of the checkpoint (sum and maximum).
     ``format`` is a short human name, guessed from the file's name: ``safetensors``, ``pytorch``,
-    ``npz``, ``npy``, ``keras``, ``hdf5``, ``flax``, ``orbax``, or one of the first two with
+    ``npz``, ``npy``, ``keras``, ``hdf5``, ``flax``, ``stable-baselines3``, ``orbax``, or one of the
+    first two with
     ``(sharded)`` or ``(distributed)`` behind it. The reader goes by content.
     """
 
@@ -91,7 +92,8 @@ class CheckpointIndex:
     ``checkpoints`` is sorted by (group, run, step), runs in natural order (``seed2`` before
     ``seed10``). ``step_unit`` is ``step`` or ``epoch``. ``logs`` are the files that may hold
     outcomes, none of them opened yet, and ``logged`` what they hold; None where they have not been
-    looked for, or read.
+    looked for, or read. Where the names of checkpoints do not say what they count
+    (``checkpoint_3``), ``unit_is_told`` is false, and the logs may tell.
     """
 
     root: Path
@@ -100,6 +102,7 @@ class CheckpointIndex:
     notices: tuple[Notice, ...] = ()
     logs: tuple[LogFile, ...] | None = None
     logged: OutcomeTable | None = None
+    unit_is_told: bool = True
 
 
 @dataclass(frozen=True, repr=False)

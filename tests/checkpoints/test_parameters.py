@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hmmdyn.checkpoints.parameters import ParameterRules, as_matrices, select_parameters
+from hmmdyn.checkpoints.matrices import axes_of
+from hmmdyn.checkpoints.parameters import (
+    DEFAULT_RULES,
+    ParameterRules,
+    matrices_of,
+    select_parameters,
+)
 from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
 from hmmdyn.errors import UsageError
@@ -44,7 +51,7 @@ PYTHIA = {
     "gpt_neox.layers.0.mlp.dense_h_to_4h.weight": ((H, D), "w"),
     "gpt_neox.layers.0.mlp.dense_4h_to_h.bias": ((D,), "b"),
     "gpt_neox.final_layer_norm.weight": ((D,), "n"),
-    "embed_out.weight": ((V, D), "w"),
+    "embed_out.weight": ((V, D), "u"),
 }
 LLAMA = {
     "model.embed_tokens.weight": ((V, D), "e"),
@@ -55,14 +62,14 @@ LLAMA = {
     "model.layers.0.input_layernorm.weight": ((D,), "n"),
     "model.layers.0.post_attention_layernorm.weight": ((D,), "n"),
     "model.norm.weight": ((D,), "n"),
-    "lm_head.weight": ((V, D), "w"),
+    "lm_head.weight": ((V, D), "u"),
 }
 LLAMA_ORIGINAL = {
     "tok_embeddings.weight": ((V, D), "e"),
     "layers.0.attention.wq.weight": ((D, D), "w"),
     "layers.0.attention_norm.weight": ((D,), "n"),
     "layers.0.ffn_norm.weight": ((D,), "n"),
-    "output.weight": ((V, D), "w"),
+    "output.weight": ((V, D), "u"),
     "rope.freqs": ((4,), "f"),
     "freqs_cis": ((T, 4), "i", "complex64"),
 }
@@ -89,7 +96,7 @@ T5 = {
     "encoder.block.0.layer.0.layer_norm.weight": ((D,), "n"),
     "encoder.block.0.layer.1.DenseReluDense.wi_0.weight": ((H, D), "w"),
     "encoder.final_layer_norm.weight": ((D,), "n"),
-    "lm_head.weight": ((V, D), "w"),
+    "lm_head.weight": ((V, D), "u"),
 }
 RESNET18 = {
     "conv1.weight": ((8, 3, 7, 7), "w"),
@@ -172,7 +179,7 @@ TRANSFORMER_LENS = {
     "blocks.0.mlp.W_in": ((D, H), "w"),
     "blocks.0.mlp.b_in": ((H,), "b"),
     "ln_final.w": ((D,), "n"),
-    "unembed.W_U": ((D, V), "w"),
+    "unembed.W_U": ((D, V), "u"),
     "unembed.b_U": ((V,), "b"),
 }
 FLAX = {
@@ -207,8 +214,82 @@ BARE = {
     "pruned": ((0, 3), "x"),
 }
 
+# Parameters that are no matrices, whatever their rank: gains, tokens, tables, copies.
+NFNET = {
+    "stem.conv1.weight": ((8, 3, 3, 3), "w"),
+    "stem.conv1.gain": ((8, 1, 1, 1), "g"),
+    "stages.0.0.skipinit_gain": ((), "o"),
+    "head.fc.weight": ((10, 8), "w"),
+}
+GAINS = {
+    "blocks.0.attn.logit_scale": ((2, 1, 1), "g"),
+    "blocks.0.attn.temperature": ((2, 1, 1), "g"),
+    "blocks.0.layer_scale.gamma": ((D, 1, 1), "g"),
+    "blocks.0.grn.weight": ((1, 1, 1, D), "g"),
+    "blocks.0.grn.bias": ((1, 1, 1, D), "g"),
+    "affine.alpha": ((1, 1, D), "g"),
+    "rwkv.blocks.0.attention.time_mix_key": ((1, 1, D), "g"),
+    "rwkv.blocks.0.attention.time_decay": ((2, 4), "g"),
+    "rwkv.blocks.0.attention.time_decay_w1": ((D, 4), "w"),
+    "backbone.layers.0.mixer.A_log": ((H, 4), "g"),
+    "backbone.layers.0.mixer.D": ((2, H), "g"),
+    "free.D": ((2, H), "w"),
+    "conv.weight_g": ((4, 1, 1), "g"),
+    "conv.weight_v": ((4, 3, 5), "w"),
+    "conv2.parametrizations.weight.original0": ((1, 1, 5), "g"),
+    "conv2.parametrizations.weight.original1": ((4, 3, 5), "w"),
+    "eca.conv.weight": ((1, 1, 5), "w"),
+    "value_head.weight": ((1, D), "w"),
+    "quantised.weight_scale_inv": ((4, 2), "g"),
+}
+TOKENS_AND_TABLES = {
+    "query_tokens": ((1, 32, D), "k"),
+    "attn_pool.latent": ((1, 1, D), "k"),
+    "vision_model.head.probe": ((1, 1, D), "k"),
+    "perceiver.latents": ((T, D), "k"),
+    "decoder.queries_features.weight": ((T, D), "k"),
+    "detection_tokens": ((1, T, D), "k"),
+    "attn.attention_biases": ((4, 49), "l"),
+    "attn.relative.height_rel": ((15, D), "l"),
+    "position_enc": ((T, D), "l"),
+    "blocks.0.scale_shift_table": ((6, D), "l"),
+    "anything_else": ((1, 7, D), "l"),
+    "level_embed": ((3, D), "e"),
+    "key_tokens.bias": ((4,), "b"),
+    "key_tokens.weight": ((4, D), "w"),  # a layer: it has a bias
+}
+COPIES = {
+    "model.fc.weight": ((4, D), "w"),
+    "model.fc.bias": ((4,), "b"),
+    "model_ema.fc.weight": ((4, D), "c"),
+    "model_ema.fcbias": ((4,), "c"),  # some drop the dots
+    "critic.qf0.0.weight": ((4, 3), "w"),
+    "critic_target.qf0.0.weight": ((4, 3), "c"),
+    "student.backbone.proj.weight": ((4, 6), "w"),
+    "teacher.backbone.proj.weight": ((4, 6), "c"),
+    "teacher_proj.weight": ((4, 7), "w"),  # nothing of its shape without the word
+    "target_head.weight": ((2, 7), "w"),
+}
+ONLY_AN_AVERAGE = {"ema.fc.weight": ((4, D), "w"), "ema.fc.bias": ((4,), "b")}
+OUTPUTS = {
+    "model.embed.weight": ((V, D), "e"),
+    "model.position_embeddings.weight": ((T, D), "e"),
+    "pred_layer.proj.weight": ((V, D), "u"),
+    "lm_head.dense.weight": ((D, D), "w"),
+    "lm_heads.0.weight": ((V, D), "u"),
+    "logits/kernel": ((D, V), "u"),
+    "to_positions.weight": ((T, D), "w"),
+    "blocks.0.fc.weight": ((V, D), "w"),  # inside a block it is none
+}
+CTC = {"encoder.proj.weight": ((D, D), "w"), "lm_head.weight": ((V, D), "w")}  # no table
+
 REASONS = {
     "e": "embedding",
+    "u": "output embedding",
+    "g": "gain or scale",
+    "k": "token",
+    "l": "learned table",
+    "c": "copy that follows the live weights",
     "n": "normalisation",
     "f": "buffer",
     "i": "not floating-point numbers",
@@ -266,6 +347,9 @@ def test_an_unembedding_tied_to_an_embedding_is_the_embedding(order):
     found = select_parameters(checkpoint_of(shapes, aliases=order), ParameterRules())
     assert found.weights == ("fc.weight",)
     assert found.left_out == {"wte.weight": "embedding", "lm_head.weight": "tied with wte.weight"}
+    untied = select_parameters(checkpoint_of(shapes), ParameterRules())
+    assert untied.weights == ("fc.weight",)
+    assert untied.left_out == {"wte.weight": "embedding", "lm_head.weight": "output embedding"}
     rules = ParameterRules(include=("lm_head",))
     found = select_parameters(checkpoint_of(shapes, aliases=order), rules)
     assert set(found.weights) == {"fc.weight", "lm_head.weight"}
@@ -305,6 +389,13 @@ def test_what_stood_beside_the_model_is_passed_on():
 # Matrices
 
 
+def matrices(name, values, rules=DEFAULT_RULES, **beside):
+    """The matrices of one weight, ``beside`` which are tensors of the same module."""
+    module = name[: len(name) - len(re.split("[./]", name)[-1])]
+    shapes = {name: (values.shape,)} | {module + leaf: (shape,) for leaf, shape in beside.items()}
+    return matrices_of(name, values, rules, axes_of(name, checkpoint_of(shapes)))
+
+
 def only(matrices):
     (matrix,) = matrices
     assert matrix.dtype == np.float64
@@ -312,40 +403,106 @@ def only(matrices):
 
 
 def test_vectors_matrices_and_convolutions_as_matrices():
-    rules = ParameterRules()
     vector = np.arange(3, dtype=np.float32)
-    np.testing.assert_array_equal(only(as_matrices("v", vector, rules)), [[0, 1, 2]])
-    np.testing.assert_array_equal(only(as_matrices("s", np.array(2.0), rules)), [[2]])
+    np.testing.assert_array_equal(only(matrices("v", vector)), [[0, 1, 2]])
+    np.testing.assert_array_equal(only(matrices("s", np.array(2.0))), [[2]])
     convolution = np.arange(2 * 3 * 2 * 2, dtype=np.float32).reshape(2, 3, 2, 2)
-    matrix = only(as_matrices("conv.weight", convolution, rules))
+    matrix = only(matrices("conv.weight", convolution))
     np.testing.assert_array_equal(matrix, [convolution[0].ravel(), convolution[1].ravel()])
 
 
 def test_the_output_axis_of_a_flax_convolution_is_the_last():
     kernel = np.random.default_rng(0).normal(size=(3, 3, 4, 8))
     as_torch = kernel.transpose(3, 0, 1, 2)
-    matrix = only(as_matrices("params/Conv_0/kernel", kernel, ParameterRules()))
+    matrix = only(matrices("params/Conv_0/kernel", kernel))
     np.testing.assert_array_equal(matrix, as_torch.reshape(8, -1))
-    dense = np.ones((4, 2))
-    assert only(as_matrices("params/Dense_0/kernel", dense, ParameterRules())).shape == (4, 2)
+    assert only(matrices("params/Dense_0/kernel", np.ones((4, 2)))).shape == (4, 2)
+
+
+def test_a_transposed_convolution_has_its_output_on_the_second_axis():
+    kernel = np.random.default_rng(0).normal(size=(6, 4, 3, 3))
+    expected = kernel.transpose(1, 0, 2, 3).reshape(4, -1)
+    np.testing.assert_array_equal(only(matrices("up.weight", kernel, bias=(4,))), expected)
+    np.testing.assert_array_equal(only(matrices("deconv1.weight", kernel)), expected)
+    # The bias has as many numbers as there are outputs: here it is none.
+    assert only(matrices("deconv1.weight", kernel, bias=(6,))).shape == (6, 36)
+    keras = kernel.transpose(2, 3, 1, 0)
+    matrix = only(matrices("conv2d_transpose/kernel", keras))
+    assert matrix.shape == expected.shape
+    np.testing.assert_allclose(np.linalg.svd(matrix)[1], np.linalg.svd(expected)[1])
+    # Flax keeps the output last in its transposed convolution, too.
+    assert only(matrices("ConvTranspose_0/kernel", keras)).shape == (6, 36)
+
+
+def test_a_depthwise_kernel_filters_every_channel_by_itself():
+    kernel = np.arange(3 * 3 * 5 * 2, dtype=float).reshape(3, 3, 5, 2)
+    matrix = only(matrices("dw/depthwise_kernel", kernel))
+    assert matrix.shape == (10, 9)
+    np.testing.assert_array_equal(matrix[3], kernel[:, :, 1, 1].ravel())
+    assert only(matrices("conv_dw_1/kernel", kernel[..., :1])).shape == (5, 9)
+    assert only(matrices("last/kernel", kernel[..., :1], bias=(1,))).shape == (1, 45)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "bias", "matrix"),
+    [
+        ("attn/query/kernel", (8, 2, 4), (2, 4), (8, 8)),
+        ("attn/key/kernel", (8, 2, 4), None, (8, 8)),
+        ("attn/out/kernel", (2, 4, 8), (8,), (8, 8)),
+        ("mha/attention_output/kernel", (2, 4, 6), None, (8, 6)),
+        ("attn/qkv/kernel", (8, 3, 2, 4), (3, 2, 4), (8, 24)),
+        ("conv/kernel", (5, 2, 4), (4,), (4, 10)),
+    ],
+)
+def test_flax_keeps_the_heads_of_one_matrix_apart(name, shape, bias, matrix):
+    values = np.arange(np.prod(shape), dtype=float).reshape(shape)
+    found = only(matrices(name, values, **({"bias": bias} if bias else {})))
+    assert found.shape == matrix
+    if "conv" not in name:
+        np.testing.assert_array_equal(found, values.reshape(matrix))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["blocks.0.attn.W_Q", "blocks.0.attn._W_K", "layers.0.mlp.experts.down_proj", "moe.w1",
+     "layers.0.block_sparse_moe.input_linear.weight"],
+)  # fmt: skip
+def test_every_head_and_every_expert_is_a_matrix(name):
+    values = np.random.default_rng(0).normal(size=(3, 5, 4))
+    found = matrices(name, values)
+    assert len(found) == 3
+    for part, matrix in zip(values, found, strict=True):
+        np.testing.assert_array_equal(matrix, part)
+
+
+def test_a_stack_of_matrices_is_told_from_a_convolution_by_its_size():
+    assert [m.shape for m in matrices("mamba.x_proj_weight", np.ones((2, 70, 80)))] == [
+        (70, 80)
+    ] * 2
+    assert only(matrices("conv.weight", np.ones((2, 70, 9)))).shape == (2, 630)
+    assert only(matrices("pos_conv.weight", np.ones((96, 12, 64)))).shape == (96, 768)
 
 
 def test_split_of_fused_and_per_head_tensors():
     rules = ParameterRules(split=(("c_attn", 1, 3), ("W_[QKV]", 0, 2), ("c_", 0, 2)))
     fused = np.arange(4 * 6).reshape(4, 6).astype(np.float32)
-    q, k, v = as_matrices("h.0.c_attn.weight", fused, rules)
+    q, k, v = matrices("h.0.c_attn.weight", fused, rules)
     np.testing.assert_array_equal(np.hstack([q, k, v]), fused)
     assert q.shape == (4, 2)
     heads = np.arange(2 * 3 * 4).reshape(2, 3, 4).astype(np.float32)
-    first, second = as_matrices("attn.W_Q", heads, rules)
+    first, second = matrices("attn.W_Q", heads, rules)
     np.testing.assert_array_equal(first, heads[0])
     np.testing.assert_array_equal(second, heads[1])
+    # Of each expert, gate and up side by side, cut apart.
+    rules = ParameterRules(split=(("gate_up", -1, 2),))
+    parts = matrices("experts.gate_up_proj", heads, rules)
+    assert [part.shape for part in parts] == [(3, 2)] * 4
 
 
 @pytest.mark.parametrize("split", [("w", 1, 4), ("w", 2, 2), ("w", -3, 2)])
 def test_a_split_that_does_not_fit(split):
     with pytest.raises(UsageError, match=r"w of shape \(4, 6\) cannot be split"):
-        as_matrices("w", np.ones((4, 6)), ParameterRules(split=(split,)))
+        matrices("w", np.ones((4, 6)), ParameterRules(split=(split,)))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Find what may be a checkpoint in a tree of folders: files and whole folders, by their names.
 
-Nothing is opened here; what a file really holds is told by its content when it is read.
+A file of a known suffix is not opened here: what it really holds is told by its content when it is
+read. Of any other, and of zip files, the first bytes are looked at.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from hmmdyn.checkpoints.find import layouts
 from hmmdyn.checkpoints.find.walking import Folder, regular_file
+from hmmdyn.checkpoints.formats.by_content import READERS, format_at
 
 # By the end of a file's name. Of one checkpoint saved in several formats, the first is read.
 FILE_FORMATS = {
@@ -37,11 +40,11 @@ _FOLDER_FORMATS = {
 _OLD_ORBAX_FOLDER = re.compile(r"default|items|params|(?:train_)?state|(?:checkpoint_)?[0-9]+")
 _PREFERENCE = tuple(
     name
-    for kind in dict.fromkeys((*FILE_FORMATS.values(), *_FOLDER_FORMATS))
+    for kind in dict.fromkeys((*FILE_FORMATS.values(), *READERS, *_FOLDER_FORMATS))
     for name in (kind, f"{kind} (sharded)")
 )
 _NOT_READ = {
-    ".zip": "a zip archive of several files, such as Stable-Baselines3 writes: unpack it",
+    ".zip": "a zip archive without a model that could be read: unpack it",
     ".nemo": "a NeMo archive: unpack it with tar",
     ".index": "a TensorFlow checkpoint: save the weights from Keras, as .weights.h5",
     **dict.fromkeys(
@@ -54,6 +57,16 @@ _CHECKPOINT = re.compile(
     r"|(?P<flax>checkpoint_[0-9]+)",  # Flax gives its files no suffix
     re.IGNORECASE,
 )
+# A name's suffix, which a number is not: model_1.5 has none.
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,9}")
+# Not looked into: there may be thousands, and none is a checkpoint.
+_NO_CHECKPOINT = re.compile(
+    r".*\.(?:txt|log|out|err|md|rst|html?|json|jsonl|ndjson|ya?ml|toml|cfg|ini|csv|tsv|parquet|py"
+    r"|ipynb|sh|png|jpe?g|gif|svg|pdf|mp4|wav|gz|bz2|xz|zst|tar|lock|index|tfevents.*|wandb|db)",
+    re.IGNORECASE,
+)
+# Formats of models alone; the others hold any arrays, and count where the name tells a time.
+_MODEL_FORMATS = {"safetensors", "pytorch", "keras", "stable-baselines3"}
 # Files of one checkpoint in several, as Hugging Face writes them.
 _SHARD = re.compile(
     r"(?P<stem>.+)-[0-9]{5,}-of-[0-9]{5,}(?P<suffix>\.(?:safetensors|bin))"
@@ -189,7 +202,11 @@ def _files_in(folder: Folder, unreadable: dict[str, str]) -> Iterator[Candidate]
             continue
         match = _CHECKPOINT.fullmatch(entry.name)
         if match is None:
-            _note_not_read(folder, entry.name, unreadable)
+            stem, kind = _told_by_content(folder, entry)
+            if kind and not layouts.is_companion(stem):
+                whole.append((entry, stem, kind))
+            elif not kind:
+                _note_not_read(folder, entry.name, unreadable)
         elif match["flax"]:
             whole.append((entry, match["flax"], "flax"))
         elif not layouts.is_companion(match["stem"]):
@@ -209,6 +226,20 @@ def _files_in(folder: Folder, unreadable: dict[str, str]) -> Iterator[Candidate]
             ]
     for entry, stem, kind in whole:
         yield from _candidate(folder.parts, entry.name, stem, kind, [(folder, entry)], unreadable)
+
+
+def _told_by_content(folder: Folder, entry: os.DirEntry[str]) -> tuple[str, str | None]:
+    """Return the stem and, if it is a checkpoint, the format of a file of no known suffix."""
+    stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - as below
+    if not _SUFFIX.fullmatch(suffix):
+        stem = entry.name
+    if _NO_CHECKPOINT.fullmatch(entry.name):
+        return stem, None
+    kind = format_at(Path(entry.path))
+    tells_time = stem.isdecimal() or any(
+        layouts.parse(part).tells_time for part in (*folder.parts, stem)
+    )
+    return stem, kind if tells_time or kind in _MODEL_FORMATS else None
 
 
 def _keras_parts(names: set[str]) -> set[str]:

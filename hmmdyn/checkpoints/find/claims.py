@@ -11,6 +11,7 @@ from typing import NamedTuple
 from hmmdyn.checkpoints.find import layouts
 from hmmdyn.checkpoints.find.candidates import Candidate, beside_the_model
 from hmmdyn.checkpoints.find.layouts import Layout, Reading
+from hmmdyn.checkpoints.find.seeds import seeds_by_number
 from hmmdyn.checkpoints.find.suggest import layout_for
 from hmmdyn.errors import LayoutError
 from hmmdyn.messages import Message, Remedy
@@ -136,7 +137,19 @@ def read_names(
                 reason, " If they are checkpoints, ", Remedy("layout"), " can say which."
             )
         notices.append(paths_left_out(paths, reason))
-    return understood
+    return _with_seeds(understood, name)
+
+
+def _with_seeds(claims: Sequence[Claim], root: str) -> list[Claim]:
+    """Give runs whose names differ in a number alone their seed, and the recipe as their group."""
+    seeds = seeds_by_number([claim.reading for claim in claims], printable(root))
+    found = [(claim, seeds.get(claim.run)) for claim in claims]
+    return [
+        claim._replace(reading=claim.reading._replace(group=run.group, seed=run.seed))
+        if run
+        else claim
+        for claim, run in found
+    ]
 
 
 def _started_twice(claims: Iterable[Claim]) -> list[tuple[Claim, Claim]]:

@@ -2,7 +2,7 @@
 
 `candidates` finds the files, `layouts` says what a path means, `claims` what is understood of all
 of them, and `settle` which file is which checkpoint; whatever is not certain is refused. No
-checkpoint is opened here.
+checkpoint is read here.
 """
 
 from __future__ import annotations
@@ -83,7 +83,14 @@ def discover(root: Path | Tree, layout: str | None = None) -> CheckpointIndex:
         Notice(_STAGE, "odd", f"group {finding.group}", finding.message)
         for finding in odd_schedules(checkpoints, unit)
     ]
-    return CheckpointIndex(root, checkpoints, unit, tuple(notices), find_logs(tree.folders))
+    return CheckpointIndex(
+        root,
+        checkpoints,
+        unit,
+        tuple(notices),
+        find_logs(tree.folders),
+        unit_is_told=any(claim.reading.unit_is_told for claim in settled.values()),
+    )
 
 
 def without_runs(index: CheckpointIndex, names: Sequence[str]) -> CheckpointIndex:

@@ -97,10 +97,12 @@ _NEUTRAL = re.compile(
 )
 _SEPARATORS = "-_=., "
 
-# What training saves next to the weights, once step and seed are cut from the file's name.
+# What training saves next to the weights, once step and seed are cut from the file's name;
+# "evaluations" are Stable-Baselines3's returns.
 _COMPANION = re.compile(
     r"(?:(?:lr[-_]?)?scheduler|optimizer|(?:distrib[-_])?optim|opt[-_]state|rng|random|scaler"
-    r"|training[-_]args|trainer[-_]state|.*optim[-_]states)(?:[-_. ](?:states?|dict|rank|[0-9]+))*",
+    r"|training[-_]args|trainer[-_]state|.*optim[-_]states|evaluations|(?:rl_model_)?replay_buffer"
+    r"|(?:rl_model_)?vecnormalize)(?:[-_. ](?:states?|dict|rank|[0-9]+))*",
     re.IGNORECASE,
 )
 
@@ -121,7 +123,9 @@ class Reading(NamedTuple):
     ``alias``: also called last, best, …. ``decoration``: what is left of the names at and below the
     time. ``occasions``: folders that tell when something was started (dates, ``version_0``), not
     what. ``is_part``: it may be one of several files of a checkpoint, and ``is_slice``: it is one
-    even where no other is there. ``problem``: why the path is not understood; empty where it is.
+    even where no other is there. ``unit_is_told``: the name says whether its number is a step or an
+    epoch; a plain count passes for a step. ``problem``: why the path is not understood; empty where
+    it is.
     """
 
     group: str
@@ -134,6 +138,7 @@ class Reading(NamedTuple):
     occasions: tuple[str, ...] = ()
     is_part: bool = False
     is_slice: bool = False
+    unit_is_told: bool = True
     problem: str = ""
 
 
@@ -211,7 +216,7 @@ def is_neutral(text: str) -> bool:
 
 
 def is_companion(stem: str) -> bool:
-    """Tell whether a file is optimizer, scheduler, RNG or scaler state rather than a checkpoint."""
+    """Tell whether a file is a state of the training, or a log of it, rather than a checkpoint."""
     return _COMPANION.fullmatch(_without(stem, ("seed", *_TIME_ROLES))) is not None
 
 
@@ -331,7 +336,8 @@ def _with_time(reading: Reading, names: Sequence[Name], times: range) -> Reading
     )
     if len(steps) > 1 or len(epochs) > 1:
         return reading._replace(problem="two different steps in its path")
-    if not steps and not epochs:
+    unit_is_told = bool(steps or epochs)
+    if not unit_is_told:
         steps = saves or frozenset([int(timed[-1].text)])
         if len(steps) > 1 or any(
             _BARE_NUMBER.fullmatch(_without(name.text, _ALL_ROLES)) for name in timed if saves
@@ -351,6 +357,7 @@ def _with_time(reading: Reading, names: Sequence[Name], times: range) -> Reading
         is_part=any(name.has("part") or name.has("slice") for name in names)
         or any(name.has("rank") for name in (*timed, *below)),
         is_slice=any(name.has("slice") for name in names),
+        unit_is_told=unit_is_told,
     )
 
 

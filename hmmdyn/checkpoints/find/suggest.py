@@ -88,7 +88,9 @@ class _Proposal:
         first = layouts.parse(names[0])
         is_occasion = first.has("version") or first.has("date")
         if self._occasion is not None and is_occasion and not first.tells_time:
-            return self._occasion
+            versions = {re.sub(r"[0-9]+", _ANYTHING, name) for name in names}
+            read_over = self._occasion == _ANYTHING and first.has("version") and len(versions) == 1
+            return versions.pop() if read_over else self._occasion
         has_seed = first.has("seed")
         if self._taken & _TIMES and not has_seed and not first.tells_time:
             return self._folder(names)

@@ -51,7 +51,7 @@ def join_outcomes(index: CheckpointIndex, outcomes: OutcomeTable) -> JoinedOutco
 
     A checkpoint takes the value logged at its own step, else the last one logged after the run's
     previous checkpoint (Lightning logs step 199 for the checkpoint it calls 200). The first
-    checkpoint of a run takes only its own step's.
+    checkpoint of a run takes only its own step's, or that of the step before.
 
     An outcome that no checkpoint gets is left out, with a notice.
     """
@@ -91,7 +91,8 @@ def _at_checkpoints(
     latest = np.searchsorted(logged, steps, side="right") - 1
     found = np.where(latest >= 0, logged[latest], -np.inf)
     exact = found == steps
-    earlier = found > np.concatenate([[np.inf], steps[:-1]])
+    # Nothing else says how far before the first checkpoint a value may still be its own.
+    earlier = found > np.concatenate([steps[:1] - 2, steps[:-1]])
     return np.where(exact | earlier, values[latest], np.nan), exact
 
 

@@ -329,9 +329,9 @@ WILD = {
         "rl_model_10000_steps/{policy.pth,policy.optimizer.pth,pytorch_variables.pth,data}",
         {"rl_model_10000_steps/policy.pth": ("root", "root", None, 10_000)},
     ),
-    "Stable-Baselines3": (
+    "a zip archive of something else": (
         "logs/rl_model_{10000,20000}_steps.zip",
-        Ask(r"holds no checkpoints.*rl_model_10000_steps.zip \(a zip archive .*unpack it\)"),
+        Ask(r"holds no checkpoints.*rl_model_10000_steps.zip \(a zip archive without a model"),
     ),
     "nanoGPT": (
         "out-shakespeare/ckpt.pt",
@@ -470,6 +470,54 @@ WILD = {
     "S5 is a group of permutations, not a seed": (
         "S5_{10,20}.pt",
         Ask(r"(?s)S5_10.pt: no step.*layout='S5_\{step\}.pt'"),
+    ),
+    "runs that differ in one number behind a word for repetitions": (
+        "parity__s{0,1,12}/step_10.pt",
+        {
+            f"parity__s{seed}/step_10.pt": ("parity", f"parity__s{seed}", seed, 10)
+            for seed in (0, 1, 12)
+        },
+    ),
+    "two recipes, each with its seeds": (
+        "{p97,p113}_run{1,2}/step_10.pt",
+        {
+            f"{recipe}_run{seed}/step_10.pt": (recipe, f"{recipe}_run{seed}", seed, 10)
+            for recipe in ("p97", "p113")
+            for seed in (1, 2)
+        },
+    ),
+    "runs counted from 1": (
+        "ppo/Cart_{1,2}/step_10.pt",
+        {f"ppo/Cart_{n}/step_10.pt": ("ppo/Cart", f"Cart_{n}", n, 10) for n in (1, 2)},
+    ),
+    "numbers that do not count on may be anything": (
+        "a_{16,32}/step_10.pt",
+        {f"a_{n}/step_10.pt": ("root", f"a_{n}", None, 10) for n in (16, 32)},
+    ),
+    "quantities of a recipe are no seeds": (
+        "{depth_1,depth_2,lr0.1,lr0.2,width128,width256,wd1e-3,wd1e-4}/step_10.pt",
+        {
+            f"{run}/step_10.pt": ("root", run, None, 10)
+            for run in (
+                *("depth_1", "depth_2", "lr0.1", "lr0.2"),
+                *("width128", "width256", "wd1e-3", "wd1e-4"),
+            )
+        },
+    ),
+    "01 and 1 are two runs": (
+        "{01,1,None,NA,null}/step_10.pt",
+        {f"{run}/step_10.pt": ("root", run, None, 10) for run in ("01", "1", "None", "NA", "null")},
+    ),
+    "01 and 1 are two runs, though one number": (
+        "x_s{01,1}/step_10.pt",
+        {f"x_s{n}/step_10.pt": ("root", f"x_s{n}", None, 10) for n in ("01", "1")},
+    ),
+    "seeds of 64 bits and more": (
+        "seed_{13146546797413093377,13146546797413093378}/step_10.pt",
+        {
+            f"seed_{seed}/step_10.pt": ("root", f"seed_{seed}", None, 10)
+            for seed in (13146546797413093377, 13146546797413093378)
+        },
     ),
     "s5 may be a seed": (
         "resnet18_s5/step_10.pt",
@@ -665,7 +713,7 @@ def proposed(root):
         (
             "seed_{0,1}/lightning_logs/{version_0/checkpoints/epoch={0-step=000,1-step=100},"
             "version_1/checkpoints/epoch={2-step=200,3-step=300}}.ckpt",
-            "seed_{seed}/lightning_logs/*/checkpoints/epoch={epoch}-step={step}.ckpt",
+            "seed_{seed}/lightning_logs/version_*/checkpoints/epoch={epoch}-step={step}.ckpt",
             "seed_{seed}/lightning_logs/{group}/checkpoints/epoch={epoch}-step={step}.ckpt",
         ),
         (

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from hmmdyn.checkpoints.formats.keras_names import names_of, snake_case
-from hmmdyn.checkpoints.parameters import DEFAULT_RULES, as_matrices, select_parameters
+from hmmdyn.checkpoints.matrices import as_matrices, axes_of
+from hmmdyn.checkpoints.parameters import DEFAULT_RULES, select_parameters
 from hmmdyn.checkpoints.read import open_checkpoint
+from hmmdyn.checkpoints.tensor import LazyTensor
 from tests.checkpoints.formats.written.write import pattern
 from tests.checkpoints.reading import (
     assert_reads,
@@ -90,7 +92,8 @@ def test_weights_and_biases_of_a_keras_model():
 @pytest.mark.parametrize("name", ["kernel", "pointwise_kernel"])
 def test_the_last_axis_of_a_kernel_is_its_output(name):
     values = np.arange(2 * 2 * 3 * 5).reshape(2, 2, 3, 5)
-    (matrix,) = as_matrices(f"conv/{name}", values, DEFAULT_RULES)
+    tensor = LazyTensor(values.shape, "float32", lambda: values)
+    (matrix,) = as_matrices(values, axes_of(f"conv/{name}", {f"conv/{name}": tensor}))
     assert matrix.shape == (5, 12)
     np.testing.assert_array_equal(matrix[4], values[..., 4].ravel())
 

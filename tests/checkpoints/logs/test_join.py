@@ -26,10 +26,14 @@ def index_of(steps_of_run):
 
 
 def join_by_hand(steps, log):
-    """Follow the rule in words: own step, else the last after the previous checkpoint."""
+    """Follow the rule in words: own step, else the last after the previous checkpoint.
+
+    For the first checkpoint, only the step before counts besides its own.
+    """
     found = []
     for i, step in enumerate(steps):
-        earlier = [s for s in log if i > 0 and steps[i - 1] < s < step and not math.isnan(log[s])]
+        previous = steps[i - 1] if i > 0 else step - 2
+        earlier = [s for s in log if previous < s < step and not math.isnan(log[s])]
         if step in log and not math.isnan(log[step]):
             found.append(log[step])
         else:
@@ -106,3 +110,13 @@ def test_outcomes_of_runs_that_are_left_out_go():
     kept = of_runs_in(index_of({"r1": [0]}), logged)
     assert kept.outcomes == ("eval_loss",)
     assert kept.table["eval_loss"].tolist() == [3.0]
+
+
+def test_the_first_checkpoint_of_lightning_has_its_outcome():
+    """The step of a checkpoint is one after the last step that was logged."""
+    index = index_of({"a": [50, 100, 150]})
+    table = pd.DataFrame(
+        {"group": "g", "run": "a", "step": [49, 99, 149], "val_loss": [3.0, 2.0, 1.0]}
+    )
+    joined = join_outcomes(index, OutcomeTable(table, {}))
+    assert joined.table["val_loss"].tolist() == [3.0, 2.0, 1.0]

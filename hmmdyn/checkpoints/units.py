@@ -1,0 +1,76 @@
+"""What the plain numbers of checkpoints count, told by the logs beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from hmmdyn.checkpoints.find.logs import is_event_file
+from hmmdyn.checkpoints.logs.read import TIME_COLUMNS, read_log
+from hmmdyn.errors import OutcomeError
+from hmmdyn.names import some
+from hmmdyn.results.checkpoints import CheckpointIndex
+from hmmdyn.results.notice import Notice
+
+
+def counted_as_logged(index: CheckpointIndex) -> CheckpointIndex:
+    """Let the logs say whether the plain numbers of checkpoints are steps or epochs.
+
+    ``checkpoint_3.pt`` passes for step 3. Where the names say no more than that, and the numbers
+    are the epochs of the logs, they are epochs. A notice says so.
+    """
+    if index.unit_is_told or index.step_unit != "step":
+        return index
+    logs = [log for log in index.logs or () if not is_event_file(log.path.name)]
+    times: dict[str, set[float]] = {"step": set(), "epoch": set()}
+    telling = []
+    for log in logs:
+        found = _times_in(log.path)
+        for unit, numbers in found.items():
+            times[unit] |= numbers
+        if found["epoch"]:
+            telling.append(log.shown)
+    counted = {file.step for file in index.checkpoints}
+    if unit_of(counted, times["step"], times["epoch"]) == "step":
+        return index
+    message = (
+        "The numbers in the names of the checkpoints are taken for epochs: they are the epochs of "
+        f"{some(telling, 2)}."
+    )
+    notices = (*index.notices, Notice("discovery", "odd", "checkpoints", message))
+    return replace(index, step_unit="epoch", notices=notices)
+
+
+def unit_of(numbers: Iterable[float], steps: Iterable[float], epochs: Iterable[float]) -> str:
+    """Say what numbers are: all steps that were logged, all epochs, some steps, some epochs.
+
+    The first that is so counts; a step where none is. An untrained model, at 0, is hardly ever
+    logged, and has no vote.
+    """
+    told, of_steps, of_epochs = (
+        set(some_numbers) - {0} for some_numbers in (numbers, steps, epochs)
+    )
+    for unit, logged in (("step", of_steps), ("epoch", of_epochs)):
+        if told == logged:
+            return unit
+    return "epoch" if told <= of_epochs and not told <= of_steps else "step"
+
+
+def _times_in(path: Path) -> dict[str, set[float]]:
+    """Return the steps and the epochs that a log tells; none where it is no log."""
+    try:
+        frame = read_log(path).frame
+    except OutcomeError:
+        return {"step": set(), "epoch": set()}
+    return {
+        unit: {
+            number
+            for name in names
+            if name in frame
+            for number in pd.to_numeric(frame[name], errors="coerce").dropna()
+        }
+        for unit, names in TIME_COLUMNS.items()
+    }
