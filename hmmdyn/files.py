@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 from hmmdyn.errors import OutputError
 from hmmdyn.messages import Either
@@ -16,20 +17,23 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it replaces ``path`` at once.
 
     The folder is made where it is missing. On failure the temporary file goes and ``path`` stays
-    as it was.
+    as it was. What was written is on the disk before the name is, so that a machine that goes down
+    leaves the one or the other.
 
     Raises
     ------
     OutputError
         The folder or file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_unique()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        with temporary.open("r+b") as written:
+            os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -43,16 +47,22 @@ def require_writable(folder: Path) -> None:
     OutputError
         The folder cannot be made or written.
     """
-    probe = folder / f".writable.{os.getpid()}.tmp"
+    probe = folder / f".writable.{_unique()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink(missing_ok=True)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
 
 
-def _cannot_write(path: Path, error: OSError) -> OutputError:
+def _unique() -> str:
+    """Return a part of a name that no other machine that shares the disk takes, either."""
+    return f"{os.getpid()}-{token_hex(4)}"
+
+
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """Return the error for a place that the system does not let be written."""
     return OutputError(
         f"Cannot write {path}: {error.strerror or error}.\nChoose a place that can be written",
         Either(typed=" with -o DIR.", called="."),

@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from hmmdyn.errors import OutputError
+from hmmdyn.files import cannot_write
 from hmmdyn.names import printable
 
 _WAITING = 2.0  # seconds: processes forked by a killed one take a moment to end
@@ -61,7 +62,7 @@ class Lock:
         except Timeout as error:
             raise TakenError(f"{printable(what)} {_holder(path)}.\n{remedy}") from error
         except OSError as error:
-            raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+            raise cannot_write(path, error) from error
         _leave_note(path)
 
     def release(self) -> None:

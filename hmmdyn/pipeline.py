@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hmmdyn.tables.trajectories import Trajectories
 
 _Said = TypeVar("_Said")
-# Called with (stage, steps done, steps in all).
+# Called with (stage, steps done, steps in all); for "reused", with checkpoints measured before.
 Progress = Callable[[str, int, int], None]
 
 # What computes the numbers, and draws them.
@@ -205,6 +205,8 @@ def _measured(
         skip_bad=options.skip_bad,
         progress=partial(progress, "metrics") if progress else None,
     )
+    if progress:
+        progress("reused", extraction.n_reused, len(extraction.table))
     outcomes, renamed = _join(joined.table, extraction)
     measured = extraction.table.drop(columns=list(extraction.stored_outcomes))
     return Trajectories(

@@ -31,7 +31,7 @@ ALLOWED = {
     "results": {"choices", "declare"},
     "files": {"errors", "messages"},
     "names": {"errors"},
-    "locks": {"errors", "names"},
+    "locks": {"errors", "files", "names"},
     "options": GROUND,
     "tables": GROUND,
     "checkpoints": GROUND,
@@ -56,6 +56,7 @@ ROOMS = {
     "formats": {"formats", "state_dict", "tensor"},
 }
 HOMES = {
+    "platformdirs": ("metrics/cache.py",),
     "filelock": ("locks.py",),
     "isal": ("checkpoints/formats/checksums.py",),
     "plotly": ("report/",),

@@ -1,6 +1,7 @@
 """The command line: what it prints, writes and returns."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -162,16 +163,29 @@ def test_hostile_names_are_harmless_in_terminal_and_json(tmp_path):
     assert {row["run"] for row in json.loads(printed)["tables"]["convergence"]} == set(names)
 
 
-def test_analyze_twice_measures_once(runs, tmp_path):
+def test_analyze_twice_measures_once_wherever_the_report_goes(runs, tmp_path):
     from hmmdyn.checkpoints.find.discover import discover
+    from hmmdyn.metrics.cache import place_for
     from hmmdyn.metrics.extract import extract
 
-    run("analyze", runs, "-o", tmp_path, *QUICK)
-    before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
-    cache = tmp_path / ".metrics-cache.parquet"
-    assert extract(discover(runs), cache=cache).n_computed == 0
-    run("analyze", runs, "-o", tmp_path, *QUICK)
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == before
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert "measured before" not in run("analyze", runs, "-o", first, *QUICK).output
+    assert extract(discover(runs), cache=place_for(runs)).n_computed == 0
+    before = {p.name: p.read_bytes() for p in first.iterdir() if p.is_file()}
+    for output in (first, second):
+        again = run("analyze", runs, "-o", output, *QUICK)
+        assert "48 of 48 checkpoints had been measured before" in again.output
+        assert {p.name: p.read_bytes() for p in output.iterdir() if p.is_file()} == before
+    assert not list(first.glob(".*"))
+
+
+def test_where_nothing_can_be_kept_for_the_user_it_is_beside_the_report(
+    runs, tmp_path, monkeypatch
+):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    run("extract", runs, "-o", tmp_path / "t.parquet")
+    assert (tmp_path / ".metrics-cache.parquet").exists()
 
 
 def test_preset_paper_and_options_over_it(runs, tmp_path):
@@ -236,20 +250,21 @@ def test_stopped_extraction_goes_on_where_it_was(tmp_path):
         "from hmmdyn.metrics import cache; cache._FLUSH_SECONDS = 0.1; "
         "from hmmdyn.__main__ import main; main()"
     )
+    kept = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "kept")}
     process = subprocess.Popen(
         [sys.executable, "-c", saving_early, *arguments, tmp_path / "t.parquet"],
         stderr=subprocess.PIPE,
+        env=kept,
     )
-    cache_folder = tmp_path
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not list(cache_folder.glob(".metrics-cache*")):
+    while time.monotonic() < deadline and not list(tmp_path.glob("kept/hmmdyn/*/*.parquet")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert b"Traceback" not in errors
     assert not (tmp_path / "t.parquet").exists()
-    subprocess.run([*command, tmp_path / "t.parquet"], check=True, capture_output=True)
+    subprocess.run([*command, tmp_path / "t.parquet"], check=True, capture_output=True, env=kept)
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     subprocess.run([*command, fresh / "t.parquet"], check=True, capture_output=True)

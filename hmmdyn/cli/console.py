@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from hmmdyn.errors import HmmdynError, UsageError
+from hmmdyn.errors import HmmdynError, OutputError, UsageError
+from hmmdyn.files import require_writable
 from hmmdyn.names import printable
 from hmmdyn.options import as_typed
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hmmdyn.pipeline import Progress
+    from hmmdyn.results.checkpoints import CheckpointIndex
     from hmmdyn.results.notice import Notice
+    from hmmdyn.tables.trajectories import Trajectories
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -66,6 +69,10 @@ def progress(quiet: bool = False) -> Iterator[Progress]:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, done: int, total: int) -> None:
+            if stage == "reused":
+                if done and not quiet:
+                    err.print(f"{done:,} of {total:,} checkpoints had been measured before.")
+                return
             if stage not in tasks:
                 tasks[stage] = bars.add_task(_STAGE_NAMES[stage], total=total)
             bars.update(tasks[stage], completed=done, total=total)
@@ -116,9 +123,22 @@ def n_jobs(given: int | None) -> int:
     return given or cpu_count()
 
 
-def cache_in(folder: Path) -> Path:
-    """Return where metrics are kept between calls, beside the result."""
-    return folder / ".metrics-cache.parquet"
+def cache_for(found: CheckpointIndex | Trajectories, output: Path) -> Path | None:
+    """Return where measurements are kept between calls, whatever the output.
+
+    Where the user's cache folder cannot be written, they are kept beside the output.
+    """
+    from hmmdyn.metrics.cache import place_for
+    from hmmdyn.results.checkpoints import CheckpointIndex
+
+    if not isinstance(found, CheckpointIndex):
+        return None
+    place = place_for(found.root)
+    try:
+        require_writable(place.parent)
+    except OutputError:
+        return output / ".metrics-cache.parquet"
+    return place
 
 
 def notices_as_json(notices: Sequence[Notice]) -> list[dict[str, str]]:

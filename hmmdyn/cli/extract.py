@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hmmdyn.cli.arguments import EXTRACT, Given, Jobs, Runs, chosen, takes
-from hmmdyn.cli.console import cache_in, n_jobs, out, plain, progress, show_notices
+from hmmdyn.cli.console import cache_for, n_jobs, out, plain, progress, show_notices
 from hmmdyn.errors import UsageError
 from hmmdyn.files import require_writable
 
@@ -42,7 +42,11 @@ def extract(
     else:
         with progress() as told:
             trajectories = pipeline.read_runs(
-                found, options, cache=cache_in(output.parent), jobs=n_jobs(jobs), progress=told
+                found,
+                options,
+                cache=cache_for(found, output.parent),
+                jobs=n_jobs(jobs),
+                progress=told,
             )
     write_table(trajectories, output)
     show_notices(trajectories.notices, out)

@@ -24,6 +24,7 @@ _FORMAT = "hmmdyn training map"
 # A map without anything beyond the plain model is written as version 1, which every hmmdyn reads.
 _FORMAT_VERSIONS = (1, 2)
 # What every map has; the rest of a model's parts is written where a map has it.
+_LEAST_FIRST = 2  # checkpoints that a deviation can be taken from
 _PLAIN = ("covariance_type", "startprob", "transmat", "means", "covariances")
 
 
@@ -127,7 +128,10 @@ def load(path: Path | str, make: Callable[..., _Map]) -> _Map:
     try:
         return make(**_from_document(document))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise TrainingMapError(f"{path} is a malformed training map: {error!r}") from error
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise TrainingMapError(
+            f"{path} is a malformed training map: {reason}. Fit the map again, or copy it anew."
+        ) from error
 
 
 def _beyond_the_plain_model(parameters: HMMParameters) -> dict[str, Any]:
@@ -158,7 +162,7 @@ def _plain(value: object) -> object:
 
 
 def _from_document(document: dict[str, Any]) -> dict[str, Any]:
-    features = tuple(str(f) for f in document["features"])
+    features = _features(document["features"])
     parameters = HMMParameters(
         startprob=_array(document, "startprob"),
         transmat=_array(document, "transmat"),
@@ -187,10 +191,20 @@ def _last_steps(saved: list[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
     return {(str(run["group"]), str(run["run"])): int(run["last_step"]) for run in saved}
 
 
+def _features(saved: Any) -> tuple[str, ...]:
+    if not isinstance(saved, list) or not all(isinstance(name, str) and name for name in saved):
+        raise ValueError("its features are not a list of names")
+    if len(set(saved)) < len(saved):
+        raise ValueError("its features hold a name twice")
+    return tuple(saved)
+
+
 def _standardisation(saved: Mapping[str, Any], n_features: int) -> Standardisation:
     kind, first = saved["kind"], saved["first"]
-    if kind not in STANDARDISATIONS or not (first is None or isinstance(first, int)):
-        raise ValueError(f"unknown standardisation {saved!r}")
+    if kind not in STANDARDISATIONS:
+        raise ValueError(f"unknown standardisation {kind!r}")
+    if first is not None and (type(first) is not int or first < _LEAST_FIRST):
+        raise ValueError(f"the first checkpoints to standardise by cannot be {first!r}")
     since_start = kind == "log-start"
     standardisation = Standardisation(
         kind,
@@ -201,6 +215,9 @@ def _standardisation(saved: Mapping[str, Any], n_features: int) -> Standardisati
         logarithmic=tuple(map(bool, saved["logarithmic"])) if since_start else (),
     )
     require_standardises(standardisation, n_features)
+    for name in ("mean", "deviation"):
+        if not np.isfinite(getattr(standardisation, name)).all():
+            raise ValueError(f"the {name} of a metric is not finite")
     return standardisation
 
 

@@ -1,11 +1,18 @@
-"""Measurements kept between calls, in one Parquet file: no checkpoint is measured twice."""
+"""Measurements kept between calls, in one Parquet file: no checkpoint is measured twice.
+
+Every row has a checksum, so that a damaged file gives no wrong numbers: what is damaged is measured
+again, and the rest is kept. Whoever shares the file with another process takes its measurements
+over when writing.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -14,40 +21,62 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from platformdirs import user_cache_path
 
 from hmmdyn.checkpoints.parameters import ParameterRules
+from hmmdyn.checkpoints.probe import content_probe
 from hmmdyn.errors import OutputError
 from hmmdyn.files import replacing
+from hmmdyn.locks import Lock
 from hmmdyn.messages import Either, Message
 from hmmdyn.metrics.measure import Architecture, Measurement
 from hmmdyn.metrics.registry import VERSION
-from hmmdyn.names import printable
+from hmmdyn.names import file_stem, printable
 from hmmdyn.results.checkpoints import CheckpointFile
 
-# One row per checkpoint. The last three are JSON. The tensors there are have a column of their own:
-# it repeats from row to row, and Parquet stores equal values once.
+# One row per checkpoint. Architecture, metrics and details are JSON. The tensors there are have a
+# column of their own: it repeats from row to row, and Parquet stores equal values once.
 _SCHEMA = pa.schema(
     {
         "root": pa.string(),
         "path": pa.string(),
         "size": pa.int64(),
         "mtime_ns": pa.int64(),
+        "probe": pa.string(),
         "options": pa.string(),
         "architecture": pa.string(),
         "metrics": pa.string(),
         "details": pa.string(),
+        "checksum": pa.string(),
     },
     metadata={"hmmdyn": "measurements"},
 )
 _FLUSH_SECONDS = 5.0
 _MOST_TIME_WRITING = 0.05  # share of the time
+_ROWS_AT_ONCE = 1000  # damage makes so many rows unreadable at most, unless it is at the file's end
+_MAGIC = b"PAR1"  # Parquet files start and end with it
+_WAITING = 60.0  # seconds for another process to write the same file
+
+Key = tuple[str, str]
+Row = dict[str, Any]
+
+
+def place_for(root: Path) -> Path:
+    """Return where measurements of runs are kept by default, whatever is made of them.
+
+    That is a file for each folder of runs in the user's cache folder (``$XDG_CACHE_HOME/hmmdyn``,
+    ``~/.cache/hmmdyn``): the runs may be others', or not to be written.
+    """
+    whole = str(root.resolve())
+    name = f"{file_stem(root.resolve().name)}-{_digest(printable(whole))[:12]}.parquet"
+    return Path(user_cache_path("hmmdyn")) / "metrics" / name
 
 
 class MeasurementCache:
     """Measurements by checkpoint file, written to disk every few seconds and on exit.
 
-    A measurement is found again only while the file (path, size, modification time), the metrics,
-    their version and the parameter rules are the same.
+    A measurement is found again only while the file (path, size, modification time, and what a
+    few stretches of it hold), the metrics, their version and the parameter rules are the same.
 
     Parameters
     ----------
@@ -57,6 +86,11 @@ class MeasurementCache:
         The folder of the runs.
     metrics : iterable of str
     rules : ParameterRules
+
+    Attributes
+    ----------
+    n_damaged : int or None
+        Measurements found damaged, which are made again; None where no one can tell how many.
 
     Raises
     ------
@@ -71,18 +105,24 @@ class MeasurementCache:
         self._root = root
         self._root_name = printable(str(root.resolve()))
         self._options = _digest([VERSION, list(metrics), asdict(rules)])
-        self._rows = _read(path) if path is not None and path.exists() else {}
-        self._unsaved = False
+        self._rows: dict[Key, Row] = {}
+        self._mine: set[Key] = set()  # those put here
+        self._seen: tuple[int, ...] = ()  # which file was read or written last
+        self._probes: dict[Key, str] = {}
+        self.n_damaged: int | None = 0
+        if path is not None and path.exists():
+            self._seen = _identity(path)
+            self._rows, self.n_damaged = _read(path)
+        self._unsaved = self.n_damaged != 0  # what is whole is written anew
         self._next_flush = time.monotonic() + _FLUSH_SECONDS
 
     def get(self, file: CheckpointFile) -> Measurement | None:
         """Return the measurement of a checkpoint, or None where it has to be made."""
         row = self._rows.get(self._key(file))
-        if row is None or (row["size"], row["mtime_ns"], row["options"]) != (
-            file.size,
-            file.mtime_ns,
-            self._options,
-        ):
+        wanted = {"size": file.size, "mtime_ns": file.mtime_ns, "options": self._options}
+        if row is None or any(row[name] != value for name, value in wanted.items()):
+            return None
+        if row["probe"] != self._probe(file) or not row["probe"]:
             return None
         details = json.loads(row["details"])
         return Measurement(
@@ -98,16 +138,20 @@ class MeasurementCache:
         """Keep a measurement, and write all to disk if that was not done for a while."""
         root, path = key = self._key(file)
         details = asdict(measurement)
-        self._rows[key] = {
-            "root": root,
-            "path": path,
-            "size": file.size,
-            "mtime_ns": file.mtime_ns,
-            "options": self._options,
-            "architecture": json.dumps(details.pop("architecture")),
-            "metrics": json.dumps(details.pop("metrics")),
-            "details": json.dumps(details),
-        }
+        self._mine.add(key)
+        self._rows[key] = _checked(
+            {
+                "root": root,
+                "path": path,
+                "size": file.size,
+                "mtime_ns": file.mtime_ns,
+                "probe": self._probe(file),
+                "options": self._options,
+                "architecture": json.dumps(details.pop("architecture")),
+                "metrics": json.dumps(details.pop("metrics")),
+                "details": json.dumps(details),
+            }
+        )
         self._unsaved = True
         if time.monotonic() >= self._next_flush:
             self.flush()
@@ -117,10 +161,26 @@ class MeasurementCache:
         if self._path is None:
             return
         start = time.monotonic()
-        rows = [self._rows[key] for key in sorted(self._rows)]
-        # An open file, because Arrow takes no path that is not valid UTF-8.
-        with replacing(self._path) as temporary, temporary.open("wb") as file:
-            pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), file, compression="zstd")
+        lock = Lock(
+            self._path.with_name(f".{self._path.name}.lock"),
+            f"{self._path} is being written",
+            "Wait until the other is done, then run this again: what it measured is used.",
+            wait=_WAITING,
+        )
+        try:
+            self._take_over()
+            rows = [self._rows[key] for key in sorted(self._rows)]
+            # An open file, because Arrow takes no path that is not valid UTF-8.
+            with replacing(self._path) as temporary, temporary.open("wb") as file:
+                pq.write_table(
+                    pa.Table.from_pylist(rows, _SCHEMA),
+                    file,
+                    compression="zstd",
+                    row_group_size=_ROWS_AT_ONCE,
+                )
+            self._seen = _identity(self._path)
+        finally:
+            lock.release()
         self._unsaved = False
         now = time.monotonic()
         self._next_flush = now + max(_FLUSH_SECONDS, (now - start) / _MOST_TIME_WRITING)
@@ -137,7 +197,21 @@ class MeasurementCache:
         if self._unsaved:
             self.flush()
 
-    def _key(self, file: CheckpointFile) -> tuple[str, str]:
+    def _take_over(self) -> None:
+        """Take the measurements that another process has written since."""
+        assert self._path is not None
+        if _identity(self._path) not in ((), self._seen):
+            theirs, _ = _read(self._path)
+            self._rows = theirs | {key: self._rows[key] for key in self._mine}
+
+    def _probe(self, file: CheckpointFile) -> str:
+        """Look into a checkpoint, once; that is before it is measured."""
+        key = self._key(file)
+        if self._path is not None and key not in self._probes:
+            self._probes[key] = content_probe(file.path)
+        return self._probes.get(key, "")
+
+    def _key(self, file: CheckpointFile) -> Key:
         return self._root_name, relative_path(file, self._root)
 
 
@@ -150,18 +224,67 @@ def _digest(value: object) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
 
 
-def _read(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Read a cache; one of another version of hmmdyn counts as empty."""
+def _checked(row: Row) -> Row:
+    """Give a row its checksum."""
+    return {**row, "checksum": _digest([row[name] for name in _SCHEMA.names[:-1]])}
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Tell one file that was put at a path from another, empty where there is none."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
-        if metadata.get(b"hmmdyn") != b"measurements":
-            raise OutputError(_taken(path))
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+        status = path.stat()
+    except FileNotFoundError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _read(path: Path) -> tuple[dict[Key, Row], int | None]:
+    """Read what is whole in a cache, and count what is not; None where nobody knows how much.
+
+    One of another version of hmmdyn counts as empty. What is beyond reading is put aside, in case
+    it is not ours.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_MAGIC))
+            if not start:  # as a full disk leaves it
+                return {}, None
+            file.seek(-len(_MAGIC), os.SEEK_END)
+            is_parquet = _MAGIC in (start, file.read())
+    except OSError as error:
         raise OutputError(_taken(path)) from error
-    if table.schema != _SCHEMA:
-        return {}
-    return {(row["root"], row["path"]): row for row in table.to_pylist()}
+    if not is_parquet:
+        raise OutputError(_taken(path))
+    try:
+        # An open file, as for writing.
+        with path.open("rb") as file, pq.ParquetFile(file) as cache:
+            schema = cache.schema_arrow
+            ours = (schema.metadata or {}).get(b"hmmdyn") == b"measurements"
+            if not ours and schema.names != _SCHEMA.names:
+                raise OutputError(_taken(path))
+            if schema != _SCHEMA:
+                return {}, 0
+            groups = [_rows_of(cache, i) for i in range(cache.num_row_groups)]
+            n_rows = cache.metadata.num_rows
+    except _UNREADABLE:
+        with suppress(OSError):
+            path.replace(path.with_name(f"{path.name}.damaged"))
+        return {}, None
+    whole = {(row["root"], row["path"]): row for group in groups for row in group}
+    return whole, max(0, n_rows - len(whole))
+
+
+# What Arrow raises on damaged files.
+_UNREADABLE = (OSError, pa.ArrowException, ValueError, TypeError, LookupError, MemoryError)
+
+
+def _rows_of(cache: pq.ParquetFile, group: int) -> list[Row]:
+    """Return the rows of one group that are whole."""
+    try:
+        rows = cache.read_row_group(group).to_pylist()
+    except _UNREADABLE:
+        return []
+    return [row for row in rows if row["checksum"] == _checked(row)["checksum"]]
 
 
 def _taken(path: Path) -> Message:

@@ -127,7 +127,7 @@ def extract(
     n_computed = sum(file in work.computed for file in measured)
     return replace(
         found,
-        notices=(*_skipped(bad), *found.notices),
+        notices=(*_skipped(bad), *_damaged(store.n_damaged), *found.notices),
         n_computed=n_computed,
         n_reused=len(measured) - n_computed,
     )
@@ -295,6 +295,22 @@ def _all_bad_files(bad: dict[str, str], n_total: int) -> Message:
 
 def _skipped(bad: dict[str, str]) -> list[Notice]:
     return [Notice("reading", "left out", path, why) for path, why in bad.items()]
+
+
+def _damaged(n: int | None) -> list[Notice]:
+    """Tell that kept measurements were damaged, if they were."""
+    if n == 0:
+        return []
+    what = "could not be read" if n is None else f"{n:,} of them were damaged"
+    return [
+        Notice(
+            "metrics",
+            "odd",
+            "measurements kept",
+            f"The file of earlier measurements: {what}, and what is missing was measured again. "
+            "The numbers are right; if it happens again, look after the disk.",
+        )
+    ]
 
 
 def _without_bias_metrics(

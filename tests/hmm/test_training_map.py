@@ -103,6 +103,10 @@ def test_a_missing_metric_is_named(fitted):
         fitted.training_map.apply(table)
 
 
+def standardised(document, **changes):
+    return {**document, "standardisation": {**document["standardisation"], **changes}}
+
+
 BROKEN = {
     "not json": lambda d: "{",
     "a list": lambda d: [],
@@ -120,6 +124,20 @@ BROKEN = {
     "unknown standardisation": lambda d: {
         **d, "standardisation": {"kind": "x", "first": None, "mean": [], "deviation": []}
     },
+    "no first checkpoint": lambda d: standardised(d, first=0),
+    "before the first checkpoint": lambda d: standardised(d, first=-1),
+    "one checkpoint to scale by": lambda d: standardised(d, first=1),
+    "a yes for a number": lambda d: standardised(d, first=True),
+    "a mean that is none": lambda d: standardised(
+        d, kind="pooled", mean=[0.0, 0.0, float("nan")], deviation=[1.0] * 3
+    ),
+    "an infinite deviation": lambda d: standardised(
+        d, kind="pooled", mean=[0.0] * 3, deviation=[1.0, 1.0, float("inf")]
+    ),
+    "a name twice": lambda d: {**d, "features": ["m0", "m1", "m1"]},
+    "a text for names": lambda d: {**d, "features": "abc"},
+    "numbers for names": lambda d: {**d, "features": [1, 2, 3]},
+    "a number of 400 digits": lambda d: json.dumps(d).replace("[0.", f"[{'9' * 400}.", 1),
     "deep nesting": lambda d: "[" * 200_000,
 }  # fmt: skip
 

@@ -255,13 +255,12 @@ extract(
     pd.testing.assert_frame_equal(found.table, extract(runs).table, check_exact=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"my notes", b"PAR1 and no more"])
-def test_a_file_in_the_place_of_the_cache_is_left_alone(runs, tmp_path, content):
+def test_a_file_in_the_place_of_the_cache_is_left_alone(runs, tmp_path):
     place = tmp_path / "notes.parquet"
-    place.write_bytes(content)
+    place.write_bytes(b"my notes")
     with pytest.raises(OutputError, match="in the way"):
         extract(runs, cache=place)
-    assert place.read_bytes() == content
+    assert place.read_bytes() == b"my notes"
 
 
 def test_a_table_of_something_else_is_left_alone(runs, tmp_path):
