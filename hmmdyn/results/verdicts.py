@@ -7,3 +7,5 @@ CONFIRMED, FLAG_ONLY, SLOWS = "confirmed detour", "paper's flag only", "slows"
 HELPS, NO_EVIDENCE, CANNOT_TELL = "helps", "no evidence", "cannot tell"
 # What is said of two groups, or of all: see ``ConvergenceSpeed.tests``.
 FASTER, SLOWER, DIFFERENT = "faster", "slower", "different"
+# What is said of two groups within a margin: see ``ConvergenceSpeed.equivalence``.
+ALIKE, A_NOT_SLOWER, B_NOT_SLOWER = "alike", "group_a not slower", "group_b not slower"
