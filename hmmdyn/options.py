@@ -195,6 +195,13 @@ class Options(ModelOptions):
         least=1,
         more="See :func:`hmmdyn.dynamics.convergence.measure_convergence`.",
     )
+    margin: float | None = option(
+        None,
+        "Test whether groups are slower than others by no more than this share (0.1 is 10 %).",
+        panel=CONVERGENCE,
+        least=0,
+        more="See :func:`hmmdyn.dynamics.speed.compare_speed`.",
+    )
 
     def __new__(cls, **given: Any) -> Options:
         """Refuse what is no option before anything else can stumble over it."""

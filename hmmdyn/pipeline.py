@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hmmdyn.errors import NoCheckpointsError, NotEnoughDataError, UsageError
+from hmmdyn.errors import CheckpointError, NoCheckpointsError, NotEnoughDataError, UsageError
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import require_known
 from hmmdyn.options import FOLDER, TABLE, Options
@@ -197,6 +197,8 @@ def _measured(
     logged = index.logged or find_outcomes(index, options.outcomes_file)
     index = without_runs(index, options.exclude_runs)
     joined = join_outcomes(index, of_runs_in(index, logged))
+    if options.outcome is not None:
+        _require_somewhere(options.outcome, joined.table, index)
     extraction = extract(
         index,
         rules=ParameterRules(options.include, options.exclude, options.split),
@@ -216,6 +218,21 @@ def _measured(
         index.step_unit,
         (*index.notices, *logged.notices, *joined.notices, *extraction.notices, *renamed),
     )
+
+
+def _require_somewhere(outcome: str, logged: pd.DataFrame, index: CheckpointIndex) -> None:
+    """Refuse an outcome that is neither logged nor stored in the last checkpoint."""
+    from hmmdyn.checkpoints.read import open_checkpoint
+
+    known = [str(name) for name in logged if name not in CHECKPOINT_KEY]
+    if outcome.removeprefix("logged_") in known:
+        return
+    try:
+        with open_checkpoint(index.checkpoints[-1].path) as checkpoint:
+            stored = list(checkpoint.scalars)
+    except CheckpointError:
+        return  # measuring says so of all that cannot be read
+    require_known([outcome], [*known, *stored], "outcome")
 
 
 def _join(logged: pd.DataFrame, extraction: Extraction) -> tuple[pd.DataFrame, list[Notice]]:
@@ -335,8 +352,7 @@ def analyze(
     require_known(changes, [*vars(options), "cache", "jobs", "progress", "source_name"], "option")
     options = options.changed(**changes)
     trajectories = read_runs(source, options, cache=cache, jobs=jobs, progress=progress)
-    if options.outcome is not None:  # before the model is fitted, which takes long
-        _require_outcome(options.outcome, trajectories)
+    _require_outcome(options, trajectories)  # before the model is fitted, which takes long
     name = source_name or _name(source)
     if not trajectories.metrics:
         return _outcomes_stated(trajectories, options, name)
@@ -351,18 +367,25 @@ def analyze(
     return _with_maps_of_groups(analysis, of_groups)
 
 
-def _require_outcome(outcome: str, trajectories: Trajectories) -> None:
+def _require_outcome(options: Options, trajectories: Trajectories) -> None:
+    """Refuse an outcome that is not there, and a threshold that it cannot reach."""
     import numpy as np
 
-    require_known([outcome], trajectories.outcomes, "outcome")
-    if not np.isfinite(trajectories.table[outcome]).any():
-        raise UsageError(
-            f"The outcome {outcome!r} is known at no checkpoint. Leave out ",
-            Remedy("outcome"),
-            ", or give a file with its values (",
-            Remedy("outcomes_file"),
-            ").",
-        )
+    from hmmdyn.dynamics.convergence import require_possible
+
+    table, outcome = trajectories.table, options.outcome
+    known = [name for name in trajectories.outcomes if np.isfinite(table[name]).any()]
+    if outcome is not None:
+        require_known([outcome], trajectories.outcomes, "outcome")
+        if outcome not in known:
+            raise UsageError(
+                f"The outcome {outcome!r} is known at no checkpoint. Leave out ",
+                Remedy("outcome"),
+                ", or give a file with its values (",
+                Remedy("outcomes_file"),
+                ").",
+            )
+    require_possible(table, known, outcome, options.threshold)
 
 
 def _outcomes_stated(trajectories: Trajectories, options: Options, source: str) -> OutcomeAnalysis:
@@ -568,7 +591,9 @@ def _of_outcomes(
 
     convergence, why_no_convergence = _convergence(table, trajectories.outcomes, options)
     speed, why_no_speed = _of(
-        convergence, "speed", lambda c: compare_speed(c, random_state=options.seed)
+        convergence,
+        "speed",
+        lambda c: compare_speed(c, margin=options.margin, random_state=options.seed),
     )
     outcome_transitions = (
         find_outcome_transitions(table, trajectories.outcomes, changes, random_state=options.seed)
@@ -624,17 +649,18 @@ def _convergence(
                 ),
             ),
         )
-    return (
-        measure_convergence(
+    try:
+        measured = measure_convergence(
             table,
             known,
             outcome=options.outcome,
             threshold=options.threshold,
             direction=options.direction,
             sustained=options.sustained,
-        ),
-        (),
-    )
+        )
+    except NotEnoughDataError as error:
+        return None, (Notice("statements", "limit", "convergence", error.message),)
+    return measured, ()
 
 
 def _of(

@@ -7,17 +7,24 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hmmdyn.choices import DIRECTIONS
-from hmmdyn.errors import UsageError
+from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.messages import Message, Remedy
-from hmmdyn.names import better_side, data_split, is_accuracy, require_known, require_one_of
-from hmmdyn.results.convergence import CONVERGENCE, Convergence
+from hmmdyn.names import better_side, data_split, is_accuracy, require_known, require_one_of, some
+from hmmdyn.results.convergence import CONVERGENCE, CROSSINGS, EVALUATIONS, Convergence
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
 
 # The automatic threshold lies this far along the way from the first value to the best one.
 SHARE_OF_THE_WAY = 0.9
+# It is not chosen where the median run comes less far than this, of the way that the best one does:
+# then it would be a level that the better runs pass on their way.
+_AGREED = 0.75
+# A crossing did not last where more than this share of the later evaluations lie back again.
+_DID_NOT_LAST = 0.25
+_IN_A_ROW = 3  # evaluations advised where crossings do not last
 
 
 def choose_outcome(table: pd.DataFrame, outcomes: Sequence[str]) -> str:
@@ -48,9 +55,15 @@ def run_name(group: str, run: str, *, several_groups: bool) -> str:
 def first_and_best(table: pd.DataFrame, outcome: str, direction: str) -> tuple[float, float]:
     """Return the medians over the runs of the first and of the best finite value."""
     finite = table[np.isfinite(table[outcome])]
+    firsts = finite.groupby(RUN_KEY, sort=False)[outcome].first()
+    return float(firsts.median()), float(_best_values(table, outcome, direction).median())
+
+
+def _best_values(table: pd.DataFrame, outcome: str, direction: str) -> pd.Series:
+    finite = table[np.isfinite(table[outcome])]
     values = finite.groupby(RUN_KEY, sort=False)[outcome]
-    best = values.max() if direction == "above" else values.min()
-    return float(values.first().median()), float(best.median())
+    best: pd.Series = values.max() if direction == "above" else values.min()
+    return best
 
 
 def automatic_threshold(table: pd.DataFrame, outcome: str, direction: str) -> float:
@@ -58,12 +71,55 @@ def automatic_threshold(table: pd.DataFrame, outcome: str, direction: str) -> fl
 
     It lies nine tenths of the way from the median first value to the median best value of the
     runs: for an accuracy that starts at chance (0.5) and reaches 1, at 0.95.
+
+    Raises
+    ------
+    NotEnoughDataError
+        The runs' best values are no common level: most of the runs come much less far than the best
+        of them, so the threshold would call failure convergence.
     """
     first, best = first_and_best(table, outcome, direction)
     if first == best:
         return best
+    bests = _best_values(table, outcome, direction)
+    top, worst = (bests.max(), bests.min()) if direction == "above" else (bests.min(), bests.max())
+    if abs(best - first) < _AGREED * abs(top - first):
+        raise NotEnoughDataError(
+            f"No threshold of {outcome} is chosen: the best values of the {len(bests)} runs lie "
+            f"between {worst:.3g} and {top:.3g}, half of them no better than {best:.3g}, so there "
+            "is no one level at which runs have converged. Set one with ",
+            Remedy("threshold"),
+            ".",
+        )
     decimals = 2 - math.floor(math.log10(abs(best - first)))
     return round(first + SHARE_OF_THE_WAY * (best - first), decimals)
+
+
+def require_possible(
+    table: pd.DataFrame, outcomes: Sequence[str], outcome: str | None, threshold: float | None
+) -> None:
+    """Refuse a threshold that no value of the outcome can be: 95 for an accuracy from 0 to 1.
+
+    Raises
+    ------
+    UsageError
+        The message says what was likely meant.
+    """
+    if threshold is None or not outcomes:
+        return
+    chosen = outcome or choose_outcome(table, outcomes)
+    values = table[chosen][np.isfinite(table[chosen])]
+    if not is_accuracy(chosen) or values.empty or not values.between(0, 100).all():
+        return
+    most = 1 if values.max() <= 1 else 100
+    if 0 <= threshold <= most:
+        return
+    what = f"{chosen} is an accuracy between 0 and {most} here, so it cannot be {threshold:g}. "
+    if most == 1 and 0 < threshold <= 100:
+        raise UsageError(
+            f"{what}If per cent were meant, use ", Remedy("threshold", threshold / 100), "."
+        )
+    raise UsageError(f"{what}Set a value between 0 and {most} with ", Remedy("threshold"), ".")
 
 
 def measure_convergence(
@@ -95,25 +151,33 @@ def measure_convergence(
     ------
     UsageError
         The outcome is not in the table or an option is out of range.
+    NotEnoughDataError
+        No threshold is given, and the runs do not agree on a level to choose one by.
     """
     _check(outcomes, outcome, direction, sustained)
     chosen = outcome or choose_outcome(table, outcomes)
     side = direction or better_side(chosen)
     limit = automatic_threshold(table, chosen, side) if threshold is None else threshold
     several_groups = table["group"].nunique() > 1
+    require_possible(table, outcomes, chosen, threshold)
     rows, unknown = [], []
+    holding = table[np.isfinite(table[chosen])][[*RUN_KEY, "step", chosen]]
+    holding = holding.assign(holds=_holds(holding[chosen], limit, side))
+    evaluations = EVALUATIONS.frame(holding)
     for (group, run), checkpoints in table.groupby(RUN_KEY, sort=False):
         evaluated = checkpoints[np.isfinite(checkpoints[chosen])]
         if evaluated.empty:
             unknown.append(run_name(str(group), str(run), several_groups=several_groups))
             continue
         at = evaluated["step"].tolist()
-        first = _first_crossing(evaluated, chosen, limit, side, sustained)
+        holds = _holds(evaluated[chosen], limit, side).to_numpy()
+        first = first_streak(holds, sustained)
         step = None if first is None else at[first]
         reached = at[-1] if step is None else step
         # Convergence could have begun no later than where `sustained` evaluations were left.
         previous = first - 1 if first is not None else len(at) - sustained
         before = checkpoints["step"] <= reached if step is None else checkpoints["step"] < reached
+        later = holds[first + 1 :] if first is not None else holds[:0]
         rows.append(
             {
                 "group": group,
@@ -124,6 +188,7 @@ def measure_convergence(
                 "step": reached,
                 "last_step": int(checkpoints["step"].iloc[-1]),
                 "time": float(before.mean()),
+                "later_back": float(1 - later.mean()) if len(later) else np.nan,
             }
         )
     result = CONVERGENCE.frame(rows)
@@ -132,13 +197,15 @@ def measure_convergence(
         threshold=limit,
         direction=side,
         sustained=sustained,
-        how=_in_words(chosen, limit, side, sustained, outcome is None, threshold is None),
+        how=_in_words(table, chosen, limit, side, sustained, outcome is None, threshold is None),
         table=result,
         notices=(
             *_not_finite(table, chosen),
             *_notices(result, unknown, chosen, limit),
             *_at_once(table, result, limit),
+            *_not_lasting(result, limit, sustained),
         ),
+        evaluations=evaluations,
     )
 
 
@@ -153,12 +220,12 @@ def _check(
         raise UsageError(f"'sustained' must be at least 1 checkpoint, got {sustained}.")
 
 
-def _first_crossing(
-    evaluated: pd.DataFrame, outcome: str, threshold: float, direction: str, sustained: int
-) -> int | None:
+def _holds(values: pd.Series, threshold: float, direction: str) -> pd.Series:
+    return values >= threshold if direction == "above" else values <= threshold
+
+
+def first_streak(holds: NDArray[np.bool_], sustained: int) -> int | None:
     """Return which evaluation (0, 1, …) is the first from which on the threshold holds."""
-    values = evaluated[outcome].to_numpy()
-    holds = values >= threshold if direction == "above" else values <= threshold
     if len(holds) < sustained:
         return None
     windows = np.lib.stride_tricks.sliding_window_view(holds, sustained).all(axis=1)
@@ -166,6 +233,7 @@ def _first_crossing(
 
 
 def _in_words(
+    table: pd.DataFrame,
     outcome: str,
     threshold: float,
     direction: str,
@@ -179,9 +247,11 @@ def _in_words(
         f", for {sustained} evaluated checkpoints in a row." if sustained > 1 else ".",
     ]
     if threshold_chosen:
+        start, best = first_and_best(table, outcome, direction)
         parts += [
             f" The threshold was chosen automatically, {SHARE_OF_THE_WAY:.0%} of the way from the"
-            " runs' median first value to their median best one; set it with ",
+            f" runs' median first value ({start:.3g}) to their median best one ({best:.3g}); set it"
+            " with ",
             Remedy("threshold"),
             ".",
         ]
@@ -259,3 +329,24 @@ def _at_once(table: pd.DataFrame, result: pd.DataFrame, threshold: float) -> tup
         ".",
     )
     return (Notice("statements", "odd", "convergence", message),)
+
+
+def _not_lasting(result: pd.DataFrame, threshold: float, sustained: int) -> tuple[Notice, ...]:
+    """Name runs that converged by a lucky evaluation rather than for good."""
+    back = result[result["later_back"] > _DID_NOT_LAST]
+    if back.empty:
+        return ()
+    several_groups = result["group"].nunique() > 1
+    most_first = back.sort_values("later_back", ascending=False, kind="stable")
+    named = some(
+        f"{run_name(group, run, several_groups=several_groups)} {share:.0%}"
+        for group, run, share in most_first[[*RUN_KEY, "later_back"]].itertuples(index=False)
+    )
+    message = Message(
+        f"In {len(back)} of {int(result['converged'].sum())} runs the crossing did not last: later "
+        f"evaluations lie on the wrong side of {threshold:g} again ({named}). Ask for more "
+        "evaluations in a row with ",
+        Remedy("sustained", max(_IN_A_ROW, 2 * sustained)),
+        ".",
+    )
+    return (Notice("statements", "odd", CROSSINGS, message),)

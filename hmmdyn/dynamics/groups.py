@@ -122,6 +122,7 @@ def _summary(group: _Group, parameters: HMMParameters) -> dict[str, object]:
         "group": group.name,
         "n_runs": len(group.occupancy),
         "n_converged": pd.NA if measure is None else int(measure.table["converged"].sum()),
+        "n_censored": pd.NA if measure is None else int((~measure.table["converged"]).sum()),
         "n_states_visited": n_visited,
         "forking": is_forking(edges, n_visited),
         "emission": within.emission,

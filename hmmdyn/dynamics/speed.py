@@ -10,48 +10,59 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
-from scipy.stats import permutation_test, t
-from statsmodels.duration.survfunc import survdiff
 
 from hmmdyn.dynamics.convergence import run_name
-from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
+from hmmdyn.dynamics.evaluated import Group, SpeedTest, Tested, evaluated_runs
+from hmmdyn.dynamics.planning import runs_needed, smallest_difference, spread_of
+from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.dynamics.survival import (
-    CONFIDENCE,
-    Watched,
-    kaplan_meier,
-    log_rank_scores,
+    Bracketed,
+    difference_of_means,
+    mean_step,
     median_step,
-    restricted_mean,
-    restricted_mean_error,
+    waiting_curve,
 )
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.messages import Remedy
-from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.convergence import (
     CONVERGENCE_GROUPS,
     CONVERGENCE_TESTS,
+    EQUIVALENCE,
     PERFORMANCE_PROFILE,
+    PLANNING,
     RANKING,
+    SEEDS_NEEDED,
     Convergence,
     ConvergenceSpeed,
 )
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
-from hmmdyn.results.verdicts import CANNOT_TELL, DIFFERENT, FASTER, NO_EVIDENCE, SLOWER
+from hmmdyn.results.verdicts import (
+    A_NOT_SLOWER,
+    ALIKE,
+    B_NOT_SLOWER,
+    CANNOT_TELL,
+    DIFFERENT,
+    FASTER,
+    NO_EVIDENCE,
+    SLOWER,
+)
 
-_ROUNDING = 1e-12
-# Groups evaluated more than this many times more rarely than others are named.
-_UNEVEN = 2
+_DIFFERENCES = (0.1, 0.2, 0.5, 1.0)  # of which it is said how many seeds they need
 
 
-def compare_speed(convergence: Convergence, *, random_state: int = 0) -> ConvergenceSpeed:
+def compare_speed(
+    convergence: Convergence, *, margin: float | None = None, random_state: int = 0
+) -> ConvergenceSpeed:
     """Compare how fast runs converge, within groups and between them.
 
     Parameters
     ----------
     convergence : Convergence
         When each run converged.
+    margin : float, optional
+        By which share slower a group may be and still count as no slower: 0.1 is 10 %. Then groups
+        are tested for that, too: is one faster than the other would be if it took that much longer?
     random_state : int
         Seed of the permutation test, where permutations are too many to go through all.
 
@@ -62,9 +73,10 @@ def compare_speed(convergence: Convergence, *, random_state: int = 0) -> Converg
 
     Notes
     -----
-    A run enters with the step at which it is first seen to have converged: evaluated every 100
-    steps, up to 100 steps late. ``ranking`` says what this leaves open, and a notice where groups
-    are evaluated at different intervals.
+    A run converges between the evaluation at which it is first seen to have and the one before, and
+    nobody knows where: estimates and intervals hold wherever it is. The curve is Turnbull's [5]_;
+    its upper limits are those it would have if every run converged when seen to, its lower ones if
+    it did right after the evaluation before.
 
     Seeds are few, so nothing but ``logrank_p`` rests on large samples. A curve's intervals are
     beta product intervals [1]_, without censoring those of Clopper and Pearson: the usual log-log
@@ -72,16 +84,18 @@ def compare_speed(convergence: Convergence, *, random_state: int = 0) -> Converg
     median is the steps at which they contain one half [2]_; five runs or fewer do not bound it.
     Restricted means take the jackknife's standard error [3]_ and Student's t, one mean on the
     logit scale of its share of the horizon, a difference by Welch's formula. Runs that all count
-    alike, such as those of a group that never converges, give neither an interval.
+    alike, such as those of a group that never converges, give a mean the limits of the curve, and a
+    difference none.
 
     The permutation test hands the runs, each with its log-rank score, to the groups in all ways
     (or in 9,999 drawn at random), and asks how often the log-rank numerator is as far from zero.
     Runs are followed to the horizon of the groups compared and no further, since runs are not
-    alike where those of one group are watched for longer. A group of one run is compared with
-    none: it does not show how much seeds differ.
+    alike where those of one group are watched for longer. Of groups evaluated at different steps,
+    each is asked in turn whether it is faster, seen no sooner than the other
+    (:mod:`hmmdyn.dynamics.evaluated`), and p is twice the lesser of the two. A group of one run is
+    compared with none: it does not show how much seeds differ.
 
-    ``benchmarks/speed.md`` has the coverage of the intervals and the error rates of the tests; the
-    interval of one restricted mean falls short of its level most, down to 0.91 with five runs. The
+    ``benchmarks/speed.md`` has the coverage of the intervals and the error rates of the tests. The
     profile is that of AlgoPerf [4]_, with seeds in place of workloads.
 
     References
@@ -93,17 +107,28 @@ def compare_speed(convergence: Convergence, *, random_state: int = 0) -> Converg
     .. [3] Andersen, Hansen and Klein (2004), Regression analysis of restricted mean survival time
        based on pseudo-observations. Lifetime Data Analysis 10, 335-350.
     .. [4] Dahl et al. (2023), Benchmarking neural network training algorithms. arXiv:2306.07179.
+    .. [5] Turnbull (1976), The empirical distribution function with arbitrarily grouped, censored
+       and truncated data. Journal of the Royal Statistical Society B 38, 290-295.
     """
     table, left_out = _comparable(convergence)
     groups = {str(group): own for group, own in table.groupby("group", sort=False)}
-    curves = {group: kaplan_meier(_watched(own)) for group, own in groups.items()}
+    curves = {group: waiting_curve(_bracketed(own)) for group, own in groups.items()}
+    evaluated = evaluated_runs(convergence.evaluations)
+    seen = {
+        group: [evaluated[group, run] for run in own["run"].astype(str)]
+        for group, own in groups.items()
+    }
+    rule = SpeedTest(convergence.sustained, random_state)
     return ConvergenceSpeed(
         curves=pd.concat(curves, names=["group"]).reset_index("group").reset_index(drop=True),
-        groups=_summaries(groups, curves),
-        tests=_tests(groups, random_state),
+        groups=_summaries(groups),
+        tests=_tests(groups, seen, rule),
         profile=_profile(table),
         ranking=_ranking(table),
-        notices=(*left_out, *_no_profile(table), *_uneven_evaluation(table)),
+        planning=PLANNING.frame(_plan(group, own) for group, own in groups.items()),
+        seeds_needed=_seeds_needed(groups, margin),
+        equivalence=_equivalence(groups, seen, margin, rule),
+        notices=(*left_out, *_no_profile(table)),
     )
 
 
@@ -132,86 +157,64 @@ def _comparable(convergence: Convergence) -> tuple[pd.DataFrame, tuple[Notice, .
     return table.assign(end=end)[end.notna()].astype({"end": np.int64}), notices
 
 
-def _watched(runs: pd.DataFrame) -> Watched:
-    return Watched(runs["end"].to_numpy(), runs["converged"].to_numpy(dtype=bool))
+def _bracketed(runs: pd.DataFrame) -> Bracketed:
+    end = runs["end"].to_numpy()
+    # Before its first evaluation a run has not converged, unless that was at step 0.
+    before = runs["previous_step"].fillna(-1).to_numpy(dtype=np.int64)
+    after = np.where((before < 0) & (end > 0), 0, before)
+    converged = runs["converged"].to_numpy(dtype=bool)
+    return Bracketed(np.where(converged, after, end), end, converged)
 
 
 def _horizon(groups: Iterable[pd.DataFrame]) -> float:
-    """Return the last step up to which the curve of every group is known.
+    """Return the last step up to which the curve of every group is known."""
+    groups = list(groups)
+    known = min(map(_known_to, groups))
+    return known if np.isfinite(known) else float(max(own["last_step"].max() for own in groups))
 
-    A curve is known to the end of the group's last run, and for ever where that run converged.
+
+def _known_to(runs: pd.DataFrame) -> float:
+    """Return up to which step a group's curve is known: to the end of its last run.
+
+    For ever where that run converged.
     """
-    ends, last_steps = [], []
-    for runs in groups:
-        last = runs[runs["end"] == runs["end"].max()]
-        if not last["converged"].all():
-            ends.append(float(last["end"].iloc[0]))
-        last_steps.append(float(runs["last_step"].max()))
-    return min(ends, default=max(last_steps))
+    last = runs[runs["end"] == runs["end"].max()]
+    return np.inf if last["converged"].all() else float(last["end"].iloc[0])
 
 
-def _summaries(
-    groups: Mapping[str, pd.DataFrame], curves: Mapping[str, pd.DataFrame]
-) -> pd.DataFrame:
+def _summaries(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     horizon = _horizon(groups.values())
     rows = []
     for group, own in groups.items():
-        runs = _watched(own)
-        median, median_low, median_high = median_step(curves[group])
-        mean, error = restricted_mean(runs, horizon), restricted_mean_error(runs, horizon)
-        low, high = _interval_of_mean(mean, error, len(runs), horizon)
+        runs = _bracketed(own)
+        median = median_step(runs)
+        mean = mean_step(runs, horizon)
         rows.append(
             {
                 "group": group,
                 "n_runs": len(runs),
                 "n_converged": int(runs.converged.sum()),
-                "median": median,
-                "median_low": median_low,
-                "median_high": median_high,
-                "restricted_mean": mean,
-                "restricted_mean_se": error,
-                "restricted_mean_low": low,
-                "restricted_mean_high": high,
+                "n_censored": int((~runs.converged).sum()),
+                "median_earliest": median.earliest,
+                "median_latest": median.latest,
+                "median_low": median.low,
+                "median_high": median.high,
+                "restricted_mean": mean.value,
+                "restricted_mean_se": mean.error,
+                "restricted_mean_low": mean.low,
+                "restricted_mean_high": mean.high,
                 "horizon": horizon,
             }
         )
     return CONVERGENCE_GROUPS.frame(rows)
 
 
-def _interval_of_mean(
-    mean: float, error: float, n_runs: int, horizon: float
-) -> tuple[float, float]:
-    """Return the interval of a restricted mean, NaN where the runs show no spread.
-
-    It is symmetric on the logit scale of the share of the horizon, so it stays within it.
-    """
-    share = mean / horizon if horizon > 0 else np.nan
-    if not (error > 0 and 0 < share < 1):
-        return np.nan, np.nan
-    margin = _t_quantile(n_runs - 1) * error / (horizon * share * (1 - share))
-    low, high = horizon * expit(logit(share) + np.array([-margin, margin]))
-    return float(low), float(high)
-
-
-def _interval_of_difference(
-    difference: float, errors: FloatArray, n_runs: FloatArray
-) -> tuple[float, float]:
-    """Return Welch's interval, NaN where a group shows no spread, which is not to have none."""
-    if not (errors > 0).all():
-        return np.nan, np.nan
-    total = (errors**2).sum()
-    margin = _t_quantile(total**2 / (errors**4 / (n_runs - 1)).sum()) * np.sqrt(total)
-    return float(difference - margin), float(difference + margin)
-
-
-def _t_quantile(degrees_of_freedom: float) -> float:
-    return float(t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
-
-
-def _tests(groups: Mapping[str, pd.DataFrame], random_state: int) -> pd.DataFrame:
+def _tests(
+    groups: Mapping[str, pd.DataFrame], seen: Mapping[str, Group], rule: SpeedTest
+) -> pd.DataFrame:
     pairs = pd.DataFrame(
         [
-            {"group_a": a, "group_b": b, **_pair(groups[a], groups[b], random_state)}
+            {"group_a": a, "group_b": b, **_pair(groups, seen, (a, b), rule)}
             for a, b in combinations(groups, 2)
         ]
     ).reindex(columns=[*CONVERGENCE_TESTS.names, "ahead"])
@@ -224,76 +227,130 @@ def _tests(groups: Mapping[str, pd.DataFrame], random_state: int) -> pd.DataFram
         )
     ]
     if len(groups) > 2:
-        together = pd.DataFrame([_all_together(list(groups.values()), random_state)])
-        pairs = pd.concat([together.reindex(columns=pairs.columns), pairs], ignore_index=True)
+        horizon = _horizon(groups.values())
+        found = rule.of_alike(list(seen.values()), horizon) or _from_pairs(pairs)
+        verdict = _verdict(found.p, found.least_p, DIFFERENT)
+        together = pd.DataFrame([{**vars(found), "horizon": horizon, "verdict": verdict}])
+        together = together.reindex(columns=pairs.columns)
+        together[["group_a", "group_b"]] = None
+        pairs = pd.concat([together, pairs], ignore_index=True)
     return CONVERGENCE_TESTS.frame(pairs)
 
 
-def _pair(a: pd.DataFrame, b: pd.DataFrame, random_state: int) -> dict[str, float]:
+def _pair(
+    groups: Mapping[str, pd.DataFrame],
+    seen: Mapping[str, Group],
+    names: tuple[str, str],
+    rule: SpeedTest,
+) -> dict[str, float]:
+    a, b = (groups[name] for name in names)
     horizon = _horizon([a, b])
-    runs = [_watched(own).until(horizon) for own in (a, b)]
-    difference = restricted_mean(runs[0], horizon) - restricted_mean(runs[1], horizon)
-    errors = np.array([restricted_mean_error(own, horizon) for own in runs])
-    low, high = _interval_of_difference(difference, errors, np.array([len(own) for own in runs]))
+    difference = difference_of_means(_bracketed(a), _bracketed(b), horizon)
     return {
-        **_log_rank(runs, random_state),
-        "difference": difference,
-        "difference_low": low,
-        "difference_high": high,
+        **vars(rule.of_two(seen[names[0]], seen[names[1]], horizon)),
+        "difference": difference.value,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
         "horizon": horizon,
+        "smallest": _smallest_between(a, b),
     }
 
 
-def _all_together(groups: list[pd.DataFrame], random_state: int) -> dict[str, object]:
-    horizon = _horizon(groups)
-    found = _log_rank([_watched(own).until(horizon) for own in groups], random_state)
-    verdict = _verdict(found["p"], found["least_p"], DIFFERENT)
-    return {"group_a": None, "group_b": None, **found, "horizon": horizon, "verdict": verdict}
+def _smallest_between(a: pd.DataFrame, b: pd.DataFrame) -> float:
+    """Return the least difference that these groups would tell: see :mod:`.dynamics.planning`."""
+    n_runs = np.array([int(own["converged"].sum()) for own in (a, b)])
+    spreads = np.array([spread_of(_bracketed(own)).value for own in (a, b)])
+    pooled = np.sqrt(np.average(spreads**2, weights=np.maximum(n_runs - 1, 1)))
+    return smallest_difference(float(pooled), *n_runs.tolist())
+
+
+def _plan(group: str, own: pd.DataFrame) -> dict[str, object]:
+    """Return a row of ``ConvergenceSpeed.planning``."""
+    runs = _bracketed(own)
+    spread, n_converged = spread_of(runs), int(runs.converged.sum())
+    smallest = [
+        smallest_difference(each, n_converged, n_converged)
+        for each in (spread.value, spread.low, spread.high)
+    ]
+    return {
+        "group": group,
+        "n_runs": len(runs),
+        "n_converged": n_converged,
+        "spread": spread.value,
+        "spread_low": spread.low,
+        "spread_high": spread.high,
+        "smallest": smallest[0],
+        "smallest_low": smallest[1],
+        "smallest_high": smallest[2],
+    }
+
+
+def _seeds_needed(groups: Mapping[str, pd.DataFrame], margin: float | None) -> pd.DataFrame:
+    rows = []
+    for group, own in groups.items():
+        spread, share = spread_of(_bracketed(own)), own["converged"].mean()
+        for difference in sorted({*_DIFFERENCES, *([margin] if margin else [])}):
+            needed = [
+                np.ceil(runs_needed(each, difference) / share) if share > 0 else np.nan
+                for each in (spread.value, spread.low, spread.high)
+            ]
+            row = {"group": group, "difference": difference}
+            row |= dict(zip(("n_runs", "n_runs_low", "n_runs_high"), needed, strict=True))
+            rows.append(row)
+    return SEEDS_NEEDED.frame(rows)
+
+
+def _equivalence(
+    groups: Mapping[str, pd.DataFrame],
+    seen: Mapping[str, Group],
+    margin: float | None,
+    rule: SpeedTest,
+) -> pd.DataFrame:
+    """Ask of every two groups whether each is slower by no more than the margin."""
+    if margin is None or len(groups) < 2:
+        return EQUIVALENCE.frame()
+    factor = 1 + margin
+    pairs = list(combinations(groups, 2))
+    tested = []
+    for a, b in [*pairs, *((b, a) for a, b in pairs)]:
+        stretched = [run.stretched(factor) for run in seen[b]]
+        horizon = min(_known_to(groups[a]), factor * _known_to(groups[b]))
+        tested.append(rule.faster(seen[a], stretched, horizon))
+    able = [found.p if found.least_p < SIGNIFICANT else np.nan for found in tested]
+    a_not_slower, b_not_slower = np.split(corrected(np.array(able)), 2)
+    return EQUIVALENCE.frame(
+        {
+            "group_a": a,
+            "group_b": b,
+            "margin": margin,
+            "p_a_not_slower": p_a,
+            "p_b_not_slower": p_b,
+            "verdict": _verdict_of_margin(p_a, p_b),
+        }
+        for (a, b), p_a, p_b in zip(pairs, a_not_slower, b_not_slower, strict=True)
+    )
+
+
+def _verdict_of_margin(p_a: float, p_b: float) -> str:
+    shown = (p_a < SIGNIFICANT, p_b < SIGNIFICANT)
+    if shown == (False, False):
+        return CANNOT_TELL if np.isnan([p_a, p_b]).all() else NO_EVIDENCE
+    return {(True, True): ALIKE, (True, False): A_NOT_SLOWER, (False, True): B_NOT_SLOWER}[shown]
+
+
+def _from_pairs(pairs: pd.DataFrame) -> Tested:
+    """Test all groups by the pair that differs most, corrected for the number of pairs."""
+    n_pairs = int(pairs["p"].notna().sum())
+    return Tested(
+        p=float(np.minimum(1, n_pairs * pairs["p"].min())),
+        least_p=float(np.minimum(1, n_pairs * pairs["least_p"].min())),
+    )
 
 
 def _verdict(p: float, least_p: float, finding: str) -> str:
     if not least_p < SIGNIFICANT:
         return CANNOT_TELL
     return finding if p < SIGNIFICANT else NO_EVIDENCE
-
-
-def _log_rank(groups: list[Watched], random_state: int) -> dict[str, float]:
-    """Test whether groups converge at the same rate; nothing where they cannot be compared.
-
-    ``ahead`` is by how many convergences the first group is ahead of what was to be expected.
-    """
-    runs = Watched(
-        np.concatenate([own.end for own in groups]),
-        np.concatenate([own.converged for own in groups]),
-    )
-    scores = log_rank_scores(runs)
-    if min(map(len, groups)) < 2 or np.ptp(scores) < _ROUNDING:
-        return dict.fromkeys(("logrank", "logrank_p", "p", "least_p", "ahead"), np.nan)
-    of_group = np.split(scores, np.cumsum([len(own) for own in groups])[:-1])
-    labels = np.repeat(np.arange(len(groups)), [len(own) for own in groups])
-    statistic, p_large_samples = survdiff(runs.end, runs.converged, labels)
-    permuted = permutation_test(
-        of_group,
-        _between_groups,
-        vectorized=True,
-        n_resamples=N_PERMUTATIONS,
-        alternative="greater",
-        random_state=random_state,
-    )
-    return {
-        "logrank": float(statistic),
-        "logrank_p": float(p_large_samples),
-        "p": float(permuted.pvalue),
-        "least_p": float(np.mean(permuted.null_distribution == permuted.null_distribution.max())),
-        "ahead": float(of_group[0].sum()),
-    }
-
-
-def _between_groups(*scores: FloatArray, axis: int) -> FloatArray:
-    """Return how far the groups' mean scores are from zero, which is the mean of all."""
-    spread = [own.sum(axis=axis) ** 2 / own.shape[axis] for own in scores]
-    distance: FloatArray = np.sum(spread, axis=0)
-    return np.round(distance, 9)  # the same runs added in another order are no more
 
 
 def _profile(table: pd.DataFrame) -> pd.DataFrame:
@@ -332,28 +389,3 @@ def _ranking(table: pd.DataFrame) -> pd.DataFrame:
     )
     ranked = ranked.sort_values(["slow", "step"], kind="stable", ignore_index=True)
     return RANKING.frame(ranked)
-
-
-def _uneven_evaluation(table: pd.DataFrame) -> tuple[Notice, ...]:
-    """Say where one group is evaluated so much more rarely that it looks slower by that alone.
-
-    With one schedule for all groups the gap between evaluations can differ too, as groups converge
-    at other times: on an even schedule only relative to the step, on one of powers only absolutely.
-    """
-    seen = table[table["converged"]]
-    gap = seen["step"] - seen["previous_step"]
-    gaps, relative = (
-        values.groupby(seen["group"], sort=False).median().dropna()
-        for values in (gap, gap / seen["step"])
-    )
-    if len(gaps) < 2:
-        return ()
-    rare, often = str(gaps.idxmax()), str(gaps.idxmin())
-    if gaps[rare] <= _UNEVEN * gaps[often] or relative[rare] <= _UNEVEN * relative[often]:
-        return ()
-    message = (
-        f"Where runs converge, evaluations lie {gaps[rare]:,.0f} apart in group {rare} and "
-        f"{gaps[often]:,.0f} in group {often} (medians), and convergence is seen up to as much too "
-        "late: do not read differences as small as that."
-    )
-    return (Notice("statements", "limit", "convergence", message),)

@@ -11,6 +11,7 @@ from hmmdyn.results.columns import (
     GROUP,
     INTEGER,
     NUMBER,
+    RUN,
     RUN_COLUMNS,
     STATE,
     STEPS,
@@ -22,7 +23,18 @@ from hmmdyn.results.columns import (
 )
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.shown import Shown
-from hmmdyn.results.verdicts import CANNOT_TELL, DIFFERENT, FASTER, NO_EVIDENCE, SLOWER
+from hmmdyn.results.verdicts import (
+    A_NOT_SLOWER,
+    ALIKE,
+    B_NOT_SLOWER,
+    CANNOT_TELL,
+    DIFFERENT,
+    FASTER,
+    NO_EVIDENCE,
+    SLOWER,
+)
+
+CROSSINGS = "crossings that did not last"  # the subject of the notice about them
 
 _CONVERGED = Column("converged", BOOLEAN, "the outcome crosses the threshold")
 _PREVIOUS_STEP = Column(
@@ -60,6 +72,26 @@ CONVERGENCE = Table(
             "share of the run's checkpoints before step; of a censored run, up to it",
             "fraction of run",
         ),
+        Column(
+            "later_back",
+            NUMBER,
+            "share of the evaluations after step at which the outcome is on the wrong side of the "
+            "threshold again; missing where there are none",
+            "fraction",
+        ),
+    ),
+)
+
+# Not of the report: what groups evaluated at different steps are compared by.
+EVALUATIONS = Table(
+    name="evaluations",
+    title="Evaluations",
+    rows="evaluation of a run",
+    columns=(
+        GROUP,
+        RUN,
+        Column("step", INTEGER, "step of the evaluation", STEPS),
+        Column("holds", BOOLEAN, "the outcome is on the side of the threshold that converges"),
     ),
 )
 
@@ -67,13 +99,16 @@ RANKING = Table(
     name="ranking",
     title="Seeds ranked by convergence",
     rows="run, fastest first, censored ones last",
-    note="Fastest first. Rank low and high: what sparse evaluation and runs that ended before they "
-    "converged leave open.",
+    note="First seen to converge first. Rank low and high: what sparse evaluation and runs that "
+    "ended before they converged leave open; runs whose ranks overlap cannot be told apart.",
     columns=(
         *RUN_COLUMNS,
         _CONVERGED,
         Column(
-            "rank", INTEGER, "by step; ties share the better one", missing="where it is censored"
+            "rank",
+            INTEGER,
+            "by step; runs seen at the same share the better one",
+            missing="where it is censored",
         ),
         Column(
             "rank_low",
@@ -87,22 +122,29 @@ RANKING = Table(
     ),
 )
 
-_UNBOUNDED = "where the runs do not differ"
-
 CONVERGENCE_GROUPS = Table(
     name="convergence_groups",
     title="Speed of convergence",
     rows="group",
-    note="Kaplan–Meier median and mean step of convergence, the mean restricted to the horizon, "
-    "with 95 % intervals.",
+    note="Median and mean step of convergence, the mean restricted to the horizon, with 95 % "
+    "intervals that hold however runs converged between evaluations.",
     columns=(
         GROUP,
         Column("n_runs", INTEGER, "runs that can be compared", "runs"),
         Column("n_converged", INTEGER, "of these, runs that converged", "runs"),
+        Column("n_censored", INTEGER, "of these, runs that ended before they converged", "runs"),
         Column(
-            "median",
+            "median_earliest",
             NUMBER,
-            "first step by which half of the runs have converged; infinite where never seen",
+            "first step at which the median can lie, given between which evaluations runs "
+            "converged; of an even number of runs it is the mean of the middle two",
+            STEPS,
+        ),
+        Column(
+            "median_latest",
+            NUMBER,
+            "last step at which it can lie; infinite where half of the runs are never seen to "
+            "converge",
             STEPS,
         ),
         Column(
@@ -121,7 +163,7 @@ CONVERGENCE_GROUPS = Table(
             "restricted_mean",
             NUMBER,
             "mean step of convergence, a run that takes longer than the horizon counting as the "
-            "horizon",
+            "horizon, and every other half way between the earliest and the latest step possible",
             STEPS,
         ),
         Column(
@@ -131,15 +173,20 @@ CONVERGENCE_GROUPS = Table(
             STEPS,
             missing="with one run",
         ),
-        Column("restricted_mean_low", NUMBER, "its 95 % interval", STEPS, missing=_UNBOUNDED),
-        Column("restricted_mean_high", NUMBER, "its 95 % interval", STEPS, missing=_UNBOUNDED),
+        Column("restricted_mean_low", NUMBER, "its 95 % interval", STEPS),
+        Column("restricted_mean_high", NUMBER, "its 95 % interval", STEPS),
         Column(
             "horizon", NUMBER, "last step up to which the curves of all groups are known", STEPS
         ),
     ),
 )
 
+_NOTHING = "where too few runs could be told from others"
 _NO_PAIR = "in the row of all groups"
+_NO_SPREAD = (
+    "in the row of all groups, and where fewer than three runs differ in when they converge"
+)
+_NOT_ALIKE = "where nothing can be compared, or groups are evaluated at different steps"
 _APART = "in the row of all groups, and where a group shows no spread"
 
 CONVERGENCE_TESTS = Table(
@@ -156,10 +203,14 @@ CONVERGENCE_TESTS = Table(
             "logrank",
             NUMBER,
             "statistic of the log-rank test (chi-squared)",
-            missing="where nothing can be compared",
+            missing=_NOT_ALIKE,
         ),
-        p_column("logrank_p", "of the statistic in large samples"),
-        p_column("p", "by permutation of the log-rank statistic"),
+        p_column("logrank_p", "of the statistic in large samples", missing=_NOT_ALIKE),
+        p_column(
+            "p",
+            "by permutation of the log-rank statistic; of groups evaluated at different steps, "
+            "each as it would be had it been evaluated no sooner than the other",
+        ),
         p_column("least_p", "the least p that any arrangement of these runs would give"),
         p_column(
             "p_corrected",
@@ -172,9 +223,23 @@ CONVERGENCE_TESTS = Table(
             STEPS,
             missing=_NO_PAIR,
         ),
-        Column("difference_low", NUMBER, "95 % interval of difference", STEPS, missing=_APART),
+        Column(
+            "difference_low",
+            NUMBER,
+            "95 % interval of difference, however runs converged between evaluations",
+            STEPS,
+            missing=_APART,
+        ),
         Column("difference_high", NUMBER, "95 % interval of difference", STEPS, missing=_APART),
         Column("horizon", NUMBER, "last step up to which these groups' curves are known", STEPS),
+        Column(
+            "smallest",
+            NUMBER,
+            "by which share slower one of two groups of so many runs must be to be told, with "
+            "power 0.8 (0.5: by half); infinite where they are too few to tell anything",
+            "fraction",
+            missing=_NO_SPREAD,
+        ),
         Column(
             "verdict",
             TEXT,
@@ -185,21 +250,99 @@ CONVERGENCE_TESTS = Table(
     ),
 )
 
-SURVIVAL_CURVES = Table(
-    name="survival_curves",
-    title="Kaplan–Meier curves",
-    rows="group and step at which something is seen, step 0 first",
-    note="Share of runs still to converge after each step at which something is seen, with its "
-    "95 % interval.",
+_UNKNOWN_SPREAD = "where fewer than three runs converge, or all between the same evaluations"
+
+PLANNING = Table(
+    name="planning",
+    title="What so many seeds can show",
+    rows="group",
+    note="Smallest difference that two groups of as many runs, differing as much among themselves, "
+    "tell with power 0.8; the intervals, from how well so few runs tell their spread, hold 95 %.",
     columns=(
         GROUP,
-        Column("step", INTEGER, "step at which something is seen", STEPS),
-        Column("n_at_risk", INTEGER, "runs watched, not converged before", "runs"),
-        Column("n_converged", INTEGER, "runs that converge at this step", "runs"),
+        Column("n_runs", INTEGER, "runs that can be compared", "runs"),
+        Column("n_converged", INTEGER, "of these, runs that converged", "runs"),
+        Column(
+            "spread",
+            NUMBER,
+            "standard deviation between runs of the natural logarithm of the convergence step, "
+            "that of the gaps between evaluations with it",
+            missing=_UNKNOWN_SPREAD,
+        ),
+        Column("spread_low", NUMBER, "its 95 % interval", missing=_UNKNOWN_SPREAD),
+        Column("spread_high", NUMBER, "its 95 % interval", missing=_UNKNOWN_SPREAD),
+        Column(
+            "smallest",
+            NUMBER,
+            "by which share slower one of two such groups must be to be told (0.5: by half); "
+            "infinite where they are too few to tell anything",
+            "fraction",
+            missing=_UNKNOWN_SPREAD,
+        ),
+        Column("smallest_low", NUMBER, "its 95 % interval", "fraction", missing=_UNKNOWN_SPREAD),
+        Column("smallest_high", NUMBER, "its 95 % interval", "fraction", missing=_UNKNOWN_SPREAD),
+    ),
+)
+
+SEEDS_NEEDED = Table(
+    name="seeds_needed",
+    title="Seeds that a difference needs",
+    rows="group and difference",
+    note="How many runs each of two groups needs to tell, with power 0.8, that one is slower by "
+    "this share, where runs differ as much as those of the group and converge as often.",
+    columns=(
+        GROUP,
+        Column("difference", NUMBER, "by which share one is slower (0.1: by 10 %)", "fraction"),
+        Column("n_runs", NUMBER, "runs of each group", "runs", missing=_UNKNOWN_SPREAD),
+        Column("n_runs_low", NUMBER, "its 95 % interval", "runs", missing=_UNKNOWN_SPREAD),
+        Column("n_runs_high", NUMBER, "its 95 % interval", "runs", missing=_UNKNOWN_SPREAD),
+    ),
+)
+
+EQUIVALENCE = Table(
+    name="equivalence",
+    title="Groups that are alike within a margin",
+    rows="pair of groups, where a margin is asked for",
+    note="Each tested for being slower than the other stretched by the margin (one-sided "
+    "permutation test, p corrected over groups and pairs by Benjamini–Hochberg).",
+    columns=(
+        Column("group_a", TEXT, "the first group"),
+        Column("group_b", TEXT, "the second group"),
+        Column("margin", NUMBER, "share by which a group may be slower (0.1: 10 %)", "fraction"),
+        p_column(
+            "p_a_not_slower",
+            "if group_a took longer than group_b by the margin or more; corrected",
+            missing=_NOTHING,
+        ),
+        p_column(
+            "p_b_not_slower",
+            "if group_b took longer than group_a by the margin or more; corrected",
+            missing=_NOTHING,
+        ),
+        Column(
+            "verdict",
+            TEXT,
+            f"{ALIKE} (both below 0.05), {A_NOT_SLOWER} or {B_NOT_SLOWER} (one of them), "
+            f"{NO_EVIDENCE}, or {CANNOT_TELL} (too few runs for any outcome to be significant)",
+        ),
+    ),
+)
+
+SURVIVAL_CURVES = Table(
+    name="survival_curves",
+    title="Runs still to converge",
+    rows="group and evaluation next to which a run converges or ends, step 0 first",
+    note="Share of runs still to converge (Kaplan–Meier, in Turnbull's form for steps that lie "
+    "somewhere between evaluations), with its 95 % interval.",
+    columns=(
+        GROUP,
+        Column("step", INTEGER, "step of the evaluation", STEPS),
+        Column("n_at_risk", INTEGER, "runs watched, not seen to have converged before", "runs"),
+        Column("n_converged", INTEGER, "runs first seen to have converged", "runs"),
         Column("n_censored", INTEGER, "runs last seen at this step, not converged", "runs"),
         Column("waiting", NUMBER, "share of runs still to converge after it", "fraction"),
-        Column("low", NUMBER, "95 % interval of waiting until the next step", "fraction"),
-        Column("high", NUMBER, "95 % interval of waiting until the next step", "fraction"),
+        Column("low", NUMBER, "95 % interval of waiting, since the row before", "fraction"),
+        Column("high", NUMBER, "95 % interval of waiting, until the next row", "fraction"),
     ),
 )
 
@@ -207,14 +350,15 @@ PERFORMANCE_PROFILE = Table(
     name="performance_profile",
     title="Performance profile",
     rows="group and time at which its share changes",
-    note="Share of the group's runs that converge within so many times the fastest run's steps.",
+    note="Share of the group's runs seen to converge within so many times the steps at which the "
+    "first was.",
     columns=(
         GROUP,
-        Column("ratio", NUMBER, "of time, to the fastest run of all"),
+        Column("ratio", NUMBER, "of step, to that of the first run seen to converge"),
         Column(
             "share",
             NUMBER,
-            "of the group's runs that converge within ratio times the fastest run's steps; a "
+            "of the group's runs that are seen to converge within ratio times its steps; a "
             "censored run never counts",
             "fraction",
         ),
@@ -263,6 +407,8 @@ class Convergence(Shown):
     table : DataFrame
         See :data:`CONVERGENCE`. Runs in which the outcome is never known are not in it but in the
         notices.
+    evaluations : DataFrame
+        See :data:`EVALUATIONS`; sorted by step within a run.
     """
 
     outcome: str
@@ -272,6 +418,7 @@ class Convergence(Shown):
     how: str
     table: pd.DataFrame = field(metadata=holds(CONVERGENCE))
     notices: tuple[Notice, ...] = ()
+    evaluations: pd.DataFrame = field(default_factory=EVALUATIONS.frame)
 
 
 @dataclass(frozen=True, repr=False)
@@ -324,7 +471,7 @@ class ConvergenceSpeed(Shown):
     Attributes
     ----------
     curves : DataFrame
-        Kaplan–Meier curves: see :data:`SURVIVAL_CURVES`.
+        Shares of runs still to converge: see :data:`SURVIVAL_CURVES`.
     groups : DataFrame
         See :data:`CONVERGENCE_GROUPS`.
     tests : DataFrame
@@ -333,6 +480,10 @@ class ConvergenceSpeed(Shown):
         See :data:`PERFORMANCE_PROFILE`. Each group's share changes at its rows only.
     ranking : DataFrame
         See :data:`RANKING`.
+    planning, seeds_needed : DataFrame
+        See :data:`PLANNING`, :data:`SEEDS_NEEDED`.
+    equivalence : DataFrame
+        See :data:`EQUIVALENCE`; empty where no margin was asked for.
     """
 
     curves: pd.DataFrame = field(metadata=holds(SURVIVAL_CURVES))
@@ -340,4 +491,7 @@ class ConvergenceSpeed(Shown):
     tests: pd.DataFrame = field(metadata=holds(CONVERGENCE_TESTS))
     profile: pd.DataFrame = field(metadata=holds(PERFORMANCE_PROFILE))
     ranking: pd.DataFrame = field(metadata=holds(RANKING))
+    planning: pd.DataFrame = field(metadata=holds(PLANNING))
+    seeds_needed: pd.DataFrame = field(metadata=holds(SEEDS_NEEDED))
+    equivalence: pd.DataFrame = field(metadata=holds(EQUIVALENCE))
     notices: tuple[Notice, ...] = ()

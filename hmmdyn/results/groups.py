@@ -40,6 +40,13 @@ GROUPS = Table(
             "runs",
             missing="where no outcome is known",
         ),
+        Column(
+            "n_censored",
+            INTEGER,
+            "of these, runs that ended before they converged",
+            "runs",
+            missing="where no outcome is known",
+        ),
         Column("n_states_visited", INTEGER, "states that they visit", "states"),
         Column("forking", BOOLEAN, "yes unless the group's own transitions make a line"),
         Column(

@@ -8,3 +8,5 @@ ON_THE_WAY, AFTER = "on everyone's way", "after convergence"
 NO_EVIDENCE, CANNOT_TELL = "no evidence", "cannot tell"
 # What is said of two groups, or of all: see ``ConvergenceSpeed.tests``.
 FASTER, SLOWER, DIFFERENT = "faster", "slower", "different"
+# What is said of two groups within a margin: see ``ConvergenceSpeed.equivalence``.
+ALIKE, A_NOT_SLOWER, B_NOT_SLOWER = "alike", "group_a not slower", "group_b not slower"

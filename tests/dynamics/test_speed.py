@@ -34,7 +34,24 @@ def convergence(every=1, last_step=None, **groups):
         for i, step in enumerate(steps)
     ]
     table = pd.DataFrame(rows).astype({"seed": "Int64", "previous_step": "Int64"})
-    return Convergence("accuracy", 0.9, "above", 1, "", table)
+    return seen(table)
+
+
+def seen(table):
+    """What was measured of runs that were all evaluated wherever one of them is known to be."""
+    steps = pd.unique(table[["previous_step", "step", "last_step"]].stack()).astype(int)
+    evaluations = [
+        pd.DataFrame(
+            {
+                "group": run.group,
+                "run": run.run,
+                "step": np.sort(steps[steps <= max(run.last_step, run.step)]),
+            }
+        ).assign(holds=lambda own, run=run: run.converged & (own["step"] >= run.step))
+        for run in table.itertuples()
+    ]
+    evaluations = pd.concat(evaluations, ignore_index=True)
+    return Convergence("accuracy", 0.9, "above", 1, "", table, evaluations=evaluations)
 
 
 def signed(steps, converged):
@@ -57,7 +74,7 @@ def test_two_groups_are_those_of_lifelines():
     assert found["verdict"] == SLOWER  # 6-MP keeps them in remission
     # lifelines: median_survival_time_; horizon is the last week of the treated, 35.
     groups = speed.groups.set_index("group")
-    assert groups["median"].tolist() == [23, 8]
+    assert groups["median_latest"].tolist() == [23, 8]
     assert groups["n_converged"].tolist() == [9, 21]
     assert (groups["horizon"] == 35).all()
     # lifelines: restricted_mean_survival_time(fitter, t=35).

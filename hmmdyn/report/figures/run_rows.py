@@ -236,6 +236,8 @@ def _heading(findings: OutcomeFindings, group: str) -> str:
     if known.empty:
         return text + words.plural(len(own), "run")
     text += f"{int(known['converged'].sum())} of {len(known)} converged"
+    if n_censored := int((~known["converged"]).sum()):
+        text += f", {n_censored} censored"
     speed = findings.speed
     if speed is None or group not in set(speed.groups["group"]):
         return text

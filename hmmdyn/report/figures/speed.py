@@ -28,8 +28,9 @@ _ROOM = 0.12
 def waiting_curves(findings: OutcomeFindings) -> go.Figure:
     """Draw the share of runs still to converge over steps: a Kaplan–Meier curve per group.
 
-    Bands are 95 % intervals of the share. A tick on a curve is a run that ended before it
-    converged (censored); a diamond is the median.
+    Between two evaluations a curve slopes, as nobody knows where runs converged. Bands are 95 %
+    intervals of the share, wherever that was. A tick on a curve is a run that ended before it
+    converged (censored); a diamond is the median, half way where it is known to lie between steps.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def performance_profile(findings: OutcomeFindings) -> go.Figure:
             **_ratio_ticks(end),
             "type": "log",
             "range": [np.log10(0.99), np.log10(end)],
-            "title": {"text": f"time ratio to the fastest run ({fastest} {findings.step_unit}s)"},
+            "title": {"text": f"times the {findings.step_unit} of the first run ({fastest})"},
         },
     )
     return figure
@@ -127,11 +128,11 @@ def _to_the_end(curve: pd.DataFrame, last_step: int) -> pd.DataFrame:
 
 def _band(group: Any, curve: pd.DataFrame, numbers: dict[str, int], n_bands: int) -> go.Scatter:
     number = numbers[group.group]
-    x, low = _steps(curve["step"], curve["low"])
-    _, high = _steps(curve["step"], curve["high"])
+    # The upper limit holds until the next step, the lower one since the step before.
+    twice = {name: np.repeat(curve[name].to_numpy(), 2) for name in ("step", "low", "high")}
     return go.Scatter(
-        x=np.concatenate([x, x[::-1]]),
-        y=np.concatenate([high, low[::-1]]),
+        x=np.concatenate([twice["step"][1:], twice["step"][:-1][::-1]]),
+        y=np.concatenate([twice["high"][:-1], twice["low"][1:][::-1]]),
         fill="toself",
         fillcolor=theme.see_through(theme.group_line(number)["color"], _OPACITY / n_bands**0.5),
         mode="none",
@@ -141,11 +142,6 @@ def _band(group: Any, curve: pd.DataFrame, numbers: dict[str, int], n_bands: int
         showlegend=False,
         hoverinfo="skip",
     )
-
-
-def _steps(x: pd.Series, y: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return the corners of a line that holds each value until the next x."""
-    return np.repeat(x.to_numpy(), 2)[1:], np.repeat(y.to_numpy(), 2)[:-1]
 
 
 def _waiting(
@@ -164,18 +160,24 @@ def _waiting(
             f"{row.n_at_risk - row.n_converged - row.n_censored} still watched"
             for row in rows(curve)
         ],
+        shape="linear",
     )
 
 
 def _line(
-    group: Any, numbers: dict[str, int], x: pd.Series, y: pd.Series, cards: list[str]
+    group: Any,
+    numbers: dict[str, int],
+    x: pd.Series,
+    y: pd.Series,
+    cards: list[str],
+    shape: str,
 ) -> go.Scatter:
     number = numbers[group.group]
     return go.Scatter(
         x=x,
         y=y,
         mode="lines",
-        line={"shape": "hv", "width": 2.5, **theme.group_line(number)},
+        line={"shape": shape, "width": 2.5, **theme.group_line(number)},
         name=f"{words.label(group.group)}: {group.n_converged} of {group.n_runs} converged",
         legendgroup=str(number),
         meta={"group": number},
@@ -214,24 +216,28 @@ def _marks(
             ],
             **look,
         )  # fmt: skip
-    if np.isfinite(group.median):
+    if np.isfinite(group.median_latest):
         low, high = (
             words.count(s) if np.isfinite(s) and s > 0 else "?"
             for s in (group.median_low, group.median_high)
         )
         yield go.Scatter(
-            x=[group.median],
+            x=[(group.median_earliest + group.median_latest) / 2],
             y=[0.5],
             marker={
                 "symbol": "diamond", "size": 11, "color": colour,
                 "line": {"width": 1.5, "color": "#ffffff"},
             },
             hovertext=[
-                f"<b>{name}</b><br>median: half of the runs had converged by {unit} "
-                f"{words.count(group.median)}<br>95 % interval {low} to {high}"
+                f"<b>{name}</b><br>median: {unit} {_median(group)}<br>95 % interval {low} to {high}"
             ],
             **look,
         )  # fmt: skip
+
+
+def _median(group: Any) -> str:
+    earliest, latest = words.count(group.median_earliest), words.count(group.median_latest)
+    return latest if earliest == latest else f"{earliest} to {latest}"
 
 
 def _profile(
@@ -246,10 +252,11 @@ def _profile(
         own["share"],
         [
             f"<b>{words.label(group.group)}</b><br>within {words.number(row.ratio, 3)} × the "
-            f"fastest run's time: {round(row.share * group.n_runs)} of "
+            f"first run's time: {round(row.share * group.n_runs)} of "
             f"{words.plural(group.n_runs, 'run')} ({words.percent(row.share)})"
             for row in rows(own)
         ],
+        shape="hv",
     )
 
 

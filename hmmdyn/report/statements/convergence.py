@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
@@ -10,7 +10,9 @@ from hmmdyn.messages import Message, Remedy
 from hmmdyn.report import words
 from hmmdyn.report.lookup import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement, told
+from hmmdyn.results.convergence import CROSSINGS
 from hmmdyn.results.findings import OutcomeFindings
+from hmmdyn.results.notice import Notice
 
 TOPIC = "Which runs converged when"
 
@@ -18,6 +20,11 @@ TOPIC = "Which runs converged when"
 def say(findings: OutcomeFindings) -> Iterator[Statement]:
     """Say which runs converged, and when."""
     measure = findings.convergence
+    if measure is None and (why_not := _said_of("convergence", findings.notices)):
+        yield from (
+            Statement(TOPIC, told(findings, text), brief=told(findings, text)) for text in why_not
+        )
+        return
     if measure is None or measure.table.empty:
         text = told(
             findings,
@@ -36,13 +43,14 @@ def say(findings: OutcomeFindings) -> Iterator[Statement]:
     converged = known[known["converged"]].sort_values("step", kind="stable")
     counted = f"{len(converged)} of {words.plural(len(known), 'run')} converged"
     if converged["step"].nunique() > 1:
-        fastest, slowest = (
-            f"({names[run.group, run.run]}) at {unit} {words.count(run.step)}"
-            for run in rows(converged.iloc[[0, -1]])
+        first, last = (
+            f"at {unit} {words.count(step)} "
+            f"({words.listing(_names(names, converged[converged['step'] == step]), at_most=4)})"
+            for step in converged["step"].iloc[[0, -1]]
         )
-        at = f", the fastest {fastest}, the slowest {slowest}."
+        at = f": the first was seen {first}, the last {last}."
     elif len(converged):
-        at = f", {'all ' if len(converged) > 1 else ''}at {unit} "
+        at = f"; {'all were' if len(converged) > 1 else 'it was'} seen to have at {unit} "
         at += f"{words.count(converged['step'].iloc[0])}."
     else:
         at = "."
@@ -53,6 +61,8 @@ def say(findings: OutcomeFindings) -> Iterator[Statement]:
         f"{counted}{at} {words.name(told(findings, measure.how), 600)}",
         brief=f"{counted} ({criterion}){at}",
     )
+    for text in _said_of(CROSSINGS, measure.notices):
+        yield Statement(TOPIC, told(findings, text), brief=told(findings, text))
     censored = known[known["status"] == "censored"]
     if len(censored):
         which = words.listing(
@@ -73,10 +83,19 @@ def say(findings: OutcomeFindings) -> Iterator[Statement]:
     if known["group"].nunique() > 1:
         tallies = (
             f"{words.name(group, 30)}: {int(own['converged'].sum())} of {len(own)}"
+            f" ({int((~own['converged']).sum())} censored)"
             for group, own in known.groupby("group", sort=False)
         )
         text = f"Converged by group: {words.listing(tallies, at_most=10)}."
         yield Statement(TOPIC, text, brief=text)
+
+
+def _said_of(subject: str, notices: Iterable[Notice]) -> list[str]:
+    return [notice.message for notice in notices if notice.subject == subject]
+
+
+def _names(names: Mapping[tuple[str, str], str], runs: pd.DataFrame) -> Iterator[str]:
+    return (names[run.group, run.run] for run in rows(runs))
 
 
 def _they(runs: pd.DataFrame) -> str:

@@ -110,7 +110,7 @@ def _profile_in_words(findings: OutcomeFindings) -> str:
         lines.append(f"{words.name(group.group, 30)} {words.listing(map(words.percent, shares))}")
     ratios = words.listing(words.number(ratio) for ratio in _RATIOS)
     return (
-        f"Share of runs that converged within {ratios} times the fastest run's time: "
+        f"Share of runs seen to converge within {ratios} times the first run's time: "
         f"{'; '.join(lines)}."
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -45,13 +46,19 @@ def _forking(groups: pd.DataFrame) -> str:
     parts = words.listing(
         (
             f"{_name(group.group)} {'forks or returns' if group.forking else 'is a line'} "
-            f"({words.plural(group.n_runs, 'run')}, dissimilarity "
+            f"({words.plural(group.n_runs, 'run')}{_converged(group)}, dissimilarity "
             f"{words.number(group.emission, 3)})"
             for group in rows(groups)
         ),
         at_most=_NAMED,
     )
     return f"The part of the map that each group walks: {parts}."
+
+
+def _converged(group: Any) -> str:
+    if pd.isna(group.n_converged):
+        return ""
+    return f", {group.n_converged} converged, {group.n_censored} censored"
 
 
 def _pairs(pairs: pd.DataFrame) -> str:
