@@ -52,6 +52,15 @@ class OutcomeAnalysis(OutcomeFindings):
     def __str__(self) -> str:
         return self.summary()
 
+    def answer(self, width: int = 80) -> str:
+        """Return which phases there are, which runs were slow and whether by chance: a few lines.
+
+        Plain text in lines of up to ``width`` columns, and a table of the slowest runs.
+        """
+        from hmmdyn.report.text import answer
+
+        return answer(self._report, width)
+
     def summary(self, width: int = 80) -> str:
         """Return what was found in brief, as plain text in lines of up to ``width`` columns."""
         from hmmdyn.report.text import summary

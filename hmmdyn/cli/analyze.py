@@ -16,8 +16,6 @@ from hmmdyn.files import require_writable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hmmdyn.analysis import OutcomeAnalysis
-
 
 @takes(ANALYZE)
 def analyze(
@@ -52,6 +50,15 @@ def analyze(
             rich_help_panel="Output",
         ),
     ] = THEMES[0],
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Print all that was found in brief, not only the answers.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
     quiet: Annotated[
         bool,
         typer.Option(
@@ -101,15 +108,14 @@ def analyze(
     if quiet:
         show_notices([n for n in analysis.notices if n.kind != "limit"], err)
     others = analysis.other_maps if "html" in written else ()
-    _show_summary(analysis, page, {other.what: output / other.page for other in others}, notes)
+    text = analysis.summary(notes.width) if verbose else analysis.answer(notes.width)
+    _show(text, page, {other.what: output / other.page for other in others}, notes)
 
 
-def _show_summary(
-    analysis: OutcomeAnalysis, page: Path, others: Mapping[str, Path], notes: Console
-) -> None:
+def _show(text: str, page: Path, others: Mapping[str, Path], notes: Console) -> None:
     """Show what was found, and where it is; ``others`` are the pages of other maps."""
-    notes.print(f"\n{plain(analysis.summary(notes.width)).rstrip()}", soft_wrap=True)
-    notes.print(f"It is at [bold]{plain(page)}[/bold]", soft_wrap=True)
+    notes.print(f"\n{plain(text).rstrip()}\n", soft_wrap=True)
+    notes.print(f"The report is at [bold]{plain(page)}[/bold]", soft_wrap=True)
     for what, where in others.items():
         notes.print(
             f"Another map, {plain(what)}, is at [bold]{plain(where)}[/bold]", soft_wrap=True

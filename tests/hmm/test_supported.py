@@ -131,7 +131,7 @@ def test_any_level_of_the_zoom_is_an_analysis_of_its_own(analysis, world):
     assert "No evidence supports the changes from 1 to 2" in finer.to_json()
     # What is cut through drift is told as that; no state of another level is confirmed.
     assert set(finer.tables["boundaries"]["found"]) <= {"", "not asked"}
-    assert _founded_states(finer.selection) == []
+    assert not finer.selection.evidence.confirmable
     back = coarser.at(3)
     pd.testing.assert_frame_equal(back.states, analysis.states)
     for name in ("boundaries", "states_found_again", "detours"):
