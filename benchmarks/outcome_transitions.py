@@ -201,7 +201,7 @@ def calm_losses(seeds: Iterable[int]) -> pd.DataFrame:
 def restarts(seeds: Iterable[int]) -> pd.DataFrame:
     """What a loss under warm restarts, three of them, is said to do, times per run."""
     rows = [
-        {"checkpoints": n, **{kind: 0.0 for kind in ("spike", "rise", "divergence")}}
+        {"checkpoints": n, **dict.fromkeys(("spike", "rise", "divergence"), 0.0)}
         | Counter(one.kind for one in excursions(loss_with_restarts(n, random_state=s)))
         for n, s in product((60, 200, 1000), seeds)
     ]
@@ -387,8 +387,8 @@ def markdown(n_simulations: int, first_seed: int) -> str:
             "",
             "## Plain decays on steps that widen",
             "",
-            "Exponentials, and power laws (1 + t)^-a, bend one way only; against log steps they are "
-            "sigmoids. The worst of four time constants. *Before*: without the condition that a "
+            "Exponentials, and power laws (1 + t)^-a, bend one way only; against log steps they "
+            "are sigmoids. The worst of four time constants. *Before*: without the condition that a "
             "transition accelerates in steps.",
             "",
             table(decays(seeds), 2),
@@ -404,8 +404,8 @@ def markdown(n_simulations: int, first_seed: int) -> str:
             "## Spikes and divergences found where there is one",
             "",
             "On the power law with normal noise; heights in standard deviations of it. Where the "
-            "loss still falls steeply it is back at its level soon. A divergence has lost a tenth of "
-            "the 8 that the loss came down: 40 deviations; what is lower is said to rise.",
+            "loss still falls steeply it is back at its level soon. A divergence has lost a tenth "
+            "of the 8 that the loss came down: 40 deviations; what is lower is said to rise.",
             "",
             table(true_spikes(seeds), 2),
             "",
@@ -448,8 +448,8 @@ def markdown(n_simulations: int, first_seed: int) -> str:
             "",
             "*p < 0.05*: they are said to be closer, run by run, than a common schedule gives (one "
             "pair, so no correction). *Lead covered*: the interval of the median lead holds the "
-            "true 300 steps. *relative schedule*: both come at one share of runs of 5,000 to 20,000 "
-            "steps.",
+            "true 300 steps. *relative schedule*: both come at one share of runs of 5,000 to "
+            "20,000 steps.",
             "",
             table(matched(seeds)),
             "",

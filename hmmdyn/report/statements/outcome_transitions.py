@@ -34,8 +34,8 @@ _TOGETHER = (
     "Leads are medians over these runs with a 95 % interval; with fewer than six runs, with all "
     "that evaluations leave open. Runs that keep one schedule, in steps or in shares of the run, "
     "go together without one thing having to do with the other. So it is asked whether the change "
-    "of state is as close to the outcome's transition when it is taken from another run of the group "
-    "(permutation test, p corrected over all changes and outcomes). Neither shows a cause, and "
+    "of state is as close to the outcome's transition when it is taken from another run of the "
+    "group (permutation test, p corrected over all changes and outcomes). Neither shows a cause, and "
     "states, decoded from whole runs, know a little of each run's future."
 )
 _EXCURSION = (
