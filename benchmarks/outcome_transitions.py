@@ -388,8 +388,8 @@ def markdown(n_simulations: int, first_seed: int) -> str:
             "## Plain decays on steps that widen",
             "",
             "Exponentials, and power laws (1 + t)^-a, bend one way only; against log steps they "
-            "are sigmoids. The worst of four time constants. *Before*: without the condition that a "
-            "transition accelerates in steps.",
+            "are sigmoids. The worst of four time constants. *Before*: without the condition that "
+            "a transition accelerates in steps.",
             "",
             table(decays(seeds), 2),
             "",

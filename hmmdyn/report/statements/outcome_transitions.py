@@ -35,8 +35,8 @@ _TOGETHER = (
     "that evaluations leave open. Runs that keep one schedule, in steps or in shares of the run, "
     "go together without one thing having to do with the other. So it is asked whether the change "
     "of state is as close to the outcome's transition when it is taken from another run of the "
-    "group (permutation test, p corrected over all changes and outcomes). Neither shows a cause, and "
-    "states, decoded from whole runs, know a little of each run's future."
+    "group (permutation test, p corrected over all changes and outcomes). Neither shows a cause, "
+    "and states, decoded from whole runs, know a little of each run's future."
 )
 _EXCURSION = (
     "A loss leaves its level where it rises, from one evaluation to the next, by far more than "
