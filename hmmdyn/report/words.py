@@ -42,6 +42,11 @@ def count(value: float) -> str:
     return MISSING if math.isnan(value) else f"{value:,.0f}"
 
 
+def rounded(value: float) -> float:
+    """Return steps to three digits: no date is known better."""
+    return float(f"{value:.3g}")
+
+
 def signed(value: float) -> str:
     """Return a whole number with its sign, if it is negative, as a minus."""
     return count(value).replace("-", "−")

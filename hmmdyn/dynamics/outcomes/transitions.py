@@ -261,7 +261,7 @@ def _notices(
         ]
         if few:
             message = (
-                f"It is known, and finite, at fewer than {rules.MIN_EVALUATIONS} checkpoints of "
+                f"It has fewer than {rules.MIN_EVALUATIONS} finite values in the curves of "
                 f"{some(few)}: nothing can be said of its transitions there."
             )
             notices.append(Notice("statements", "limit", f"outcome {outcome}", message))

@@ -19,6 +19,7 @@ from hmmdyn.results.outcomes import OutcomeTransitions
 
 _TOPIC = "Outcome transitions"
 _SIGNIFICANT = 0.05
+_WANDERING = 0.1  # of random walks that look as if they had a transition, at most, by the study
 _OUTCOMES_SAID = 3  # where none is known to be on training or held-out data
 _MATCHES_SAID = 2  # changes of state named for one outcome
 _GROKKING = (
@@ -91,13 +92,19 @@ def _improvement(name: str, main: pd.DataFrame, n_runs: int, findings: OutcomeFi
             "known at too few checkpoints to tell."
         )
     times, unit = next(rows(main)), findings.step_unit
-    low, middle, high = map(words.count, (times.first_step, times.median_step, times.last_step))
+    low, middle, high, lasts = (
+        words.count(words.rounded(value))
+        for value in (times.first_step, times.median_step, times.last_step, times.duration)
+    )
     steps = middle if low == high else f"{middle} (median; {low} to {high})"
-    return (
-        f"{name} has a transition in {words.of_runs(times.n_runs, n_runs)}, at {unit} "
-        f"{steps}; it takes {words.count(times.duration)} {unit}s (10 % to 90 % of its change"
+    text = (
+        f"{name} has a transition in {words.of_runs(times.n_runs, n_runs)}, at {unit} {steps}; it "
+        f"takes {lasts} {unit}s (10 % to 90 % of its change"
         f"{', median' if times.n_runs > 1 else ''})."
     )
+    if times.n_runs < _WANDERING * n_runs:
+        text += " So few may be curves that only wander, of which up to one in ten looks like that."
+    return text
 
 
 def _grokking(findings: OutcomeFindings, found: OutcomeTransitions) -> Iterator[Statement]:
