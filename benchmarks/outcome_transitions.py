@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import platform
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import product
@@ -344,117 +344,111 @@ def table(frame: pd.DataFrame, digits: int = 3) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def markdown(n_simulations: int, first_seed: int) -> str:
+def parts(n_simulations: int, first_seed: int) -> list[str | Callable[[], str]]:
+    """The lines of the text, tables as what makes them: each is written when it is done."""
     seeds = range(first_seed, first_seed + n_simulations)
     packages = ", ".join(f"{p} {version(p)}" for p in ("numpy", "scipy", "pandas", "hmmdyn"))
-    alarms = false_alarms(seeds)
-    walks = alarms.index.str.startswith("random walk")
-    ordinary, wandering = alarms[~walks].max().max(), alarms[walks].max().max()
-    return "\n".join(
-        [
-            "# What is found in outcome curves, where the truth is known",
-            "",
-            f"`python benchmarks/outcome_transitions.py --simulations {n_simulations}` on "
-            f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {packages}. "
-            f"{n_simulations} simulations each, seeds from {first_seed:,} on.",
-            "",
-            "## Curves without a transition that are said to have one",
-            "",
-            f"At most **{ordinary:.3f}** of curves that decline, level off or scatter about a "
-            f"level, and **{wandering:.3f}** of random walks, which have sustained moves by "
-            "nature. Declines have normal noise of 5 % of their way; columns are numbers of "
-            "checkpoints.",
-            "",
-            table(alarms),
-            "",
-            "## Transitions found, and how well they are dated",
-            "",
-            "A logistic rise of scale *width* (share of the run; 0: a jump), *noise* as a share of "
-            "the rise, with and without outliers of up to three times the rise at every thirtieth "
-            "checkpoint. *Found*: within 10 % of the run from the truth. *Covered*: the 95 % "
-            "interval of the steepest step holds it, where it was found.",
-            "",
-            table(detection(seeds), 2),
-            "",
-            "## Where checkpoints lie further and further apart",
-            "",
-            "154 checkpoints at 0, 1, 2, 4, … 512, 1000, 2000, … 143,000; time is counted in "
-            "log(1 + step) and then in steps. Noise 5 %. *×2*: a logistic in log step, of scale "
-            "one doubling; the others, in steps. *Covered*: the 95 % interval of some transition "
-            "found holds the truth.",
-            "",
-            table(widening(seeds)),
-            "",
-            "## Plain decays on steps that widen",
-            "",
-            "Exponentials, and power laws (1 + t)^-a, bend one way only; against log steps they "
-            "are sigmoids. The worst of four time constants. *Before*: without the condition that "
-            "a transition accelerates in steps.",
-            "",
-            table(decays(seeds), 2),
-            "",
-            "## Spikes and divergences in losses that have none, per 1,000 evaluations",
-            "",
-            "Noise of 0.02 about 2.5, or about a power law that falls to it from 10.5. Tails of "
-            "Student's t with 5 and with 3 degrees of freedom hold values that anyone would call "
-            "spikes.",
-            "",
-            table(spikes_in_noise(seeds), 2),
-            "",
-            "## Spikes and divergences found where there is one",
-            "",
-            "On the power law with normal noise; heights in standard deviations of it. Where the "
-            "loss still falls steeply it is back at its level soon. A divergence has lost a tenth "
-            "of the 8 that the loss came down: 40 deviations; what is lower is said to rise.",
-            "",
-            table(true_spikes(seeds), 2),
-            "",
-            "## Runs that are said to spike, rise or diverge though their loss only scatters",
-            "",
-            "Share of runs. Losses logged with two decimals or one; losses of nearly zero that "
-            "scatter by factors, and means over batches of which few examples have a loss; ripples "
-            "of 0.005 under a loss that came from 4.8. Before, by the rule without rounding, "
-            "logarithm and one-sided scatter (60, 200, 1,000 evaluations; 100 other simulations): "
-            "one decimal 0.03, 0.81, 0.92; near zero, factors 0.05, 0.51, 1.00; near zero, batches "
-            "0.28, 0.90, 1.00; ripples 1.00, 0.00, 0.00.",
-            "",
-            table(calm_losses(seeds), 2),
-            "",
-            "## Warm restarts",
-            "",
-            "Times per run that a loss under three warm restarts leaves its level, by what it is "
-            "called. Before, nearly all were called divergences.",
-            "",
-            table(restarts(seeds), 2),
-            "",
-            "## Grokking",
-            "",
-            "Six runs of 1,000 steps that memorise from the start and generalise, or jump as at a "
-            "decay of the learning rate, at 300 to 700. *Level*: of the held-out accuracy when "
-            "training has levelled off; chance is 0.1, and 0.28 is a fifth of the way to 0.98. "
-            "Before, all levels were called grokking. *Covered*: the interval of the median delay "
-            "holds the true median of the runs' delays.",
-            "",
-            table(grokking(seeds), 2),
-            "",
-            "## Leads finer than evaluations",
-            "",
-            "A true lead of 20 steps, both seen every 50 or 200 steps. *Covered*: by the interval "
-            "of the lead, which every number of runs has.",
-            "",
-            table(fine_leads(seeds), 2),
-            "",
-            "## Changes of state that go with a transition",
-            "",
-            "*p < 0.05*: they are said to be closer, run by run, than a common schedule gives (one "
-            "pair, so no correction). *Lead covered*: the interval of the median lead holds the "
-            "true 300 steps. *relative schedule*: both come at one share of runs of 5,000 to "
-            "20,000 steps.",
-            "",
-            table(matched(seeds)),
-            "",
-        ]
-    )
+    return [
+        "# What is found in outcome curves, where the truth is known",
+        "",
+        f"`python benchmarks/outcome_transitions.py --simulations {n_simulations}` on "
+        f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {packages}. "
+        f"{n_simulations} simulations each, seeds from {first_seed:,} on.",
+        "",
+        "## Curves without a transition that are said to have one",
+        "",
+        "Random walks have sustained moves by nature. Declines have normal noise of 5 % of "
+        "their way; columns are numbers of checkpoints.",
+        "",
+        lambda: table(false_alarms(seeds)),
+        "",
+        "## Transitions found, and how well they are dated",
+        "",
+        "A logistic rise of scale *width* (share of the run; 0: a jump), *noise* as a share of "
+        "the rise, with and without outliers of up to three times the rise at every thirtieth "
+        "checkpoint. *Found*: within 10 % of the run from the truth. *Covered*: the 95 % "
+        "interval of the steepest step holds it, where it was found.",
+        "",
+        lambda: table(detection(seeds), 2),
+        "",
+        "## Where checkpoints lie further and further apart",
+        "",
+        "154 checkpoints at 0, 1, 2, 4, … 512, 1000, 2000, … 143,000; time is counted in "
+        "log(1 + step) and then in steps. Noise 5 %. *×2*: a logistic in log step, of scale "
+        "one doubling; the others, in steps. *Covered*: the 95 % interval of some transition "
+        "found holds the truth.",
+        "",
+        lambda: table(widening(seeds)),
+        "",
+        "## Plain decays on steps that widen",
+        "",
+        "Exponentials, and power laws (1 + t)^-a, bend one way only; against log steps they "
+        "are sigmoids. The worst of four time constants. *Before*: without the condition that "
+        "a transition accelerates in steps.",
+        "",
+        lambda: table(decays(seeds), 2),
+        "",
+        "## Spikes and divergences in losses that have none, per 1,000 evaluations",
+        "",
+        "Noise of 0.02 about 2.5, or about a power law that falls to it from 10.5. Tails of "
+        "Student's t with 5 and with 3 degrees of freedom hold values that anyone would call "
+        "spikes.",
+        "",
+        lambda: table(spikes_in_noise(seeds), 2),
+        "",
+        "## Spikes and divergences found where there is one",
+        "",
+        "On the power law with normal noise; heights in standard deviations of it. Where the "
+        "loss still falls steeply it is back at its level soon. A divergence has lost a tenth "
+        "of the 8 that the loss came down: 40 deviations; what is lower is said to rise.",
+        "",
+        lambda: table(true_spikes(seeds), 2),
+        "",
+        "## Runs that are said to spike, rise or diverge though their loss only scatters",
+        "",
+        "Share of runs. Losses logged with two decimals or one; losses of nearly zero that "
+        "scatter by factors, and means over batches of which few examples have a loss; ripples "
+        "of 0.005 under a loss that came from 4.8. Before, by the rule without rounding, "
+        "logarithm and one-sided scatter (60, 200, 1,000 evaluations; 100 other simulations): "
+        "one decimal 0.03, 0.81, 0.92; near zero, factors 0.05, 0.51, 1.00; near zero, batches "
+        "0.28, 0.90, 1.00; ripples 1.00, 0.00, 0.00.",
+        "",
+        lambda: table(calm_losses(seeds), 2),
+        "",
+        "## Warm restarts",
+        "",
+        "Times per run that a loss under three warm restarts leaves its level, by what it is "
+        "called. Before, nearly all were called divergences.",
+        "",
+        lambda: table(restarts(seeds), 2),
+        "",
+        "## Grokking",
+        "",
+        "Six runs of 1,000 steps that memorise from the start and generalise, or jump as at a "
+        "decay of the learning rate, at 300 to 700. *Level*: of the held-out accuracy when "
+        "training has levelled off; chance is 0.1, and 0.28 is a fifth of the way to 0.98. "
+        "Before, all levels were called grokking. *Covered*: the interval of the median delay "
+        "holds the true median of the runs' delays.",
+        "",
+        lambda: table(grokking(seeds), 2),
+        "",
+        "## Leads finer than evaluations",
+        "",
+        "A true lead of 20 steps, both seen every 50 or 200 steps. *Covered*: by the interval "
+        "of the lead, which every number of runs has.",
+        "",
+        lambda: table(fine_leads(seeds), 2),
+        "",
+        "## Changes of state that go with a transition",
+        "",
+        "*p < 0.05*: they are said to be closer, run by run, than a common schedule gives (one "
+        "pair, so no correction). *Lead covered*: the interval of the median lead holds the "
+        "true 300 steps. *relative schedule*: both come at one share of runs of 5,000 to "
+        "20,000 steps.",
+        "",
+        lambda: table(matched(seeds)),
+        "",
+    ]
 
 
 def main() -> None:
@@ -463,7 +457,9 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=2_000_000)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
-    options.output.write_text(markdown(options.simulations, options.first_seed))
+    with options.output.open("w") as file:
+        for part in parts(options.simulations, options.first_seed):
+            print(part if isinstance(part, str) else part(), file=file, flush=True)
 
 
 if __name__ == "__main__":
