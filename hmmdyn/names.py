@@ -20,6 +20,10 @@ _HIGHER_IS_BETTER = re.compile(
     r".*accuracy|(?:train|val|valid|test|eval)?acc(?:@?[0-9]+)?|top@?[0-9]+|f1|scores?|rewards?"
     r"|returns?|auc|auroc|bleu|rouge.*|m?iou|dice|r2|precision|recall|correct"
 )
+_PLAIN_LOSS = re.compile(
+    r"(?:lm|ce|total|mean|avg|average|cross|entropy|crossentropy|epoch|batch|step)"
+    r"|loss|perplexity|ppl|nll|xent|error|err|r?mse|mae|bpb|bpc|wer|cer"
+)
 _NOT_AN_OUTCOME = re.compile(r"scale|scaler|scaling|seconds?|time|runtime|lr|norm|coef")
 # Columns that may count training, normalised, the first that is there going before; and in what.
 STEP_COLUMNS = {
@@ -138,6 +142,16 @@ def data_split(name: str) -> str:
     if _any(_HELD_OUT, words):
         return "eval"
     return "train" if _any(_TRAINING, words) else ""
+
+
+def is_plain_loss(name: str) -> bool:
+    """Whether an outcome is what training lowers, by name: a loss, and of what data at most.
+
+    Others may be meant to rise, as progress measures are, or to go either way, as a policy's loss.
+    """
+    words = _words(name)
+    told = [w for w in words if not (_TRAINING.fullmatch(w) or _HELD_OUT.fullmatch(w))]
+    return all(_PLAIN_LOSS.fullmatch(word) for word in told) and better_side(name) == "below"
 
 
 def _words(name: str) -> list[str]:

@@ -57,7 +57,7 @@ def to_json(report: Report) -> str:
             "sustained": measure.sustained,
             "how": told(findings, measure.how),
         },
-        "grokking_delay": outcomes.grokking_delay if outcomes else None,
+        **{f"grokking_{x}": getattr(outcomes, f"grokking_{x}", None) for x in _DELAY},
         "columns": _dictionary(findings, report.sheets),
         "tables": {
             name: sheet.frame.to_dict(orient="records") for name, sheet in report.sheets.items()
@@ -66,6 +66,7 @@ def to_json(report: Report) -> str:
     return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
 
 
+_DELAY = ("delay", "delay_low", "delay_high")
 # What is said of states, where there are none.
 _NO_STATES: Mapping[str, object] = {
     **dict.fromkeys(("features", "forks", "paths", "dead_ends"), ()),

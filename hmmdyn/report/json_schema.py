@@ -152,6 +152,12 @@ def report_schema() -> dict[str, Any]:
                     **_NUMBER,
                     "description": "median delay of the runs that grok, in steps",
                 },
+                "grokking_delay_low": {
+                    **_NUMBER,
+                    "description": "its 95 % interval; with fewer than six such runs the least "
+                    "that their evaluations leave open",
+                },
+                "grokking_delay_high": {**_NUMBER, "description": "likewise; the greatest"},
                 "regression": _or_null(
                     {
                         "r_squared": _NUMBER,

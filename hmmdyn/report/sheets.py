@@ -15,6 +15,7 @@ from hmmdyn.results.columns import Table, tables_in
 from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.groups import GROUP_REGRESSIONS, GROUPS
 from hmmdyn.results.notice import NOTICES
+from hmmdyn.results.outcomes import MATCHES
 from hmmdyn.results.schema import REPORTED
 from hmmdyn.results.states import STATE_MEANS
 from hmmdyn.results.ways import WAYS
@@ -35,6 +36,8 @@ def sheets(findings: OutcomeFindings) -> dict[str, Sheet]:
         frames.setdefault(table.name, frame)  # the recommended selection's come after the chosen
     if isinstance(findings, Findings):
         frames[STATE_MEANS.name] = _state_means(findings)
+    else:
+        frames.pop(MATCHES.name, None)
     frames[NOTICES.name] = _notices(findings)
     for table in (WAYS, GROUPS):
         if table.name in frames:

@@ -42,6 +42,16 @@ def count(value: float) -> str:
     return MISSING if math.isnan(value) else f"{value:,.0f}"
 
 
+def rounded(value: float) -> float:
+    """Return steps to three digits: no date is known better."""
+    return float(f"{value:.3g}")
+
+
+def signed(value: float) -> str:
+    """Return a whole number with its sign, if it is negative, as a minus."""
+    return count(value).replace("-", "−")
+
+
 def number(value: float, digits: int = 4) -> str:
     """Return a number to ``digits`` significant digits, without digits nobody reads."""
     if math.isnan(value):

@@ -77,8 +77,8 @@ DELAYS = Table(
     title="From memorisation to generalisation",
     rows="run whose training outcome memorises and whose held-out outcome generalises, or has not "
     "done so when the run ends",
-    note="Steps between the transitions of the training and the held-out outcome; censored where "
-    "the run ended before it generalised.",
+    note="Steps between the transitions of the training and the held-out outcome, and what "
+    "evaluations leave open of them; censored where the run ended before it generalised.",
     columns=(
         *RUN_COLUMNS,
         Column("memorisation", NUMBER, "step of the training outcome's transition", STEPS),
@@ -95,20 +95,52 @@ DELAYS = Table(
             "from the one to the other; up to the run's last evaluation where censored",
             STEPS,
         ),
+        Column("delay_low", NUMBER, "the least delay that the intervals of both leave open", STEPS),
+        Column(
+            "delay_high",
+            NUMBER,
+            "the greatest delay that they leave open; infinite where censored",
+            STEPS,
+        ),
         Column("censored", BOOLEAN, "the run ended before it generalised"),
-        Column("grokking", BOOLEAN, "memorisation was over before generalisation began"),
+        Column(
+            "dated",
+            BOOLEAN,
+            "generalisation is a transition; where not, nor censored, it is so slow or late that "
+            "generalisation is where half of the way is done",
+        ),
+        Column(
+            "progress",
+            NUMBER,
+            "share of its way, from the group's median first value on, that the held-out outcome "
+            "had done when memorisation was over",
+            "fraction",
+            missing="where memorisation was not over before generalisation began",
+        ),
+        Column(
+            "grokking",
+            BOOLEAN,
+            "memorisation was over before generalisation began, and progress at most 0.2",
+        ),
     ),
 )
 
 SPIKES = Table(
     name="spikes",
-    title="Loss spikes and divergences",
+    title="Loss spikes, rises and divergences",
     rows="time that a loss leaves its level upwards",
-    note="Where a loss left its level upwards; a divergence is not back within a tenth of the run.",
+    note="Where a loss left its level upwards, and whether it came back; together: in how many "
+    "runs of the group it does so at the same time, which speaks for the schedule.",
     columns=(
         *RUN_COLUMNS,
         _OUTCOME,
-        Column("kind", TEXT, "spike, or divergence: not back within a tenth of the run"),
+        Column(
+            "kind",
+            TEXT,
+            "spike (back within a tenth of the run), divergence (not back when the run ends, a "
+            "tenth of its way down lost again or more), overfitting (a held-out loss that is not "
+            "back so soon, while training outcomes are not worse), or rise (any other)",
+        ),
         Column("step", INTEGER, "first evaluation off its level", STEPS),
         Column(
             "end_step",
@@ -120,6 +152,14 @@ SPIKES = Table(
         Column("n_checkpoints", INTEGER, "evaluations it lasts", "checkpoints"),
         Column("level", NUMBER, "where it left from", _IN_ITS_UNIT),
         Column("height", NUMBER, "above that level; infinite where the loss was", _IN_ITS_UNIT),
+        Column(
+            "n_together",
+            INTEGER,
+            "runs of the group, this one among them, whose loss leaves its level within an "
+            "evaluation of it",
+            "runs",
+        ),
+        Column("n_total", INTEGER, "runs of the group in which this loss is known", "runs"),
     ),
 )
 
@@ -127,8 +167,9 @@ MATCHES = Table(
     name="matches",
     title="State transitions that go with outcome transitions",
     rows="change of state and outcome that go together in some run",
-    note="Lead: steps by which the change of state comes first (median over runs, 95 % interval); "
-    "p: whether runs with an early one have an early other, corrected over pairs.",
+    note="Lead: steps by which the change of state comes first (median over runs, with its 95 % "
+    "interval or, with under six runs, what evaluations leave open); p: whether runs with an early "
+    "one have an early other, corrected over pairs.",
     columns=(
         *EDGE_COLUMNS,
         _OUTCOME,
@@ -136,11 +177,18 @@ MATCHES = Table(
         Column("n_runs", INTEGER, "runs in which the two go together", "runs"),
         Column("n_total", INTEGER, "runs with this transition of the outcome", "runs"),
         Column("lead", NUMBER, "by which the change of state comes first; median", STEPS),
-        Column("lead_low", NUMBER, "95 % interval of lead", STEPS, missing="with under six runs"),
-        Column("lead_high", NUMBER, "95 % interval of lead", STEPS, missing="with under six runs"),
+        Column(
+            "lead_low",
+            NUMBER,
+            "95 % interval of lead, which knows that each run's is seen at evaluations only; with "
+            "under six runs, the least that these leave open",
+            STEPS,
+        ),
+        Column("lead_high", NUMBER, "likewise; the greatest", STEPS),
         p_column(
             "p",
-            "share of the pairings of runs in which the two lie as close",
+            "share of the pairings of runs in which the two lie as close, in steps or, if that is "
+            "more, in shares of the run",
             missing="where none could be significant",
         ),
         p_column("p_corrected", "corrected over changes and outcomes (Benjamini–Hochberg)"),
@@ -159,8 +207,9 @@ class OutcomeTransitions(Shown):
     transitions, improvements, delays, spikes, matches : DataFrame
         See :data:`OUTCOME_TRANSITIONS`, :data:`IMPROVEMENTS`, :data:`DELAYS`, :data:`SPIKES`,
         :data:`MATCHES`.
-    grokking_delay : float
-        Median ``delay`` of the runs that grok; NaN where none does.
+    grokking_delay, grokking_delay_low, grokking_delay_high : float
+        Median ``delay`` of the runs that grok, with its 95 % interval, or with fewer than six such
+        runs from the least to the greatest that their evaluations leave open; NaN where none does.
     how : str
         In words: clock, smoother, bandwidth and thresholds.
     notices : tuple of Notice
@@ -172,6 +221,8 @@ class OutcomeTransitions(Shown):
     improvements: pd.DataFrame = field(metadata=holds(IMPROVEMENTS))
     delays: pd.DataFrame = field(metadata=holds(DELAYS))
     grokking_delay: float
+    grokking_delay_low: float
+    grokking_delay_high: float
     spikes: pd.DataFrame = field(metadata=holds(SPIKES))
     matches: pd.DataFrame = field(metadata=holds(MATCHES))
     how: str

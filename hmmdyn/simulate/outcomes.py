@@ -18,7 +18,13 @@ PHASE_FREE = (
     "power law 1", "exponential", "random walk", "random walk, heavy tails",
 )  # fmt: skip
 # How state changes relate to the outcome's transition.
-SCHEDULES = ("follows", "independent", "common schedule")
+SCHEDULES = ("follows", "independent", "common schedule", "relative schedule")
+
+# Losses that leave their level at no time, or only as the schedule makes them.
+CALM_LOSSES = (
+    "two decimals", "one decimal", "near zero, factors", "near zero, batches", "ripples",
+)  # fmt: skip
+_CYCLES = 4  # of a schedule with warm restarts
 
 _AUTOREGRESSION = 0.9
 _RELAXATION = 0.25  # of the run: time constant of the exponential
@@ -117,6 +123,65 @@ def transition_curve(
     return curve, float(centre)
 
 
+def calm_loss(kind: str, n: int, *, random_state: int = 0) -> FloatArray:
+    """Simulate a training loss in which nobody would see a spike.
+
+    ``two decimals`` and ``one decimal``: a power law that scatters by less than the last digit it
+    is logged with. ``near zero, factors``: down to a thousandth, there with factors of lognormal
+    noise; ``near zero, batches``: down to means over 32 examples of which one in a hundred has a
+    loss that is not next to nothing. ``ripples``: from 4.8 within a hundredth of the run to 0.02,
+    then up and down by 0.005.
+
+    Parameters
+    ----------
+    kind : str
+        One of ``CALM_LOSSES``.
+    n : int
+        Evaluations.
+    random_state : int
+        Seeds the noise.
+
+    Raises
+    ------
+    UsageError
+        There is no such kind.
+    """
+    require_one_of(kind, CALM_LOSSES, "kind")
+    rng = np.random.default_rng(random_state)
+    i = np.arange(n, dtype=np.float64)
+    if kind.endswith("decimals") or kind.endswith("decimal"):
+        decimals = 1 if kind.startswith("one") else 2
+        scatter = rng.uniform(0.1, 0.5) * 10.0**-decimals
+        power_law = 2.5 + 8 * (1 + i) ** -0.5
+        return np.round(power_law + scatter * rng.normal(size=n), decimals)
+    if kind == "ripples":
+        ripples = 0.005 * (np.sin(2 * np.pi * 6 * i / n) > 0)
+        return np.asarray(
+            4.78 * np.exp(-i / (0.01 * n)) + 0.02 + ripples + 2e-4 * rng.normal(size=n)
+        )
+    decline = 2.3 * np.exp(-i / (0.08 * n))
+    if kind == "near zero, factors":
+        return np.asarray((decline + 1e-3) * np.exp(rng.normal(size=n)))
+    examples = np.where(rng.random((n, 32)) < 0.01, rng.exponential(size=(n, 32)), 1e-3)
+    return np.asarray(decline + examples.mean(axis=1))
+
+
+def loss_with_restarts(n: int, *, random_state: int = 0) -> FloatArray:
+    """Simulate a loss under a learning rate with warm restarts: it rises at each, and comes back.
+
+    Parameters
+    ----------
+    n : int
+        Evaluations; there are four cycles.
+    random_state : int
+        Seeds the noise.
+    """
+    rng = np.random.default_rng(random_state)
+    i = np.arange(n)
+    rate = (1 + np.cos(np.pi * (i * _CYCLES / n % 1))) / 2
+    return np.asarray(2.0 + 2 * np.exp(-i / (0.05 * n)) + 0.5 * rate + 0.01 * rng.normal(size=n))
+
+
 def transitions_and_changes(
     schedule: str, n_runs: int, *, random_state: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -125,6 +190,9 @@ def transitions_and_changes(
     Runs last 10,000 steps, with a checkpoint every 100. ``follows``: the transition comes 300 ± 150
     steps after the change of state, whenever that is. ``independent``: both come whenever they
     will. ``common schedule``: both come at nearly the same time in every run, ± 300 steps each.
+    ``relative schedule``: runs last 5,000 to 20,000 steps, and both come at nearly the same share
+    of each, ± 3 %. The transition is known to within 10 steps, the change to within its
+    checkpoints.
 
     Returns
     -------
@@ -146,10 +214,27 @@ def transitions_and_changes(
     elif schedule == "common schedule":
         change = 5300 + 300 * rng.normal(size=n_runs)
         event = 5500 + 300 * rng.normal(size=n_runs)
+    last = np.full(n_runs, 10_000)
+    if schedule == "relative schedule":
+        last = 100 * rng.integers(50, 201, n_runs)
+        change, event = (last * (at + 0.03 * rng.normal(size=n_runs)) for at in (0.53, 0.55))
     seen = 100 * np.ceil(change / 100).astype(int)
     runs = pd.DataFrame({"group": "all", "run": [f"seed{i}" for i in range(n_runs)]})
     events = runs.assign(
-        outcome="eval_accuracy", role="generalisation", step=event, first_step=0, last_step=10000
+        outcome="eval_accuracy",
+        role="generalisation",
+        step=event,
+        step_low=event - 10,
+        step_high=event + 10,
+        first_step=0,
+        last_step=last,
     )
-    changes = runs.assign(previous_step=seen - 100, step=seen, from_state=0, to_state=1)
+    changes = runs.assign(
+        previous_step=seen - 100,
+        step=seen,
+        step_low=seen - 100,
+        step_high=seen,
+        from_state=0,
+        to_state=1,
+    )
     return events, changes

@@ -1,3 +1,4 @@
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.report.statements.outcome_transitions import say
-from tests.dynamics.outcomes.test_transitions import BOTH, NO_CHANGES, grokking_table
+from tests.dynamics.outcomes.test_transitions import BOTH, NO_CHANGES, grokking_table, late_jump
 
 
 def found(table, outcomes=BOTH, lead=None, unit="step"):
@@ -20,7 +21,14 @@ def found(table, outcomes=BOTH, lead=None, unit="step"):
         steps = find_outcome_transitions(table, outcomes, NO_CHANGES).transitions
         rises = steps.loc[steps["outcome"] == "eval_accuracy", "step"].to_numpy()
         at = rises - np.array(lead)
-        changes = runs.assign(previous_step=at - 5, step=at + 5, from_state=2, to_state=3)
+        changes = runs.assign(
+            previous_step=at - 5,
+            step=at + 5,
+            step_low=at - 5,
+            step_high=at + 5,
+            from_state=2,
+            to_state=3,
+        )
     return SimpleNamespace(
         outcome_transitions=find_outcome_transitions(table, outcomes, changes),
         table=table,
@@ -38,17 +46,18 @@ def test_grokking_is_said_with_its_delay():
     assert when.startswith("eval_accuracy has a transition in 3 of 3 runs, at epoch 499 (median; ")
     assert "(10 % to 90 % of its change, median)" in when
     assert grokking.startswith(
-        "In all of the 3 runs in which both can be dated, train_accuracy had levelled off before "
-        "eval_accuracy began to improve: grokking. The delay between the two is 48"
+        "In all of the 3 runs that generalised, train_accuracy had levelled off while "
+        "eval_accuracy was about where it started: grokking. The delay between the two is 48"
     )
+    assert " epochs in median (evaluations leave open 3" in grokking
     assert "(seed0) to 68" in grokking
     assert grokking.endswith("(seed2).")
 
 
 def test_one_run():
     when, grokking = said(grokking_table((500,)))
-    assert "in 1 of 1 run, at step 499; it takes" in when
-    assert "In the one run in which both can be dated" in grokking
+    assert "has a transition in the run, at step 499; it takes" in when
+    assert "In the one run that generalised" in grokking
     assert "median" not in grokking
 
 
@@ -70,20 +79,39 @@ def test_no_transition_and_no_grokking():
     )
 
 
-@pytest.mark.parametrize(("lead", "side"), [(30, "leading"), (-30, "following")])
+@pytest.mark.parametrize(("lead", "side"), [(85, "leading"), (-85, "following")])
 def test_a_state_that_goes_with_generalisation(lead, side):
     text = said(grokking_table((300, 400, 500, 600, 700, 450)), lead=lead)[-1]
-    assert text.startswith(
+    assert re.match(
         "State transition 2 → 3 accompanies the generalisation transition of eval_accuracy in 6 of "
-        f"6 runs, {side} it by 30 steps [30, 30]. They go together run by run"
+        rf"6 runs, {side} it by 85 steps \(\d\d to \d{{3}}\). ",
+        text,
+    )
+    assert "They go together run by run, more closely than a common schedule gives" in text
+
+
+def test_a_lead_within_what_evaluations_leave_open_is_none():
+    text = said(grokking_table((300, 400, 500, 600, 700, 450)), lead=1)[-1]
+    assert re.search(
+        r"in 6 of 6 runs, as far as evaluations tell at the same time \(lead −\d", text
+    )
+
+
+def test_an_early_held_out_outcome_is_no_grokking():
+    text = said(late_jump(0.6))[1]
+    assert re.fullmatch(
+        r"When train_accuracy had levelled off, eval_accuracy had done 5\d\s% (to 5\d\s% )?of its "
+        r"way already, in 4 of 4 runs: no grokking\.",
+        text,
     )
 
 
 def test_few_or_equal_runs_cannot_tell():
     few = said(grokking_table((300, 500)), lead=30)[-1]
-    assert "leading it by 30 steps. So few runs cannot tell that from a common schedule." in few
+    assert "leading it by 30 steps (" in few
+    assert few.endswith("So few runs cannot tell that from a common schedule.")
     alike = said(grokking_table((500,) * 6), lead=[10, 60, 20, 50, 30, 40])[-1]
-    assert "leading it by 35 steps [10, 60]. " in alike
+    assert "it by 35 steps (" in alike or "(lead " in alike
     assert "cannot be told from a common schedule of all runs (p = " in alike
 
 
@@ -96,11 +124,11 @@ def test_spikes_and_divergences_are_named_with_their_runs():
     table.loc[180:, "eval_loss"] = np.inf
     spikes, divergence = said(table, outcomes)[-2:]
     assert spikes == (
-        "eval_loss has 2 spikes: seed0 (2 times). The highest is 6.99 above its level, in seed0 at "
-        "step 500."
+        "eval_loss spikes 2 times: seed0 (2 times). The highest is 6.99 above its level, in seed0 "
+        "at step 500."
     )
     assert divergence == (
-        "eval_loss has 1 divergence: seed1. The highest is ∞ above its level, in seed1 at step 790."
+        "eval_loss diverges once: seed1. The highest is ∞ above its level, in seed1 at step 790."
     )
 
 

@@ -177,7 +177,7 @@ def rise_from_start(steps: FloatArray, values: FloatArray, *, falling: bool) -> 
     in the first half of the steps, and the change is at least 5 times the scatter of the rest.
 
     ``step`` is where half of the way is done; its interval is the one from ``start`` to ``end``,
-    because checkpoints tell no more.
+    and to the evaluations around ``step`` at least, because they tell no more.
     """
     if len(steps) < MIN_BEFORE:
         return None
@@ -193,7 +193,10 @@ def rise_from_start(steps: FloatArray, values: FloatArray, *, falling: bool) -> 
     start, half, end = _crossings(steps, clean, before, after)
     if end > (steps[0] + steps[-1]) / 2:
         return None
-    return Inflection(start, half, end, start, end, before, after)
+    around = int(np.searchsorted(steps, half))
+    low = min(start, float(steps[max(0, around - 1)]))
+    high = max(end, float(steps[min(around, len(steps) - 1)]))
+    return Inflection(start, half, end, low, high, before, after)
 
 
 def _smooth(clock: FloatArray, values: FloatArray) -> _Smoothed:

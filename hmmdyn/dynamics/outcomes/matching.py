@@ -10,9 +10,9 @@ from math import factorial, prod
 
 import numpy as np
 import pandas as pd
-from scipy.stats import quantile_test
 
 from hmmdyn.dynamics.outcomes.inflections import to_clock
+from hmmdyn.dynamics.outcomes.medians import median_interval
 from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.keys import RUN_KEY
@@ -39,13 +39,15 @@ def match_transitions(
     hypothesis is that it makes no difference which run's changes go with which run's outcome
     transition, within a group: p is the share of such pairings in which the two lie as close as in
     the runs themselves. Closeness is the distance from the median lead of all pairings, a tenth
-    of the run at most, summed over runs.
+    of the run at most, summed over runs. Schedules may be in steps or in shares of the run, as
+    where a learning rate decays half way: where runs differ in length, p is the larger of that in
+    steps and that with all runs brought to one length.
 
     Parameters
     ----------
     events : DataFrame
-        At most one per run and outcome: ``group, run, outcome, role, step, first_step, last_step``
-        (the last two of the run).
+        At most one per run and outcome: ``group, run, outcome, role, step, step_low, step_high,
+        first_step, last_step`` (the last two of the run).
     change_points : DataFrame
         See :data:`.results.transitions.CHANGE_POINTS`.
     logarithmic : bool
@@ -56,7 +58,8 @@ def match_transitions(
     Returns
     -------
     DataFrame
-        See :data:`.results.outcomes.MATCHES`. The interval of ``lead`` is by order statistics.
+        See :data:`.results.outcomes.MATCHES`. The interval of ``lead`` is by order statistics of
+        what the intervals of the transition and of the change leave open in each run.
     """
     rng = np.random.default_rng(random_state)
     rows = []
@@ -75,45 +78,63 @@ def _match(
     events: pd.DataFrame, changes: pd.DataFrame, pairings: IntArray, logarithmic: bool
 ) -> dict[str, object]:
     """Hold the events of all runs against the changes of all runs, their own among them."""
-
-    def clock(column: str) -> FloatArray:
-        return to_clock(events[column].to_numpy(dtype=np.float64), logarithmic)
-
-    window = WINDOW * (clock("last_step") - clock("first_step"))
+    steps = events[["step", "first_step", "last_step"]].to_numpy(dtype=np.float64)
     dates = (changes["previous_step"] + changes["step"]).to_numpy(dtype=np.float64) / 2
-    of_run = changes.groupby(RUN_KEY, sort=False).indices
-    step = events["step"].to_numpy(dtype=np.float64)
-    nearest = np.full((len(events), len(events)), np.nan)
-    for i, key in enumerate(events[RUN_KEY].itertuples(index=False, name=None)):
-        if key in of_run:
-            nearest[:, i] = _nearest(dates[of_run[key]], step, logarithmic)
-    leads = (to_clock(step, logarithmic)[:, None] - to_clock(nearest, logarithmic)) / window[
-        :, None
-    ]
-    together = np.abs(np.diag(leads)) <= 1
-    in_steps = (step - np.diag(nearest))[together]
-    return {"n_runs": int(together.sum()), **_lead(in_steps), "p": _p_value(leads, pairings)}
-
-
-def _nearest(dates: FloatArray, steps: FloatArray, logarithmic: bool) -> FloatArray:
-    """Return for each step the nearest of the dates, on the clock."""
-    distance = to_clock(steps, logarithmic)[:, None] - to_clock(dates, logarithmic)
-    nearest: FloatArray = dates[np.abs(distance).argmin(axis=1)]
-    return nearest
-
-
-def _lead(leads: FloatArray) -> dict[str, float]:
-    if len(leads) == 0:
-        return {"lead": np.nan, "lead_low": np.nan, "lead_high": np.nan}
-    median = float(np.median(leads))
-    interval = quantile_test(leads, q=median, p=0.5).confidence_interval(confidence_level=0.95)
-    low, high = float(interval.low), float(interval.high)
-    bounded = np.isfinite([low, high]).all()
+    rows_of = changes.groupby(RUN_KEY, sort=False).indices
+    none = np.empty(0, dtype=np.intp)
+    of_run = [rows_of.get(key, none) for key in events[RUN_KEY].itertuples(index=False, name=None)]
+    leads, nearest = _leads(steps, [dates[rows] for rows in of_run], logarithmic)
+    p = _p_value(leads, pairings)
+    length = steps[:, 2] / np.median(steps[:, 2])
+    if np.ptp(length) > 0:
+        shares = [dates[rows] / own for rows, own in zip(of_run, length, strict=True)]
+        of_one_length, _ = _leads(steps / length[:, None], shares, logarithmic)
+        p = max(p, _p_value(of_one_length, pairings))
+    together = np.flatnonzero(np.abs(np.diag(leads)) <= 1)
+    met = np.array([of_run[i][nearest[i]] for i in together], dtype=np.intp)
+    low, high = median_interval(
+        (events["step_low"].to_numpy()[together] - changes["step_high"].to_numpy()[met]),
+        (events["step_high"].to_numpy()[together] - changes["step_low"].to_numpy()[met]),
+    )
     return {
-        "lead": median,
-        "lead_low": low if bounded else np.nan,
-        "lead_high": high if bounded else np.nan,
+        "n_runs": len(together),
+        "lead": float(np.median(steps[together, 0] - dates[met])) if len(together) else np.nan,
+        "lead_low": low,
+        "lead_high": high,
+        "p": p,
     }
+
+
+def _leads(
+    steps: FloatArray, dates: list[FloatArray], logarithmic: bool
+) -> tuple[FloatArray, IntArray]:
+    """Return by how much the changes of each run lead the event of each, in windows, on the clock.
+
+    Parameters
+    ----------
+    steps : ndarray, shape (R, 3)
+        Steps of the event of each run, and the first and last of the run.
+    dates : list of ndarray
+        Steps of the changes of each run.
+
+    Returns
+    -------
+    leads : ndarray, shape (R, R)
+        Of the event of run i and the nearest of the changes of run j; NaN where it has none.
+    nearest : ndarray, shape (R,)
+        Which of a run's own changes is nearest to its event, 0 where there is none.
+    """
+    clock = to_clock(steps, logarithmic)
+    window = WINDOW * (clock[:, 2] - clock[:, 1])
+    leads = np.full((len(steps), len(steps)), np.nan)
+    nearest = np.zeros(len(steps), dtype=np.intp)
+    for j, own in enumerate(dates):
+        if len(own):
+            apart = clock[:, :1] - to_clock(own, logarithmic)
+            closest = np.abs(apart).argmin(axis=1)
+            leads[:, j] = apart[np.arange(len(steps)), closest] / window
+            nearest[j] = closest[j]
+    return leads, nearest
 
 
 def _p_value(leads: FloatArray, pairings: IntArray) -> float:

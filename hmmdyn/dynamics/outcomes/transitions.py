@@ -8,28 +8,34 @@ changes of state (:mod:`hmmdyn.dynamics.outcomes.matching`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
 from hmmdyn.dynamics.convergence import choose_outcome, run_name
 from hmmdyn.dynamics.outcomes import inflections as rules
-from hmmdyn.dynamics.outcomes.inflections import (
-    Inflection,
-    inflections,
-    is_logarithmic,
-    rise_from_start,
-)
+from hmmdyn.dynamics.outcomes.curves import Curve, curves_of, of_outcome
+from hmmdyn.dynamics.outcomes.delays import find_delays, generalisations, memorisations
+from hmmdyn.dynamics.outcomes.inflections import Inflection, inflections, is_logarithmic
 from hmmdyn.dynamics.outcomes.matching import match_transitions
-from hmmdyn.dynamics.outcomes.spikes import NOTABLE, PRECEDING, UNUSUAL, excursions
-from hmmdyn.names import better_side, data_split, some
-from hmmdyn.results.arrays import FloatArray
+from hmmdyn.dynamics.outcomes.medians import median_interval
+from hmmdyn.dynamics.outcomes.spikes import (
+    COMMON,
+    NOTABLE,
+    OVERFITTING,
+    PRECEDING,
+    RISE,
+    SPIKE,
+    UNUSUAL,
+    Excursion,
+    excursions,
+)
+from hmmdyn.names import better_side, data_split, is_plain_loss, some
 from hmmdyn.results.columns import RUN_COLUMNS, Table
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.outcomes import (
-    DELAYS,
     IMPROVEMENTS,
     MATCHES,
     OUTCOME_TRANSITIONS,
@@ -39,7 +45,6 @@ from hmmdyn.results.outcomes import (
 
 MEMORISATION, GENERALISATION = "memorisation", "generalisation"
 _ROLES = {"train": MEMORISATION, "eval": GENERALISATION, "": ""}
-_LAST = 5  # evaluations whose median is the level a run ends at
 
 # What is matched to changes of state.
 _EVENTS = Table(
@@ -48,35 +53,13 @@ _EVENTS = Table(
     rows="run and outcome",
     columns=(
         *RUN_COLUMNS,
-        *(c for c in OUTCOME_TRANSITIONS.columns if c.name in ("outcome", "role", "step")),
+        *(
+            c
+            for c in OUTCOME_TRANSITIONS.columns
+            if c.name in ("outcome", "role", "step", "step_low", "step_high")
+        ),
     ),
 )
-
-
-@dataclass(frozen=True, eq=False)
-class _Curve:
-    """An outcome of a run where it was evaluated: ``steps`` and ``values`` have shape (n,).
-
-    Values may be infinite. ``improving`` is +1 where higher is better, else -1.
-    """
-
-    group: str
-    run: str
-    seed: object
-    outcome: str
-    steps: FloatArray
-    values: FloatArray
-    improving: int
-
-    @property
-    def labels(self) -> dict[str, object]:
-        """The columns that say whose curve it is."""
-        return {"group": self.group, "run": self.run, "seed": self.seed, "outcome": self.outcome}
-
-    def finite(self, until: float = np.inf) -> tuple[FloatArray, FloatArray]:
-        """Steps and values where the value is finite, up to a step."""
-        kept = np.isfinite(self.values) & (self.steps <= until)
-        return self.steps[kept], self.values[kept]
 
 
 def find_outcome_transitions(
@@ -105,18 +88,16 @@ def find_outcome_transitions(
     Outcomes are taken as they are, losses too: on a logarithmic scale, noise about a loss of
     nearly zero would be what moves most.
 
-    A run has *generalised* where its held-out outcome has an improving transition; of several the
-    largest counts. It has not (its delay is censored) where it ends nearer to the level from which
-    runs of the table generalise than to that which they reach. It has *memorised* where its
-    training outcome has an improving transition, or improves from the first checkpoint on and
-    levels off before generalisation begins: then no calm was seen before it.
+    What memorisation and generalisation are is said in :mod:`hmmdyn.dynamics.outcomes.delays`.
     """
     logarithmic = _has_logarithmic_clock(table)
-    curves = list(_curves(table, outcomes))
+    curves = list(curves_of(table, outcomes))
     found = {c: inflections(*c.finite(), logarithmic) for c in curves}
     largest = {c: best for c in curves if (best := _largest(c, found[c])) is not None}
     training, held_out = _pair(table, outcomes)
-    memorised = _memorised(curves, largest, training, held_out)
+    trained, tested = of_outcome(curves, training), of_outcome(curves, held_out)
+    generalised = generalisations(tested, largest)
+    memorised = memorisations(trained, largest, generalised)
     main = largest | memorised
     for curve, rise in memorised.items():
         found[curve] = [rise, *found[curve]]
@@ -132,8 +113,9 @@ def find_outcome_transitions(
         for one in found[curve]
     ]
     transitions = OUTCOME_TRANSITIONS.frame(rows)
-    delays = _delays(curves, main, training, held_out)
-    grokking = delays[delays["grokking"] & ~delays["censored"]]
+    delays = find_delays(trained, tested, main, generalised)
+    grokking = delays[delays["grokking"]]
+    low, high = median_interval(grokking["delay_low"].to_numpy(), grokking["delay_high"].to_numpy())
     return OutcomeTransitions(
         training=training,
         held_out=held_out,
@@ -141,6 +123,8 @@ def find_outcome_transitions(
         improvements=_improvements(transitions),
         delays=delays,
         grokking_delay=float(grokking["delay"].median()),
+        grokking_delay_low=low,
+        grokking_delay_high=high,
         spikes=_spikes(curves),
         matches=MATCHES.frame()
         if change_points is None
@@ -148,7 +132,17 @@ def find_outcome_transitions(
             _events(table, main), change_points, logarithmic=logarithmic, random_state=random_state
         ),
         how=_in_words(logarithmic),
-        notices=_notices(table, curves, outcomes),
+        notices=(
+            *_notices(table, curves, outcomes),
+            *_undated(
+                [
+                    trained[key]
+                    for key in generalised
+                    if key in trained and trained[key] not in main
+                ],
+                several_groups=table["group"].nunique() > 1,
+            ),
+        ),
     )
 
 
@@ -158,27 +152,7 @@ def _has_logarithmic_clock(table: pd.DataFrame) -> bool:
     return bool(np.median(kinds) > 0.5)
 
 
-def _curves(table: pd.DataFrame, outcomes: Sequence[str]) -> Iterator[_Curve]:
-    for key, own in table.groupby(RUN_KEY, sort=False):
-        group, run = map(str, key)
-        steps = own["step"].to_numpy(dtype=np.float64)
-        for outcome in outcomes:
-            improving = 1 if better_side(outcome) == "above" else -1
-            values = own[outcome].to_numpy(dtype=np.float64)
-            # Infinity the good way is no value; the bad way, it is a divergence.
-            evaluated = ~np.isnan(values) & (improving * values < np.inf)
-            yield _Curve(
-                group,
-                run,
-                own["seed"].iloc[0],
-                outcome,
-                steps[evaluated],
-                values[evaluated],
-                improving,
-            )
-
-
-def _largest(curve: _Curve, found: Iterable[Inflection]) -> Inflection | None:
+def _largest(curve: Curve, found: Iterable[Inflection]) -> Inflection | None:
     """Return the transition that improves the outcome most."""
     better = [one for one in found if one.change * curve.improving > 0]
     return max(better, key=lambda one: abs(one.change), default=None)
@@ -192,75 +166,6 @@ def _pair(table: pd.DataFrame, outcomes: Sequence[str]) -> tuple[str, str]:
     if not train or not held_out:
         return "", ""
     return choose_outcome(table, train), choose_outcome(table, held_out)
-
-
-def _of(curves: Iterable[_Curve], outcome: str) -> dict[tuple[str, str], _Curve]:
-    return {(c.group, c.run): c for c in curves if c.outcome == outcome}
-
-
-def _memorised(
-    curves: list[_Curve], largest: dict[_Curve, Inflection], training: str, held_out: str
-) -> dict[_Curve, Inflection]:
-    """Find training outcomes that rise from the start and level off before generalisation."""
-    begins = _generalisation_begins(_of(curves, held_out), largest)
-    found = {}
-    for key, curve in _of(curves, training).items():
-        if key in begins and curve not in largest:
-            steps, values = curve.finite(until=begins[key])
-            rise = rise_from_start(steps, values, falling=curve.improving < 0)
-            if rise is not None:
-                found[curve] = rise
-    return found
-
-
-def _generalisation_begins(
-    held_out: dict[tuple[str, str], _Curve], largest: dict[_Curve, Inflection]
-) -> dict[tuple[str, str], float]:
-    """Return the step at which each run begins to generalise, infinite where it has not done so.
-
-    Runs of which that cannot be said are left out: those that improve without a transition, and
-    all of them where none has one.
-    """
-    seen = [largest[c] for c in held_out.values() if c in largest]
-    if not seen:
-        return {}
-    halfway = np.median([(one.from_value + one.to_value) / 2 for one in seen])
-    begins = {}
-    for key, curve in held_out.items():
-        _, values = curve.finite()
-        if curve in largest:
-            begins[key] = largest[curve].start
-        elif (
-            len(values) >= rules.MIN_EVALUATIONS
-            and curve.improving * (np.median(values[-_LAST:]) - halfway) < 0
-        ):
-            begins[key] = np.inf
-    return begins
-
-
-def _delays(
-    curves: list[_Curve], main: dict[_Curve, Inflection], training: str, held_out: str
-) -> pd.DataFrame:
-    held_out_curves = _of(curves, held_out)
-    begins = _generalisation_begins(held_out_curves, main)
-    rows = []
-    for key, curve in _of(curves, training).items():
-        if curve not in main or key not in begins:
-            continue
-        memorised, later = main[curve], held_out_curves[key]
-        censored = later not in main
-        until = later.steps[-1] if censored else main[later].step
-        rows.append(
-            {
-                **curve.labels,
-                "memorisation": memorised.step,
-                "generalisation": np.nan if censored else until,
-                "delay": until - memorised.step,
-                "censored": censored,
-                "grokking": not censored and memorised.end < begins[key],
-            }
-        )
-    return DELAYS.frame(rows)
 
 
 def _improvements(transitions: pd.DataFrame) -> pd.DataFrame:
@@ -285,40 +190,66 @@ def _improvements(transitions: pd.DataFrame) -> pd.DataFrame:
     return IMPROVEMENTS.frame(rows)
 
 
-def _spikes(curves: Iterable[_Curve]) -> pd.DataFrame:
-    rows = []
+def _spikes(curves: Sequence[Curve]) -> pd.DataFrame:
+    found = {c: excursions(c.values) for c in curves if c.improving < 0}
+    training: dict[tuple[str, str], list[Curve]] = {}
     for curve in curves:
-        if curve.improving > 0:
-            continue
-        for one in excursions(curve.values):
+        if data_split(curve.outcome) == "train":
+            training.setdefault((curve.group, curve.run), []).append(curve)
+    rows = []
+    for curve, own in found.items():
+        alike = [(c, ones) for c, ones in found.items() if c.is_alike(curve)]
+        for one in own:
+            kind = _kind(curve, one, training.get((curve.group, curve.run), []))
+            # What is not known to be lowered by training may be meant to rise.
+            if kind != SPIKE and np.isfinite(one.height) and not is_plain_loss(curve.outcome):
+                continue
+            around = curve.steps[[max(0, one.first - 1), min(one.first + 1, len(curve.steps) - 1)]]
             rows.append(
                 {
                     **curve.labels,
-                    "kind": one.kind,
+                    "kind": kind,
                     "step": curve.steps[one.first],
                     "end_step": curve.steps[one.after] if one.returned else np.nan,
                     "n_checkpoints": one.after - one.first,
                     "level": one.level,
                     "height": one.height,
+                    "n_together": sum(c.leaves_within(ones, *around) for c, ones in alike),
+                    "n_total": len(alike),
                 }
             )
     return SPIKES.frame(rows)
 
 
-def _events(table: pd.DataFrame, main: dict[_Curve, Inflection]) -> pd.DataFrame:
+def _kind(curve: Curve, one: Excursion, training: Sequence[Curve]) -> str:
+    """Return what an excursion is, by what the run's training outcomes do meanwhile.
+
+    A held-out loss that rises while they do not is overfitting; where there are none, that cannot
+    be told from a divergence, and it is said to rise.
+    """
+    if one.kind == SPIKE or np.isinf(one.height) or data_split(curve.outcome) != "eval":
+        return one.kind
+    if not training:
+        return RISE
+    last = curve.steps[min(one.after, len(curve.steps)) - 1]
+    worse = any(c.worsens(curve.steps[one.first], last) for c in training)
+    return one.kind if worse else OVERFITTING
+
+
+def _events(table: pd.DataFrame, main: dict[Curve, Inflection]) -> pd.DataFrame:
     """Return the main transition of every run and outcome, with the run's first and last step."""
-    rows = [{**c.labels, "role": _role(c), "step": one.step} for c, one in main.items()]
+    rows = [{**c.labels, "role": _role(c), **asdict(one)} for c, one in main.items()]
     ends = table.groupby(RUN_KEY, sort=False)["step"].agg(first_step="first", last_step="last")
     return _EVENTS.frame(rows).merge(ends.reset_index(), on=RUN_KEY)
 
 
-def _role(curve: _Curve) -> str:
+def _role(curve: Curve) -> str:
     """Return what the largest improvement of the outcome is called."""
     return _ROLES[data_split(curve.outcome)]
 
 
 def _notices(
-    table: pd.DataFrame, curves: Iterable[_Curve], outcomes: Sequence[str]
+    table: pd.DataFrame, curves: Iterable[Curve], outcomes: Sequence[str]
 ) -> tuple[Notice, ...]:
     several_groups = table["group"].nunique() > 1
     notices = []
@@ -330,7 +261,7 @@ def _notices(
         ]
         if few:
             message = (
-                f"It is known, and finite, at fewer than {rules.MIN_EVALUATIONS} checkpoints of "
+                f"It has fewer than {rules.MIN_EVALUATIONS} finite values in the curves of "
                 f"{some(few)}: nothing can be said of its transitions there."
             )
             notices.append(Notice("statements", "limit", f"outcome {outcome}", message))
@@ -343,6 +274,14 @@ def _notices(
             )
             notices.append(Notice("statements", "odd", f"outcome {outcome}", message))
     return tuple(notices)
+
+
+def _undated(curves: Sequence[Curve], *, several_groups: bool) -> Iterator[Notice]:
+    """Name runs that generalise, or have not, but of which it is not known when they memorised."""
+    if curves:
+        runs = [run_name(c.group, c.run, several_groups=several_groups) for c in curves]
+        message = f"When it levelled off cannot be dated in {some(runs)}: they are in no delay."
+        yield Notice("statements", "limit", f"outcome {curves[0].outcome}", message)
 
 
 def _in_words(logarithmic: bool) -> str:
@@ -359,7 +298,8 @@ def _in_words(logarithmic: bool) -> str:
         f"slope that covers at least {rules.SHARE:.0%} of the curve's whole way, does 10 % to 90 % "
         f"of its change in {rules.FAST:.0%} of the run or less, and has calm in the "
         f"{rules.STRETCH:.0%} of the run before and after it: there the curve moves by no more "
-        f"than {rules.CALM:.0%} of its change. A loss spikes or diverges where it exceeds "
+        f"than {rules.CALM:.0%} of its change. A loss leaves its level where it exceeds "
         f"the median of the {PRECEDING} evaluations before by more than {UNUSUAL:g} robust "
-        f"standard deviations and {NOTABLE:.0%} of its way down, or is infinite."
+        f"standard deviations, also of its logarithm, and {NOTABLE:.0%} of its way down, or is "
+        f"infinite; not where more than {COMMON:.0%} of its evaluations do so."
     )

@@ -90,7 +90,7 @@ def _of_level(findings: Findings, evidence: Evidence) -> Iterator[Statement]:
 def _in_brief(findings: Findings, boundary: Any) -> str:
     unit = findings.step_unit
     date, low, high, lasts, shortest, longest = (
-        words.count(_rounded(value))
+        words.count(words.rounded(value))
         for value in (
             boundary.date,
             boundary.date_low,
@@ -106,8 +106,3 @@ def _in_brief(findings: Findings, boundary: Any) -> str:
         f"{words.plural(boundary.n_runs, 'run')} of {len(findings.occupancy)} make it, at {unit} "
         f"{date} ({low} to {high}), within about {lasts} {unit}s ({shortest} to {longest})."
     )
-
-
-def _rounded(steps: float) -> float:
-    """Steps to three digits: no date is known better."""
-    return float(f"{steps:.3g}")

@@ -11,10 +11,11 @@ from hmmdyn.simulate.outcomes import transitions_and_changes
 NAN = np.nan
 
 
-def events_and_changes(event, change, groups=None, every=100):
+def events_and_changes(event, change, groups=None, every=100, known=10, last_step=10_000):
     """Runs of 10,000 steps whose outcome passes at ``event`` and whose state changes at ``change``.
 
-    A change is dated half a checkpoint interval before its first checkpoint: none where NaN.
+    A change is dated half a checkpoint interval before its first checkpoint: none where NaN. The
+    event is known to within ``known`` steps.
     """
     groups = groups or ["all"] * len(event)
     runs = pd.DataFrame({"group": groups, "run": [f"seed{i}" for i in range(len(event))]})
@@ -22,11 +23,20 @@ def events_and_changes(event, change, groups=None, every=100):
         outcome="eval_accuracy",
         role="generalisation",
         step=np.array(event, dtype=float),
+        step_low=np.array(event, dtype=float) - known,
+        step_high=np.array(event, dtype=float) + known,
         first_step=0,
-        last_step=10_000,
+        last_step=last_step,
     )
     step = np.array(change, dtype=float) + every / 2
-    changes = runs.assign(previous_step=step - every, step=step, from_state=2, to_state=3)
+    changes = runs.assign(
+        previous_step=step - every,
+        step=step,
+        step_low=step - every,
+        step_high=step,
+        from_state=2,
+        to_state=3,
+    )
     return events, changes.dropna()
 
 
@@ -40,7 +50,8 @@ def test_lead_is_positive_where_the_state_changes_first():
     row = matched(event, event - lead).loc[0]
     # The last lies beyond a tenth of the run.
     assert (row["n_runs"], row["n_total"], row["lead"]) == (5, 6, 200)
-    assert np.isnan([row["lead_low"], row["lead_high"]]).all()
+    # Five runs cannot bound their median: all that evaluations leave open.
+    assert (row["lead_low"], row["lead_high"]) == (100 - 10 - 50, 300 + 10 + 50)
     assert (row["from_state"], row["to_state"], row["role"]) == (2, 3, "generalisation")
 
 
@@ -50,8 +61,45 @@ def test_the_interval_of_a_lead_is_that_of_order_statistics(n, low, high):
     assert binom.cdf(low - 1, n, 0.5) <= 0.025 < binom.cdf(low, n, 0.5)
     event = np.linspace(3000, 8000, n)
     leads = 10.0 * np.random.default_rng(0).permutation(np.arange(1, n + 1))
-    row = matched(event, event - leads).loc[0]
+    row = matched(event, event - leads, every=0, known=0).loc[0]
     assert (row["lead_low"], row["lead_high"]) == pytest.approx((10 * low, 10 * high))
+    # What is seen every 100 steps, to within 10, is known no better.
+    row = matched(event, event - leads).loc[0]
+    assert (row["lead_low"], row["lead_high"]) == pytest.approx((10 * low - 60, 10 * high + 60))
+
+
+@pytest.mark.parametrize("n_runs", [1, 3, 5, 10, 40])
+def test_leads_finer_than_evaluations_are_covered(n_runs):
+    """A true lead of 20 steps, seen every 50: the interval must not be finer than that."""
+    covered = []
+    for seed in range(40):
+        rng = np.random.default_rng([n_runs, seed])
+        change = rng.uniform(3000, 8000, n_runs)
+        event = change + 20
+        first, seen = (50 * np.ceil(at / 50) for at in (event, change))
+        events, changes = events_and_changes(first - 25, seen - 25, every=50, known=25)
+        row = match_transitions(events, changes, logarithmic=False).loc[0]
+        assert np.isfinite([row["lead_low"], row["lead_high"]]).all()
+        covered.append(row["lead_low"] <= 20 <= row["lead_high"])
+    assert np.mean(covered) >= 0.95
+
+
+def test_schedules_relative_to_the_length_of_a_run_are_no_evidence():
+    found = [
+        match_transitions(
+            *transitions_and_changes("relative schedule", 10, random_state=seed), logarithmic=False
+        )["p"].min()
+        < 0.05
+        for seed in range(40)
+    ]
+    assert sum(found) <= binom.ppf(0.999, 40, 0.05)
+
+
+def test_what_follows_run_by_run_is_told_of_runs_of_unlike_lengths_too():
+    rng = np.random.default_rng(0)
+    change = rng.uniform(3000, 8000, 10)
+    last = rng.integers(90, 200, 10) * 100
+    assert matched(change + 300, change, last_step=last).loc[0, "p"] < 0.05
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -106,7 +154,11 @@ def test_the_nearest_change_counts_and_corrections_run_over_all_pairs():
     events, changes = events_and_changes([3000, 5000, 7000, 4000, 6000], [2900] * 5)
     far = changes.assign(previous_step=8950, step=9050)
     near = changes.assign(
-        previous_step=events["step"] - 150, step=events["step"] - 50, from_state=0
+        previous_step=events["step"] - 150,
+        step=events["step"] - 50,
+        step_low=events["step"] - 150,
+        step_high=events["step"] - 50,
+        from_state=0,
     )
     matches = match_transitions(events, pd.concat([near, far, changes, near.assign(
         previous_step=0, step=100)]), logarithmic=False)  # fmt: skip

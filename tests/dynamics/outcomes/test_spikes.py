@@ -3,6 +3,7 @@ import pytest
 from scipy.stats import binom
 
 from hmmdyn.dynamics.outcomes.spikes import excursions
+from hmmdyn.simulate.outcomes import CALM_LOSSES, calm_loss, loss_with_restarts
 
 INF = np.inf
 
@@ -24,11 +25,36 @@ def test_a_spike_is_over_and_a_divergence_is_not():
     assert not divergence.returned
 
 
-def test_one_that_comes_back_late_is_a_divergence_too():
+def test_one_that_comes_back_late_is_a_rise_and_no_divergence():
     loss = noisy_loss()
     loss[50:90] += 3
     (long,) = excursions(loss)
-    assert (long.kind, long.first, long.after, long.returned) == ("divergence", 50, 90, True)
+    assert (long.kind, long.first, long.after, long.returned) == ("rise", 50, 90, True)
+
+
+def test_a_divergence_has_lost_a_tenth_of_the_way_down():
+    decline = 4 * np.exp(-np.arange(200) / 10)
+    for height, kind in ((0.2, "rise"), (0.6, "divergence")):
+        loss = noisy_loss() + decline
+        loss[150:] += height
+        (one,) = excursions(loss)
+        assert (one.kind, one.first, one.returned) == (kind, 150, False)
+
+
+@pytest.mark.parametrize("n", [60, 200, 1000])
+@pytest.mark.parametrize("kind", CALM_LOSSES)
+def test_rounding_ripples_and_losses_of_nearly_zero_are_no_spikes(kind, n):
+    found = [excursions(calm_loss(kind, n, random_state=seed)) != [] for seed in range(20)]
+    # The study has the rates: at most 0.1 of runs of means over batches, none of the others.
+    assert sum(found) <= (binom.ppf(0.999, 20, 0.1) if kind == "near zero, batches" else 0)
+
+
+@pytest.mark.parametrize("n", [60, 200, 1000])
+def test_warm_restarts_are_rises(n):
+    for seed in range(5):
+        found = excursions(loss_with_restarts(n, random_state=seed))
+        assert {one.kind for one in found} <= {"rise"}
+        assert all(one.returned for one in found)
 
 
 def test_a_run_that_ends_in_a_spike_is_not_said_to_diverge():

@@ -34,7 +34,17 @@ def grokking_table(generalise=(400, 500, 600, 700), n=101, **columns):
 
 
 NO_CHANGES = pd.DataFrame(
-    columns=["group", "run", "seed", "previous_step", "step", "from_state", "to_state"]
+    columns=[
+        "group",
+        "run",
+        "seed",
+        "previous_step",
+        "step",
+        "step_low",
+        "step_high",
+        "from_state",
+        "to_state",
+    ]
 )
 BOTH = ("train_accuracy", "eval_accuracy")
 
@@ -52,6 +62,70 @@ def test_grokking_and_its_delay():
     assert roles.loc["memorisation"].tolist() == [4, True]
     assert roles.loc["generalisation"].tolist() == [4, False]
     assert str(found.transitions["seed"].dtype) == "Int64"
+
+
+def late_jump(before, n=101):
+    """Runs whose held-out accuracy improves with the training one to a level, and jumps later."""
+    table = grokking_table(n=n)
+    early = (before - 0.1) * (1 - np.exp(-table["step"] / 20)) + 0.1
+    return table.assign(
+        train_accuracy=1 - 0.9 * np.exp(-table["step"] / 20),
+        eval_accuracy=early + (0.98 - before) * (table["step"] > 500)
+        + 0.005 * np.random.default_rng(1).normal(size=len(table)),
+    )  # fmt: skip
+
+
+def test_grokking_needs_a_held_out_outcome_that_is_about_where_it_started():
+    """As with a jump of the held-out accuracy from 0.6 where the learning rate decays."""
+    jumped = find_outcome_transitions(late_jump(0.6), BOTH, NO_CHANGES)
+    assert len(jumped.delays) == 4
+    assert jumped.delays["dated"].all()
+    assert not jumped.delays["grokking"].any()
+    # Of the way from 0.1 to 0.98.
+    assert jumped.delays["progress"].to_numpy() == pytest.approx(0.5 / 0.88, abs=0.03)
+    assert np.isnan(jumped.grokking_delay)
+    grokked = find_outcome_transitions(late_jump(0.12), BOTH, NO_CHANGES)
+    assert grokked.delays["grokking"].all()
+
+
+def test_every_delay_has_an_interval_that_evaluations_allow():
+    rng = np.random.default_rng(0)
+    at = rng.uniform(300, 700, 12)
+    table = grokking_table(tuple(at))
+    seen = table[table["step"] % 50 == 0].reset_index(drop=True)
+    found = find_outcome_transitions(seen, BOTH, NO_CHANGES)
+    true = at - 20 * np.log(2)
+    delays = found.delays
+    assert len(delays) == 12
+    assert ((delays["delay_low"] <= true) & (true <= delays["delay_high"])).all()
+    assert (delays["delay_high"] - delays["delay_low"] >= 50).all()
+    assert found.grokking_delay_low <= np.median(true) <= found.grokking_delay_high
+    few = find_outcome_transitions(seen[seen["run"].isin(["seed0", "seed1"])], BOTH, NO_CHANGES)
+    assert few.grokking_delay_low == few.delays["delay_low"].min()
+    assert few.grokking_delay_high == few.delays["delay_high"].max()
+
+
+def test_a_run_that_generalises_too_slowly_for_a_transition_is_kept():
+    table = grokking_table((400, 500, 600, 300))
+    slow = table["run"] == "seed3"
+    ramp = 0.5 + 0.5 * np.clip((table["step"] - 150) / 800, 0, 1)
+    table.loc[slow, "eval_accuracy"] = ramp[slow]
+    delays = find_outcome_transitions(table, BOTH, NO_CHANGES).delays
+    last = delays.iloc[-1]
+    assert (last["run"], last["dated"], last["censored"]) == ("seed3", False, False)
+    assert last["grokking"]
+    assert last["generalisation"] == pytest.approx(550, abs=20)
+    assert last["delay_low"] < 550 - 20 < last["delay_high"]
+
+
+def test_runs_whose_memorisation_cannot_be_dated_are_named():
+    table = grokking_table()
+    rng = np.random.default_rng(0)
+    table.loc[table["run"] == "seed1", "train_accuracy"] = 0.5 + 0.1 * rng.normal(size=101)
+    found = find_outcome_transitions(table, BOTH, NO_CHANGES)
+    assert "seed1" not in set(found.delays["run"])
+    (notice,) = found.notices
+    assert notice.message == "When it levelled off cannot be dated in seed1: they are in no delay."
 
 
 def test_improvements_and_delays_are_summarised_over_runs():
@@ -119,7 +193,14 @@ def test_states_are_matched_to_generalisation():
     table = grokking_table((300, 400, 500, 600, 700, 450))
     runs = table.drop_duplicates("run")[["group", "run", "seed"]].reset_index(drop=True)
     seen = np.array([280, 380, 480, 580, 680, 430])
-    changes = runs.assign(previous_step=seen - 10, step=seen, from_state=1, to_state=2)
+    changes = runs.assign(
+        previous_step=seen - 10,
+        step=seen,
+        step_low=seen - 10,
+        step_high=seen,
+        from_state=1,
+        to_state=2,
+    )
     matches = find_outcome_transitions(table, BOTH, changes).matches
     row = matches[matches["role"] == "generalisation"].iloc[0]
     assert (row["n_runs"], row["n_total"]) == (6, 6)
@@ -141,6 +222,56 @@ def test_spikes_are_listed_by_run_and_only_of_losses():
         ["seed1", "spike", 700, 710, 1],
     ]
     assert spikes["height"].tolist() == pytest.approx([INF, 7, INF], abs=0.1)
+
+
+def with_losses(**columns):
+    """Six runs with a training and a held-out loss that decline and scatter a little."""
+    table = grokking_table((500,) * 6)
+    rng = np.random.default_rng(0)
+    decline = 2 * np.exp(-table["step"] / 100)
+    losses = {
+        name: 0.5 + decline + 0.01 * rng.normal(size=len(table))
+        for name in ("train_loss", "eval_loss")
+    }
+    return table.assign(**losses, **{c: f(table, losses) for c, f in columns.items()})
+
+
+def spikes_of(table, *outcomes):
+    return find_outcome_transitions(table, outcomes, NO_CHANGES).spikes
+
+
+def test_a_held_out_loss_that_rises_alone_is_overfitting():
+    table = with_losses()
+    late = table["step"] > 600
+    table.loc[late, "eval_loss"] += 1
+    found = spikes_of(table, "train_loss", "eval_loss")
+    assert set(found["kind"]) == {"overfitting"}
+    assert len(found) == 6
+    assert (found["n_together"] == 6).all()
+    table.loc[late, "train_loss"] += 1
+    both = spikes_of(table, "train_loss", "eval_loss")
+    assert set(both["kind"]) == {"divergence"}
+    assert len(both) == 12
+    # Without a training outcome beside it, one cannot be told from the other.
+    assert set(spikes_of(table, "eval_loss")["kind"]) == {"rise"}
+
+
+def test_what_may_be_meant_to_rise_is_not_said_to_diverge():
+    table = with_losses(
+        excluded_loss=lambda table, losses: losses["train_loss"] + 3.0 * (table["step"] > 500)
+    )
+    assert spikes_of(table, "excluded_loss").empty
+    table.loc[table["step"] == 300, "excluded_loss"] += 4
+    assert set(spikes_of(table, "excluded_loss")["kind"]) == {"spike"}
+
+
+def test_losses_that_rise_together_are_counted():
+    table = with_losses()
+    table.loc[table["step"] == 300, "train_loss"] += 1
+    table.loc[150, "train_loss"] += 1
+    found = spikes_of(table, "train_loss")
+    assert found.groupby("step")["n_together"].first().to_dict() == {300: 6, 490: 1}
+    assert (found["n_total"] == 6).all()
 
 
 def test_sparse_missing_and_oddly_named_outcomes():
@@ -201,6 +332,8 @@ def test_the_account_names_clock_and_bandwidth():
 def test_the_same_input_gives_the_same_result():
     table = grokking_table(tuple(range(300, 700, 40)))
     runs = table.drop_duplicates("run")[["group", "run", "seed"]]
-    changes = runs.assign(previous_step=300, step=310, from_state=0, to_state=1)
+    changes = runs.assign(
+        previous_step=300, step=310, step_low=300, step_high=310, from_state=0, to_state=1
+    )
     first, second = (find_outcome_transitions(table, BOTH, changes).matches for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
