@@ -396,7 +396,8 @@ def _state_summary(states, table, n_states):
                 "first_step": entered.median(),
                 "dwell": len(inside) / max(int((stay & (states["state"] == k)).sum()), 1),
                 "dwell_expected": 1 / (1 - min(0.1 * k + 0.5, 0.99)),
-                "dwell_steps": 100.0 * (k + 1),
+                "dwell_steps": np.nan if k == n_states - 1 else 100.0 * (k + 1),
+                "dwell_at_least": 100.0 * (k + 1) if k == n_states - 1 else np.nan,
                 **{f"mean_{o}": table.loc[inside.index, o].mean() for o in OUTCOMES},
                 "phase": "generalisation" if k == n_states - 1 and k else "",
             }
