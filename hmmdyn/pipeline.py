@@ -477,7 +477,12 @@ def _state_findings(
     from hmmdyn.dynamics.detours import detour_verdicts
     from hmmdyn.dynamics.dissimilarity import dissimilarity
     from hmmdyn.dynamics.groups import compare_groups
-    from hmmdyn.dynamics.occupancy import CHECKPOINTS, STEPS, bag_of_states
+    from hmmdyn.dynamics.occupancy import (
+        CHECKPOINTS,
+        STEPS,
+        bag_of_states,
+        uneven_lengths,
+    )
     from hmmdyn.dynamics.outliers import find_outliers
     from hmmdyn.dynamics.regression import regress_convergence
     from hmmdyn.dynamics.slowness import find_slowness
@@ -520,6 +525,7 @@ def _state_findings(
         fitted.selection.notices,
         found.notices,
         why_no_regression,
+        uneven_lengths(decoding.states),
     )
     return Analysis(
         **vars(found) | {"notices": notices},

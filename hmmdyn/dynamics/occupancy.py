@@ -17,11 +17,14 @@ import pandas as pd
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
+from hmmdyn.results.notice import Notice
 
 # A state counts as lying before (after) convergence when this share of its checkpoints does.
 ONE_SIDED = 0.9
 # In what bags of states count time; the paper counts checkpoints.
 STEPS, CHECKPOINTS = "step", "checkpoint"
+# Runs whose last steps differ by more than this factor are said to be of different lengths.
+_UNEVEN = 1.25
 
 
 def spans(states: pd.DataFrame) -> pd.DataFrame:
@@ -65,10 +68,23 @@ def time_of_checkpoints(states: pd.DataFrame, clock: str = STEPS) -> pd.Series:
     usual = before.groupby(runs, sort=False).transform("median")
     inward = after.fillna(before), before.fillna(after)
     before, after = (
-        gap.fillna(np.minimum(other, usual))
+        gap.fillna(other.clip(upper=usual))
         for gap, other in zip((before, after), inward, strict=True)
     )
     return ((before + after) / 2).fillna(1.0)
+
+
+def uneven_lengths(states: pd.DataFrame) -> tuple[Notice, ...]:
+    """Say what it does to shares of time that runs end at different steps, where they do."""
+    last = states.groupby(RUN_KEY)["step"].max()
+    if last.max() <= _UNEVEN * last.min():
+        return ()
+    message = (
+        f"Runs end at {last.min():,} to {last.max():,}. Shares of time are of each run's own "
+        "length: one that goes on for longer spends less of it in early states, though it walks "
+        "as the others do. Groups are compared over what their runs have in common."
+    )
+    return (Notice("statements", "limit", "lengths of runs", message),)
 
 
 def bag_of_states(states: pd.DataFrame, n_states: int, clock: str = STEPS) -> pd.DataFrame:

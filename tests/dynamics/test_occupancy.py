@@ -9,6 +9,7 @@ from hmmdyn.dynamics.occupancy import (
     bags,
     share_before_convergence,
     time_of_checkpoints,
+    uneven_lengths,
 )
 from tests.dynamics.paths import runs_of
 
@@ -62,3 +63,9 @@ def test_on_logarithmic_steps_the_paper_counts_checkpoints_and_we_count_steps():
     states = at_steps(steps).assign(state=(steps >= 512).astype(int))
     assert bags(bag_of_states(states, 2, CHECKPOINTS))[0].tolist() == [10 / 12, 2 / 12]
     assert bags(bag_of_states(states, 2))[0, 1] == pytest.approx(1 - 384 / 1024, abs=0.02)
+
+
+def test_what_unequal_lengths_do_is_said():
+    (notice,) = uneven_lengths(at_steps(np.arange(1000), np.arange(2001)))
+    assert notice.message.startswith("Runs end at 999 to 2,000.")
+    assert uneven_lengths(at_steps(np.arange(1000), np.arange(1100))) == ()

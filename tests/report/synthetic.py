@@ -316,7 +316,7 @@ def _outliers(runs):
         score=np.where(out, -9.0, 2.0),
         typical=2.0,
         misfit=np.where(out, 6.0, 1.0),
-        path_distance=np.where(out, 0.4, 0.1),
+        apart=np.where(out, 4.0, 0.1),
         returned=np.where(out, 0.3, 0.0),
         p=p,
         p_corrected=p,

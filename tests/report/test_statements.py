@@ -51,7 +51,10 @@ def test_states_and_their_shares(findings):
 
 def test_forks_name_the_ways_and_their_runs(findings):
     text = said(findings, "Where runs fork")
-    assert "in 2 different orders; most often in 0 → 1 → 3 (8 of 10 runs, 1 of them part of the way)." in text
+    assert (
+        "in 2 different orders; most often in 0 → 1 → 3 (8 of 10 runs, 1 of them part of the way)."
+        in text
+    )
     assert (
         "Runs fork after state 1: of the 9 runs that go on from there to a state new to them, "
         "7 to state 3 and 2 to state 2." in text
