@@ -1,197 +1,238 @@
 """How often a run is called an outlier, where none is and where one was broken on purpose.
 
-    python benchmarks/outliers.py [--simulations 50] [--jobs 1] [-o outliers.md]
+    python benchmarks/outliers.py [--rounds 4] [-o outliers.md]
 
-Runs are simulated by ``hmmdyn.simulate.trajectories``; each set is fitted with its true number of
-states (two for runs that only drift) and with eight (six), which is what BIC tends to. One run is
-broken by changing its trajectory before it is standardised again.
+Every simulation goes from raw metrics to the supported map, as an analysis does by default. A row
+is saved as soon as it is there; a study that was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
-import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from markdown_table import table
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.dynamics.outliers import find_outliers
+from hmmdyn.hmm.choose.boundaries import supported_map
+from hmmdyn.hmm.choose.supported import _model_of
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import decode
-from hmmdyn.results.observations import Observations, Sequences, Standardisation
-from hmmdyn.simulate.trajectories import simulate
+from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.observations import Observations, Sequences
+from hmmdyn.simulate.paces import COURSES, simulate_paces
+from hmmdyn.simulate.worlds import WITHOUT_PHASES, World, simulate_world
+from hmmdyn.tables.standardise import pooled_observations
+from hmmdyn.tables.trajectories import Trajectories
 
-RUNS = (5, 10, 20, 40)
-# Kind of trajectory, its phases, and the numbers of states it is fitted with.
-WORLDS = {
-    "phases": (4, (4, 8)),
-    "gradual": (4, (4, 8)),
-    "fork": (5, (5, 8)),
-    "drift": (1, (2, 6)),
-    "shared drift": (1, (2, 6)),
+# The rule was chosen on other simulations: these are for judging it.
+FIRST_SEED = 9_000_000
+# Runs of the rounds, one after the other.
+RUNS = (10, 5, 20, 10)
+SPEEDS = (0.25, 0.5)
+PHASES = {
+    "path": World("path", 4, width=0.05),
+    "path, other schedules": World("path", 4, width=0.05),
+    "path, uneven speeds": World("path", 4, width=0.05, speeds=0.5),
+    "fork": World("fork", 4, width=0.02),
+    "detour": World("detour", 4, width=0.02),
+    "return": World("return", 3, width=0.05),
 }
-BROKEN_WORLDS = ("phases", "gradual")
+BREAKABLE = {"path": PHASES["path"], "shared drift": World("shared drift")}
 
 
-def goes_back(z: np.ndarray, share: float) -> None:
-    """Around 70 % of the run, live its beginning again for a share of the run."""
-    n = len(z)
-    length, start = int(share * n), int(0.05 * n)
-    first = int(0.7 * n) - length // 2
-    z[first : first + length] = z[start : start + length]
-
-
-def spikes(z: np.ndarray, size: float, rng: np.random.Generator) -> None:
+def spikes(x: np.ndarray, size: float, rng: np.random.Generator) -> None:
     """For a twentieth of the run all metrics are off, by so many deviations of theirs."""
-    n = len(z)
+    n = len(x)
     first = int(n * rng.uniform(0.3, 0.8))
-    z[first : first + n // 20] += size * rng.choice([-1.0, 1.0], size=z.shape[1])
+    x[first : first + n // 20] += size * x.std(axis=0) * rng.choice([-1.0, 1.0], size=x.shape[1])
 
 
-def is_stuck(z: np.ndarray, share: float) -> None:
-    """From then on, the run stays where it was: it sees its last tenth again and again."""
-    n = len(z)
-    first = int((1 - share) * n)
-    seen = z[first - n // 10 : first]
-    z[first:] = np.resize(np.concatenate([seen[::-1], seen]), z[first:].shape)
+def goes_elsewhere(x: np.ndarray, rng: np.random.Generator) -> None:
+    """In its second half all metrics are off by two deviations of theirs."""
+    x[len(x) // 2 :] += 2 * x.std(axis=0) * rng.choice([-1.0, 1.0], size=x.shape[1])
+
+
+def diverges(x: np.ndarray, rng: np.random.Generator) -> None:
+    """From 60 % on all metrics run away, up to six deviations of theirs."""
+    first = int(0.6 * len(x))
+    away = np.linspace(0, 6, len(x) - first)[:, None] * x.std(axis=0)
+    x[first:] += away * rng.choice([-1.0, 1.0], size=x.shape[1])
+
+
+def goes_back(x: np.ndarray) -> None:
+    """In the middle of its second half it lives its beginning again, for 40 % of the run."""
+    n = len(x)
+    length, start = int(0.4 * n), int(0.05 * n)
+    first = int(0.7 * n) - length // 2
+    x[first : first + length] = x[start : start + length]
+
+
+def is_stuck(x: np.ndarray) -> None:
+    """From 30 % on the run stays where it was: it sees its last tenth again and again."""
+    n = len(x)
+    first = int(0.3 * n)
+    seen = x[first - n // 10 : first].copy()
+    x[first:] = np.resize(np.concatenate([seen[::-1], seen]), x[first:].shape)
 
 
 BREAKS = {
-    "goes back for 20 %": lambda z, rng: goes_back(z, 0.2),
-    "goes back for 40 %": lambda z, rng: goes_back(z, 0.4),
-    "spike of 3 deviations": lambda z, rng: spikes(z, 3.0, rng),
-    "spike of 10 deviations": lambda z, rng: spikes(z, 10.0, rng),
-    "stuck from 30 % on": lambda z, rng: is_stuck(z, 0.7),
+    "spike of 3 deviations": lambda x, rng: spikes(x, 3.0, rng),
+    "spike of 10 deviations": lambda x, rng: spikes(x, 10.0, rng),
+    "goes elsewhere": goes_elsewhere,
+    "diverges": diverges,
+    "goes back for 40 %": lambda x, rng: goes_back(x),
+    "stuck: only slow": lambda x, rng: is_stuck(x),
 }
 
 
-def outliers(
-    kind: str, n_phases: int, n_states: int, covariance: str, n_runs: int, broken: str, seed: int
-) -> pd.DataFrame | None:
-    """What is said of one simulated set of runs, of which run 0 is broken; None without a map."""
-    made = simulate(kind, n_phases, n_runs=n_runs, random_state=seed)
-    values = made.values.copy()
-    if broken:
-        z = values[: made.lengths[0]]
-        BREAKS[broken](z, np.random.default_rng(seed))
-        z[:] = (z - z.mean(axis=0)) / z.std(axis=0)
-    winners = sweep(
-        Sequences(values, made.lengths),
-        [n_states],
-        covariance_type=covariance,
-        n_restarts=2,
+@dataclass(frozen=True)
+class Case:
+    """A set of runs to simulate: ``kind`` of world, its name, and what breaks the first run."""
+
+    kind: str
+    world: str
+    number: int
+    n_runs: int
+    broken: str = ""
+
+
+def cases(n_rounds: int) -> Iterator[Case]:
+    for number in range(n_rounds):
+        n_runs = RUNS[number % len(RUNS)]
+        for world in PHASES:
+            yield Case("phases", world, number, n_runs)
+        for world in WITHOUT_PHASES:
+            yield Case("no phases", world, number, n_runs)
+        for world in COURSES:
+            yield Case("only speed differs", world, number, n_runs)
+        for world in BREAKABLE:
+            for broken in BREAKS:
+                yield Case("broken", world, number, 10, broken)
+
+
+def simulated(case: Case) -> pd.DataFrame:
+    """Raw metrics of the runs of a case."""
+    seed = FIRST_SEED + case.number
+    if case.kind == "only speed differs":
+        speeds = SPEEDS[case.number % len(SPEEDS)]
+        return simulate_paces(case.world, speeds=speeds, n_runs=case.n_runs, random_state=seed)
+    worlds = PHASES | BREAKABLE
+    world = worlds.get(case.world, World(case.world))
+    runs = simulate_world(_of_size(world, case.n_runs), random_state=seed)
+    raw = runs.table[["group", "run", "seed", "step", *runs.metrics]]
+    if case.broken:
+        first = raw["run"] == "seed0"
+        values = raw.loc[first, list(runs.metrics)].to_numpy(copy=True)
+        BREAKS[case.broken](values, np.random.default_rng(seed))
+        raw.loc[first, list(runs.metrics)] = values
+    if case.world == "path, other schedules":
+        # The first run is saved at every third step only, the second ends halfway.
+        place = raw.groupby("run").cumcount()
+        rarely = (raw["run"] == "seed0") & (place % 3 > 0)
+        early = (raw["run"] == "seed1") & (place >= 50)
+        raw = raw[~(rarely | early)].reset_index(drop=True)
+    return raw
+
+
+def _of_size(world: World, n_runs: int) -> World:
+    return World(**{**vars(world), "n_runs": n_runs})
+
+
+def mapped(raw: pd.DataFrame) -> tuple[Observations, HMMParameters, pd.DataFrame]:
+    """From raw metrics to the supported map and the states it decodes."""
+    metrics = tuple(c for c in raw if str(c).startswith("metric_"))
+    observed = pooled_observations(Trajectories(raw, metrics, ()))
+    swept = sweep(
+        Sequences(observed.values, observed.lengths),
+        [7, 8],
+        covariance_type="diag",
+        n_restarts=4,
         random_state=0,
-    ).winners
-    if n_states not in winners:
-        return None
-    parameters = winners[n_states].in_time_order(made.lengths)
-    runs = pd.DataFrame({"group": "all", "run": [f"seed{i}" for i in range(n_runs)]})
-    observed = Observations(
-        values=values,
-        lengths=made.lengths,
-        runs=runs.assign(seed=pd.array(range(n_runs), dtype="Int64")),
-        steps=np.tile(np.arange(made.lengths[0]), n_runs),
-        features=tuple(f"m{i}" for i in range(values.shape[1])),
-        standardisation=Standardisation("run"),
     )
-    states = pd.DataFrame({"state": decode(parameters, Sequences(values, made.lengths))})
-    return find_outliers(observed, parameters, states)
+    found = supported_map(
+        observed, swept.winners[max(swept.winners)].states, covariance_type="diag"
+    )
+    parameters = _model_of(observed, found.labels, "diag")
+    return observed, parameters, pd.DataFrame({"state": decode(parameters, observed)})
 
 
-def cases() -> list[tuple[str, int, int, str, str]]:
-    """Kind, phases, states, covariance, and what is broken; one after the other."""
-    sound = [
-        (kind, phases, k, covariance, "")
-        for kind, (phases, tried) in WORLDS.items()
-        for k in tried
-        for covariance in ("diag", "full")
-    ]
-    broken = [
-        (kind, WORLDS[kind][0], k, "diag", broken)
-        for broken in BREAKS
-        for kind in BROKEN_WORLDS
-        for k in WORLDS[kind][1]
-    ]
-    return sound + broken
-
-
-def of_seed(seed: int) -> list[dict[str, object]]:
-    """Every case once."""
-    rows = []
+def judged(case: Case) -> dict[str, object]:
     with threadpool_limits(1):
-        for (kind, phases, k, covariance, broken), n_runs in product(cases(), RUNS):
-            found = outliers(kind, phases, k, covariance, n_runs, broken, seed)
-            if found is None:
-                continue
-            rows.append(
-                {
-                    "world": kind,
-                    "states": k,
-                    "covariance": covariance,
-                    "broken": broken,
-                    "runs": n_runs,
-                    "any": found["outlier"].any(),
-                    "the broken one": found["outlier"].iloc[0],
-                    "another": found["outlier"].iloc[1:].any(),
-                    "each": found["outlier"].mean(),
-                }
-            )
-    print(f"seed {seed:,}", file=sys.stderr, flush=True)
-    return rows
+        observed, parameters, states = mapped(simulated(case))
+        found = find_outliers(observed, parameters, states)
+    return {
+        **vars(case),
+        "states": parameters.n_states,
+        "any": bool(found["outlier"].any()),
+        "first": bool(found["outlier"].iloc[0]),
+        "another": bool(found["outlier"].iloc[1:].any()),
+    }
 
 
-def study(n_simulations: int, first_seed: int, jobs: int) -> pd.DataFrame:
-    seeds = range(first_seed, first_seed + n_simulations)
-    found = Parallel(n_jobs=jobs)(delayed(of_seed)(seed) for seed in seeds)
-    return pd.DataFrame([row for rows in found for row in rows])
+def study(n_rounds: int, kept: Path) -> pd.DataFrame:
+    rows = pd.read_csv(kept, keep_default_na=False).to_dict("records") if kept.exists() else []
+    for case in list(cases(n_rounds))[len(rows) :]:
+        rows.append(judged(case))
+        pd.DataFrame(rows).to_csv(kept, index=False)
+        print(*vars(case).values(), rows[-1]["any"], flush=True)
+    return pd.DataFrame(rows)
 
 
-def markdown(found: pd.DataFrame, n_simulations: int, first_seed: int) -> str:
+def _wilson(n: int, of: int) -> str:
+    from hmmdyn.dynamics.ways import share_interval
+
+    low, high = share_interval(n, of)
+    return f"{n / of:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def markdown(found: pd.DataFrame) -> str:
     packages = ("numpy", "scipy", "pandas", "hmmdyn")
     versions = ", ".join(f"{p} {version(p)}" for p in packages)
     sound, broken = found[found["broken"] == ""], found[found["broken"] != ""]
-    by_runs = sound.groupby("runs")[["any", "each"]].mean()
-    alarms = sound.pivot_table(
-        index=["world", "states", "covariance"], columns="runs", values="any", sort=False
-    )
-    power = broken.pivot_table(
-        index=["broken", "runs"], values=["the broken one", "another"], sort=False
-    )[["the broken one", "another"]]
+    by_world = sound.groupby(["kind", "world"], sort=False)["any"].agg(["size", "sum"])
+    by_world.columns = ["simulations", "with an outlier"]
+    by_break = broken.groupby(["broken", "world"], sort=False)[["first", "another"]]
+    power = by_break.mean().assign(simulations=by_break.size())
+    power = power[["simulations", "first", "another"]]
+    kinds = sound.groupby("kind", sort=False)["any"].agg(["size", "sum"])
+    rates = "; ".join(f"{k} {_wilson(int(r['sum']), int(r['size']))}" for k, r in kinds.iterrows())
     return "\n".join(
         [
             "# How often a run is called an outlier",
             "",
-            f"`python benchmarks/outliers.py --simulations {n_simulations}` on "
-            f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {versions}. "
-            f"{n_simulations} simulations in each cell, seeds from {first_seed:,} on: 100 "
-            "checkpoints, 6 metrics.",
+            f"`python benchmarks/outliers.py` on {datetime.now(UTC):%Y-%m-%d}, Python "
+            f"{platform.python_version()}, {versions}. {len(found)} simulations, seeds from "
+            f"{FIRST_SEED:,} on, 100 checkpoints, 6 metrics, from raw metrics to the supported "
+            f"map, covariance `diag`. Runs: {', '.join(map(str, RUNS))}, round by round; ten "
+            "where one is broken. The rule was frozen before, on other seeds.",
             "",
             "Without a broken run, the share of analyses in which any run is called an outlier is "
-            + ", ".join(f"**{rate:.3f}** of {n} runs" for n, rate in by_runs["any"].items())
-            + " (meant: at most 0.05), and the share of runs "
-            + ", ".join(f"{rate:.4f}" for rate in by_runs["each"])
-            + ".",
+            f"**{_wilson(int(sound['any'].sum()), len(sound))}** (meant: at most 0.05; 95 % "
+            f"interval by Wilson). By kind of world: {rates}.",
             "",
-            "## No run is broken: share of analyses with an outlier, by the number of runs",
+            "## No run is broken",
             "",
-            "In *phases* runs walk from level to level in their own time, in *gradual* by ramps, "
-            "in *fork* by two ways in equal numbers; in *drift* there are no phases, and half of "
-            "every curve is the run's own; in *shared drift* a tenth.",
+            "*Only speed differs*: one course, runs at speeds whose logarithm has a deviation of "
+            "0.25 or 0.5, by turns. *Other schedules*: one run is saved at every third step, "
+            "another ends halfway.",
             "",
-            table(alarms, ".2f"),
+            table(by_world, ""),
             "",
-            "## One run is broken: share of analyses in which it, and another one, is an outlier",
+            "## One run of ten is broken: share of analyses in which it, and another one, is named",
             "",
-            "*Phases* and *gradual*, with 4 and 8 states, diagonal covariance. A spike moves all "
-            "metrics for a twentieth of the run, by deviations of theirs over the run.",
+            "A spike moves all metrics for a twentieth of the run, by deviations of theirs over "
+            "the run. A run that is stuck in what the others pass through is slow, and meant not "
+            "to be named. One that goes back is not named either: where one of ten runs does, a "
+            "tenth of all runs may.",
             "",
             table(power, ".2f"),
             "",
@@ -201,13 +242,11 @@ def markdown(found: pd.DataFrame, n_simulations: int, first_seed: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--simulations", type=int, default=50)
-    parser.add_argument("--first-seed", type=int, default=1_000_000)
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--kept", type=Path, default=Path("outliers-study.csv"))
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
-    found = study(options.simulations, options.first_seed, options.jobs)
-    options.output.write_text(markdown(found, options.simulations, options.first_seed))
+    options.output.write_text(markdown(study(options.rounds, options.kept)), encoding="utf-8")
 
 
 if __name__ == "__main__":

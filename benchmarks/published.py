@@ -25,7 +25,7 @@ from hmmdyn.choices import COVARIANCE_TYPES
 from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.detours import detour_verdicts
 from hmmdyn.dynamics.dissimilarity import dissimilarity
-from hmmdyn.dynamics.occupancy import bag_of_states, bags
+from hmmdyn.dynamics.occupancy import CHECKPOINTS, bag_of_states, bags
 from hmmdyn.dynamics.regression import regress_convergence
 from hmmdyn.dynamics.significance import SIGNIFICANT
 from hmmdyn.dynamics.transitions import influences, is_forking, training_map_edges
@@ -248,10 +248,10 @@ def by_k_means(study: Study, n_states: int) -> States:
 
 
 def _said(study: Study, states: pd.DataFrame, means: FloatArray, **of_hmm: object) -> States:
-    occupancy = bag_of_states(states, len(means))
+    occupancy = bag_of_states(states, len(means), CHECKPOINTS)
     regression, why_not = None, ""
     try:
-        regression = regress_convergence(occupancy, study.convergence, states)
+        regression = regress_convergence(occupancy, study.convergence, states, CHECKPOINTS)
     except NotEnoughDataError as error:
         why_not = str(error)
     edges = _moves(states).drop_duplicates(["from_state", "to_state"])

@@ -477,7 +477,12 @@ def _state_findings(
     from hmmdyn.dynamics.detours import detour_verdicts
     from hmmdyn.dynamics.dissimilarity import dissimilarity
     from hmmdyn.dynamics.groups import compare_groups
-    from hmmdyn.dynamics.occupancy import bag_of_states
+    from hmmdyn.dynamics.occupancy import (
+        CHECKPOINTS,
+        STEPS,
+        bag_of_states,
+        uneven_lengths,
+    )
     from hmmdyn.dynamics.outliers import find_outliers
     from hmmdyn.dynamics.regression import regress_convergence
     from hmmdyn.dynamics.slowness import find_slowness
@@ -502,11 +507,14 @@ def _state_findings(
     changes = change_points(decoding, parameters)
     found = _of_outcomes(chosen, table, options, source, changes)
     convergence = found.convergence
-    occupancy = bag_of_states(decoding.states, parameters.n_states)
+    clock = CHECKPOINTS if options.protocol == "paper" else STEPS
+    occupancy = bag_of_states(decoding.states, parameters.n_states, clock)
     # States of other maps may be slices of drift.
     confirmable = fitted.selection.evidence.confirmable if fitted.selection.evidence else ()
     regression, why_no_regression = _of(
-        convergence, "regression", lambda c: regress_convergence(occupancy, c, decoding.states)
+        convergence,
+        "regression",
+        lambda c: regress_convergence(occupancy, c, decoding.states, clock),
     )
     edges = training_map_edges(changes, parameters, len(runs), convergence)
     choices = fork_choices(decoding.states)
@@ -517,6 +525,7 @@ def _state_findings(
         fitted.selection.notices,
         found.notices,
         why_no_regression,
+        uneven_lengths(decoding.states),
     )
     return Analysis(
         **vars(found) | {"notices": notices},
@@ -528,7 +537,9 @@ def _state_findings(
         parameters=parameters,
         states=decoding.states,
         sure_share=sure_share(decoding.states),
-        state_summary=summarise_states(decoding, ways.stays, table, chosen.outcomes, parameters),
+        state_summary=summarise_states(
+            decoding, ways.stays, table, chosen.outcomes, parameters, convergence
+        ),
         state_metrics=metric_levels(
             parameters, decoding.observations.features, decoding.observations.standardisation
         ),
@@ -562,6 +573,7 @@ def _state_findings(
             convergence,
             parameters,
             confirmable=confirmable,
+            clock=clock,
             random_state=options.seed,
         ),
         regression=regression,

@@ -11,12 +11,13 @@ from scipy.spatial.distance import cdist, pdist
 from scipy.stats import permutation_test
 from threadpoolctl import threadpool_limits
 
-from hmmdyn.dynamics.occupancy import bags
+from hmmdyn.dynamics.occupancy import bags, common_bags
 from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT, corrected
 from hmmdyn.dynamics.transport import transport_costs
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Dissimilarity
 from hmmdyn.results.groups import GROUP_DISSIMILARITIES
+from hmmdyn.results.keys import RUN_KEY
 
 _BATCH = 500
 
@@ -55,9 +56,13 @@ def distances(shares: FloatArray, means: FloatArray) -> FloatArray:
 
 
 def compare_pairs(
-    between_runs: FloatArray, groups: IntArray, names: list[str], *, random_state: int = 0
+    states: pd.DataFrame, means: FloatArray, *, random_state: int = 0
 ) -> pd.DataFrame:
     """Test whether runs of two groups are further apart than runs of one, pair by pair of groups.
+
+    The runs of a pair are compared over the stretch they have in common
+    (:func:`hmmdyn.dynamics.occupancy.common_bags`): a recipe is not unlike itself for being run
+    longer, or saved more often at first.
 
     If the two recipes walk the map alike, it does not matter which run bears which label: ``p`` is
     the share of divisions of the runs into groups of these sizes whose ``excess`` is at least the
@@ -67,12 +72,10 @@ def compare_pairs(
 
     Parameters
     ----------
-    between_runs : ndarray, shape (R, R)
-        Distances between runs, as :func:`distances` returns them.
-    groups : ndarray, shape (R,)
-        Position of each run's group in ``names``.
-    names : list of str
-        The groups.
+    states : DataFrame
+        ``group, run, seed, step, state``, runs contiguous, steps increasing within a run.
+    means : ndarray, shape (K, D)
+        As in :func:`distances`.
     random_state : int
         Seeds the divisions drawn.
 
@@ -80,7 +83,7 @@ def compare_pairs(
     -------
     DataFrame
         See :data:`.results.groups.GROUP_DISSIMILARITIES`. ``p`` and ``p_corrected`` are NaN where
-        the groups are too small to tell.
+        the groups are too small to tell, or have no stretch in common.
 
     References
     ----------
@@ -88,26 +91,45 @@ def compare_pairs(
        Journal of Statistical Planning and Inference 143, 1249-1272.
     """
     rows = []
-    for a, b in combinations(range(len(names)), 2):
-        of_a, of_b = np.flatnonzero(groups == a), np.flatnonzero(groups == b)
-        n_a, n_b = len(of_a), len(of_b)
-        both = np.r_[of_a, of_b]
-        apart = between_runs[np.ix_(both, both)]
-        least_p = _least_p(n_a, n_b)
-        rows.append(
-            {
-                "group_a": names[a],
-                "group_b": names[b],
-                "between": apart[:n_a, n_a:].mean(),
-                "within_a": _mean_over_pairs(apart[:n_a, :n_a]),
-                "within_b": _mean_over_pairs(apart[n_a:, n_a:]),
-                "excess": float(_excess(apart, np.arange(n_a), n_a + np.arange(n_b))),
-                "least_p": least_p,
-                "p": _permuted_p(apart, n_a, random_state) if least_p < SIGNIFICANT else np.nan,
-            }
-        )
+    for a, b in combinations(states["group"].unique(), 2):
+        both = states[states["group"].isin([a, b])]
+        n_runs = len(both.drop_duplicates(RUN_KEY))
+        row: dict[str, object] = {"group_a": a, "group_b": b, "n_a": 0, "n_b": 0, "cut": False}
+        row["n_left_out"] = n_runs
+        common = common_bags(both, len(means))
+        if common is not None:
+            row["n_left_out"] = n_runs - len(common.bags)
+            in_b = (common.bags["group"] == b).to_numpy(dtype=bool)
+            in_order = np.argsort(in_b, kind="stable")
+            apart = distances(bags(common.bags)[in_order], means)
+            row |= {"first_step": common.start, "last_step": common.end}
+            row["cut"] = bool(both["step"].max() > common.end)
+            row |= compare_pair(apart, int((~in_b).sum()), random_state=random_state)
+        rows.append(row)
     pairs = GROUP_DISSIMILARITIES.frame(rows)
     return pairs.assign(p_corrected=corrected(pairs["p"].to_numpy()))
+
+
+def compare_pair(
+    between_runs: FloatArray, n_a: int, *, random_state: int = 0
+) -> dict[str, float | int]:
+    """Compare two groups by the distances between their runs, of which the first ``n_a`` are one's.
+
+    What it returns are columns of :data:`.results.groups.GROUP_DISSIMILARITIES`.
+    """
+    n_b = len(between_runs) - n_a
+    least_p = _least_p(n_a, n_b)
+    tells = least_p < SIGNIFICANT
+    return {
+        "n_a": n_a,
+        "n_b": n_b,
+        "between": float(between_runs[:n_a, n_a:].mean()),
+        "within_a": _mean_over_pairs(between_runs[:n_a, :n_a]),
+        "within_b": _mean_over_pairs(between_runs[n_a:, n_a:]),
+        "excess": float(_excess(between_runs, np.arange(n_a), n_a + np.arange(n_b))),
+        "least_p": least_p,
+        "p": _permuted_p(between_runs, n_a, random_state) if tells else np.nan,
+    }
 
 
 def _permuted_p(between_runs: FloatArray, n_a: int, seed: int) -> float:

@@ -10,8 +10,8 @@ import pandas as pd
 from scipy.stats import fisher_exact, random_table
 
 from hmmdyn.dynamics.detours import detour_verdicts
-from hmmdyn.dynamics.dissimilarity import compare_pairs, dissimilarity, distances
-from hmmdyn.dynamics.occupancy import bags
+from hmmdyn.dynamics.dissimilarity import compare_pairs, dissimilarity
+from hmmdyn.dynamics.occupancy import STEPS
 from hmmdyn.dynamics.regression import regress_convergence
 from hmmdyn.dynamics.significance import N_PERMUTATIONS, SIGNIFICANT_ONE_SIDED, corrected
 from hmmdyn.dynamics.transitions import is_forking
@@ -48,6 +48,7 @@ def compare_groups(
     parameters: HMMParameters,
     *,
     confirmable: Collection[int] | None = None,
+    clock: str = STEPS,
     random_state: int = 0,
 ) -> GroupComparison | None:
     """Compare the groups of runs that one map was fitted to; None where there is only one.
@@ -72,6 +73,8 @@ def compare_groups(
         The joint map.
     confirmable : collection of int, optional
         As for :func:`hmmdyn.dynamics.detours.detour_verdicts`.
+    clock : {"step", "checkpoint"}
+        In what ``occupancy`` counts time. Groups are compared in steps.
     random_state : int
         Seeds the permutations.
     """
@@ -79,12 +82,10 @@ def compare_groups(
     if len(groups) < 2:
         return None
     names = [group.name for group in groups]
-    between_runs = distances(bags(occupancy), parameters.means)
-    of_run = np.array([names.index(group) for group in occupancy["group"]])
-    regressions, detours = _explained(groups, confirmable)
+    regressions, detours = _explained(groups, confirmable, clock)
     return GroupComparison(
         groups=GROUPS.frame(_summary(group, parameters) for group in groups),
-        dissimilarities=compare_pairs(between_runs, of_run, names, random_state=random_state),
+        dissimilarities=compare_pairs(states, parameters.means, random_state=random_state),
         forks=_forks(choices, names, random_state),
         detours=detours,
         regressions=regressions,
@@ -128,17 +129,17 @@ def _summary(group: _Group, parameters: HMMParameters) -> dict[str, object]:
         "emission": within.emission,
         "total_variation": within.total_variation,
         "path": common["path"],
-        "n_on_path": common["n_runs"],
+        "n_on_path": common["n_runs"] + common["n_part"],
     }
 
 
 def _explained(
-    groups: list[_Group], confirmable: Collection[int] | None
+    groups: list[_Group], confirmable: Collection[int] | None, clock: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return each group's regression and verdicts on states, corrected over all groups."""
     rows, reasons, verdicts = [], [], []
     for group in groups:
-        regression, why_not = _regression(group)
+        regression, why_not = _regression(group, clock)
         row: dict[str, object] = {"group": group.name, "n_runs": len(group.occupancy)}
         if regression is not None:
             row |= {name: getattr(regression, name) for name in _REGRESSION}
@@ -160,12 +161,12 @@ def _explained(
     return regressions, _over_groups(pd.concat(verdicts, ignore_index=True))
 
 
-def _regression(group: _Group) -> tuple[Regression | None, str]:
+def _regression(group: _Group, clock: str) -> tuple[Regression | None, str]:
     """Return the group's own regression, or why there is none."""
     if group.convergence is None:
         return None, "no outcome is known"
     try:
-        return regress_convergence(group.occupancy, group.convergence, group.states), ""
+        return regress_convergence(group.occupancy, group.convergence, group.states, clock), ""
     except NotEnoughDataError as error:
         return None, error.message
 

@@ -1,11 +1,13 @@
 """Which runs walk the map unlike the others of their group.
 
-Three things can set a run apart: the map fitted without it does not describe its checkpoints; it
-spends its time in other states; it goes back to states that the others leave for good.
+Two things can set a run apart: its metrics go where those of no other run do, and it goes back to
+states that the others leave for good. How long it stays anywhere does not: that is slow or fast,
+which :mod:`hmmdyn.dynamics.slowness` tells.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +15,8 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from hmmdyn.dynamics.apart import distances_from_others, worst_stretch
+from hmmdyn.dynamics.occupancy import time_of_checkpoints
 from hmmdyn.hmm import refit_without
 from hmmdyn.hmm.model.inference import beliefs
 from hmmdyn.hmm.model.residuals import squared_distances
@@ -32,10 +36,11 @@ _DRAWS = 9_999
 
 @dataclass(frozen=True)
 class _Way:
-    """A way to lie out, and the law that has its tail."""
+    """A way to lie out, the law that has its tail, and what differences do not count."""
 
     column: str
     law: Callable[[np.random.Generator, tuple[int, int]], FloatArray]
+    resolution: float
 
 
 def _logistic(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
@@ -46,15 +51,16 @@ def _exponential(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray
     return rng.exponential(size=shape)
 
 
-# Differences smaller than this (of a share of the run, or of a logarithm) do not count. Otherwise,
-# where runs hardly differ, the least difference would be many standard deviations.
-_RESOLUTION = 1 / 20
-# Misfits are compared by their logarithm, shares of a run as they are. A run either goes back or
-# does not, and one that does may stay for long: returns have the heavier tail.
+# How far a run goes from all others is that of this share of its checkpoints, where it is farthest.
+_FARTHEST = 0.1
+# In squared deviations within states: what is nearer than this is alike.
+_ALIKE = 0.3
+# Distances are compared by their logarithm, shares of a run as they are. Differences smaller than
+# the resolution do not count: where runs hardly differ, the least would be many deviations. A run
+# either goes back or does not, and one that does may stay for long: returns have the heavier tail.
 _WAYS = (
-    _Way("misfit", _logistic),
-    _Way("path_distance", _logistic),
-    _Way("returned", _exponential),
+    _Way("apart", _logistic, 0.2),
+    _Way("returned", _exponential, 0.05),
 )
 
 
@@ -70,7 +76,9 @@ def find_outliers(
     """Find the runs that walk the map unlike the other runs of their group.
 
     Where all runs of an analysis are drawn from one recipe, the chance that *any* of them is
-    called an outlier is meant to be at most 0.05, and so is at most that for each.
+    called an outlier is meant to be at most 0.05, and so is at most that for each. A run that is
+    only slow or fast is not unlike the others, nor is one saved at other steps. Runs are judged up
+    to where half of their group have ended.
 
     Parameters
     ----------
@@ -94,16 +102,20 @@ def find_outliers(
 
     Notes
     -----
-    How far a run lies out is measured in standard deviations of the others, for ln(misfit),
-    ``path_distance`` and ``returned`` each, towards the large side only; the two most extreme of
-    eight or more runs (one of four to seven) do not enter mean and deviation, so that outliers do
-    not hide each other. p is the chance that one of as many runs lies out as far that scatter by a
-    logistic law (for ``returned``, an exponential one), ``p_corrected`` that any does; both are
-    multiplied by three, for the three ways to lie out, and ``p_corrected`` by the number of groups
-    tested (Bonferroni). Ranks alone could not go below 1/N; these laws have tails as heavy as were
-    seen in simulated runs of one recipe, and ``benchmarks/outliers.md`` has the error rates.
+    How far a run lies out is measured in standard deviations of the others, for ln(``apart`` + 0.3)
+    and ``returned`` each, towards the large side only; the two most extreme of eight or more runs
+    (one of four to seven) do not enter mean and deviation, so that outliers do not hide each other.
+    p is the chance that one of as many runs lies out as far that scatter by a logistic law (for
+    ``returned``, an exponential one), ``p_corrected`` that any does; both are multiplied by two,
+    for the two ways to lie out, and ``p_corrected`` by the number of groups tested (Bonferroni).
+    Ranks alone could not go below 1/N; these laws have tails as heavy as were seen in simulated
+    runs of one recipe, and ``benchmarks/outliers.md`` has the error rates.
 
-    ``returned`` adds up, over a run's checkpoints, the share of the other runs that are in this
+    ``apart`` is how far the run is from the way of any other run
+    (:func:`hmmdyn.dynamics.apart.distances_from_others`), the mean over the tenth of its
+    checkpoints where it is farthest.
+
+    ``returned`` adds up, over a run's time, the share of the other runs that are in this
     state and in one the run has been in before, too, but never in this order; the largest over the
     states it has been in before.
     """
@@ -114,19 +126,13 @@ def find_outliers(
     table = runs.assign(
         score=[one.score for one in held_out], misfit=[one.misfit for one in held_out]
     )
-    parts = []
-    for group in runs["group"].unique():
-        mine = (runs["group"] == group).to_numpy(dtype=bool)
-        members = np.flatnonzero(mine)
-        walks = _Walks.of(
-            path[np.repeat(mine, observations.lengths)],
-            observations.lengths[mine],
-            parameters.n_states,
-        )
-        parts.append(_Group(table.loc[members], walks, [held_out[r] for r in members], members))
-    n_tested = sum(len(part.walks.paths) >= MIN_RUNS for part in parts)
-    steps = observations.split(observations.steps)
-    judged = [part.judged(steps, n_tested, step_unit, random_state) for part in parts]
+    groups = []
+    for name in runs["group"].unique():
+        mine = (runs["group"] == name).to_numpy(dtype=bool)
+        own = path[mine[observations.run_of_row]]
+        groups.append(_Group.of(table[mine], observations.of(mine), own, parameters.n_states))
+    n_tested = sum(len(group.table) >= MIN_RUNS for group in groups)
+    judged = [group.judged(n_tested, step_unit, random_state) for group in groups]
     return OUTLIERS.frame(pd.concat(judged).sort_index())
 
 
@@ -134,13 +140,12 @@ def find_outliers(
 class _HeldOut:
     """How well the map fitted without a run describes it.
 
-    ``score`` in nats per checkpoint; ``misfit``, the mean of ``squared`` over known values;
-    ``squared`` (n,): mean squared standardised distance of each checkpoint, 0 where none is known.
+    ``score`` in nats per checkpoint; ``misfit``, the mean squared standardised distance of its
+    known values from its states.
     """
 
     score: float
     misfit: float
-    squared: FloatArray
 
 
 def _held_out(
@@ -150,47 +155,27 @@ def _held_out(
     for r, length in enumerate(data.lengths):
         fitted = refit_without(parameters, data, path, r, options=options)
         if fitted is None:
-            yield _HeldOut(np.nan, np.nan, np.zeros(length))
+            yield _HeldOut(np.nan, np.nan)
             continue
         mine = data.of(np.arange(len(data.lengths)) == r)
         seen = beliefs(fitted, mine)
-        known = (~np.isnan(mine.values)).sum(axis=1)
-        squares = squared_distances(fitted, mine, seen)
+        n_known = int((~np.isnan(mine.values)).sum())
         yield _HeldOut(
             float(seen.log_likelihood[0] / length),
-            float(squares.sum() / known.sum()),
-            squares / np.maximum(known, 1),
+            float(squared_distances(fitted, mine, seen).sum() / n_known),
         )
 
 
-@dataclass(frozen=True)
-class _Walks:
-    """How the runs of a group walk the map.
-
-    ``paths``: each run's states. ``bags`` (R, K): shares of its checkpoints. ``unlike`` (R,):
-    total variation between a run's bag and the mean of the others'. ``back``: of each checkpoint
-    of each run, the share of the others that it goes back unlike.
-    """
-
-    paths: list[IntArray]
-    bags: FloatArray
-    unlike: FloatArray
-    back: list[FloatArray]
-
-    @classmethod
-    def of(cls, states: IntArray, lengths: IntArray, n_states: int) -> _Walks:
-        paths = np.split(states, np.cumsum(lengths)[:-1])
-        bags = np.stack([np.bincount(path, minlength=n_states) / len(path) for path in paths])
-        others = (bags.sum(axis=0) - bags) / max(len(paths) - 1, 1)
-        follows = np.stack([_follows(path, n_states) for path in paths])
-        visits = bags > 0
-        other = ~np.eye(n_states, dtype=bool)
-        never = visits[:, :, None] & visits[:, None, :] & other & ~follows
-        back = [
-            _unlike_others(path, (never.sum(axis=0) - own) / max(len(paths) - 1, 1))
-            for path, own in zip(paths, never, strict=True)
-        ]
-        return cls(paths, bags, 0.5 * np.abs(bags - others).sum(axis=1), back)
+def _ways_back(paths: list[IntArray], n_states: int) -> list[FloatArray]:
+    """Return of each checkpoint of each run the share of the others that it goes back unlike."""
+    visits = np.stack([np.bincount(path, minlength=n_states) > 0 for path in paths])
+    follows = np.stack([_follows(path, n_states) for path in paths])
+    other = ~np.eye(n_states, dtype=bool)
+    never = visits[:, :, None] & visits[:, None, :] & other & ~follows
+    return [
+        _unlike_others(path, (never.sum(axis=0) - own) / max(len(paths) - 1, 1))
+        for path, own in zip(paths, never, strict=True)
+    ]
 
 
 def _follows(path: IntArray, n_states: int) -> np.ndarray:
@@ -209,22 +194,52 @@ def _unlike_others(path: IntArray, never: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class _Group:
-    """The runs of a group: rows of the table, walks, fits, and their positions among all runs."""
+    """The runs of a group, up to where they are judged.
+
+    ``table`` has a row for each. Of the checkpoints of each run: ``steps``, ``shares`` of its time,
+    ``paths`` (states), ``far`` (squared distances from the others), and ``back`` (the share of the
+    others that it goes back unlike).
+    """
 
     table: pd.DataFrame
-    walks: _Walks
-    held_out: list[_HeldOut]
-    members: IntArray
+    steps: list[IntArray]
+    shares: list[FloatArray]
+    paths: list[IntArray]
+    far: list[FloatArray]
+    back: list[FloatArray]
 
-    def judged(
-        self, steps: list[IntArray], n_tested: int, step_unit: str, random_state: int
-    ) -> pd.DataFrame:
+    @classmethod
+    def of(cls, table: pd.DataFrame, data: Sequences, states: IntArray, n_states: int) -> _Group:
+        """Take the runs of a group, their observations and decoded states."""
+        if data.steps is None:
+            raise AssertionError("observations know their steps")
+        steps = data.split(data.steps)
+        # What a run does after the others have ended is like nothing that they do.
+        end = np.quantile([own[-1] for own in steps], 0.5, method="lower")
+        n_judged = [max(int((own <= end).sum()), 1) for own in steps]
+
+        def judged(rows: list[np.ndarray]) -> list[np.ndarray]:
+            return [own[:n] for own, n in zip(rows, n_judged, strict=True)]
+
+        checkpoints = pd.DataFrame({"group": 0, "run": data.run_of_row, "step": data.steps})
+        time = judged(data.split(time_of_checkpoints(checkpoints).to_numpy()))
+        paths = judged(data.split(states))
+        alone = len(table) == 1
+        far = [np.zeros(len(states))] if alone else distances_from_others(data, states)
+        return cls(
+            table,
+            judged(steps),
+            [own / own.sum() for own in time],
+            paths,
+            judged(far),
+            _ways_back(paths, n_states),
+        )
+
+    def judged(self, n_tested: int, step_unit: str, random_state: int) -> pd.DataFrame:
         """Return the rows of :func:`find_outliers` for this group.
 
         Parameters
         ----------
-        steps : list of ndarray
-            Steps of the checkpoints of every run of the analysis, not of this group's alone.
         n_tested : int
             Groups that are large enough to be tested.
         step_unit, random_state
@@ -233,8 +248,10 @@ class _Group:
         score = self.table["score"].to_numpy()
         table = self.table.assign(
             typical=[_median(np.delete(score, i)) for i in range(len(score))],
-            path_distance=self.walks.unlike,
-            returned=[float(back.mean()) for back in self.walks.back],
+            apart=[_farthest(far) for far in self.far],
+            returned=[
+                float(share @ back) for share, back in zip(self.shares, self.back, strict=True)
+            ],
         )
         if len(table) < MIN_RUNS:
             runs = "1 run" if len(table) == 1 else f"{len(table)} runs"
@@ -244,8 +261,8 @@ class _Group:
         corrected = np.minimum(np.fmin.reduce(any_run, axis=1) * len(_WAYS) * n_tested, 1.0)
         telling = any_run * len(_WAYS) * n_tested < FALSE_ALARMS
         reasons = [
-            " ".join(self._reasons(i, telling[i], steps[r], step_unit))
-            for i, r in enumerate(self.members)
+            " ".join(self._reasons(i, telling[i], table["apart"].to_numpy(), step_unit))
+            for i in range(len(table))
         ]
         return table.assign(
             p=np.minimum(np.fmin.reduce(each, axis=1) * len(_WAYS), 1.0),
@@ -255,74 +272,61 @@ class _Group:
         )
 
     def _reasons(
-        self, i: int, telling: np.ndarray, steps: IntArray, step_unit: str
+        self, i: int, telling: np.ndarray, apart: FloatArray, step_unit: str
     ) -> Iterator[str]:
         """Say in words what sets a run apart."""
-        misfit, unlike, returned = telling
-        if misfit:
-            yield self._where_it_misfits(i, steps, step_unit)
+        is_apart, returned = telling
+        if is_apart:
+            yield self._where_it_is_apart(i, apart, step_unit)
         if returned:
-            yield self._where_it_goes_back(i, steps, step_unit)
-        if unlike:
-            yield self._where_it_stays(i)
+            yield self._where_it_goes_back(i, step_unit)
 
-    def _where_it_misfits(self, i: int, steps: IntArray, step_unit: str) -> str:
-        misfits = [one.misfit for one in self.held_out]
-        usual = _median(np.delete(misfits, i))
-        squared = self.held_out[i].squared
-        first, last = _worst_stretch(squared - squared.mean())
-        state = np.bincount(self.walks.paths[i][first : last + 1]).argmax()
+    def _where_it_is_apart(self, i: int, apart: FloatArray, step_unit: str) -> str:
+        far = self.far[i]
+        first, last = worst_stretch(far - far.mean())
+        state = np.bincount(self.paths[i][first : last + 1]).argmax()
+        usual = _median(np.delete(apart, i))
         return (
-            f"The map fitted without it describes it {misfits[i] / max(usual, 1e-300):.2g} times "
-            f"as badly as the others, above all from {step_unit} {steps[first]:,} to "
-            f"{steps[last]:,}, mostly in state {state}."
+            f"It goes where no other run does: there its metrics are {np.sqrt(apart[i]):.2g} "
+            f"deviations from all others (usual are up to {np.sqrt(usual):.2g}), above all from "
+            f"{step_unit} {self.steps[i][first]:,} to {self.steps[i][last]:,}, mostly in state "
+            f"{state}."
         )
 
-    def _where_it_goes_back(self, i: int, steps: IntArray, step_unit: str) -> str:
-        path, back = self.walks.paths[i], self.walks.back[i]
+    def _where_it_goes_back(self, i: int, step_unit: str) -> str:
+        path, back = self.paths[i], self.back[i]
         stay = np.cumsum(np.diff(path, prepend=path[0]) != 0)
-        longest = np.bincount(stay, weights=back).argmax()
+        longest = np.bincount(stay, weights=back * self.shares[i]).argmax()
         first = int(np.flatnonzero(stay == longest)[0])
-        share = (path == path[first])[back > 0].sum() / len(path)
-        n_others = len(self.walks.paths) - 1
+        share = self.shares[i][(path == path[first]) & (back > 0)].sum()
+        n_others = len(self.paths) - 1
         unlike = round(back[first] * n_others)
         whom = (
             "no other run does" if unlike == n_others else f"{unlike} of {n_others} others do not"
         )
         return (
             f"It goes back from state {path[first - 1]} to state {path[first]} at {step_unit} "
-            f"{steps[first]:,}, which {whom}, and is there for {share:.0%} of its checkpoints."
+            f"{self.steps[i][first]:,}, which {whom}, and is there for {share:.0%} of its time."
         )
 
-    def _where_it_stays(self, i: int) -> str:
-        bags = self.walks.bags
-        others = np.delete(bags, i, axis=0)
-        state = int((bags[i] - others.mean(axis=0)).argmax())
-        return (
-            f"It spends {bags[i, state]:.0%} of its checkpoints in state {state}, the others "
-            f"{others[:, state].min():.0%} to {others[:, state].max():.0%}."
-        )
+
+def _farthest(far: FloatArray) -> float:
+    """Mean of the squared distances of the tenth of a run that is farthest from the others."""
+    return float(np.sort(far)[-math.ceil(_FARTHEST * len(far)) :].mean())
 
 
 def _tail_probabilities(table: pd.DataFrame, random_state: int) -> tuple[FloatArray, FloatArray]:
-    """Chance that one run, and that any run, lies out as far; for each way to, shape (R, 3).
-
-    NaN where a run could not be scored.
-    """
+    """Chance that one run, and that any run, lies out as far; for each way to, shape (R, 2)."""
     each = np.full((len(table), len(_WAYS)), np.nan)
     any_run = each.copy()
     for w, way in enumerate(_WAYS):
         values = table[way.column].to_numpy(dtype=np.float64)
-        known = np.isfinite(values)
-        if known.sum() < MIN_RUNS:
-            continue
-        if way.column == "misfit":
-            values = np.log(np.maximum(values, 1e-300))
-        rng = np.random.default_rng(random_state)
-        null = _deviations(way.law(rng, (_DRAWS, int(known.sum()))))
-        seen = _deviations(values[known], _RESOLUTION)
-        each[known, w] = _share_at_least(null.ravel(), seen)
-        any_run[known, w] = _share_at_least(null.max(axis=1), seen)
+        if way.column == "apart":
+            values = np.log(values + _ALIKE)
+        null = _deviations(way.law(np.random.default_rng(random_state), (_DRAWS, len(table))))
+        seen = _deviations(values, way.resolution)
+        each[:, w] = _share_at_least(null.ravel(), seen)
+        any_run[:, w] = _share_at_least(null.max(axis=1), seen)
     return each, any_run
 
 
@@ -338,14 +342,6 @@ def _share_at_least(null: FloatArray, seen: FloatArray) -> FloatArray:
     """Share of draws that reach each value, the value itself counted as one of them."""
     n_below = np.searchsorted(np.sort(null), seen, side="left")
     return np.asarray((1 + len(null) - n_below) / (1 + len(null)))
-
-
-def _worst_stretch(excess: FloatArray) -> tuple[int, int]:
-    """First and last position of the stretch with the largest sum."""
-    total = np.concatenate([[0.0], np.cumsum(excess)])
-    gained = total[1:] - np.minimum.accumulate(total[:-1])
-    last = int(gained.argmax())
-    return int(total[: last + 1].argmin()), last
 
 
 def _median(values: FloatArray) -> float:

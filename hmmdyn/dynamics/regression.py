@@ -12,7 +12,14 @@ import numpy as np
 import pandas as pd
 from statsmodels.regression.linear_model import OLS
 
-from hmmdyn.dynamics.occupancy import ONE_SIDED, bags, share_before_convergence
+from hmmdyn.dynamics.occupancy import (
+    ONE_SIDED,
+    STEPS,
+    bags,
+    before_convergence,
+    share_before_convergence,
+    time_of_checkpoints,
+)
 from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.messages import Remedy
@@ -22,12 +29,15 @@ from hmmdyn.results.keys import RUN_KEY
 
 
 def regress_convergence(
-    occupancy: pd.DataFrame, convergence: Convergence, states: pd.DataFrame
+    occupancy: pd.DataFrame,
+    convergence: Convergence,
+    states: pd.DataFrame,
+    clock: str = STEPS,
 ) -> Regression:
     """Regress convergence time on bags of states by least squares without an intercept.
 
-    Time is the share of the run's checkpoints before convergence. A censored run enters with its
-    whole length, as in the paper; ``n_censored`` counts them. A state in which all runs spend the
+    Time is the share of the run's time before convergence. A censored run enters with its whole
+    length, as in the paper; ``n_censored`` counts them. A state in which all runs spend the
     same share explains no difference between them: it gets no coefficient (NaN).
 
     Parameters
@@ -38,6 +48,8 @@ def regress_convergence(
         When each run converged.
     states : DataFrame
         Decoded states of every checkpoint, to see which states lie before or after convergence.
+    clock : {"step", "checkpoint"}
+        In what the bags count time, and so convergence; the paper counts checkpoints.
 
     Raises
     ------
@@ -45,7 +57,8 @@ def regress_convergence(
         The coefficients are not determined: too few runs, states that only occur in fixed
         proportions, all runs converging at the same time, or a fit without any residual.
     """
-    data = occupancy.merge(convergence.table, on=RUN_KEY)
+    data = occupancy.merge(convergence.table[[*RUN_KEY, "converged"]], on=RUN_KEY)
+    data = data.merge(_time_to_convergence(states, convergence, clock), on=RUN_KEY)
     X = bags(data)
     y = data["time"].to_numpy(dtype=np.float64)
     varies = np.ptp(X, axis=0) > 1e-12
@@ -54,7 +67,7 @@ def regress_convergence(
     result = OLS(y, X[:, varies]).fit()
     if result.ssr <= 1e-20 * result.centered_tss:
         raise NotEnoughDataError(
-            "The shares of checkpoints determine the time of convergence exactly: R² is 1 by "
+            "The shares of time in states determine when runs converge exactly: R² is 1 by "
             "construction, and its p-value and intervals mean nothing."
         )
     interval = result.conf_int(alpha=SIGNIFICANT)
@@ -83,6 +96,16 @@ def regress_convergence(
     )
 
 
+def _time_to_convergence(
+    states: pd.DataFrame, convergence: Convergence, clock: str
+) -> pd.DataFrame:
+    """Return the share of each run's time before it converged: ``group, run, time``."""
+    time = time_of_checkpoints(states, clock)
+    before = time.where(before_convergence(states, convergence.table), 0.0)
+    sums = states[RUN_KEY].assign(time=time, before=before).groupby(RUN_KEY, sort=False).sum()
+    return (sums["before"] / sums["time"]).rename("time").reset_index()
+
+
 def _r_squared_loo(result: Any) -> float:
     """R² of predictions of every run from the others, against predicting the others' mean.
 
@@ -100,7 +123,7 @@ def _require_determined(X: FloatArray, y: FloatArray) -> None:
     n_runs, n_states = X.shape
     if n_states == 0:
         raise NotEnoughDataError(
-            "All runs spend the same share of their checkpoints in each state: there is no "
+            "All runs spend the same share of their time in each state: there is no "
             "difference to explain convergence with."
         )
     if n_runs <= n_states:
@@ -117,7 +140,7 @@ def _require_determined(X: FloatArray, y: FloatArray) -> None:
         )
     if np.ptp(y) == 0:
         raise NotEnoughDataError(
-            "All runs converge after the same share of their checkpoints: there is no difference "
+            "All runs converge after the same share of their time: there is no difference "
             "to explain."
         )
 
@@ -134,7 +157,7 @@ def _warning(
         sentences.append(
             f"R² is high by construction here: {_names(early)} before convergence and "
             f"{_names(late)} after it (at least {ONE_SIDED:.0%} of their checkpoints), so the "
-            "share of checkpoints in them tells when a run converged, whatever made it slow."
+            "share of time in them tells when a run converged, whatever made it slow."
         )
     else:
         sentences.append(

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.dynamics.occupancy import before_convergence, time_in_states, time_of_checkpoints
+from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.slowness import EXTREMES, SLOW_RUNS, SlowestQuarter, Slowness
@@ -59,38 +60,34 @@ def find_slowness(states: pd.DataFrame, runs: pd.DataFrame, n_states: int) -> Sl
     :func:`hmmdyn.dynamics.detours.detour_verdicts`.
     """
     known = runs[runs["status"] != "unknown"].reset_index(drop=True)
-    before = checkpoints_before_convergence(states, known, n_states)
-    counts = before.filter(like="state_").to_numpy()  # (R, K), in the order of ``known``
+    before = time_before_convergence(states, known, n_states)
+    time = before.filter(like="state_").to_numpy()  # (R, K), in the order of ``known``
     one_group = runs["group"].nunique() == 1
     return Slowness(
         before_convergence=before,
-        extremes=_extremes(known, counts),
-        slowest_quarter=_slowest_quarter(known, counts) if one_group else None,
+        extremes=_extremes(known, time),
+        slowest_quarter=_slowest_quarter(known, time) if one_group else None,
     )
 
 
-def checkpoints_before_convergence(
+def time_before_convergence(
     states: pd.DataFrame, runs: pd.DataFrame, n_states: int
 ) -> pd.DataFrame:
-    """Count the checkpoints of ``runs`` in each state: see ``Slowness.before_convergence``."""
-    joined = states[[*RUN_KEY, "step", "state"]].merge(
-        runs[[*RUN_KEY, "converged", "step"]].rename(columns={"step": "end"}), on=RUN_KEY
-    )
-    before = joined[~joined["converged"] | (joined["step"] < joined["end"])]
-    counts = pd.crosstab([before["group"], before["run"]], before["state"])
+    """Add up the steps of ``runs`` in each state: see ``Slowness.before_convergence``."""
+    time = time_of_checkpoints(states).where(before_convergence(states, runs), 0.0)
+    spent = time_in_states(states, time, n_states)
     index = pd.MultiIndex.from_frame(runs[RUN_KEY])
-    counts = counts.reindex(index=index, columns=range(n_states), fill_value=0)
     keys = runs[[*RUN_KEY, "seed"]].reset_index(drop=True)
-    return keys.join(counts.add_prefix("state_").reset_index(drop=True))
+    return keys.join(spent.reindex(index).reset_index(drop=True))
 
 
-def _extremes(runs: pd.DataFrame, counts: IntArray) -> pd.DataFrame:
+def _extremes(runs: pd.DataFrame, time: FloatArray) -> pd.DataFrame:
     """Set the fastest run of every group against the slowest: see ``Slowness.extremes``."""
-    parts = list(_extremes_by_group(runs, counts))
+    parts = list(_extremes_by_group(runs, time))
     return EXTREMES.frame(pd.concat(parts, ignore_index=True) if parts else ())
 
 
-def _extremes_by_group(runs: pd.DataFrame, counts: IntArray) -> Iterator[pd.DataFrame]:
+def _extremes_by_group(runs: pd.DataFrame, time: FloatArray) -> Iterator[pd.DataFrame]:
     for group, own in runs.groupby("group", sort=False):
         # By how long each is known to have taken; of runs alike, the censored one took longer.
         known = own.sort_values(["step", "converged"], ascending=[True, False], kind="stable")
@@ -98,41 +95,51 @@ def _extremes_by_group(runs: pd.DataFrame, counts: IntArray) -> Iterator[pd.Data
         if not own["converged"].any() or own["step"][slowest] <= own["step"][fastest]:
             continue
         n = len(own) // 4
-        quarters = n >= _MIN_IN_QUARTER
+        fast, slow = own.index[:n], known.index[-n:]
+        # Of a run that was stopped before these had converged it is not known which it is like.
+        apart = own["converged"][fast].all() and own["step"][slow].min() > own["step"][fast].max()
+        quarters = n >= _MIN_IN_QUARTER and apart
         yield pd.DataFrame(
             {
                 "group": group,
-                "state": range(counts.shape[1]),
+                "state": range(time.shape[1]),
                 "fastest_run": own["run"][fastest],
                 "slowest_run": own["run"][slowest],
-                "fastest": counts[fastest],
-                "slowest": counts[slowest],
-                "fast_quarter": counts[own.index[:n]].mean(axis=0) if quarters else np.nan,
-                "slow_quarter": counts[known.index[-n:]].mean(axis=0) if quarters else np.nan,
+                "fastest": time[fastest],
+                "slowest": time[slowest],
+                "fast_quarter": time[fast].mean(axis=0) if quarters else np.nan,
+                "slow_quarter": time[slow].mean(axis=0) if quarters else np.nan,
                 "n_in_quarter": n if quarters else 0,
-                "decisive": _decisive(counts[slowest] - counts[fastest]),
+                "decisive": _decisive(time[slowest] - time[fastest]),
             }
         )
 
 
-def _decisive(longer: IntArray) -> NDArray[np.bool_]:
+def _decisive(longer: FloatArray) -> NDArray[np.bool_]:
     """Return which states make the difference, of what the slowest stayed longer in each."""
     total = np.clip(longer, 0, None).sum()
     decisive: NDArray[np.bool_] = (longer > 0) & (longer >= _NOTABLE * total)
     return decisive
 
 
-def _slowest_quarter(runs: pd.DataFrame, counts: IntArray) -> SlowestQuarter | None:
+def _slowest_quarter(runs: pd.DataFrame, time: FloatArray) -> SlowestQuarter | None:
+    """Hold the slowest quarter against the others, as far as it is known which they are.
+
+    Slowest are the runs known to have taken longest, converged or not; runs as slow as the last of
+    the quarter join it. A run that was stopped before is not known to be slow, nor to be fast: it
+    is neither of the quarter nor of the others.
+    """
     if len(runs) <= _MIN_OTHERS:
         return None
-    # Censored runs are slower than all others; runs as slow as the last of the quarter join it.
-    delay = np.where(runs["converged"], runs["step"], np.inf)
-    slow = delay >= np.sort(delay)[-max(1, len(runs) // 4)]
-    if (~slow).sum() < _MIN_OTHERS:
+    taken = runs["step"].to_numpy(dtype=np.float64)
+    converged = runs["converged"].to_numpy(dtype=bool)
+    slow = taken >= np.sort(taken)[-max(1, len(runs) // 4)]
+    others = converged & ~slow
+    if others.sum() < _MIN_OTHERS:
         return None
-    usual = counts[~slow].mean(axis=0)
-    in_slow = counts[slow].mean(axis=0)
-    slowest_first = np.flatnonzero(slow)[np.argsort(-delay[slow], kind="stable")]
+    usual = time[others].mean(axis=0)
+    in_slow = time[slow].mean(axis=0)
+    slowest_first = np.flatnonzero(slow)[np.lexsort((converged[slow], -taken[slow]))]
     return SlowestQuarter(
         states=pd.DataFrame(
             {
@@ -142,20 +149,21 @@ def _slowest_quarter(runs: pd.DataFrame, counts: IntArray) -> SlowestQuarter | N
                 "longer": in_slow - usual,
             }
         ),
-        runs=_slow_runs(runs.iloc[slowest_first], counts[slowest_first], usual),
-        n_others=int((~slow).sum()),
-        longer=float(counts[slow].sum(axis=1).mean() - usual.sum()),
+        runs=_slow_runs(runs.iloc[slowest_first], time[slowest_first], usual),
+        n_others=int(others.sum()),
+        n_stopped=int((~slow & ~others).sum()),
+        longer=float(time[slow].sum(axis=1).mean() - usual.sum()),
     )
 
 
-def _slow_runs(slow: pd.DataFrame, counts: IntArray, usual: FloatArray) -> pd.DataFrame:
+def _slow_runs(slow: pd.DataFrame, time: FloatArray, usual: FloatArray) -> pd.DataFrame:
     """Return the state in which each slow run stayed longest compared with the others."""
-    longest = (counts - usual).argmax(axis=1)
+    longest = (time - usual).argmax(axis=1)
     return SLOW_RUNS.frame(
         slow[[*RUN_KEY, "seed", "converged", "step"]]
         .assign(
             state=longest,
-            n_checkpoints=counts[np.arange(len(counts)), longest],
+            time=time[np.arange(len(time)), longest],
             others=usual[longest],
         )
         .reset_index(drop=True)

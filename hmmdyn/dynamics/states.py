@@ -6,13 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import CensoredData, ecdf
 
 from hmmdyn.dynamics.convergence import SHARE_OF_THE_WAY, choose_outcome, first_and_best
+from hmmdyn.dynamics.occupancy import (
+    ONE_SIDED,
+    share_before_convergence,
+    time_of_checkpoints,
+)
 from hmmdyn.hmm import Decoding
 from hmmdyn.hmm.model.labels import relative_times
 from hmmdyn.names import better_side, data_split
 from hmmdyn.results.arrays import FloatArray
-from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.convergence import Convergence
+from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.observations import Standardisation
 from hmmdyn.results.states import STATE_METRICS
@@ -32,6 +39,7 @@ def summarise_states(
     table: pd.DataFrame,
     outcomes: Sequence[str],
     parameters: HMMParameters,
+    convergence: Convergence | None = None,
 ) -> pd.DataFrame:
     """Summarise every state: one row each, columns as in :class:`.results.findings.Findings`.
 
@@ -47,8 +55,13 @@ def summarise_states(
         Columns of ``table``.
     parameters : HMMParameters
         The map that decoded them.
+    convergence : Convergence, optional
+        When each run converged, which names of states must not contradict.
     """
-    states = decoding.states.assign(time=relative_times(decoding.observations.lengths))
+    states = decoding.states.assign(
+        time=relative_times(decoding.observations.lengths),
+        steps=time_of_checkpoints(decoding.states),
+    )
     # Rows of the table and of the decoding are the same checkpoints in the same order, so outcomes
     # are taken by position: their names may be any, "state" too.
     logged = table[list(outcomes)].reset_index(drop=True)
@@ -58,24 +71,29 @@ def summarise_states(
     rows = []
     for k in range(parameters.n_states):
         visits = stays[stays["state"] == k]
+        median, at_least = _median_dwell(visits)
         inside = states[states["state"] == k]
         entered = inside.groupby(RUN_KEY, sort=False)["step"].first()
         rows.append(
             {
                 "state": k,
                 "n_checkpoints": len(inside),
-                "share": len(inside) / len(states),
+                "share": inside["steps"].sum() / states["steps"].sum(),
                 "n_runs": len(entered),
                 "median_time": inside["time"].median(),
                 "first_step": entered.median(),
                 "dwell": visits["n_checkpoints"].mean(),
                 "dwell_expected": expected[k],
-                "dwell_steps": _dwell_steps(visits),
+                "dwell_steps": median,
+                "dwell_at_least": at_least,
                 **{f"mean_{o}": logged.loc[inside.index, o].mean() for o in outcomes},
             }
         )
     summary = pd.DataFrame(rows)
-    return summary.assign(phase=_phases(summary, table, outcomes))
+    phases = _phases(summary, table, outcomes)
+    if convergence is not None and data_split(convergence.outcome) == "eval":
+        phases = _not_against_convergence(phases, decoding.states, convergence)
+    return summary.assign(phase=phases)
 
 
 def metric_levels(
@@ -126,16 +144,20 @@ def expected_dwell(parameters: HMMParameters) -> FloatArray:
     return expected
 
 
-def _dwell_steps(visits: pd.DataFrame) -> float:
-    """Mean steps per visit: all time spent in the state over the number of times it was left.
+def _median_dwell(visits: pd.DataFrame) -> tuple[float, float]:
+    """Return the median steps per visit, and what it is at least where that is all that is known.
 
-    A visit that the end of its run cuts off is only known to last so long. Its time counts, its
-    end does not: the estimate of greatest likelihood where a state is left at a constant rate.
-    NaN where it is never left, so that nothing but a lower bound is known.
+    A visit that the end of its run cuts off is only known to last so long: the median is that of
+    Kaplan and Meier, which exists where their curve comes down to a half. Where it does not, the
+    median is no less than the longest visit. One of the two is NaN, both of a state never visited.
     """
-    n_left = visits["left"].sum()
-    time = (visits["end"] - visits["start"]).sum()
-    return float(time / n_left) if n_left else float("nan")
+    if visits.empty:
+        return np.nan, np.nan
+    lasted = (visits["end"] - visits["start"]).to_numpy()
+    left = visits["left"].to_numpy(dtype=bool)
+    staying = ecdf(CensoredData(uncensored=lasted[left], right=lasted[~left])).sf
+    over = staying.quantiles[staying.probabilities <= 0.5 + 1e-9]
+    return (float(over[0]), np.nan) if len(over) else (np.nan, float(lasted.max()))
 
 
 def _phases(summary: pd.DataFrame, table: pd.DataFrame, outcomes: Sequence[str]) -> list[str]:
@@ -159,6 +181,26 @@ def _phases(summary: pd.DataFrame, table: pd.DataFrame, outcomes: Sequence[str])
         "generalisation" if over else "memorisation" if fits else ""
         for over, fits in zip(done, memorised, strict=True)
     ]
+
+
+def _not_against_convergence(
+    phases: list[str], states: pd.DataFrame, convergence: Convergence
+) -> list[str]:
+    """Take back names that contradict when runs converge on held-out data.
+
+    Where more than a tenth of them converge within a state, it is no memorisation; where most of a
+    state lies before they do, it is no generalisation.
+    """
+    reached = convergence.table.loc[convergence.table["converged"], CHECKPOINT_KEY]
+    within = states.merge(reached, on=CHECKPOINT_KEY)["state"].value_counts(normalize=True)
+    before = share_before_convergence(states, convergence)
+    kept = []
+    for k, name in enumerate(phases):
+        contradicted = (name == "memorisation" and within.get(k, 0.0) > 1 - ONE_SIDED) or (
+            name == "generalisation" and before.get(k, 0.0) > 0.5
+        )
+        kept.append("" if contradicted else name)
+    return kept
 
 
 def _share_of_the_way(summary: pd.DataFrame, table: pd.DataFrame, outcome: str) -> pd.Series:

@@ -7,6 +7,7 @@ from collections import Counter
 import pandas as pd
 from scipy.stats import binomtest
 
+from hmmdyn.dynamics.occupancy import spans
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.ways import FORKS, WAYS, Ways
 
@@ -42,14 +43,7 @@ def find_ways(
 
 def find_stays(states: pd.DataFrame) -> pd.DataFrame:
     """Return the unbroken stays of runs in states: see :class:`.results.ways.Ways`."""
-    by_run = states.groupby(RUN_KEY, sort=False)["step"]
-    step = states["step"].astype(float)
-    until = (by_run.shift(-1) + step) / 2
-    bounds = states.assign(
-        since=((by_run.shift(1) + step) / 2).fillna(step),
-        until=until.fillna(step),
-        left=until.notna(),
-    )
+    bounds = states.join(spans(states)).assign(left=states.duplicated(RUN_KEY, keep="last"))
     key = states[[*RUN_KEY, "state"]]
     stay = (key != key.shift()).any(axis=1).cumsum()
     return (
@@ -72,13 +66,28 @@ def find_stays(states: pd.DataFrame) -> pd.DataFrame:
 
 
 def find_paths(states: pd.DataFrame) -> pd.DataFrame:
-    """Return the ways through the map and how many runs take each: see :class:`.Ways`."""
+    """Return the ways through the map and how many runs take each: see :class:`.Ways`.
+
+    A run that ended on the way takes no way of its own: its states are the beginning of one that
+    another run takes, or of several.
+    """
     firsts = states.drop_duplicates([*RUN_KEY, "state"])
     counts = Counter(
         tuple(int(k) for k in of_run) for _, of_run in firsts.groupby(RUN_KEY, sort=False)["state"]
     )
-    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return WAYS.frame({"path": path, "n_runs": n} for path, n in most_first)
+    n_part = {
+        way: sum(n for path, n in counts.items() if path != way and path == way[: len(path)])
+        for way in counts
+    }
+    begun = {longer[:n] for longer in counts for n in range(len(longer))}
+    ways = [
+        {"path": way, "n_runs": n, "n_part": n_part[way]}
+        for way, n in counts.items()
+        if way not in begun
+    ]
+    return WAYS.frame(
+        sorted(ways, key=lambda row: (-row["n_runs"] - row["n_part"], -row["n_runs"], row["path"]))
+    )
 
 
 def fork_choices(states: pd.DataFrame) -> pd.DataFrame:

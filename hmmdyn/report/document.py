@@ -83,7 +83,10 @@ def _of_states(findings: Findings) -> Mapping[str, object]:
         "n_states": findings.parameters.n_states,
         "forking": findings.forking,
         "forks": [asdict(fork) for fork in forks(findings)],
-        "paths": [{"states": way.path, "n_runs": way.n_runs} for way in rows(findings.ways.paths)],
+        "paths": [
+            {"states": way.path, "n_runs": way.n_runs, "n_part": way.n_part}
+            for way in rows(findings.ways.paths)
+        ],
         "dead_ends": findings.ways.dead_ends,
         "sure_share": findings.sure_share,
         "selection": {
@@ -94,7 +97,12 @@ def _of_states(findings: Findings) -> Mapping[str, object]:
             "held_out": selection.held_out,
         },
         "dissimilarity": asdict(findings.dissimilarity),
-        "slowest_quarter": quarter and {"n_others": quarter.n_others, "longer": quarter.longer},
+        "slowest_quarter": quarter
+        and {
+            "n_others": quarter.n_others,
+            "n_stopped": quarter.n_stopped,
+            "longer": quarter.longer,
+        },
         "regression": regression
         and {
             "r_squared": regression.r_squared,

@@ -102,7 +102,13 @@ def report_schema() -> dict[str, Any]:
                         }
                     )
                 ),
-                "paths": _list(_object({"states": _list(_INTEGER), "n_runs": _INTEGER})),
+                "paths": {
+                    **_list(
+                        _object({"states": _list(_INTEGER), "n_runs": _INTEGER, "n_part": _INTEGER})
+                    ),
+                    "description": "orders in which runs first enter the states, the runs that "
+                    "take them to the end, and those that ended on the way",
+                },
                 "dead_ends": {
                     **_list(_INTEGER),
                     "description": "states that runs enter and never leave, though training does "
@@ -144,9 +150,9 @@ def report_schema() -> dict[str, Any]:
                     }
                 ),
                 "slowest_quarter": {
-                    **_or_null({"n_others": _INTEGER, "longer": _NUMBER}),
-                    "description": "runs that are not of it, and the checkpoints by which it took "
-                    "longer on average",
+                    **_or_null({"n_others": _INTEGER, "n_stopped": _INTEGER, "longer": _NUMBER}),
+                    "description": "runs it is held against, runs stopped too early to tell, and "
+                    "the steps by which it took longer on average",
                 },
                 "grokking_delay": {
                     **_NUMBER,

@@ -53,6 +53,12 @@ def founded_states(findings: Findings) -> frozenset[int]:
     return frozenset(range(findings.parameters.n_states)) if evidence is None else evidence.founded
 
 
+def dwell(state: Any) -> str:
+    """Return the median steps per visit, or their lower bound, of a row of the state summary."""
+    known = not pd.isna(state.dwell_steps)
+    return words.count(state.dwell_steps) if known else f"≥ {words.count(state.dwell_at_least)}"
+
+
 def run_names(findings: OutcomeFindings) -> dict[tuple[str, str], str]:
     """Return a short name for every run, by (group, run), without its group.
 

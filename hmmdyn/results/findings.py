@@ -167,6 +167,11 @@ class Findings(OutcomeFindings):
     detours: pd.DataFrame = field(metadata=holds(DETOURS))
 
     @property
+    def time_in(self) -> str:
+        """In what bags of states count time: the paper counts checkpoints."""
+        return "checkpoints" if self.selection.protocol == "paper" else f"{self.step_unit}s"
+
+    @property
     def members(self) -> Members:
         """What the open columns of tables stand for here: metrics, features, outcomes, states."""
         return {

@@ -12,6 +12,7 @@ from hmmdyn.results.columns import (
     INTEGER,
     NUMBER,
     PATH,
+    STEPS,
     TEXT,
     Column,
     Table,
@@ -22,6 +23,7 @@ from hmmdyn.results.detours import GROUP_DETOURS
 from hmmdyn.results.shown import Shown
 
 _SD = "standard deviations"
+_APART = "where the groups have no stretch of steps in common"
 _N_RUNS = Column("n_runs", INTEGER, "runs of the group", "runs")
 
 GROUPS = Table(
@@ -59,7 +61,7 @@ GROUPS = Table(
         Column(
             "total_variation",
             NUMBER,
-            "dissimilarity within the group, by shares of checkpoints alone",
+            "dissimilarity within the group, by shares of time alone",
             "fraction",
             missing="with one run",
         ),
@@ -69,7 +71,7 @@ GROUPS = Table(
             "states in the order in which most runs first enter them; of equally common ones the "
             "first in order",
         ),
-        Column("n_on_path", INTEGER, "runs that take it", "runs"),
+        Column("n_on_path", INTEGER, "runs that take it, as far as they get", "runs"),
     ),
 )
 
@@ -77,17 +79,38 @@ GROUP_DISSIMILARITIES = Table(
     name="group_dissimilarities",
     title="How differently groups walk the map",
     rows="pair of groups",
-    note="Mean distance between two runs of different groups, and of the same one; p by "
-    "permutation of runs, corrected over pairs.",
+    note="Mean distance between two runs of different groups, and of the same one, over the steps "
+    "that they have in common; p by permutation of runs, corrected over pairs. Runs that ended "
+    "before half of the runs of the group that ends first are left out.",
     columns=(
         Column("group_a", TEXT, "the first group"),
         Column("group_b", TEXT, "the second group"),
-        Column("between", NUMBER, "mean distance between a run of the one and of the other", _SD),
+        Column("n_a", INTEGER, "runs of group_a compared", "runs"),
+        Column("n_b", INTEGER, "runs of group_b compared", "runs"),
+        Column("n_left_out", INTEGER, "runs of both that end too early to be compared", "runs"),
+        Column("cut", BOOLEAN, "some run goes on after last_step"),
+        Column("first_step", NUMBER, "where the comparison begins", STEPS, missing=_APART),
+        Column("last_step", NUMBER, "where the comparison ends", STEPS, missing=_APART),
         Column(
-            "within_a", NUMBER, "mean distance between runs of group_a", _SD, missing="with one run"
+            "between",
+            NUMBER,
+            "mean distance between a run of the one and of the other",
+            _SD,
+            missing=_APART,
         ),
         Column(
-            "within_b", NUMBER, "mean distance between runs of group_b", _SD, missing="with one run"
+            "within_a",
+            NUMBER,
+            "mean distance between runs of group_a",
+            _SD,
+            missing="with one run, and " + _APART,
+        ),
+        Column(
+            "within_b",
+            NUMBER,
+            "mean distance between runs of group_b",
+            _SD,
+            missing="with one run, and " + _APART,
         ),
         Column(
             "excess",
@@ -95,12 +118,14 @@ GROUP_DISSIMILARITIES = Table(
             "energy statistic: twice the mean between the groups, less the mean within each, a "
             "run's distance 0 to itself included",
             _SD,
+            missing=_APART,
         ),
-        p_column("least_p", "the least p that any outcome could have given"),
+        p_column("least_p", "the least p that any outcome could have given", missing=_APART),
         p_column(
             "p",
             "by permutation of runs",
-            missing="where least_p is not below 0.05, or a group has a single run",
+            missing="where least_p is not below 0.05, a group has a single run, or the groups have "
+            "no stretch of steps in common",
         ),
         p_column("p_corrected", "corrected over the pairs tested (Benjamini–Hochberg)"),
     ),

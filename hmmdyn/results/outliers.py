@@ -19,9 +19,10 @@ OUTLIERS = Table(
     title="Runs unlike the others",
     rows="run",
     note="Score: log-likelihood per checkpoint under the map fitted without the run; misfit: mean "
-    "squared distance from its states; path distance: share of checkpoints that would have to "
-    "be elsewhere; returned: share in states the others do not go back to. p corrected for "
-    "all runs.",
+    "squared distance from its states; apart: mean squared distance from the way of any other run, "
+    "where it is farthest; returned: share of its time in states the others do not go back to. A "
+    "run is judged by the last two, up to where half of its group have ended. p corrected for all "
+    "runs.",
     columns=(
         *RUN_COLUMNS,
         Column(
@@ -43,16 +44,16 @@ OUTLIERS = Table(
             "deviations; about 1 where it describes the run",
         ),
         Column(
-            "path_distance",
+            "apart",
             NUMBER,
-            "share of its checkpoints that would have to be in another state for it to spend its "
-            "time as the others do on average",
-            "fraction",
+            "mean squared distance of its metrics from the way of any other run of its group, in "
+            "their standard deviations within states, over the tenth of its checkpoints where that "
+            "is largest; where it only comes further on the way than the others did, 0",
         ),
         Column(
             "returned",
             NUMBER,
-            "share of its checkpoints in states that the others do not go back to",
+            "share of its time in states that the others do not go back to",
             "fraction",
         ),
         p_column("p", "that one of as many usual runs lies out as far", missing=_FEW),

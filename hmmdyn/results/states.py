@@ -32,14 +32,14 @@ STATE_SUMMARY = Table(
     name="state_summary",
     title="States",
     rows="state",
-    note="In order of time. Share of all checkpoints; first step: the median over the runs that "
-    "visit it; median time as a fraction of the run; dwell: mean checkpoints per stay, as the "
-    "model expects it, and in steps (visits cut off by the end of a run accounted for); mean "
-    "outcomes over its checkpoints.",
+    note="In order of time. Share of the time of all runs; first step: the median over the runs "
+    "that visit it; median time as a fraction of the run; dwell: mean checkpoints per stay, as the "
+    "model expects it, and the median in steps (visits cut off by the end of a run accounted for); "
+    "mean outcomes over its checkpoints.",
     columns=(
         STATE,
         Column("n_checkpoints", INTEGER, "checkpoints in the state, of all runs", "checkpoints"),
-        Column("share", NUMBER, "share of all checkpoints", "fraction"),
+        Column("share", NUMBER, "share of the time of all runs, in steps", "fraction"),
         Column("n_runs", INTEGER, "runs that visit it", "runs"),
         Column(
             "median_time",
@@ -73,10 +73,17 @@ STATE_SUMMARY = Table(
         Column(
             "dwell_steps",
             NUMBER,
-            "all steps spent in it over the number of times it is left, which is right for visits "
-            "cut off by the end of a run, too",
+            "median steps per visit (Kaplan–Meier: a visit that the end of its run cuts off is "
+            "known to last at least so long)",
             STEPS,
-            missing="where it is never left",
+            missing="where fewer than half of the visits are known to end",
+        ),
+        Column(
+            "dwell_at_least",
+            NUMBER,
+            "what the median steps per visit are at least, where dwell_steps is not known",
+            STEPS,
+            missing="where it is known, and where no checkpoint is in it",
         ),
         Column(
             "mean_<outcome>",
@@ -135,11 +142,10 @@ OCCUPANCY = Table(
     name="occupancy",
     title="Bag of states",
     rows="run",
-    note="Fraction of each run's checkpoints spent in each state.",
+    note="Fraction of each run's time spent in each state: of its steps, a checkpoint standing for "
+    "those nearest to it; by the paper's protocol, of its checkpoints.",
     columns=(
         *RUN_COLUMNS,
-        Column(
-            "state_<state>", NUMBER, "share of the run's checkpoints in state <state>", "fraction"
-        ),
+        Column("state_<state>", NUMBER, "share of the run's time in state <state>", "fraction"),
     ),
 )

@@ -24,10 +24,17 @@ WAYS = Table(
     title="Ways through the map",
     rows="way, the most common first",
     note="The order in which runs first enter the states, and how many runs take it; falling back "
-    "to a state already seen makes no other way.",
+    "to a state already seen makes no other way, nor does ending on the way.",
     columns=(
         Column("path", PATH, "states in the order in which a run first enters them"),
-        Column("n_runs", INTEGER, "runs that take it", "runs"),
+        Column("n_runs", INTEGER, "runs that take it to its end", "runs"),
+        Column(
+            "n_part",
+            INTEGER,
+            "runs that ended on the way: they entered its first states alone, which may be those "
+            "of other ways, too",
+            "runs",
+        ),
     ),
 )
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
-from hmmdyn.dynamics.dissimilarity import compare_pairs, dissimilarity, distances
+from hmmdyn.dynamics.dissimilarity import compare_pair, compare_pairs, dissimilarity, distances
 
 RNG = np.random.default_rng(0)
 MEANS = RNG.normal(size=(4, 3))
@@ -140,7 +140,7 @@ def test_p_counts_the_divisions_that_are_at_least_as_far_apart():
         energy(matrix, a, [i for i in range(9) if i not in a]) for a in combinations(range(9), 4)
     ]
     seen = energy(matrix, range(4), range(4, 9))
-    row = compare_pairs(matrix, np.repeat([0, 1], [4, 5]), ["a", "b"]).iloc[0]
+    row = compare_pair(matrix, 4)
     assert row["p"] == pytest.approx(np.mean(np.array(divisions) >= seen - 1e-12))
     assert 0.01 < row["p"] < 0.5
     assert row["excess"] == pytest.approx(seen)
@@ -154,16 +154,15 @@ def test_groups_of_many_runs_are_told_apart_and_the_same_every_time():
     rng = np.random.default_rng(3)
     shares = np.r_[rng.dirichlet([8, 1, 1, 1], 15), rng.dirichlet([1, 1, 1, 8], 15)]
     matrix = distances(shares, MEANS)
-    groups = np.repeat([0, 1], 15)
-    row = compare_pairs(matrix, groups, ["a", "b"]).iloc[0]
+    row = compare_pair(matrix, 15)
     assert row["p"] == 1e-4  # of 9,999 divisions drawn and the one seen
-    pd.testing.assert_series_equal(row, compare_pairs(matrix, groups, ["a", "b"]).iloc[0])
+    assert row == compare_pair(matrix, 15)
 
 
 def test_groups_that_differ_in_spread_alone_are_told_apart():
     rng = np.random.default_rng(4)
     shares = np.r_[rng.dirichlet(np.full(4, 200), 12), rng.dirichlet(np.full(4, 0.5), 12)]
-    row = compare_pairs(distances(shares, MEANS), np.repeat([0, 1], 12), ["a", "b"]).iloc[0]
+    row = compare_pair(distances(shares, MEANS), 12)
     assert row["p"] < 0.01
     assert row["within_a"] < row["within_b"]
 
@@ -173,7 +172,7 @@ def test_false_alarms_are_at_most_nominal():
     for seed in range(200):
         shares = np.random.default_rng(seed).dirichlet(np.ones(4), size=9)
         matrix = distances(shares, MEANS)
-        alarms.append(compare_pairs(matrix, np.repeat([0, 1], [4, 5]), ["a", "b"])["p"][0] < 0.05)
+        alarms.append(compare_pair(matrix, 4)["p"] < 0.05)
     assert np.mean(alarms) <= 0.08  # nominal 0.05, and two standard errors
 
 
@@ -182,21 +181,117 @@ def test_false_alarms_are_at_most_nominal():
 def test_groups_too_small_to_tell_have_no_p(sizes, tells):
     shares = np.random.default_rng(5).dirichlet(np.ones(4), size=sum(sizes))
     matrix = distances(shares, MEANS)
-    row = compare_pairs(matrix, np.repeat([0, 1], sizes), ["a", "b"]).iloc[0]
+    row = compare_pair(matrix, sizes[0])
     assert np.isfinite(row["p"]) == tells
     assert (row["least_p"] < 0.05) == tells
     assert np.isnan(row["within_a"]) == (sizes[0] == 1)
 
 
+def walked(group, changes, schedule):
+    """States of runs that enter states 1, 2, 3 at given steps, seen at the steps of a schedule."""
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "group": group,
+                    "run": f"seed{i}",
+                    "seed": i,
+                    "step": schedule,
+                    "state": np.searchsorted(at, schedule, side="right"),
+                }
+            )
+            for i, at in enumerate(changes)
+        ],
+        ignore_index=True,
+    )
+
+
+def changes(n_runs, seed):
+    """Three changes of state in each run, at steps that seeds differ in."""
+    slowness = np.random.default_rng(seed).lognormal(0, 0.25, size=(n_runs, 1))
+    return slowness * np.array([100, 300, 600])
+
+
 def test_pairs_of_three_groups_are_corrected_together():
-    rng = np.random.default_rng(6)
-    shares = np.r_[
-        rng.dirichlet([9, 1, 1, 1], 6), rng.dirichlet([1, 1, 1, 9], 6), rng.dirichlet([1] * 4, 1)
-    ]
-    names = ["a", "b", "one run"]
-    pairs = compare_pairs(distances(shares, MEANS), np.repeat([0, 1, 2], [6, 6, 1]), names)
+    schedule = np.arange(0, 1001, 10)
+    states = pd.concat(
+        [
+            walked("a", changes(6, 0), schedule),
+            walked("b", 0.3 * changes(6, 1), schedule),
+            walked("one run", changes(1, 2), schedule),
+        ]
+    )
+    pairs = compare_pairs(states, MEANS)
     assert pairs[["group_a", "group_b"]].to_numpy().tolist() == [
         ["a", "b"], ["a", "one run"], ["b", "one run"],
     ]  # fmt: skip
     assert pairs["p"].notna().tolist() == [True, False, False]
+    assert pairs["p"][0] < 0.01
     assert pairs["p_corrected"][0] == pairs["p"][0]  # the only one tested
+    assert pairs["last_step"].tolist() == [1000] * 3
+    assert not pairs["cut"].any()
+
+
+DENSE_AT_FIRST = np.r_[np.arange(0, 200, 2), np.arange(200, 1001, 10)]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "cut"),
+    [
+        (np.arange(0, 2001, 10), True),  # ran twice as long
+        (DENSE_AT_FIRST, False),  # saved more often at first
+        (np.r_[0, 2 ** np.arange(10), 1000], False),  # spaced by logarithms
+        (np.arange(0, 1001, 20), False),
+        (np.arange(0, 1001, 17), True),  # has hardly a step in common
+        (1000 - DENSE_AT_FIRST[::-1], False),
+    ],
+)
+def test_a_recipe_is_not_unlike_itself_on_another_schedule(schedule, cut):
+    """Seeds walk alike in both groups; counted by checkpoints p was 0.0079 for the first two."""
+    usual = np.arange(0, 1001, 10)
+    p = []
+    for seed in range(4):
+        one = walked("a", changes(5, 2 * seed), usual)
+        other = walked("b", changes(5, 2 * seed + 1), schedule)
+        p.append(compare_pairs(pd.concat([one, other]), MEANS).iloc[0])
+    p = pd.DataFrame(p)
+    assert p["p"].min() > 0.05
+    assert p["p"].median() > 0.2
+    assert (p["cut"] == cut).all()
+    assert (p["last_step"] <= 1000).all()
+
+
+def test_on_another_schedule_false_alarms_are_nominal():
+    usual, dense = np.arange(0, 1001, 20), np.r_[np.arange(0, 200, 5), np.arange(200, 1401, 20)]
+    alarms = [
+        compare_pairs(
+            pd.concat(
+                [
+                    walked("a", changes(5, 2 * seed), usual),
+                    walked("b", changes(5, 2 * seed + 1), dense),
+                ]
+            ),
+            MEANS,
+        )["p"][0]
+        < 0.05
+        for seed in range(40)
+    ]
+    assert np.mean(alarms) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 40)
+
+
+def test_runs_that_end_too_early_are_left_out_of_the_comparison():
+    states = pd.concat(
+        [
+            walked("a", changes(6, 0), np.arange(0, 1001, 10)),
+            walked("b", changes(6, 1), np.arange(0, 1001, 10)),
+            walked("b", changes(1, 2), np.arange(0, 201, 10)).assign(run="crashed"),
+        ]
+    )
+    pair = compare_pairs(states, MEANS).iloc[0]
+    assert pair[["n_a", "n_b", "n_left_out", "last_step"]].tolist() == [6, 6, 1, 1000]
+    apart = pd.concat(
+        [walked("a", changes(6, 0), np.arange(100)), walked("b", changes(6, 0), 500 + np.arange(9))]
+    )
+    nothing = compare_pairs(apart, MEANS).iloc[0]
+    assert np.isnan(nothing["p"])
+    assert nothing["n_left_out"] == 12

@@ -1,18 +1,18 @@
 from dataclasses import replace
 from functools import partial
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from hmmdyn.dynamics.apart import distances_from_others, worst_stretch
 from hmmdyn.dynamics.outliers import (
     _deviations,
     _follows,
     _share_at_least,
-    _Walks,
-    _worst_stretch,
+    _ways_back,
     find_outliers,
 )
 from hmmdyn.hmm.choose.refit import _only
@@ -102,10 +102,101 @@ def test_a_spike_is_found_where_it_is(sound):
     assert "from step 600 to 640" in table["reason"][4]
 
 
-def test_a_run_that_is_stuck_is_found(sound):
-    table = found(with_broken(sound, stuck, run=7), sound.lengths)
+def test_a_run_that_goes_where_no_other_goes_is_found(sound):
+    def elsewhere(z):
+        z[60:90] += np.sign(np.random.default_rng(1).normal(size=z.shape[1])) * 8
+
+    table = found(with_broken(sound, elsewhere, run=7), sound.lengths)
     assert table.index[table["outlier"]].tolist() == [7]
-    assert "of its checkpoints in state" in table["reason"][7]
+    assert table["reason"][7].startswith("It goes where no other run does")
+
+
+@pytest.mark.parametrize("speed", [0.4, 2.0])
+@pytest.mark.parametrize("kind", ["drift", "phases"])
+def test_a_run_that_is_only_slow_or_fast_is_not_unlike(kind, speed):
+    rng = np.random.default_rng(0)
+    speeds = np.r_[speed, np.exp(0.1 * rng.normal(size=9))]
+    t = np.arange(80) / 80
+    way = rng.normal(size=5)
+    levels = rng.normal(size=(4, 5))
+    values = []
+    for s in speeds:
+        u = t * s
+        course = (
+            4 * np.outer(u, way)
+            if kind == "drift"
+            else 4 * levels[np.minimum(4 * u, 3).astype(int)]
+        )
+        values.append(course + 0.1 * rng.normal(size=(80, 5)))
+    table = found(np.concatenate(values), np.full(10, 80), 1 if kind == "drift" else 4)
+    assert not table["outlier"].any()
+
+
+def test_a_run_saved_at_other_steps_is_not_unlike():
+    """Ten runs alike; one is saved more often at first, one twice as long, one more rarely."""
+    usual = np.arange(0, 1000, 10)
+    schedules = [
+        np.r_[np.arange(0, 200, 2), np.arange(200, 1000, 10)],
+        np.arange(0, 2000, 10),
+        np.arange(0, 1000, 30),
+        *[usual] * 7,
+    ]
+    rng = np.random.default_rng(1)
+    levels = 3 * rng.normal(size=(4, 5))
+    values, paths = [], []
+    for steps in schedules:
+        path = np.searchsorted(
+            np.exp(0.2 * rng.normal()) * np.array([80, 300, 600]), steps, "right"
+        )
+        values.append(levels[path] + 0.3 * rng.normal(size=(len(steps), 5)))
+        paths.append(path)
+    lengths = np.array([len(steps) for steps in schedules])
+    values = np.concatenate(values)
+    parameters, states = fitted(values, lengths, 4)
+    seen = replace(observations(values, list(lengths)), steps=np.concatenate(schedules))
+    table = find_outliers(seen, parameters, states)
+    assert not table["outlier"].any()
+    assert table["p"].min() > 0.05
+
+
+def test_distances_from_others_by_brute_force():
+    rng = np.random.default_rng(2)
+    lengths = np.array([22, 17, 19, 20, 21])
+    values = np.cumsum(rng.normal(size=(99, 3)), axis=0)
+    data = Sequences(values, lengths)
+    ours = distances_from_others(data, np.zeros(99, dtype=int))
+    places = data.split((values - values.mean(axis=0)) / values.std(axis=0) / np.sqrt(3))
+
+    def nearest(point, run):
+        """Squared distance from the straight pieces of a run, in 1,000 points each."""
+        part = np.linspace(0, 1, 1000)[:, None]
+        pieces = [a + part * (b - a) for a, b in pairwise(run)]
+        return min(((piece - point) ** 2).sum(axis=1).min() for piece in pieces)
+
+    n_known = 0
+    for r, own in enumerate(places):
+        others = [run for i, run in enumerate(places) if i != r]
+        expected = np.array([min(nearest(point, run) for run in others) for point in own])
+        known = ours[r] > 0  # else it is ahead
+        # It is looked for at points a quarter of a deviation apart.
+        assert (ours[r][known] >= expected[known] - 1e-4).all()
+        assert (ours[r][known] <= expected[known] + 0.126**2).all()
+        n_known += known.sum()
+    assert n_known > 40
+
+
+def test_what_comes_after_the_ends_of_others_is_not_apart():
+    """The first run goes on along the line on which the others end."""
+    line = np.outer(np.arange(40), [1.0, 1.0])
+    values = np.concatenate([2 * line, line, line + 0.01, line - 0.01])
+    far = distances_from_others(Sequences(values, np.full(4, 40)), np.zeros(160, dtype=int))
+    assert max(own.max() for own in far) < 0.01
+    side = np.outer(np.r_[np.arange(20), np.zeros(20)], [1, 1]) + np.outer(
+        np.r_[np.zeros(20), np.arange(20)], [1.0, -1.0]
+    )
+    values = np.concatenate([side, line, line + 0.01, line - 0.01])
+    far = distances_from_others(Sequences(values, np.full(4, 40)), np.zeros(160, dtype=int))
+    assert far[0].max() > 1
 
 
 def test_two_outliers_do_not_hide_each_other(sound):
@@ -200,34 +291,29 @@ def test_every_kind_of_model(options):
     assert np.isfinite(table[["score", "misfit", "p"]]).all(axis=None)
 
 
-def test_walks_by_hand():
-    paths = [[0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 0, 0]]
-    walks = _Walks.of(np.concatenate(paths), np.array([4, 4, 4]), 2)
-    np.testing.assert_allclose(walks.bags, [[0.5, 0.5], [0.25, 0.75], [0.75, 0.25]])
-    np.testing.assert_allclose(walks.unlike, [0, 0.375, 0.375])
-    np.testing.assert_allclose(walks.back[0], 0)
-    np.testing.assert_allclose(walks.back[2], [0, 0, 1, 1])  # neither other goes from 1 to 0
+def ways_back(paths, n_states):
+    return _ways_back([np.array(path) for path in paths], n_states)
+
+
+def test_ways_back_by_hand():
+    back = ways_back([[0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 0, 0]], 2)
+    np.testing.assert_allclose(back[0], 0)
+    np.testing.assert_allclose(back[2], [0, 0, 1, 1])  # neither other goes from 1 to 0
 
 
 def test_going_back_as_half_of_the_others_do_counts_half():
-    paths = [[0, 1, 0], [0, 1, 0], [0, 1, 1]]
-    walks = _Walks.of(np.concatenate(paths), np.array([3, 3, 3]), 2)
-    np.testing.assert_allclose(walks.back[0], [0, 0, 0.5])
+    np.testing.assert_allclose(ways_back([[0, 1, 0], [0, 1, 0], [0, 1, 1]], 2)[0], [0, 0, 0.5])
 
 
 def test_another_way_of_a_fork_is_no_way_back():
-    paths = [[0, 1, 3], [0, 1, 3], [0, 2, 3], [0, 2, 1]]  # only one run is in 2 and in 1
-    walks = _Walks.of(np.concatenate(paths), np.full(4, 3), 4)
-    assert all((back == 0).all() for back in walks.back)
+    back = ways_back([[0, 1, 3], [0, 1, 3], [0, 2, 3], [0, 2, 1]], 4)  # one run in 2 and in 1
+    assert all((own == 0).all() for own in back)
 
 
 def test_relabelling_states_changes_nothing():
-    path = RNG.integers(0, 4, 200)
-    lengths = np.full(8, 25)
+    paths = RNG.integers(0, 4, (8, 25))
     order = np.array([2, 0, 3, 1])
-    a, b = _Walks.of(path, lengths, 4), _Walks.of(order[path], lengths, 4)
-    np.testing.assert_allclose(a.unlike, b.unlike)
-    np.testing.assert_array_equal(np.concatenate(a.back), np.concatenate(b.back))
+    np.testing.assert_array_equal(ways_back(paths, 4), ways_back(order[paths], 4))
 
 
 def test_what_follows_what_by_brute_force():
@@ -244,7 +330,7 @@ def test_the_worst_stretch_by_brute_force():
     for seed in range(20):
         excess = np.random.default_rng(seed).normal(size=15)
         sums = {(a, b): excess[a : b + 1].sum() for a in range(15) for b in range(a, 15)}
-        assert _worst_stretch(excess) == max(sums, key=sums.__getitem__)
+        assert worst_stretch(excess) == max(sums, key=sums.__getitem__)
 
 
 def test_deviations_leave_out_the_most_extreme():
@@ -290,7 +376,7 @@ def test_one_run_has_nothing_to_be_unlike():
 def test_one_state_and_equal_runs():
     values = np.tile(RNG.normal(size=(30, 3)), (6, 1))
     table = found(values, np.full(6, 30), 1)
-    assert table["path_distance"].eq(0).all()
+    assert table["apart"].lt(1e-9).all()
     assert table["returned"].eq(0).all()
     assert not table["outlier"].any()
 
@@ -340,7 +426,6 @@ def test_five_real_seeds_are_alike():
     )
     assert np.isfinite(table["p"]).all()
     assert not table["outlier"].any()
-    assert table["path_distance"].idxmax() == 4  # twice as long in one state as the others
 
 
 def test_plain_model_is_the_default():

@@ -118,7 +118,7 @@ def test_a_state_with_the_same_share_in_every_run_gets_no_coefficient():
     correlation = np.corrcoef(bags["state_1"], convergence.table["time"])[0, 1]
     assert regression.r_squared == pytest.approx(correlation**2)
     still = runs_of([np.repeat([0, 1], 5)] * 4, [(np.arange(10) >= i) * 1.0 for i in range(4)])
-    with pytest.raises(NotEnoughDataError, match="same share of their checkpoints in each state"):
+    with pytest.raises(NotEnoughDataError, match="same share of their time in each state"):
         regress_convergence(
             bag_of_states(still, 2),
             measure_convergence(still, ("accuracy",), threshold=0.5),

@@ -70,10 +70,10 @@ def test_without_outcomes_runs_keep_their_order():
     assert set(runs["status"]) == {"unknown"}
 
 
-# --- checkpoints before convergence ---
+# --- time before convergence ---
 
 
-def test_checkpoints_before_convergence_agree_with_counting_by_hand():
+def test_evenly_spaced_checkpoints_before_convergence_agree_with_counting_by_hand():
     found = walk([0, 0, 1, 1, 1], [0, 1, 1, 0, 0], converged=[True, False], steps=[3, 4])
     counts = slowness_of(*found).before_convergence
     assert counts.to_numpy().tolist() == [
@@ -98,7 +98,7 @@ def test_the_fastest_and_the_run_known_to_have_taken_longest_are_set_side_by_sid
     assert ends(ended_late.slowness.extremes) == ["seed0", "seed3"]
 
 
-def test_checkpoints_are_counted_up_to_convergence():
+def test_time_is_counted_up_to_convergence():
     made = make_findings(10)
     pair = made.slowness.extremes
     runs = made.runs.set_index("run").loc[ends(pair)]
@@ -106,7 +106,7 @@ def test_checkpoints_are_counted_up_to_convergence():
         own = made.states[made.states["run"] == run.Index]
         before = own[own["step"] < run.step] if run.converged else own
         for state, n in enumerate(counted):
-            assert n == (before["state"] == state).sum()
+            assert n == pytest.approx(100 * (before["state"] == state).sum())  # steps
 
 
 def test_decisive_states_hold_most_of_what_took_longer():
@@ -135,7 +135,7 @@ def test_quarters_are_means_over_the_fastest_and_slowest_and_need_eight_runs():
         )
         for run in fastest
     ]
-    np.testing.assert_allclose(pair["fast_quarter"], np.mean(counts, axis=0))
+    np.testing.assert_allclose(pair["fast_quarter"], 100 * np.mean(counts, axis=0))
     small = make_findings(7).slowness.extremes
     assert small["fast_quarter"].isna().all()
 
@@ -165,8 +165,53 @@ def test_the_slowest_quarter_is_held_against_the_other_runs():
     assert quarter.longer == pytest.approx(quarter.states["longer"].sum())
     assert quarter.n_others == 6
     assert quarter.runs["state"].tolist() == [0, 1]
-    assert quarter.runs["n_checkpoints"].tolist() == [12, 7]
+    assert quarter.runs["time"].tolist() == [12, 7]
+    assert quarter.n_stopped == 0
     np.testing.assert_allclose(quarter.runs["others"], others)
+
+
+def test_runs_that_were_stopped_are_not_slow():
+    """Two runs ended at step 190, when none had converged: of them it is not known."""
+    paths = [[0] * 20] * 2 + [[0] * n + [1] * (100 - n) for n in range(40, 88, 6)]
+    steps = [19, 19, *range(40, 88, 6)]
+    found = slowness_of(*walk(*paths, converged=[False] * 2 + [True] * 8, steps=steps))
+    quarter = found.slowest_quarter
+    assert quarter.runs["run"].tolist() == ["r9", "r8"]
+    assert (quarter.n_others, quarter.n_stopped) == (6, 2)
+    assert quarter.longer == pytest.approx(np.mean([82, 76]) - np.mean(range(40, 76, 6)))
+    assert quarter.states["longer"].tolist() == [quarter.longer, 0]
+    assert ends(found.extremes) == ["r2", "r9"]
+    assert found.extremes["fast_quarter"].tolist() == [43, 0]
+    assert found.extremes["slow_quarter"].tolist() == [79, 0]
+
+
+def test_where_too_few_converged_quarters_have_no_means():
+    steps = [3, 4, *range(10, 16)]
+    found = walk(*[[0] * 20] * 8, converged=[True] + [False] * 7, steps=steps)
+    assert slowness_of(*found).extremes["fast_quarter"].isna().all()
+
+
+def test_the_state_that_delays_is_told_whatever_the_schedule():
+    """A delay of 4,000 steps in state 2, where checkpoints are rare."""
+    schedule = np.r_[0, 2 ** np.arange(10), np.arange(1000, 13000, 1000)]
+    parts = []
+    for i in range(8):
+        leaves = 9000 if i >= 6 else 5000
+        state = np.searchsorted([100 if i >= 6 else 60, 2000, leaves], schedule, side="right")
+        parts.append(
+            pd.DataFrame(
+                {"group": "g", "run": f"r{i}", "seed": i, "step": schedule, "state": state}
+            )
+        )
+    states = pd.concat(parts, ignore_index=True).astype({"seed": "Int64"})
+    table = states.drop_duplicates("run")[["group", "run", "seed"]].reset_index(drop=True)
+    table = table.assign(converged=True, step=[5000] * 6 + [9000] * 2, last_step=12000)
+    measure = Convergence("accuracy", 0.9, "above", 1, "", table)
+    quarter = slowness_of(states, measure).slowest_quarter
+    assert quarter.states["longer"].idxmax() == 2
+    assert quarter.states["longer"][2] == pytest.approx(4000)
+    assert quarter.runs["state"].tolist() == [2, 2]
+    assert quarter.longer == pytest.approx(4000)
 
 
 def test_runs_as_slow_as_the_last_of_the_quarter_join_it():

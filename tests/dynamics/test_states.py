@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.states import expected_dwell, metric_levels, summarise_states, sure_share
 from hmmdyn.dynamics.ways import find_stays
 from hmmdyn.hmm import Decoding, fit_training_map
@@ -117,7 +118,7 @@ def decoded_as(paths, steps):
     return Decoding(states, Beliefs(*[empty] * 7), data)
 
 
-def test_steps_per_visit_count_a_visit_cut_off_by_the_end_as_time_without_an_exit():
+def test_a_visit_cut_off_by_the_end_is_known_to_last_at_least_so_long():
     decoding = decoded_as(
         [[0, 0, 1, 1, 0], [0, 1, 1]], [np.array([0, 10, 20, 40, 100]), np.array([0, 10, 30])]
     )
@@ -125,15 +126,17 @@ def test_steps_per_visit_count_a_visit_cut_off_by_the_end_as_time_without_an_exi
     table = decoding.states[["group", "run", "seed", "step"]]
     summary = summarised(decoding, table, (), parameters)
     # State 0: 0–15, then 70–100 cut off; 0–5. State 1: 15–70, then 5–30 cut off.
-    assert summary["dwell_steps"].iloc[0] == pytest.approx((15 + 30 + 5) / 2)
-    assert summary["dwell_steps"].iloc[1] == pytest.approx((55 + 25) / 1)
+    assert summary["dwell_steps"].tolist()[:2] == [15, 55]
     assert np.isnan(summary["dwell_steps"].iloc[2])
+    assert summary["dwell_at_least"].isna().all()
+    # Ends reach outward no further than half the usual gap, 15: 10 + 10 + 37.5, and 10.
+    assert summary["share"].tolist()[:2] == pytest.approx([67.5 / 155, 87.5 / 155])
     assert summary["dwell"].tolist()[:2] == pytest.approx([(2 + 1 + 1) / 3, 2])
     assert np.isnan(summary["dwell"].iloc[2])
 
 
 def test_steps_per_visit_are_those_of_the_chain_however_early_runs_end():
-    """A state left with probability 0.1 per checkpoint, 10 steps apart, lasts 100 steps."""
+    """A state left with probability 0.1 per checkpoint: half of the visits last 7 or more."""
     rng = np.random.default_rng(0)
     paths = []
     for _ in range(10_000):
@@ -143,8 +146,48 @@ def test_steps_per_visit_are_those_of_the_chain_however_early_runs_end():
     table = decoding.states[["group", "run", "seed", "step"]]
     summary = summarised(decoding, table, (), random_parameters(2, 1, "diag"))
     # Half a gap less: a run that starts in a state was not in it before its first checkpoint.
-    assert summary["dwell_steps"].iloc[0] == pytest.approx(95, rel=0.05)  # standard error 1.4 %
+    assert summary["dwell_steps"].iloc[0] == 65
     assert summary["dwell"].iloc[0] < 7
+
+
+def test_where_nine_of_ten_visits_are_cut_off_only_a_lower_bound_is_known():
+    """Runs of 990 steps do not make visits of 4,555 steps on average."""
+    paths = [[0] * 100] * 9 + [[0] * 46 + [1] * 54]
+    decoding = decoded_as(paths, [10 * np.arange(100)] * 10)
+    table = decoding.states[["group", "run", "seed", "step"]]
+    summary = summarised(decoding, table, (), random_parameters(2, 1, "diag"))
+    assert summary["dwell_steps"].isna().all()
+    assert summary["dwell_at_least"].tolist() == [990, 535]
+
+
+def test_no_state_in_which_runs_converge_is_called_memorisation():
+    trajectories = from_frame(phased_table())
+    fitted = fit_training_map(trajectories, [3], n_restarts=2)
+    stays = find_stays(fitted.decoding.states)
+
+    def phases(threshold):
+        return summarise_states(
+            fitted.decoding,
+            stays,
+            trajectories.table,
+            trajectories.outcomes,
+            fitted.training_map.parameters,
+            measure_convergence(
+                trajectories.table,
+                trajectories.outcomes,
+                outcome="eval_accuracy",
+                threshold=threshold,
+                direction="above",
+            ),
+        )["phase"].tolist()
+
+    assert phases(0.9) == ["", "memorisation", "generalisation"]
+    late = trajectories.table["eval_accuracy"].where(trajectories.table["step"] > 2800, 0.6)
+    trajectories.table.loc[trajectories.table["eval_accuracy"] == 1, "eval_accuracy"] = late
+    assert phases(0.9)[2] != "generalisation"
+    entered = fitted.decoding.states["step"].between(1000, 1200).to_numpy()
+    trajectories.table.loc[entered, "eval_accuracy"] = 0.95
+    assert phases(0.9)[1] != "memorisation"
 
 
 def test_a_checkpoint_is_sure_of_its_state_from_nine_tenths_on():

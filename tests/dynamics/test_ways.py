@@ -106,7 +106,14 @@ def test_stays_never_cross_a_run_boundary():
 
 def test_paths_count_runs_by_the_order_in_which_states_are_first_entered():
     paths = find_paths(walks([0, 1, 0, 1, 2], [0, 1, 2, 2, 2], [0, 2, 2, 2, 2]))
-    assert list(paths.itertuples(index=False, name=None)) == [((0, 1, 2), 2), ((0, 2), 1)]
+    assert list(paths.itertuples(index=False, name=None)) == [((0, 1, 2), 2, 0), ((0, 2), 1, 0)]
+
+
+def test_a_run_that_ended_on_the_way_takes_no_way_of_its_own():
+    line = find_paths(walks([0, 1, 2, 3], [0, 1, 2, 2], [0, 1, 1, 1], [0, 0, 0, 0]))
+    assert list(line.itertuples(index=False, name=None)) == [((0, 1, 2, 3), 1, 3)]
+    fork = find_paths(walks([0, 1, 3], [0, 2, 3], [0, 2, 2], [0, 0, 0]))
+    assert list(fork.itertuples(index=False, name=None)) == [((0, 2, 3), 1, 2), ((0, 1, 3), 1, 1)]
 
 
 def test_a_fork_needs_two_ways_out_and_falling_back_is_not_one():
@@ -165,7 +172,7 @@ def test_ways_are_found_together():
     findings = make_findings()
     ways = find_ways(findings.states, findings.fork_choices, findings.transitions, findings.runs)
     assert ways.stays["n_checkpoints"].sum() == len(findings.states)
-    assert ways.paths["n_runs"].sum() == len(findings.runs)
+    assert ways.paths["n_runs"].sum() == len(findings.runs) - 1  # one ended on the way
     assert ways.forks[["state", "to_state"]].to_numpy().tolist() == [[1, 3], [1, 2]]
 
 

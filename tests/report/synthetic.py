@@ -316,7 +316,7 @@ def _outliers(runs):
         score=np.where(out, -9.0, 2.0),
         typical=2.0,
         misfit=np.where(out, 6.0, 1.0),
-        path_distance=np.where(out, 0.4, 0.1),
+        apart=np.where(out, 4.0, 0.1),
         returned=np.where(out, 0.3, 0.0),
         p=p,
         p_corrected=p,
@@ -396,7 +396,8 @@ def _state_summary(states, table, n_states):
                 "first_step": entered.median(),
                 "dwell": len(inside) / max(int((stay & (states["state"] == k)).sum()), 1),
                 "dwell_expected": 1 / (1 - min(0.1 * k + 0.5, 0.99)),
-                "dwell_steps": 100.0 * (k + 1),
+                "dwell_steps": np.nan if k == n_states - 1 else 100.0 * (k + 1),
+                "dwell_at_least": 100.0 * (k + 1) if k == n_states - 1 else np.nan,
                 **{f"mean_{o}": table.loc[inside.index, o].mean() for o in OUTCOMES},
                 "phase": "generalisation" if k == n_states - 1 and k else "",
             }

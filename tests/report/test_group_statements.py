@@ -29,6 +29,12 @@ def comparison(names=("adamw", "sgd"), p=0.002, fork_p=0.01):
             {
                 "group_a": [a for a, _ in pairs],
                 "group_b": [b for _, b in pairs],
+                "n_a": 10,
+                "n_b": 10,
+                "n_left_out": 0,
+                "cut": False,
+                "first_step": 0.0,
+                "last_step": 1000.0,
                 "between": 1.5,
                 "within_a": 0.5,
                 "within_b": 0.25,
@@ -104,10 +110,21 @@ def test_what_does_not_differ_is_said_as_that():
 def test_groups_too_small_cannot_tell():
     assert "cannot be told: they have too few runs" in said(comparison(p=np.nan))
     some = comparison(("a", "b", "c"), p=[0.01, np.nan, np.nan])
-    assert "2 pairs of groups cannot tell: too few runs." in said(some)
+    assert "2 pairs of groups cannot tell: too few runs, or no steps in common." in said(some)
 
 
 def test_many_groups_stay_readable():
     text = said(comparison(tuple(f"recipe {i}" for i in range(20))))
     assert "17 more" in text
     assert len(text) < 1500
+
+
+def test_over_which_steps_groups_were_compared_is_said_where_their_runs_end_differently():
+    compared = comparison()
+    assert "end at different" not in said(compared)
+    compared.dissimilarities["cut"] = True
+    compared.dissimilarities["n_left_out"] = 1
+    assert (
+        "Runs end at different steps. Walks were compared of adamw and sgd from step 0 to 1,000, "
+        "without 1 run that ended before."
+    ) in said(compared)

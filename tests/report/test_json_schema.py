@@ -115,7 +115,7 @@ def test_the_dictionary_tells_of_every_column(hostile):
     assert made["columns"]["occupancy"]["state_1"] == {
         "type": "number",
         "unit": "fraction",
-        "meaning": "share of the run's checkpoints in state 1",
+        "meaning": "share of the run's time in state 1",
     }
 
 

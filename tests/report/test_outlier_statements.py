@@ -14,7 +14,7 @@ def table(findings, **columns):
         "score": -3.0,
         "typical": -3.0,
         "misfit": 1.0,
-        "path_distance": 0.1,
+        "apart": 0.1,
         "returned": 0.0,
         "p": 0.5,
         "p_corrected": 1.0,
@@ -62,7 +62,7 @@ def test_a_way_back_that_may_be_chance_is_said_as_that(findings):
     n = len(findings.occupancy)
     returned = [float(x) for x in only(n, 2, value=0.3, other=0.0)]
     text = said(findings, table(findings, returned=returned))
-    assert "not for longer than may be chance: seed2 (30 % of its checkpoints)." in text
+    assert "not for longer than may be chance: seed2 (30 % of its time)." in text
     everyone = said(findings, table(findings, returned=0.3))
     assert "leave for good" not in everyone
 

@@ -19,7 +19,7 @@ MAKERS = (
     (ways, "find_paths"),
     (ways, "find_forks"),
     (ways, "find_dead_ends"),
-    (slowness, "checkpoints_before_convergence"),
+    (slowness, "time_before_convergence"),
 )
 
 

@@ -51,6 +51,7 @@ def found(paths, n_states=4, widened=0, groups=None):
                 "state": range(n_states),
                 "n_checkpoints": visited.to_numpy(),
                 "dwell_steps": [1234.5 if k in left else np.nan for k in range(n_states)],
+                "dwell_at_least": [np.nan if k in left else 990.0 for k in range(n_states)],
                 "phase": "",
             }
         ),
@@ -81,8 +82,20 @@ def test_transitions_come_with_their_steps_and_how_well_they_are_known():
         "State 0 → state 1: 3 of 3 runs, at step 100 to 300 (median 200), "
         "each known to about 300 steps." in text
     )
-    assert "A visit lasts 1,234 steps in state 0 on average. Never left: state 1." in text
+    assert "A visit lasts 1,234 steps in state 0 (median). Never left: state 1." in text
     assert "What moves" not in text
+
+
+def test_a_visit_that_is_mostly_cut_off_lasts_at_least_so_long():
+    findings = found([[0, 0, 1], [0, 0, 0], [0, 0, 0]], n_states=2)
+    findings.state_summary["dwell_steps"] = np.nan
+    findings.state_summary["dwell_at_least"] = 990.0
+    assert "A visit lasts at least 990 steps in state 0 (median)." in text_of(say(findings))
+
+
+def test_of_one_run_no_share_of_runs_is_told():
+    text = text_of(say(found([[0, 1, 1]], n_states=2)))
+    assert "State 0 → state 1: the run, between step 0 and 100." in text
 
 
 def test_a_transition_of_one_run_is_an_interval_only():

@@ -31,7 +31,7 @@ _GHOST: dict[str, Any] = {"size": 9, "color": theme.MARK, "line": {"width": 1.5}
 def slowest_and_fastest(findings: Findings) -> go.Figure:
     """Set the fastest run of every group against the slowest.
 
-    Above: the states of both over time. Below: the checkpoints each spent in every state before it
+    Above: the states of both over time. Below: the steps each spent in every state before it
     converged, or before it ended, and by how many more the slowest; bold are the states that make
     most of it. Open marks are the means of the fastest and the slowest quarter, where there are
     eight runs or more.
@@ -54,7 +54,7 @@ def slowest_and_fastest(findings: Findings) -> go.Figure:
         figure.add_trace(trace, row=1, col=1)
     for trace in run_rows.marks():
         figure.add_trace(trace.update(showlegend=False), row=1, col=1)
-    for trace in (*_differences(states), *_spent(states)):
+    for trace in (*_differences(states), *_spent(findings, states)):
         figure.add_trace(trace, row=2, col=1)
     above = run_rows.frame()
     upper, lower = run_rows.pixels, _STATE_PIXELS * (int(states["y"].max()) + 1)
@@ -72,7 +72,7 @@ def slowest_and_fastest(findings: Findings) -> go.Figure:
             "domain": [1 - upper / whole, 1],
         },
         xaxis2={
-            "title": {"text": "checkpoints before converging"},
+            "title": {"text": f"{findings.step_unit}s before converging"},
             "range": [0, 1.15 * states[["fastest", "slowest"]].to_numpy().max()],
         },
         yaxis2={
@@ -135,7 +135,7 @@ def _differences(states: pd.DataFrame) -> Iterator[go.Bar | go.Scatter]:
     )
 
 
-def _spent(states: pd.DataFrame) -> Iterator[go.Scatter]:
+def _spent(findings: Findings, states: pd.DataFrame) -> Iterator[go.Scatter]:
     """Return the marks of both runs, and before them those of their quarters."""
     for column, which, symbol in (
         ("fast_quarter", "fastest", _FAST),
@@ -145,13 +145,14 @@ def _spent(states: pd.DataFrame) -> Iterator[go.Scatter]:
         if len(own):
             cards = [
                 f"{row.name}<br>mean of the {which} {row.n_in_quarter} runs: "
-                f"{words.number(getattr(row, column), 3)} checkpoints"
+                f"{words.number(getattr(row, column), 3)} {findings.step_unit}s"
                 for row in rows(own)
             ]
             yield _marks(own, column, {"symbol": f"{symbol}-open", **_GHOST}, cards, _GHOST_OFFSET)
     for column, symbol in (("fastest", _FAST), ("slowest", _SLOW)):
         cards = [
-            f"{row.name}<br>{column} run: {words.plural(getattr(row, column), 'checkpoint')}"
+            f"{row.name}<br>{column} run: {words.number(getattr(row, column), 3)} "
+            f"{findings.step_unit}s"
             for row in rows(states)
         ]
         yield _marks(states, column, {"symbol": symbol, **_MARK}, cards)
@@ -214,5 +215,6 @@ def _weighed(text: str, decisive: bool) -> str:
     return f"<b>{text}</b>" if decisive else text
 
 
-def _signed(difference: int) -> str:
-    return "±0" if difference == 0 else f"{difference:+,}".replace("-", "−")
+def _signed(difference: float) -> str:
+    sign = "±" if difference == 0 else "+" if difference > 0 else "−"
+    return sign + words.number(abs(difference), 3)

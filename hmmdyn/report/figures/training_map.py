@@ -16,7 +16,15 @@ from hmmdyn.report import words
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import numbers_of
 from hmmdyn.report.figures.map_layout import curve, lanes
-from hmmdyn.report.lookup import forks, movement, own_levels, rows, state_name, top_movements
+from hmmdyn.report.lookup import (
+    dwell,
+    forks,
+    movement,
+    own_levels,
+    rows,
+    state_name,
+    top_movements,
+)
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
@@ -58,11 +66,11 @@ def training_map(findings: Findings, *, orientation: str = "horizontal") -> go.F
     """Draw the training map (Hu 2023, section 2.2).
 
     States stand in order of time, those off the path most runs take beside it. An arrow's width is
-    the share of runs that take the transition; a state's size is its share of all checkpoints. How
-    long runs stay in a state (its self-transition) is written below it as its dwell, in
-    checkpoints. A confirmed detour is a diamond with a red rim, a fork a square with a heavy rim, a
-    dead end an octagon with a black one, and all are named; the arrows out of a fork are dashed and
-    carry their number of runs.
+    the share of runs that take the transition; a state's size is its share of the time of all
+    runs. How long a stay in it lasts is written below it as its dwell, the median in steps. A
+    confirmed detour is a diamond with a red rim, a fork a square with a heavy rim, a dead end an
+    octagon with a black one, and all are named; the arrows out of a fork are dashed and carry their
+    number of runs.
 
     Parameters
     ----------
@@ -256,8 +264,7 @@ def _node_label(canvas: _Canvas, state: int) -> go.layout.Annotation:
         lines.append("<b>dead end</b>")
     if summary["phase"]:
         lines.append(words.label(summary["phase"], 16))
-    dwell = f"dwell {words.number(summary['dwell'], 2)}"
-    numbers = [words.percent(summary["share"]), dwell]
+    numbers = [words.percent(summary["share"]), f"dwell {dwell(summary)}"]
     roomy = canvas.lane[state] == 0 if canvas.vertical else canvas.n_states <= 4
     lines += [" · ".join(numbers)] if roomy else numbers
     x, y = canvas.place(np.array([[state, canvas.lane[state]]]))
@@ -304,8 +311,8 @@ def _state_card(canvas: _Canvas, state: int) -> str:
     lines += [
         f"first entered at {unit} {words.count(summary['first_step'])} (median over its runs)",
         f"visited by {summary['n_runs']} of {words.plural(n_runs, 'run')}",
-        f"{words.percent(summary['share'])} of all checkpoints",
-        f"dwell: {words.number(summary['dwell'], 3)} checkpoints per stay (mean)",
+        f"{words.percent(summary['share'])} of the time of all runs",
+        f"dwell: {dwell(summary)} {unit}s per stay (median)",
     ]
     lines += [
         f"mean {words.label(o)}: {words.number(summary[f'mean_{o}'])}"

@@ -139,7 +139,8 @@ def _pair_in_words(findings: Findings, states: pd.DataFrame) -> str:
     longer = decisive["slowest"] - decisive["fastest"]
     most_first = decisive.loc[longer.sort_values(ascending=False, kind="stable").index]
     which = words.listing(
-        f"{state_name(findings, row.state)} ({row.slowest:,} checkpoints against {row.fastest:,})"
+        f"{state_name(findings, row.state)} ({words.number(row.slowest, 3)} {unit}s against "
+        f"{words.number(row.fastest, 3)})"
         for row in rows(most_first)
     )
     return f"{text} The latter stayed longer above all in {which}."

@@ -17,9 +17,10 @@ from hmmdyn.results.verdicts import CONFIRMED
 _TOPIC = "Groups compared"
 _EXPLANATION = (
     "All groups are decoded with one map. Dissimilarity is the mean distance between the shares of "
-    "checkpoints that two runs spend in each state, where moving a share from one state to another "
-    "costs the distance between the states (in standard deviations of the metrics). Labels of "
-    "groups are dealt to the runs anew to see what chance would give."
+    "time that two runs spend in each state, where moving a share from one state to another "
+    "costs the distance between the states (in standard deviations of the metrics). Groups are "
+    "held against each other over the steps that their runs have in common. Labels of groups are "
+    "dealt to the runs anew to see what chance would give."
 )
 _SIGNIFICANT = 0.05
 _NAMED = 4  # groups, pairs, forks; the tables have the rest
@@ -32,7 +33,10 @@ def say(findings: Findings) -> Iterator[Statement]:
         return
     yield Statement(_TOPIC, _forking(compared.groups), _EXPLANATION)
     text = _pairs(compared.dissimilarities)
+    uneven = _cut(findings, compared.dissimilarities)
     yield Statement(_TOPIC, text, brief=text)
+    if uneven:
+        yield Statement(_TOPIC, uneven)
     yield from _forks(findings, compared)
     yield from _detours(findings, compared)
     yield from _regressions(compared.regressions)
@@ -66,12 +70,15 @@ def _pairs(pairs: pd.DataFrame) -> str:
     if tested.empty:
         return (
             "Whether the groups walk the map differently cannot be told: they have too few runs "
-            "for any outcome to be significant."
+            "for any outcome to be significant, or no steps in common."
         )
     apart = tested[tested["p_corrected"] < _SIGNIFICANT].sort_values("p_corrected", kind="stable")
     untold = len(pairs) - len(tested)
     cannot = (
-        f" {words.plural(untold, 'pair')} of groups cannot tell: too few runs." if untold else ""
+        f" {words.plural(untold, 'pair')} of groups cannot tell: too few runs, or no steps in "
+        "common."
+        if untold
+        else ""
     )
     if apart.empty:
         return (
@@ -88,6 +95,27 @@ def _pairs(pairs: pd.DataFrame) -> str:
         at_most=_NAMED,
     )
     return f"These walk the map differently: {which}.{cannot}"
+
+
+def _cut(findings: Findings, pairs: pd.DataFrame) -> str:
+    """Say over which steps groups were compared, where their runs end at different ones."""
+    uneven = pairs[pairs["last_step"].notna() & (pairs["cut"] | (pairs["n_left_out"] > 0))]
+    if uneven.empty:
+        return ""
+    which = words.listing(
+        (
+            f"{_name(pair.group_a)} and {_name(pair.group_b)} from {findings.step_unit} "
+            f"{words.count(pair.first_step)} to {words.count(pair.last_step)}"
+            + (
+                f", without {words.plural(pair.n_left_out, 'run')} that ended before"
+                if pair.n_left_out
+                else ""
+            )
+            for pair in rows(uneven)
+        ),
+        at_most=_NAMED,
+    )
+    return f"Runs end at different {findings.step_unit}s. Walks were compared of {which}."
 
 
 def _forks(findings: Findings, compared: GroupComparison) -> Iterator[Statement]:

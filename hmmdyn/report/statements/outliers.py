@@ -11,9 +11,9 @@ from hmmdyn.results.findings import Findings
 
 _TOPIC = "Runs unlike the others"
 _EXPLANATION = (
-    "A run is unlike the others of its group where the map fitted without it describes it badly, "
-    "where it spends its time in other states, or where it goes back to states that the others "
-    "leave for good, by more than runs that scatter as these do would. Where all runs are of one "
+    "A run is unlike the others of its group where its metrics go where those of no other run do, "
+    "or where it goes back to states that the others leave for good, by more than runs that "
+    "scatter as these do would. To be slow or fast is not to be unlike. Where all runs are of one "
     "recipe, any of them is called so with a probability of about 0.05 at most."
 )
 _NAMED = 6  # with what sets them apart
@@ -53,7 +53,7 @@ def say(findings: Findings) -> Iterator[Statement]:
     returning = tested[~tested["outlier"] & (tested["returned"] >= _NOTABLE)]
     if len(returning) and 4 * len(returning) <= len(tested):
         which = words.listing(
-            f"{names[run.group, run.run]} ({words.percent(run.returned)} of its checkpoints)"
+            f"{names[run.group, run.run]} ({words.percent(run.returned)} of its time)"
             for run in rows(returning.sort_values("returned", ascending=False, kind="stable"))
         )
         yield Statement(

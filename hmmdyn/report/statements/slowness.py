@@ -21,28 +21,35 @@ def say(findings: Findings) -> Iterator[Statement]:
     most = next(rows(quarter.states.sort_values("longer", ascending=False, kind="stable")))
     if most.longer <= 0:
         return
-    several = len(quarter.runs) > 1
-    slowest = f"{len(quarter.runs)} runs" if several else "run"
+    unit = findings.step_unit
+    alone = len(quarter.runs) == 1
+    who = "run" if alone else f"{len(quarter.runs):,} runs"
+    mean = "" if alone else " on average"
     text = (
-        f"Before converging (or ending), the slowest {slowest} stayed longer above all in "
-        f"{state_name(findings, most.state)}: {words.number(most.slowest, 3)} checkpoints"
-        f"{' on average' * several}, against {words.number(most.others, 3)} in the other "
-        f"{quarter.n_others} runs."
+        f"Before converging (or ending), the slowest {who} stayed longer above all in "
+        f"{state_name(findings, most.state)}: {words.number(most.slowest, 3)} {unit}s{mean}, "
+        f"against {words.number(most.others, 3)} on average in {quarter.n_others} others."
+    )
+    stopped = (
+        f" {words.capital(words.plural(quarter.n_stopped, 'run'))} ended too early, and not "
+        "converged, to be known as slow or not."
+        if quarter.n_stopped
+        else ""
     )
     founded = founded_states(findings)
     yield Statement(
         TOPIC,
-        f"{text} In all {'they' if several else 'it'} took "
-        f"{words.number(quarter.longer, 3)} checkpoints longer.",
+        f"{text} In all {'it' if alone else 'they'} took {words.number(quarter.longer, 3)} {unit}s "
+        f"longer.{stopped}",
         brief=text if most.state in founded else "",
     )
     names = full_run_names(findings)
     each = (
-        f"{names[run.group, run.run]}: {run.n_checkpoints:,} in state {run.state}"
+        f"{names[run.group, run.run]}: {words.number(run.time, 3)} in state {run.state}"
         for run in rows(quarter.runs)
     )
     text = (
-        "Of each slow run, the state it stayed in longest compared with the others (checkpoints): "
+        f"Of each slow run, the state it stayed in longest compared with the others ({unit}s): "
         f"{words.listing(each)}."
     )
     told = set(quarter.runs["state"]) <= founded

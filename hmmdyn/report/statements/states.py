@@ -38,7 +38,7 @@ def say(findings: Findings) -> Iterator[Statement]:
     )
     yield Statement(
         "States",
-        f"{found}{how}.{caveat} Of all checkpoints, {shares}.",
+        f"{found}{how}.{caveat} Of the time of all runs, {shares}.",
         "A state is a phase in which the metrics of the weights behave alike, found by a hidden "
         "Markov model without looking at loss or accuracy. States are numbered by when they occur.",
         brief=f"{found}{how}.",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hmmdyn.report import words
-from hmmdyn.report.lookup import Fork, founded_states, full_run_names, rows, state_name
+from hmmdyn.report.lookup import Fork, dwell, founded_states, full_run_names, rows, state_name
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
 
@@ -20,8 +20,8 @@ _INTERVAL = (
     "of change points has that of every change."
 )
 _DWELL = (
-    "Steps per visit: all steps spent in a state over the number of times it was left, so that a "
-    "visit which the end of a run cuts off counts for as long as it was seen."
+    "Steps per visit: half of the visits last longer (the median of Kaplan and Meier, for which a "
+    "visit that the end of a run cuts off is known to last at least so long)."
 )
 
 
@@ -107,14 +107,14 @@ def _unlike_its_runs(findings: Findings, edge: Any) -> Iterator[str]:
 def _dwell(findings: Findings) -> str:
     summary = findings.state_summary
     visited = summary[summary["n_checkpoints"] > 0]
-    left = visited[visited["dwell_steps"].notna()]
+    is_left = visited["state"].isin(findings.transitions["from_state"])
     lasting = words.listing(
         (
-            f"{words.count(state.dwell_steps)} {findings.step_unit}s in state {state.state}"
-            for state in rows(left)
+            f"{dwell(state).replace('≥', 'at least')} {findings.step_unit}s in state {state.state}"
+            for state in rows(visited[is_left])
         ),
         at_most=12,
     )
-    never = [f"state {k}" for k in visited.loc[visited["dwell_steps"].isna(), "state"]]
+    never = [f"state {k}" for k in visited.loc[~is_left, "state"]]
     kept = f" Never left: {words.listing(never, at_most=12)}." if never else ""
-    return f"A visit lasts {lasting} on average.{kept}"
+    return f"A visit lasts {lasting} (median).{kept}"

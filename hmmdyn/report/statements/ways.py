@@ -25,14 +25,16 @@ def say(findings: Findings) -> Iterator[Statement]:
         text = f"The run goes {walk}. One run cannot show forks."
         yield Statement("Where runs fork", text, brief=text)
         return
+    n_on_it = common.n_runs + common.n_part
+    part = f", {common.n_part} of them part of the way" if common.n_part else ""
     if len(taken) == 1:
-        text = f"All {n_runs} runs enter the states in the same order, {walk}."
+        text = f"All {n_runs} runs enter the states in the same order, {walk}{part}."
     else:
-        n_tied = int((taken["n_runs"] == common.n_runs).sum())
+        n_tied = int((taken["n_runs"] + taken["n_part"] == n_on_it).sum())
         text = (
             f"Runs enter the states in {len(taken)} different orders; "
             + (f"{n_tied} of them are equally common, one being" if n_tied > 1 else "most often in")
-            + f" {walk} ({common.n_runs} of {n_runs} runs)."
+            + f" {walk} ({n_on_it} of {n_runs} runs{part})."
         )
     yield Statement("Where runs fork", text, brief=text)
     for fork in forks(findings)[:_FORKS_NAMED]:
