@@ -38,6 +38,10 @@ class Axes(NamedTuple):
         n, rows = (math.prod(shape[axis] for axis in axes) for axes in (self.apart, self.rows))
         return n, rows, math.prod(shape) // max(n * rows, 1)
 
+    def after_split(self, lost_an_axis: bool) -> Axes:
+        """Return how the parts of a split tensor are matrices: if an axis is lost, by the first."""
+        return MATRIX if lost_an_axis else self
+
 
 MATRIX = Axes("matrix")
 _VECTOR = Axes("vector", rows=())

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.matrices import MATRIX, Axes, Shape, as_matrices, axes_of, beside, path_of
+from hmmdyn.checkpoints.matrices import Axes, Shape, as_matrices, axes_of, beside, path_of
 from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.errors import UsageError
 from hmmdyn.names import printable
@@ -147,6 +147,9 @@ def select_parameters(checkpoint: Checkpoint, rules: ParameterRules) -> Paramete
         else:
             weights.append(name)
     axes = {name: axes_of(name, checkpoint) for name in weights}
+    for name in weights:
+        if _matches(rules.include, name):
+            axes[name] = axes[name]._replace(rule="included by request")
     return Parameters(tuple(weights), tuple(biases), left_out, axes)
 
 
@@ -181,25 +184,37 @@ def matrices_of(
     UsageError
         A split does not fit the shape.
     """
+    parts = _split(name, values, rules)
+    own = axes.after_split(parts[0].ndim != values.ndim)
+    return [matrix for part in parts for matrix in as_matrices(part, own)]
+
+
+def parts_of(name: str, shape: Shape, rules: ParameterRules) -> list[Shape]:
+    """Return the shapes of the parts in which ``rules.split`` cuts a weight: one if it does not.
+
+    Raises
+    ------
+    UsageError
+        A split does not fit the shape.
+    """
+    values = np.broadcast_to(np.zeros((), np.int8), shape)  # takes no memory
+    return [part.shape for part in _split(name, values, rules)]
+
+
+def _split(name: str, values: NDArray[Any], rules: ParameterRules) -> list[NDArray[Any]]:
     for pattern, axis, n_parts in rules.split:
-        if re.search(pattern, name):
-            parts = _split(name, values, axis, n_parts)
-            # With an axis less, what the others are is not known any more.
-            own = axes if parts[0].ndim == values.ndim else MATRIX
-            return [matrix for part in parts for matrix in as_matrices(part, own)]
-    return as_matrices(values, axes)
-
-
-def _split(name: str, values: NDArray[Any], axis: int, n_parts: int) -> list[NDArray[Any]]:
-    if not -values.ndim <= axis < values.ndim or values.shape[axis] % n_parts:
-        raise UsageError(
-            f"{name} of shape {values.shape} cannot be split into {n_parts} equal parts along "
-            f"axis {axis}. Mend the split rule, or make its expression fit fewer names."
-        )
-    parts = np.split(values, n_parts, axis)
-    if values.ndim > 2 and parts[0].shape[axis] == 1:
-        return [part.squeeze(axis) for part in parts]
-    return parts
+        if not re.search(pattern, name):
+            continue
+        if not -values.ndim <= axis < values.ndim or values.shape[axis] % n_parts:
+            raise UsageError(
+                f"{name} of shape {values.shape} cannot be split into {n_parts} equal parts along "
+                f"axis {axis}. Mend the split rule, or make its expression fit fewer names."
+            )
+        parts = np.split(values, n_parts, axis)
+        if values.ndim > 2 and parts[0].shape[axis] == 1:
+            return [part.squeeze(axis) for part in parts]
+        return parts
+    return [values]
 
 
 class _Sorter:

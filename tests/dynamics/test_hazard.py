@@ -12,7 +12,6 @@ from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.detours import detour_verdicts
 from hmmdyn.dynamics.hazard import (
     STEP,
-    Origin,
     RiskSets,
     _compare,
     entry_hazards,
