@@ -99,6 +99,7 @@ _POSITION_WORDS = {"pos", "position", "positions", "positional", "wpe", "type", 
 _OUTPUT_EMBEDDING = re.compile(
     r"lm_heads?|unembed(ding)?|embed_out|output_embeddings?|vocab_projector|w_u", re.IGNORECASE
 )
+_LARGE_VOCABULARY = 10_000  # so long an axis is that of the vocabulary, however wide the other is
 _NORMALISATION = re.compile(
     r".*norm(?!al(?!i)).*|(ln|bn|gn)(\d+|_.*)?|.*_(ln|bn|gn)\d*",  # not: normal, normals
     re.IGNORECASE,
@@ -109,7 +110,7 @@ _BIAS = re.compile(r"(.+_)?bias(\d+|_.*)?|b|b\d+|_?b_\w+")  # case matters: lora
 # What a module calls a weight matrix; a parameter of another name may be anything.
 _WEIGHT = re.compile(r"(.*_)?(weights?|kernel|proj|weight_v)(_v|\d+|_l\d.*)?|original1|[wW]\d*")
 _GAIN = re.compile(
-    r"(.*_)?(gains?|scales?|gammas?|alphas?|betas?|lambdas?|temperatures?|temp|tau)_?(\d+|_.*)?"
+    r"(.*_)?(gains?|scales?|gammas?|alphas?|betas?|lambdas?|temperatures?|temp|tau|decays?)_?(\d+|_.*)?"
     r"|ls_?\d*|weight_g|original0"  # layer scale; weight normalisation
     r"|a_logs?|time_(mix|maa|decay|first|faaaa)(?!.*_w\d$).*|x_[rwkvag]|r_k",  # Mamba, RWKV
     re.IGNORECASE,
@@ -119,6 +120,7 @@ _TOKEN = re.compile(
     r"|(.*_)?quer(y|ies)_feat(ure)?s?",
     re.IGNORECASE,
 )
+_CODEBOOK = re.compile(r"(.*_)?codebooks?", re.IGNORECASE)
 _TABLE = re.compile(
     r"(.*_)?(pos|position(s|al)?|rel|tables?|biases|codebooks?)(_.*|\d+)?", re.IGNORECASE
 )
@@ -285,7 +287,11 @@ class _Sorter:
         if any(map(_OUTPUT_EMBEDDING.fullmatch, _modules(name)[-2:])):
             return True
         in_a_block = any(part.isdecimal() for part in path)
-        alike = {(n, d) for n, d in self._tables if n > d and shape in ((n, d), (d, n))}
+        alike = {
+            n
+            for n, d in self._tables
+            if n > d and (shape in ((n, d), (d, n)) or (n in shape and n >= _LARGE_VOCABULARY))
+        }
         return not in_a_block and bool(alike)
 
 
@@ -302,8 +308,11 @@ def _why_no_matrix(name: str, checkpoint: Checkpoint) -> str | None:
     if _WEIGHT.fullmatch(leaf):
         # Some modules keep learned tokens as the weight of a table.
         module = path[-2] if path[1:] else ""
-        if _TOKEN.fullmatch(module) and beside(name, "bias") not in checkpoint:
-            return "token"
+        if beside(name, "bias") not in checkpoint:
+            if _TOKEN.fullmatch(module):
+                return "token"
+            if _CODEBOOK.fullmatch(module):
+                return "learned table"
         # As a convolution, it would have one output, one input and a kernel of one row.
         is_gain = len(shape) > 3 and not any(is_long[:-1])
         return "gain or scale" if is_gain else None

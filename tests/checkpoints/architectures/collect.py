@@ -14,8 +14,8 @@ What a tensor *is* comes from the type of the module that holds it, never from i
 w   weight matrix: of Linear, Conv, attention, recurrent and mixture-of-experts modules; with the
     number, rows and columns of the matrices it stands for
 b   bias of such a module
-u   output embedding: the module that `get_output_embeddings()` returns, or a Linear between the
-    width of the token embedding and the vocabulary
+u   output embedding: the module that `get_output_embeddings()` returns, or a Linear as long as the
+    vocabulary
 e   weight of an Embedding
 n   parameter of a normalisation
 p   any other parameter that a module declares itself: gains, tokens, tables, temperatures, …
@@ -43,6 +43,7 @@ HERE = Path(__file__).parent
 OWN_MATRICES = {
     (r"\w+Experts", r"\w*(gate_up_proj|down_proj|weight)"): (1, 1),
     (r"\w+(TopKRouter|Router)", r"weight"): (0, 1),
+    (r"QuantLinear", r"weight"): (0, 1),
     (r"XLNetRelativeAttention", r"[qkvor]"): (0, 1),
     (r"FunnelRelMultiheadAttention", r"r_kernel"): (0, 1),
     (r"ZambaMambaMixer", r"(x|dt)_proj_weight"): (1, 1),
@@ -96,7 +97,7 @@ resnet50 dm_nfnet_f0 nf_resnet50 eca_nfnet_l0 efficientnet_b0 mobilenetv3_large_
 convnextv2_tiny vit_base_patch16_224 vit_base_patch16_siglip_224 deit3_small_patch16_224
 deit_small_distilled_patch16_224 beitv2_base_patch16_224 eva02_tiny_patch14_224 cait_xxs24_224
 xcit_nano_12_p16_224 swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 maxvit_tiny_tf_224
-coat_tiny levit_128 mixer_s16_224 resmlp_12_224 gmlp_s16_224 pit_ti_224 twins_svt_small volo_d1_224
+levit_128 mixer_s16_224 resmlp_12_224 gmlp_s16_224 pit_ti_224 twins_svt_small volo_d1_224
 crossvit_tiny_240 poolformer_s12 caformer_s18 regnety_002 densenet121 inception_v4 vgg11_bn
 mvitv2_tiny hiera_tiny_224 samvit_base_patch16 fastvit_t8 tiny_vit_5m_224 focalnet_tiny_srf
 sequencer2d_s nest_tiny convmixer_768_32 repvgg_a0 ghostnet_100 botnet26t_256 halonet26t
@@ -177,7 +178,6 @@ def of_torch(model, vocabulary: int | None = None) -> dict:
     embedded = {
         id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters(False)
     }
-    widths = {m.embedding_dim for m in model.modules() if isinstance(m, nn.Embedding)}
     weights = ("weight", "weight_v")  # the second under weight normalisation
     output = set()
     if hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is not None:
@@ -203,16 +203,13 @@ def of_torch(model, vocabulary: int | None = None) -> dict:
                 )
                 if leaf == "weight" and (
                     id(p) in output | embedded
-                    or (
-                        vocabulary
-                        and vocabulary in shape
-                        and set(shape) - {vocabulary} <= widths
-                        and vocabulary > 1000
-                    )
+                    or (vocabulary and vocabulary in shape and vocabulary > 1000)
                 ):
                     role = ("u",)
             elif isinstance(module, nn.modules.conv._ConvNd):
-                out = 1 if isinstance(module, transposed) else 0
+                # Where every channel is filtered by itself, each has a row of its own.
+                alone = module.groups == module.in_channels
+                out = 1 if isinstance(module, transposed) and not alone else 0
                 role = (
                     ("w", 1, shape[out], math.prod(shape) // shape[out])
                     if leaf in weights
