@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,8 +22,15 @@ from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.find.schedules import Finding, RunKey, by_run, odd_schedules
 from hmmdyn.checkpoints.matrices import Shape
-from hmmdyn.checkpoints.parameters import DEFAULT_RULES, select_parameters, shape_differences
-from hmmdyn.checkpoints.read import open_checkpoint
+from hmmdyn.checkpoints.parameters import (
+    DEFAULT_RULES,
+    ParameterRules,
+    Parameters,
+    parts_of,
+    select_parameters,
+    shape_differences,
+)
+from hmmdyn.checkpoints.read import Checkpoint, open_checkpoint
 from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import printable, some
@@ -59,15 +66,22 @@ class Audit:
         - ``unreadable``: a checkpoint that cannot be read.
     notices : tuple of Notice
         The findings that discovery has not told yet.
+    tensors : DataFrame
+        What each tensor counts as, and by which rule: one row per tensor of the most usual
+        architecture of each group. ``group, tensor, shape`` (tuple of int), ``counts_as``
+        (``weight``, ``bias`` or ``left out``), ``rule``, and for weights how many ``matrices`` they
+        are, of how many ``rows`` and ``columns`` each (0 for others).
     """
 
     findings: pd.DataFrame
     notices: tuple[Notice, ...] = ()
+    tensors: pd.DataFrame = field(default_factory=lambda: _tensors({}))
 
 
 def audit(
     index: CheckpointIndex,
     *,
+    rules: ParameterRules = DEFAULT_RULES,
     n_jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
@@ -82,6 +96,8 @@ def audit(
     ----------
     index : CheckpointIndex
         The checkpoints of the runs.
+    rules : ParameterRules
+        Which tensors are weights and biases.
     n_jobs : int
         Threads; -1 for one per core.
     progress : callable, optional
@@ -96,7 +112,7 @@ def audit(
         raise UsageError("'n_jobs' must be a number of threads, or -1 for all cores, got 0.")
     unit, files = index.step_unit, index.checkpoints
     reader = _Reader(n_jobs, progress)
-    headers = reader.headers(files)
+    headers = reader.headers(files, rules)
     schedules = list(odd_schedules(files, unit))
     seen = [
         *_architectures(headers),
@@ -106,17 +122,33 @@ def audit(
         *_unreadable(reader.failures),
     ]
     findings = pd.DataFrame([*seen, *schedules], columns=list(Finding._fields))
-    return Audit(findings, tuple(map(_notice, seen)))
+    return Audit(findings, tuple(map(_notice, seen)), _tensors(reader.decided))
 
 
 # -------------------------------------------------------------------------------------- reading
 
 
 class _Header(NamedTuple):
-    """Name and shape of the tensors to compare; ``weights`` are those that are trained."""
+    """Name and shape of the tensors to compare; ``weights`` are those that are trained.
+
+    ``decided`` tells what every tensor counts as.
+    """
 
     tensors: _Shapes
     weights: _Shapes
+    decided: tuple[_Decided, ...]
+
+
+class _Decided(NamedTuple):
+    """What a tensor counts as, by which rule, and the matrices that a weight is."""
+
+    tensor: str
+    shape: Shape
+    counts_as: str
+    rule: str
+    matrices: int = 0
+    rows: int = 0
+    columns: int = 0
 
 
 class _Reader:
@@ -124,18 +156,24 @@ class _Reader:
 
     def __init__(self, n_jobs: int, progress: Callable[[int, int], None] | None) -> None:
         self.failures: dict[CheckpointFile, str] = {}
+        self.decided: dict[CheckpointFile, tuple[_Decided, ...]] = {}
         self._hashes: dict[CheckpointFile, dict[str, bytes]] = defaultdict(dict)
         self._n_jobs = n_jobs
         self._progress = progress
         self._n_done = self._n_total = 0
 
-    def headers(self, files: Sequence[CheckpointFile]) -> dict[CheckpointFile, _Header]:
+    def headers(
+        self, files: Sequence[CheckpointFile], rules: ParameterRules = DEFAULT_RULES
+    ) -> dict[CheckpointFile, _Header]:
         """Read the headers of all files that can be read."""
+        found = {}
         first: dict[_Header, _Header] = {}  # most are equal: keep one of each
-        return {
-            file: first.setdefault(header, header)
-            for file, header in self._each(_header, [(file,) for file in files])
-        }
+        for file, header in self._each(_header, [(file, rules) for file in files]):
+            header = first.setdefault(header, header)
+            self.decided[file] = header.decided
+            # The same weights may be saved in another order, and beside other things.
+            found[file] = header._replace(decided=())
+        return found
 
     def hashes(
         self, wanted: Mapping[CheckpointFile, Sequence[str]]
@@ -179,9 +217,9 @@ def _or_error(function: Callable[..., _R], *arguments: Any) -> _R | HmmdynError:
         return error
 
 
-def _header(file: CheckpointFile) -> _Header:
+def _header(file: CheckpointFile, rules: ParameterRules) -> _Header:
     with open_checkpoint(file.path) as checkpoint:
-        parameters = select_parameters(checkpoint, DEFAULT_RULES)
+        parameters = select_parameters(checkpoint, rules)
         trained = {*parameters.weights, *parameters.biases}
         tensors = tuple(
             (name, tensor.shape)
@@ -191,7 +229,40 @@ def _header(file: CheckpointFile) -> _Header:
             and tensor.dtype.startswith(("float", "bfloat", "complex"))
         )
         weights = tuple((name, checkpoint[name].shape) for name in sorted(trained))
-    return _Header(tuple(sorted(tensors)), weights)
+        decided = tuple(_decided(checkpoint, parameters, rules))
+    return _Header(tuple(sorted(tensors)), weights, decided)
+
+
+def _decided(
+    checkpoint: Checkpoint, parameters: Parameters, rules: ParameterRules
+) -> Iterator[_Decided]:
+    """Say of every tensor what it counts as, in the order of the checkpoint."""
+    for name, tensor in checkpoint.items():
+        shape = tensor.shape
+        if name in parameters.axes:
+            axes, parts = parameters.axes[name], parts_of(name, shape, rules)
+            split = f", split in {len(parts)} by request" if len(parts) > 1 else ""
+            one = axes.after_split(len(shape) != len(parts[0]))
+            n, rows, columns = one.shapes(parts[0])
+            yield _Decided(name, shape, "weight", axes.rule + split, n * len(parts), rows, columns)
+        elif name in parameters.left_out:
+            yield _Decided(name, shape, "left out", parameters.left_out[name])
+        else:
+            yield _Decided(name, shape, "bias", "bias")
+    for name, reason in parameters.left_out.items():
+        if name not in checkpoint:
+            yield _Decided(name, (), "left out", reason)
+
+
+def _tensors(decided: Mapping[CheckpointFile, tuple[_Decided, ...]]) -> pd.DataFrame:
+    """Return what each tensor counts as in the most usual architecture of each group."""
+    groups: dict[str, Counter[tuple[_Decided, ...]]] = defaultdict(Counter)
+    for file, tensors in decided.items():
+        groups[file.group][tensors] += 1
+    rows = [
+        (group, *tensor) for group, found in groups.items() for tensor in found.most_common(1)[0][0]
+    ]
+    return pd.DataFrame(rows, columns=["group", *_Decided._fields])
 
 
 def _hashes(file: CheckpointFile, names: Sequence[str]) -> dict[str, bytes]:

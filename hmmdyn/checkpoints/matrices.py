@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,10 @@ class Axes(NamedTuple):
         """Return the number of matrices in a tensor of this shape, their rows and columns."""
         n, rows = (math.prod(shape[axis] for axis in axes) for axes in (self.apart, self.rows))
         return n, rows, math.prod(shape) // max(n * rows, 1)
+
+    def after_split(self, lost_an_axis: bool) -> Axes:
+        """Return how the parts of a split tensor are matrices: if an axis is lost, by the first."""
+        return MATRIX if lost_an_axis else self
 
 
 MATRIX = Axes("matrix")
@@ -101,9 +106,10 @@ def as_matrices(values: NDArray[Any], axes: Axes) -> list[FloatArray]:
     return [part.astype(np.float64) for part in ordered.reshape(n, rows, columns)]
 
 
-def path_of(name: str) -> list[str]:
+@lru_cache(maxsize=1 << 16)
+def path_of(name: str) -> tuple[str, ...]:
     """Cut a tensor's name into the components that dots and slashes separate."""
-    return re.split(r"[./]", name)
+    return tuple(re.split(r"[./]", name))
 
 
 def beside(name: str, other: str) -> str:
@@ -111,7 +117,7 @@ def beside(name: str, other: str) -> str:
     return name[: len(name) - len(path_of(name)[-1])] + other
 
 
-def _of_kernel(path: list[str], shape: Shape, bias: Shape | None) -> Axes:
+def _of_kernel(path: tuple[str, ...], shape: Shape, bias: Shape | None) -> Axes:
     """Say along which axes a kernel of Flax or Keras, of three axes or more, is a matrix."""
     module, last = path[-2] if path[1:] else "", len(shape) - 1
     if bias == shape[1:]:
@@ -129,7 +135,7 @@ def _of_kernel(path: list[str], shape: Shape, bias: Shape | None) -> Axes:
     return Axes("convolution", rows=(last,))
 
 
-def _is_depthwise(path: list[str], shape: Shape, bias: Shape | None) -> bool:
+def _is_depthwise(path: tuple[str, ...], shape: Shape, bias: Shape | None) -> bool:
     """Whether a kernel (…, channels, multiplier) filters every channel by itself."""
     channels, multiplier = shape[-2:]
     if channels == 1:  # Flax: (…, 1, channels)
@@ -140,7 +146,7 @@ def _is_depthwise(path: list[str], shape: Shape, bias: Shape | None) -> bool:
 
 
 def _has_output_on(
-    axis: int, path: list[str], shape: Shape, bias: Shape | None, otherwise: int = 0
+    axis: int, path: tuple[str, ...], shape: Shape, bias: Shape | None, otherwise: int = 0
 ) -> bool:
     """Whether a convolution has its output on this axis: the bias tells, else the name."""
     if bias in ((shape[axis],), (shape[otherwise],)) and shape[axis] != shape[otherwise]:

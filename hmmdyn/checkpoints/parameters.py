@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.matrices import MATRIX, Axes, Shape, as_matrices, axes_of, beside, path_of
+from hmmdyn.checkpoints.matrices import Axes, Shape, as_matrices, axes_of, beside, path_of
 from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.errors import UsageError
 from hmmdyn.names import printable
@@ -99,6 +99,7 @@ _POSITION_WORDS = {"pos", "position", "positions", "positional", "wpe", "type", 
 _OUTPUT_EMBEDDING = re.compile(
     r"lm_heads?|unembed(ding)?|embed_out|output_embeddings?|vocab_projector|w_u", re.IGNORECASE
 )
+_LARGE_VOCABULARY = 10_000  # so long an axis is that of the vocabulary, however wide the other is
 _NORMALISATION = re.compile(
     r".*norm(?!al(?!i)).*|(ln|bn|gn)(\d+|_.*)?|.*_(ln|bn|gn)\d*",  # not: normal, normals
     re.IGNORECASE,
@@ -109,7 +110,7 @@ _BIAS = re.compile(r"(.+_)?bias(\d+|_.*)?|b|b\d+|_?b_\w+")  # case matters: lora
 # What a module calls a weight matrix; a parameter of another name may be anything.
 _WEIGHT = re.compile(r"(.*_)?(weights?|kernel|proj|weight_v)(_v|\d+|_l\d.*)?|original1|[wW]\d*")
 _GAIN = re.compile(
-    r"(.*_)?(gains?|scales?|gammas?|alphas?|betas?|lambdas?|temperatures?|temp|tau)_?(\d+|_.*)?"
+    r"(.*_)?(gains?|scales?|gammas?|alphas?|betas?|lambdas?|temperatures?|temp|tau|decays?)_?(\d+|_.*)?"
     r"|ls_?\d*|weight_g|original0"  # layer scale; weight normalisation
     r"|a_logs?|time_(mix|maa|decay|first|faaaa)(?!.*_w\d$).*|x_[rwkvag]|r_k",  # Mamba, RWKV
     re.IGNORECASE,
@@ -119,6 +120,7 @@ _TOKEN = re.compile(
     r"|(.*_)?quer(y|ies)_feat(ure)?s?",
     re.IGNORECASE,
 )
+_CODEBOOK = re.compile(r"(.*_)?codebooks?", re.IGNORECASE)
 _TABLE = re.compile(
     r"(.*_)?(pos|position(s|al)?|rel|tables?|biases|codebooks?)(_.*|\d+)?", re.IGNORECASE
 )
@@ -147,6 +149,9 @@ def select_parameters(checkpoint: Checkpoint, rules: ParameterRules) -> Paramete
         else:
             weights.append(name)
     axes = {name: axes_of(name, checkpoint) for name in weights}
+    for name in weights:
+        if _matches(rules.include, name):
+            axes[name] = axes[name]._replace(rule="included by request")
     return Parameters(tuple(weights), tuple(biases), left_out, axes)
 
 
@@ -181,25 +186,37 @@ def matrices_of(
     UsageError
         A split does not fit the shape.
     """
+    parts = _split(name, values, rules)
+    own = axes.after_split(parts[0].ndim != values.ndim)
+    return [matrix for part in parts for matrix in as_matrices(part, own)]
+
+
+def parts_of(name: str, shape: Shape, rules: ParameterRules) -> list[Shape]:
+    """Return the shapes of the parts in which ``rules.split`` cuts a weight: one if it does not.
+
+    Raises
+    ------
+    UsageError
+        A split does not fit the shape.
+    """
+    values = np.broadcast_to(np.zeros((), np.int8), shape)  # takes no memory
+    return [part.shape for part in _split(name, values, rules)]
+
+
+def _split(name: str, values: NDArray[Any], rules: ParameterRules) -> list[NDArray[Any]]:
     for pattern, axis, n_parts in rules.split:
-        if re.search(pattern, name):
-            parts = _split(name, values, axis, n_parts)
-            # With an axis less, what the others are is not known any more.
-            own = axes if parts[0].ndim == values.ndim else MATRIX
-            return [matrix for part in parts for matrix in as_matrices(part, own)]
-    return as_matrices(values, axes)
-
-
-def _split(name: str, values: NDArray[Any], axis: int, n_parts: int) -> list[NDArray[Any]]:
-    if not -values.ndim <= axis < values.ndim or values.shape[axis] % n_parts:
-        raise UsageError(
-            f"{name} of shape {values.shape} cannot be split into {n_parts} equal parts along "
-            f"axis {axis}. Mend the split rule, or make its expression fit fewer names."
-        )
-    parts = np.split(values, n_parts, axis)
-    if values.ndim > 2 and parts[0].shape[axis] == 1:
-        return [part.squeeze(axis) for part in parts]
-    return parts
+        if not re.search(pattern, name):
+            continue
+        if not -values.ndim <= axis < values.ndim or values.shape[axis] % n_parts:
+            raise UsageError(
+                f"{name} of shape {values.shape} cannot be split into {n_parts} equal parts along "
+                f"axis {axis}. Mend the split rule, or make its expression fit fewer names."
+            )
+        parts = np.split(values, n_parts, axis)
+        if values.ndim > 2 and parts[0].shape[axis] == 1:
+            return [part.squeeze(axis) for part in parts]
+        return parts
+    return [values]
 
 
 class _Sorter:
@@ -270,7 +287,11 @@ class _Sorter:
         if any(map(_OUTPUT_EMBEDDING.fullmatch, _modules(name)[-2:])):
             return True
         in_a_block = any(part.isdecimal() for part in path)
-        alike = {(n, d) for n, d in self._tables if n > d and shape in ((n, d), (d, n))}
+        alike = {
+            n
+            for n, d in self._tables
+            if n > d and (shape in ((n, d), (d, n)) or (n in shape and n >= _LARGE_VOCABULARY))
+        }
         return not in_a_block and bool(alike)
 
 
@@ -287,8 +308,11 @@ def _why_no_matrix(name: str, checkpoint: Checkpoint) -> str | None:
     if _WEIGHT.fullmatch(leaf):
         # Some modules keep learned tokens as the weight of a table.
         module = path[-2] if path[1:] else ""
-        if _TOKEN.fullmatch(module) and beside(name, "bias") not in checkpoint:
-            return "token"
+        if beside(name, "bias") not in checkpoint:
+            if _TOKEN.fullmatch(module):
+                return "token"
+            if _CODEBOOK.fullmatch(module):
+                return "learned table"
         # As a convolution, it would have one output, one input and a kernel of one row.
         is_gain = len(shape) > 3 and not any(is_long[:-1])
         return "gain or scale" if is_gain else None

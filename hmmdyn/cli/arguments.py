@@ -18,7 +18,7 @@ from hmmdyn.names import did_you_mean
 from hmmdyn.options import OPTIONS, PRESETS, Options
 
 # Which options a command takes.
-SCAN = tuple(one for one in OPTIONS if one.name == "layout")
+SCAN = tuple(one for one in OPTIONS if one.name in ("layout", "include", "exclude", "split"))
 EXTRACT = tuple(one for one in OPTIONS if one.panel == READING)
 FIT = tuple(
     one

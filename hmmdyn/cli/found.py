@@ -12,6 +12,8 @@ from hmmdyn.cli.console import plain, show_frame
 from hmmdyn.names import some
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from hmmdyn.options import Options
     from hmmdyn.results.checkpoints import CheckpointIndex
     from hmmdyn.tables.trajectories import Trajectories
@@ -92,6 +94,28 @@ def show_runs(index: CheckpointIndex) -> None:
     ]
     shown["size"] = runs["size"].map(_megabytes)
     show_frame(shown, "Runs")
+
+
+def show_tensors(tensors: pd.DataFrame) -> None:
+    """Show by which rules tensors count, or do not; groups that are alike are shown once."""
+    import pandas as pd
+
+    alike: dict[tuple[object, ...], list[str]] = {}
+    for group, of_group in tensors.groupby("group", sort=False):
+        decided = of_group.drop(columns="group").itertuples(index=False, name=None)
+        alike.setdefault(tuple(decided), []).append(str(group))
+    for groups in alike.values():
+        of_group = tensors[tensors["group"] == groups[0]]
+        rows = [
+            (counts_as, rule, len(found), int(found["matrices"].sum()), some(found["tensor"], 3))
+            for (counts_as, rule), found in of_group.groupby(["counts_as", "rule"], sort=False)
+        ]
+        shown = pd.DataFrame(rows, columns=["counts as", "rule", "tensors", "matrices", "which"])
+        order = shown["counts as"].map({"weight": 0, "bias": 1, "left out": 2})
+        title = "What counts as a weight"
+        if len(alike) > 1:
+            title += f" (group {some(groups, 3)})"
+        show_frame(shown.loc[order.sort_values(kind="stable").index], title)
 
 
 def _range(low: int, high: int) -> str:

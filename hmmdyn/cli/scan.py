@@ -10,6 +10,7 @@ import typer
 
 from hmmdyn.cli.arguments import SCAN, AsJson, Given, Jobs, Runs, chosen, takes
 from hmmdyn.cli.console import n_jobs, notices_as_json, out, progress, show_notices
+from hmmdyn.errors import UsageError
 from hmmdyn.options import as_typed
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def scan(
         bool,
         typer.Option(
             "--audit",
-            help="Open the checkpoints too: find copies, odd architectures, weights that never "
-            "change, unreadable files.",
+            help="Open the checkpoints too: what counts as a weight, copies, odd architectures, "
+            "weights that never change, unreadable files.",
         ),
     ] = False,
     jobs: Jobs = None,
@@ -38,32 +39,45 @@ def scan(
     """
     from hmmdyn import pipeline
     from hmmdyn.checkpoints.logs import find_outcomes
-    from hmmdyn.cli.found import show_index, show_runs
+    from hmmdyn.cli.found import show_index, show_runs, show_tensors
 
-    index = pipeline.scan(runs, layout=chosen(given).layout)
+    options = chosen(given)
+    rules = {name: given[name] for name in ("include", "exclude", "split") if name in given}
+    if rules and not audit:
+        raise UsageError(
+            f"{', '.join('--' + name for name in rules)} changes what counts as a weight, which "
+            "only --audit looks at. Add --audit."
+        )
+    index = pipeline.scan(runs, layout=options.layout)
     logged = find_outcomes(index)
     notices = index.notices + logged.notices
-    findings = None
+    findings = tensors = None
     if audit:
         from hmmdyn.checkpoints.audit import audit as audit_checkpoints
+        from hmmdyn.checkpoints.parameters import ParameterRules
 
         with progress() as told:
             audited = audit_checkpoints(
                 index,
+                rules=ParameterRules(**rules),
                 n_jobs=n_jobs(jobs),
                 progress=lambda done, total: told("audit", done, total),
             )
         # One notice for each finding, in order.
         messages = [as_typed(notice.message) for notice in audited.notices]
+        tensors = audited.tensors
         findings, notices = audited.findings.assign(message=messages), notices + audited.notices
     if as_json:
         document = _index_as_json(index, logged.outcomes, notices)
-        if findings is not None:
+        if findings is not None and tensors is not None:
             document["findings"] = findings.to_dict("records")
+            document["tensors"] = tensors.to_dict("records")
         print(json.dumps(document, indent=1))
         return
     show_index(index, logged.outcomes, out)
     show_runs(index)
+    if tensors is not None:
+        show_tensors(tensors)
     show_notices(notices, out)
     if findings is not None and findings.empty:
         out.print("Audit: nothing odd was found.")

@@ -7,7 +7,8 @@ normalisation and small batches, the stabilised form, that takes about thirty ti
 The network follows the code the paper's authors published: no biases but the two of the MLP, first
 weights normal, and, stabilised, a normalisation after each residual sum. hmmdyn departs from that
 code in the data, which all seeds share, and in training outcomes, which are measured on the whole
-set after an epoch. The unembedding counts among the weights here; their metrics leave it out.
+set after an epoch. As in their metrics, the unembedding does not count as a weight. The tables of
+``data/`` were recorded when it still did.
 """
 
 from __future__ import annotations

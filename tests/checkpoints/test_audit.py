@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from hmmdyn.checkpoints import audit as audit_module
 from hmmdyn.checkpoints.audit import audit
 from hmmdyn.checkpoints.find.discover import discover
+from hmmdyn.checkpoints.parameters import ParameterRules
 from hmmdyn.cli.main import app
 from hmmdyn.errors import UsageError
 from tests.make_runs import weights, write_runs
@@ -283,8 +284,8 @@ def test_unreadable_checkpoints_are_findings(root):
 def test_a_file_that_goes_while_it_is_read_is_a_finding(root, monkeypatch):
     header = audit_module._header
 
-    def remove_then_go_on(file):
-        found = header(file)
+    def remove_then_go_on(file, rules):
+        found = header(file, rules)
         if (file.run, file.step) == ("seed0", 0):
             file.path.unlink()
         return found
@@ -374,3 +375,53 @@ def test_scan_audits_on_request(root):
 
 def test_scan_says_that_all_is_well(root):
     assert "nothing odd was found" in scan(root, "--audit").stdout
+
+
+def test_what_counts_as_a_weight_is_told_by_rule(root):
+    add = {
+        "wte.weight": np.ones((9, 4), np.float32),
+        "ln.weight": np.ones(4, np.float32),
+        "experts.up": np.ones((2, 3, 4), np.float32),
+    }
+    for file in root.rglob("*.safetensors"):
+        change(file, lambda tensors: tensors.update(add))
+    tensors = audit(discover(root)).tensors
+    assert list(tensors["group"].unique()) == ["mnist"]
+    told = {
+        row.tensor: (row.counts_as, row.rule, row.matrices, row.rows, row.columns)
+        for row in tensors.itertuples()
+    }
+    assert told == {
+        "layers.0.weight": ("weight", "matrix", 1, 6, 5),
+        "layers.0.bias": ("bias", "bias", 0, 0, 0),
+        "layers.1.weight": ("weight", "matrix", 1, 2, 6),
+        "layers.1.bias": ("bias", "bias", 0, 0, 0),
+        "wte.weight": ("left out", "embedding", 0, 0, 0),
+        "ln.weight": ("left out", "normalisation", 0, 0, 0),
+        "experts.up": ("weight", "one matrix per expert", 2, 3, 4),
+    }
+    rules = ParameterRules(
+        include=("wte",), exclude=(r"layers\.1",), split=(("layers.0.weight", 0, 3),)
+    )
+    tensors = audit(discover(root), rules=rules).tensors.set_index("tensor")
+    assert tensors["rule"]["wte.weight"] == "included by request"
+    assert tensors["rule"]["layers.1.weight"] == "excluded by request"
+    split = tensors.loc["layers.0.weight"]
+    assert (split["rule"], split["matrices"]) == ("matrix, split in 3 by request", 3)
+    assert (split["rows"], split["columns"]) == (2, 5)
+
+
+def test_the_command_shows_the_rules(root):
+    out = CliRunner().invoke(app, ["scan", str(root), "--audit", "--exclude", "layers.1"]).stdout
+    assert "What counts as a weight" in out
+    assert "excluded by request" in out
+    document = json.loads(scan(root, "--audit", "--json").stdout)
+    assert {row["tensor"]: row["counts_as"] for row in document["tensors"]} == {
+        "layers.0.weight": "weight",
+        "layers.0.bias": "bias",
+        "layers.1.weight": "weight",
+        "layers.1.bias": "bias",
+    }
+    refused = CliRunner().invoke(app, ["scan", str(root), "--exclude", "layers.1"])
+    assert refused.exit_code != 0
+    assert "Add --audit" in refused.stderr
