@@ -161,13 +161,12 @@ class MeasurementCache:
         if self._path is None:
             return
         start = time.monotonic()
-        lock = Lock(
+        with Lock(
             self._path.with_name(f".{self._path.name}.lock"),
             f"{self._path} is being written",
             "Wait until the other is done, then run this again: what it measured is used.",
             wait=_WAITING,
-        )
-        try:
+        ):
             self._take_over()
             rows = [self._rows[key] for key in sorted(self._rows)]
             # An open file, because Arrow takes no path that is not valid UTF-8.
@@ -179,8 +178,6 @@ class MeasurementCache:
                     row_group_size=_ROWS_AT_ONCE,
                 )
             self._seen = _identity(self._path)
-        finally:
-            lock.release()
         self._unsaved = False
         now = time.monotonic()
         self._next_flush = now + max(_FLUSH_SECONDS, (now - start) / _MOST_TIME_WRITING)
