@@ -174,9 +174,9 @@ def main() -> None:
         return max(1, round(n * given.scale))
 
     studies: list[tuple[str, Callable[[Path], Counter[str]]]] = [
-        ("recorder killed (SIGKILL) and started again", lambda f: killed_recorders(times(60), f)),
         ("second recorder beside one that records", lambda f: second_recorders(times(100), f)),
         ("one bit flipped in kept measurements", lambda f: flipped_bits(times(2000), f)),
+        ("recorder killed (SIGKILL) and started again", lambda f: killed_recorders(times(60), f)),
     ]
     rows: list[tuple[str, Counter[str]]] = []
     start = time.monotonic()

@@ -238,8 +238,8 @@ def _identity(path: Path) -> tuple[int, ...]:
 def _read(path: Path) -> tuple[dict[Key, Row], int | None]:
     """Read what is whole in a cache, and count what is not; None where nobody knows how much.
 
-    One of another version of hmmdyn counts as empty. What is beyond reading is put aside, in case
-    it is not ours.
+    One of another version of hmmdyn counts as empty, as one whose list of columns is damaged does.
+    What is beyond reading is put aside, in case it is not ours.
     """
     try:
         with path.open("rb") as file:
@@ -260,7 +260,7 @@ def _read(path: Path) -> tuple[dict[Key, Row], int | None]:
             if not ours and schema.names != _SCHEMA.names:
                 raise OutputError(_taken(path))
             if schema != _SCHEMA:
-                return {}, 0
+                return {}, None
             groups = [_rows_of(cache, i) for i in range(cache.num_row_groups)]
             n_rows = cache.metadata.num_rows
     except _UNREADABLE:

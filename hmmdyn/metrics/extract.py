@@ -304,14 +304,17 @@ def _damaged(n: int | None) -> list[Notice]:
     """Tell that kept measurements were damaged, if they were."""
     if n == 0:
         return []
-    what = "could not be read" if n is None else f"{n:,} of them were damaged"
+    if n is None:
+        what = "could not be read (it is damaged, or another version of hmmdyn wrote it)"
+    else:
+        what = f"is damaged ({n:,} of them)"
     return [
         Notice(
             "metrics",
             "odd",
             "measurements kept",
-            f"The file of earlier measurements: {what}, and what is missing was measured again. "
-            "The numbers are right; if it happens again, look after the disk.",
+            f"The file of earlier measurements {what}. What is missing was measured again, so the "
+            "numbers are right; if it happens again, look after the disk.",
         )
     ]
 
