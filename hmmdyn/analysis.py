@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hmmdyn.choices import DEFAULT_FORMATS
-from hmmdyn.files import replacing
+from hmmdyn.files import replacing, staged
 from hmmdyn.hmm import TrainingMap
 from hmmdyn.report import layout
 from hmmdyn.results.columns import check_tables
@@ -183,7 +183,7 @@ class Analysis(OutcomeAnalysis, Findings):
         Beside the report (:meth:`export`): ``metrics.parquet``, ``states.parquet`` and
         ``training_map.json``. The recommended map, where it is another, has the same in the folder
         ``recommended``. Reports of other maps that an earlier analysis left there go, as far as
-        hmmdyn wrote them.
+        hmmdyn wrote them. All files are replaced together, or left as they were.
 
         Raises
         ------
@@ -192,6 +192,7 @@ class Analysis(OutcomeAnalysis, Findings):
         OutputError
             The folder cannot be written.
         """
+        from hmmdyn.report.export import remove_tables
         from hmmdyn.report.folder import remove_other_reports
 
         folder = Path(folder)
@@ -199,12 +200,17 @@ class Analysis(OutcomeAnalysis, Findings):
         others = dict(zip(places, self.of_groups.values(), strict=True))
         if self.recommended is not None:
             others[layout.RECOMMENDED] = self.recommended
-        write_table(self.trajectories, folder / layout.METRICS)
-        with replacing(folder / layout.STATES) as temporary, temporary.open("wb") as file:
-            self.states.to_parquet(file, index=False)
-        self.training_map.save(folder / layout.TRAINING_MAP)
-        for place, other in others.items():
-            other.write(folder / place, formats, theme)
-        page = self.export(folder, formats, theme)
+        with staged(folder) as unfinished:
+            write_table(self.trajectories, unfinished / layout.METRICS)
+            states = unfinished / layout.STATES
+            with replacing(states) as temporary, temporary.open("wb") as file:
+                self.states.to_parquet(file, index=False)
+            self.training_map.save(unfinished / layout.TRAINING_MAP)
+            for place, other in others.items():
+                other.write(unfinished / place, formats, theme)
+            page = self.export(unfinished, formats, theme)
+        if "csv" in formats:
+            for place, analysis in {".": self, **others}.items():
+                remove_tables(analysis._report, folder / place)
         remove_other_reports(folder, kept=others)
-        return page
+        return folder / page.relative_to(unfinished)

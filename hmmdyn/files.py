@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +11,8 @@ from secrets import token_hex
 
 from hmmdyn.errors import OutputError
 from hmmdyn.messages import Either
+
+_UNFINISHED = ".hmmdyn-unfinished-"
 
 
 @contextmanager
@@ -37,6 +40,37 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder; on success all files in it move into ``folder``, else none does.
+
+    So a full disk, or an error half way, leaves what was there before, and no mixture.
+
+    Raises
+    ------
+    OutputError
+        The folder or a file cannot be written.
+    """
+    place = folder / f"{_UNFINISHED}{_unique()}"
+    try:
+        place.mkdir(parents=True)
+        yield place
+        for path in sorted(path for path in place.rglob("*") if path.is_file()):
+            target = folder / path.relative_to(place)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process had not finished; nobody else may be writing the folder."""
+    for place in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def require_writable(folder: Path) -> None:

@@ -15,6 +15,7 @@ import platform
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
@@ -64,6 +65,12 @@ class Lock:
         except OSError as error:
             raise cannot_write(path, error) from error
         _leave_note(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let go, and remove the file; a second time does nothing."""

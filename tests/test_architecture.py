@@ -30,6 +30,7 @@ ALLOWED = {
     "declare": {"errors", "names"},
     "results": {"choices", "declare"},
     "files": {"errors", "messages"},
+    "workers": set(),
     "names": {"errors"},
     "locks": {"errors", "files", "names"},
     "options": GROUND,

@@ -198,6 +198,18 @@ def test_where_nothing_can_be_kept_for_the_user_it_is_beside_the_report(
     assert (tmp_path / ".metrics-cache.parquet").exists()
 
 
+def test_a_second_analysis_into_one_folder_is_told(runs, tmp_path):
+    from hmmdyn.locks import Lock
+
+    with Lock(tmp_path / ".hmmdyn.lock", "it is written", ""):
+        refused = run("analyze", runs, "-o", tmp_path, *QUICK, code=1)
+    assert f"is being written by another: the lock {tmp_path}/.hmmdyn.lock is held by" in one_line(
+        refused.stderr
+    )
+    assert f"process {os.getpid()}" in one_line(refused.stderr)
+    assert not list(tmp_path.iterdir())
+
+
 def test_preset_paper_and_options_over_it(runs, tmp_path):
     run("analyze", runs, "-o", tmp_path, "--preset", "paper", "--standardise-first", 10, *QUICK)
     saved = json.loads((tmp_path / "training_map.json").read_text())

@@ -161,13 +161,12 @@ class MeasurementCache:
         if self._path is None:
             return
         start = time.monotonic()
-        lock = Lock(
+        with Lock(
             self._path.with_name(f".{self._path.name}.lock"),
             f"{self._path} is being written",
             "Wait until the other is done, then run this again: what it measured is used.",
             wait=_WAITING,
-        )
-        try:
+        ):
             self._take_over()
             rows = [self._rows[key] for key in sorted(self._rows)]
             # An open file, because Arrow takes no path that is not valid UTF-8.
@@ -179,8 +178,6 @@ class MeasurementCache:
                     row_group_size=_ROWS_AT_ONCE,
                 )
             self._seen = _identity(self._path)
-        finally:
-            lock.release()
         self._unsaved = False
         now = time.monotonic()
         self._next_flush = now + max(_FLUSH_SECONDS, (now - start) / _MOST_TIME_WRITING)
@@ -241,8 +238,8 @@ def _identity(path: Path) -> tuple[int, ...]:
 def _read(path: Path) -> tuple[dict[Key, Row], int | None]:
     """Read what is whole in a cache, and count what is not; None where nobody knows how much.
 
-    One of another version of hmmdyn counts as empty. What is beyond reading is put aside, in case
-    it is not ours.
+    One of another version of hmmdyn counts as empty, as one whose list of columns is damaged does.
+    What is beyond reading is put aside, in case it is not ours.
     """
     try:
         with path.open("rb") as file:
@@ -263,7 +260,7 @@ def _read(path: Path) -> tuple[dict[Key, Row], int | None]:
             if not ours and schema.names != _SCHEMA.names:
                 raise OutputError(_taken(path))
             if schema != _SCHEMA:
-                return {}, 0
+                return {}, None
             groups = [_rows_of(cache, i) for i in range(cache.num_row_groups)]
             n_rows = cache.metadata.num_rows
     except _UNREADABLE:

@@ -30,6 +30,7 @@ from hmmdyn.metrics.registry import Metric, select_metrics
 from hmmdyn.names import some
 from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
 from hmmdyn.results.notice import Notice
+from hmmdyn.workers import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -226,8 +227,9 @@ class _Work:
             yield from (_measure(task, self.metrics, self.rules) for task in tasks)
         else:
             parallel = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")
+            here = Path.cwd(), os.getpid()
             calls = (
-                joblib.delayed(_measure_in_worker)(task, self.metrics, self.rules, Path.cwd())
+                joblib.delayed(_measure_in_worker)(task, self.metrics, self.rules, *here)
                 for task in tasks
             )
             try:
@@ -263,12 +265,13 @@ def _measure(
 
 
 def _measure_in_worker(
-    task: _Task, metrics: tuple[str, ...], rules: ParameterRules, folder: Path
+    task: _Task, metrics: tuple[str, ...], rules: ParameterRules, folder: Path, parent: int
 ) -> tuple[CheckpointFile, Measurement | str]:
     """As `_measure`, in the parent's ``folder``: workers live on, and it may have moved since.
 
     Ctrl-C is for the parent, which stops its workers and says so.
     """
+    end_with_parent(parent)
     os.chdir(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return _measure(task, metrics, rules)
@@ -301,14 +304,17 @@ def _damaged(n: int | None) -> list[Notice]:
     """Tell that kept measurements were damaged, if they were."""
     if n == 0:
         return []
-    what = "could not be read" if n is None else f"{n:,} of them were damaged"
+    if n is None:
+        what = "could not be read (it is damaged, or another version of hmmdyn wrote it)"
+    else:
+        what = f"is damaged ({n:,} of them)"
     return [
         Notice(
             "metrics",
             "odd",
             "measurements kept",
-            f"The file of earlier measurements: {what}, and what is missing was measured again. "
-            "The numbers are right; if it happens again, look after the disk.",
+            f"The file of earlier measurements {what}. What is missing was measured again, so the "
+            "numbers are right; if it happens again, look after the disk.",
         )
     ]
 

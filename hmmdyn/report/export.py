@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 
 from hmmdyn.choices import DEFAULT_FORMATS, FORMATS
 from hmmdyn.errors import MissingPackageError, NotEnoughDataError, OutputError, UsageError
-from hmmdyn.files import replacing
+from hmmdyn.files import replacing, staged
 from hmmdyn.report import layout
 from hmmdyn.report.document import to_json
 from hmmdyn.report.figures import theme as themes
@@ -82,9 +82,9 @@ def write_report(
 
     ``report.html``; ``report.json``; a CSV file per table that applies; as ``png`` or ``svg`` the
     figures, in the folder ``figures``, as wide as a slide (figures that do not apply to the
-    findings are left out; the page says why). Every file is replaced at once or left as it was, as
-    are those of formats not asked for. The same findings give the same bytes; pictures, where the
-    same browser with the same fonts draws them.
+    findings are left out; the page says why). Page, JSON and tables are replaced together, or all
+    are left as they were, as are those of formats not asked for. The same findings give the same
+    bytes; pictures, where the same browser with the same fonts draws them.
 
     Parameters
     ----------
@@ -112,24 +112,29 @@ def write_report(
     require_formats(formats, theme)
     folder = Path(folder)
     contents: dict[str, bytes] = {}
-    outdated: list[str] = []
     if "csv" in formats:
         for name, sheet in report.sheets.items():
             if len(sheet.frame.columns):
                 contents[layout.table_file(name)] = to_csv(sheet)
-            else:
-                outdated.append(layout.table_file(name))
     if "json" in formats:
         contents[layout.DOCUMENT] = to_json(report).encode("utf-8")
     if "html" in formats:
         contents[layout.PAGE] = render(report).encode("utf-8", errors="replace")
-    _write(contents, folder)
-    for name in outdated:  # what an earlier analysis left there is not true of this one
-        (folder / name).unlink(missing_ok=True)
+    with staged(folder) as place:
+        _write(contents, place)
+    if "csv" in formats:
+        remove_tables(report, folder)
     pictures = _pictures_among(formats)
     if pictures:
         _write(_pictures(report.findings, pictures, theme), folder / layout.FIGURES)
     return folder / layout.PAGE if "html" in formats else folder
+
+
+def remove_tables(report: Report, folder: Path) -> None:
+    """Remove tables that an earlier analysis left there and that do not apply to this one."""
+    for name, sheet in report.sheets.items():
+        if not len(sheet.frame.columns):
+            (folder / layout.table_file(name)).unlink(missing_ok=True)
 
 
 def _write(contents: Mapping[str, bytes], folder: Path) -> None:

@@ -5,10 +5,12 @@ What they are called and which columns they have is declared in :mod:`hmmdyn.res
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 
 import pandas as pd
 
+from hmmdyn.names import printable
 from hmmdyn.report import words
 from hmmdyn.report.statements.statement import notices_told, told
 from hmmdyn.results.columns import Table, tables_in
@@ -19,6 +21,9 @@ from hmmdyn.results.outcomes import MATCHES
 from hmmdyn.results.schema import REPORTED
 from hmmdyn.results.states import STATE_MEANS
 from hmmdyn.results.ways import WAYS
+
+# What makes a formula at the start of a cell; a number with its sign does not, nor a sign alone.
+_FORMULA = re.compile(r"\s*[=@]|\s*[+-](?!\d*\.?\d*(e[+-]?\d+)?$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,22 @@ def sheets(findings: OutcomeFindings) -> dict[str, Sheet]:
 
 
 def to_csv(sheet: Sheet) -> bytes:
-    """Return the table as CSV in UTF-8, numbers in full precision, missing values empty."""
-    return sheet.frame.to_csv(index=False, lineterminator="\n").encode("utf-8")
+    """Return the table as CSV in UTF-8, numbers in full precision, missing values empty.
+
+    A text that a spreadsheet would run as a formula has an apostrophe before it, as it would be
+    typed there; control characters are written out, but for line breaks.
+    """
+    frame = sheet.frame.rename(columns=_inert)
+    texts = frame.select_dtypes(exclude=["number", "bool"]).columns
+    frame = frame.assign(**{name: frame[name].map(_inert, na_action="ignore") for name in texts})
+    return frame.to_csv(index=False, lineterminator="\n").encode("utf-8")
+
+
+def _inert(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = "\n".join(map(printable, value.split("\n")))
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _state_means(findings: Findings) -> pd.DataFrame:

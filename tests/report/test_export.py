@@ -3,18 +3,20 @@ import json
 import re
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
 from hmmdyn.choices import FORMATS
-from hmmdyn.errors import MissingPackageError, UsageError
+from hmmdyn.errors import MissingPackageError, OutputError, UsageError
+from hmmdyn.files import remove_unfinished, staged
 from hmmdyn.report import export
 from hmmdyn.report.export import require_formats, write_report
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.folder import remove_other_reports
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import sheets
-from tests.report.synthetic import make_findings, make_hostile_findings
+from tests.report.synthetic import analysis_of, make_findings, make_hostile_findings
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -222,3 +224,35 @@ def test_a_browser_that_fails_is_an_error_with_a_remedy_and_keeps_the_rest(
     with pytest.raises(export.OutputError, match=r"out of paint[\s\S]*do without"):
         write_report(Report(make_findings(2, n_censored=0)), tmp_path, ["json", "png"])
     assert files(tmp_path) == ["report.json"]
+
+
+@pytest.mark.parametrize("fails_at", [0, 5])
+def test_a_write_that_fails_half_way_leaves_all_as_it_was(
+    findings, tmp_path, monkeypatch, fails_at
+):
+    """As on a disk that is full: the old report, and no mixture of two."""
+    analysis = analysis_of(findings)
+    analysis.export(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    written = []
+
+    def full(descriptor):
+        written.append(descriptor)
+        if len(written) > fails_at:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("hmmdyn.files.os.fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        replace(analysis, source="another").export(tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    with staged(tmp_path) as place:
+        (place / "a.txt").write_text("a")
+        (tmp_path / f"{place.name}0").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    remove_unfinished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "a.txt"]

@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 
 from hmmdyn.errors import OutputError
+from hmmdyn.names import printable
 from hmmdyn.report.document import to_json
 from hmmdyn.report.export import write_report
 from hmmdyn.report.page import render
 from hmmdyn.report.report import Report
-from hmmdyn.report.sheets import sheets, to_csv
-from hmmdyn.results.notice import Notice
+from hmmdyn.report.sheets import Sheet, sheets, to_csv
+from hmmdyn.results.notice import NOTICES, Notice
 from tests.report.synthetic import make_findings, without_outcomes
 
 
@@ -340,8 +341,33 @@ def test_csv_holds_every_row_whatever_the_names(findings, hostile):
     for made in (findings, hostile):
         for table in sheets(made).values():
             read = list(csv.reader(io.StringIO(to_csv(table).decode(), newline="")))
-            assert read[0] == list(table.frame.columns)
+            assert [name.lstrip("'") for name in read[0]] == [
+                printable(name) for name in table.frame.columns
+            ]
             assert len(read) == len(table.frame) + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-2+3+cmd|' /C calc'!A0", "'-2+3+cmd|' /C calc'!A0"),
+        ("  =1", "'  =1"),
+        ("\t=1\r", "\\t=1\\r"),
+        ("a\x00\x1b[31m\u202eb", "a\\x00\\x1b[31m\\u202eb"),
+        ("two\nlines", "two\nlines"),
+        ("two\n=lines", "two\n=lines"),
+        ("-1.5e-3", "-1.5e-3"),
+        ("seed=1", "seed=1"),
+        ("→ 0", "→ 0"),
+    ],
+)
+def test_csv_holds_no_formula_and_no_control_character(text, written):
+    frame = pd.DataFrame({text: [text, None], "number": [-1.5, np.nan], "flag": [True, False]})
+    rows = list(csv.reader(io.StringIO(to_csv(Sheet(NOTICES, frame)).decode(), newline="")))
+    assert rows == [[written, "number", "flag"], [written, "-1.5", "True"], ["", "", "False"]]
 
 
 def test_csv_holds_numbers_in_full_precision(findings):

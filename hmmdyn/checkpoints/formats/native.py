@@ -62,12 +62,24 @@ def open_natively(kind: str, path: Path) -> Contents:
     what, package, extra = _PACKAGES[kind]
     if find_spec(package) is None:
         raise missing_package(what, package, extra)
-    opened = _Opened(_idle.pop() if _idle else _Worker())
+    opened = _Opened(_waiting_or_new())
     try:
         return opened.contents(kind, path)
     except BaseException:
         opened.close()
         raise
+
+
+def _waiting_or_new() -> _Worker:
+    """Take a worker that waits and lives, or start one."""
+    while True:
+        try:
+            worker = _idle.pop()
+        except IndexError:  # not asked before, since threads may both take the last one
+            return _Worker()
+        if worker.is_alive():
+            return worker
+        worker.end()
 
 
 class _Opened:

@@ -88,6 +88,15 @@ def test_a_reader_that_dies_takes_no_other_checkpoint_with_it(tmp_path, number):
         assert again["dense/kernel"].read().shape == (6, 6)
 
 
+def test_a_process_that_died_while_it_waited_is_none_of_the_next_file_s_business(tmp_path):
+    for i in range(2):
+        with open_checkpoint(write(tmp_path / f"{i}.h5")) as checkpoint:
+            assert checkpoint["dense/kernel"].read().shape == (6, 6)
+            process = worker_of(checkpoint)._process
+        process.kill()
+        process.wait()
+
+
 def test_one_process_serves_one_file_after_another(tmp_path):
     pids = set()
     for i in range(5):
