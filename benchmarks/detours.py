@@ -255,6 +255,28 @@ def study(numbers: range, path: Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
+def by_true_phases(numbers: range, path: Path) -> pd.DataFrame:
+    """The verdicts of more worlds from their true phases, which is quick; saved as they come."""
+    done = set(pd.read_csv(path)["number"]) if path.exists() else set()
+    for number in numbers:
+        if number in done:
+            continue
+        kind, world = world_of(number)
+        runs = simulate_world(world, FIRST_SEED + number)
+        said = verdicts(runs.table.assign(state=runs.phases), runs.table)
+        confirmed = set(said.loc[said["verdict"] == CONFIRMED, "state"])
+        true_phase = set() if kind.costs == "nothing" else {kind.optional}
+        row = {
+            "number": number,
+            "kind": kind.name,
+            "n_runs": world.n_runs,
+            "confirmed": bool(confirmed & true_phase) if true_phase else np.nan,
+            "false": bool(confirmed - true_phase),
+        }
+        pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)
+    return pd.read_csv(path)
+
+
 def groups(numbers: Sequence[int]) -> pd.DataFrame:
     """What groups do to the verdicts, by giving runs of the worlds groups of their own."""
     rows = []

@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 
 from hmmdyn.errors import NotEnoughDataError, UsageError
-from hmmdyn.simulate.worlds import WITH_PHASES, WITHOUT_PHASES, World, simulate_world
+from hmmdyn.simulate.worlds import (
+    WITH_OPTIONAL,
+    WITH_PHASES,
+    WITHOUT_PHASES,
+    World,
+    simulate_world,
+)
 from hmmdyn.tables.standardise import pooled_observations, spread_between_seeds
 from hmmdyn.tables.trajectories import Trajectories
 
@@ -16,9 +22,9 @@ def trajectories(runs):
     return Trajectories(runs.table, runs.metrics, ("accuracy",))
 
 
-@pytest.mark.parametrize("design", [*WITH_PHASES, *WITHOUT_PHASES])
+@pytest.mark.parametrize("design", [*WITH_PHASES, *WITH_OPTIONAL, *WITHOUT_PHASES])
 def test_every_design_gives_a_table_and_its_truth(design):
-    n_phases = max(WITH_PHASES.get(design, 1), 4 if design in WITH_PHASES else 1)
+    n_phases = 1 if design in WITHOUT_PHASES else 4
     runs = simulate_world(World(design, n_phases, width=0.05, **SMALL), 1)
     assert len(runs.table) == len(runs.phases) == 240
     assert np.isfinite(runs.table[list(runs.metrics)]).all(axis=None)
@@ -48,6 +54,38 @@ def test_ways_are_what_designs_say():
     assert (0, 1, 2, 1) in back.paths
     spike = simulate_world(World("spike", 2, **many))
     assert {(0,), (0, 1, 0)} == set(spike.paths)
+
+
+def test_a_phase_that_only_some_runs_visit_is_where_its_design_says():
+    many = {"n_runs": 60, "n_checkpoints": 50}
+    early = simulate_world(World("early detour", 4, **many))
+    assert {(0, 2, 3), (0, 1, 2, 3)} <= set(early.paths)
+    ways = simulate_world(World("equal fork", 4, **many), 1)
+    assert {(0, 1, 3), (0, 2, 3)} <= set(ways.paths)
+    late = simulate_world(World("late stage", 4, **many), 2)
+    assert {(0, 1, 3), (0, 1, 2, 3)} <= set(late.paths)
+    there_and_back = simulate_world(World("excursion", 4, **many), 3)
+    ended = [path for path in there_and_back.paths if path[-1] == 2]
+    assert {(0, 1, 2), (0, 3, 0, 1, 2)} <= set(ended)
+
+
+def test_a_harmless_late_stage_is_visited_by_runs_that_had_longer_to():
+    runs = simulate_world(World("late stage", 3, n_runs=400, n_checkpoints=2, speeds=0.4), 5)
+    last = runs.changes.groupby("run")["step"].max()
+    took = np.array([1 in path for path in runs.paths])[last.index]
+    assert last[took].median() > 1.2 * last[~took].median()
+
+
+@pytest.mark.parametrize(
+    ("design", "n_phases"), [("detour", 3), ("detour", 4), ("early detour", 4)]
+)
+def test_a_detour_takes_as_much_longer_as_asked(design, n_phases):
+    world = World(design, n_phases, n_runs=600, n_checkpoints=2, speeds=0.0, delay=1.0)
+    runs = simulate_world(world, 7)
+    reached = runs.changes[runs.changes["to_phase"] == n_phases - 1].set_index("run")["step"]
+    took = np.array([len(path) == n_phases for path in runs.paths])[reached.index]
+    # The step of the first checkpoint is half a checkpoint in.
+    assert (reached[took].mean() + 5) / (reached[~took].mean() + 5) == pytest.approx(2, rel=0.1)
 
 
 def test_a_detour_delays_convergence():
