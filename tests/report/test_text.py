@@ -57,7 +57,7 @@ def test_the_summary_answers_what_is_asked_first(findings):
         "10 runs, 42 checkpoints each",
         "Training went through 4 states",
         "Runs fork after state 1: 7 to state 3 and 2 to state 2.",
-        "9 of 10 runs converged (val_accuracy ≥ 0.9), the fastest (seed2) at step 2,200",
+        "9 of 10 runs converged (val_accuracy ≥ 0.9): the first was seen at step 2,200 (seed2)",
         "1 run had not converged when it ended: seed9 (last step 4,100).",
         "stayed longer above all in state",
         "State 2 is a confirmed detour.",
