@@ -328,6 +328,7 @@ def test_the_command_in_the_report_gives_the_same_options(runs, tmp_path, monkey
         threshold=0.0,
         direction="below",
         sustained=2,
+        margin=0.1,
     )
     changed = {k for k in vars(options) if getattr(options, k) != getattr(Options(), k)}
     assert changed == set(vars(options))  # a new option is not forgotten here

@@ -225,6 +225,15 @@ def test_an_unknown_outcome_is_refused_before_the_fit():
         analyze(phased_table(), outcome="f1", progress=lambda *_: pytest.fail("fitted"))
 
 
+def test_an_unknown_outcome_is_refused_before_checkpoints_are_measured(runs):
+    with pytest.raises(UsageError, match="no outcome 'eval_acuracy'"):
+        read_runs(
+            runs,
+            Options(outcome="eval_acuracy"),
+            progress=lambda *_: pytest.fail("measured"),
+        )
+
+
 def test_outcomes_may_bear_the_name_of_a_metric_or_key(tmp_path):
     root = write_runs(tmp_path / "runs")
     extra = tmp_path / "extra.csv"

@@ -87,10 +87,25 @@ def test_outcomes_are_missing_in_some_runs():
 
 
 @pytest.mark.parametrize(
-    ("threshold", "words"), [(-1.0, "at their first checkpoint"), (2.0, "No run reaches")]
+    ("threshold", "words"), [(0.0, "at their first checkpoint"), (0.95, "No run reaches")]
 )
 def test_a_threshold_outside_the_range_seen(threshold, words):
-    assert words in text_of(analysed(phased_table(), threshold=threshold))
+    table = phased_table()
+    table["eval_accuracy"] *= 0.9
+    assert words in text_of(analysed(table, threshold=threshold))
+
+
+def test_a_threshold_that_no_accuracy_can_be_is_refused_before_any_fit():
+    with pytest.raises(UsageError, match=r"threshold=0\.95"):
+        analysed(phased_table(), threshold=95.0)
+
+
+def test_no_threshold_is_chosen_where_most_runs_fail():
+    table = phased_table()
+    table.loc[table["run"] != "seed0", "eval_accuracy"] = 0.1
+    analysis = analysed(table, threshold=None)
+    assert analysis.convergence is None
+    assert "No threshold of eval_accuracy is chosen" in text_of(analysis)
 
 
 def test_a_group_in_which_nothing_converges_beside_one_that_does():
@@ -98,7 +113,7 @@ def test_a_group_in_which_nothing_converges_beside_one_that_does():
     table.loc[table["group"] == "never", "eval_accuracy"] = 0.5
     analysis = analysed(table)
     groups = analysis.speed.groups.set_index("group")
-    assert groups.loc["never", "median"] == np.inf
+    assert groups.loc["never", "median_latest"] == np.inf
     assert groups["n_converged"].to_dict() == {"fast": 4, "never": 0}
     assert "never" in text_of(analysis)
 

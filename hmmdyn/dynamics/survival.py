@@ -29,7 +29,8 @@ _TAIL = (1 - CONFIDENCE) / 2
 _ROUNDING = 1e-12
 _HALF = 1e-5  # how far from one half an estimated share is one half
 # An estimate of the masses is done where no mass moved elsewhere gains more likelihood per run.
-_GAIN = 1e-7
+_GAIN = 1e-8
+_NONE = 1e-6  # a share that is on its way to nothing
 _MAX_ITERATIONS = 20_000
 
 
@@ -108,7 +109,7 @@ def turnbull(runs: Bracketed) -> Masses:
         share = share * gain
         if gain.max() - 1 < _GAIN:
             break
-    kept = share > _GAIN
+    kept = share > _NONE
     share = share[kept] / share[kept].sum()
     return Masses(spans[kept, 0], spans[kept, 1], share)
 

@@ -186,7 +186,7 @@ _NO_PAIR = "in the row of all groups"
 _NO_SPREAD = (
     "in the row of all groups, and where fewer than three runs differ in when they converge"
 )
-_NOT_ALIKE = "where nothing can be compared, or groups are evaluated at different steps"
+_NOT_ALIKE = "where nothing can be compared, or groups have no schedule of evaluations in common"
 _APART = "in the row of all groups, and where a group shows no spread"
 
 CONVERGENCE_TESTS = Table(

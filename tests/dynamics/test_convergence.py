@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from hmmdyn.dynamics.convergence import automatic_threshold, choose_outcome, measure_convergence
-from hmmdyn.errors import UsageError
+from hmmdyn.errors import NotEnoughDataError, UsageError
+from hmmdyn.results.convergence import CROSSINGS
 
 NAN = np.nan
 
@@ -77,7 +78,7 @@ def test_runs_of_one_name_in_two_groups_are_both_named():
 
 
 def test_infinite_values_count_as_not_evaluated():
-    result = measure(table(a=[np.inf, 0.2, 0.95, 1.0], b=[0.1, 0.2, 0.3, -np.inf]))
+    result = measure(table(a=[np.inf, 0.2, 0.95, 1.0], b=[0.1, 0.2, 0.9, -np.inf]))
     assert np.isfinite(result.threshold)
     assert any("infinite: 2." in n.message for n in result.notices)
     late = measure(table(a=[0.1, 0.2, np.inf]), threshold=0.9)
@@ -131,7 +132,7 @@ def test_a_run_without_the_outcome_is_left_out_and_named():
 
 
 def test_nobody_converges_is_said():
-    result = measure(table(a=[0.1, 0.2], b=[0.1, 0.3]), threshold=5)
+    result = measure(table(a=[0.1, 0.2], b=[0.1, 0.3]), threshold=0.9)
     assert any("No run reaches" in n.message for n in result.notices)
 
 
@@ -171,3 +172,64 @@ def test_held_out_accuracy_is_preferred():
 def test_wrong_options_are_named(wrong):
     with pytest.raises(UsageError):
         measure(table(a=[0.1, 0.2]), **wrong)
+
+
+def test_no_threshold_is_chosen_where_most_runs_fail():
+    """Six of thirty runs learn: nine tenths of the way of the median run is no convergence."""
+    failing = {f"f{i}": [0.01, 0.02, 0.03 + i / 1000] for i in range(24)}
+    data = table(**failing, **{f"r{i}": [0.01, 0.5, 0.97] for i in range(6)})
+    with pytest.raises(NotEnoughDataError) as told:
+        measure(data)
+    assert "best values of the 30 runs lie between 0.03 and 0.97" in str(told.value)
+    assert "half of them no better than 0.045" in str(told.value)
+    assert "threshold=…" in str(told.value)
+    assert measure(data, threshold=0.9).table["converged"].sum() == 6
+
+
+def test_no_threshold_is_chosen_where_best_values_are_spread():
+    spread = {f"r{i}": [0.0, best] for i, best in enumerate(np.linspace(100, 900, 12))}
+    with pytest.raises(NotEnoughDataError):
+        measure(table(**spread))
+    losses = {f"r{i}": [10.0, best] for i, best in enumerate([0.1, 0.1, 6.0, 7.0, 8.0])}
+    with pytest.raises(NotEnoughDataError):
+        automatic_threshold(table(**losses), "eval_accuracy", "below")
+
+
+def test_a_threshold_is_chosen_where_some_runs_fail():
+    data = table(**{f"r{i}": [0.5, 1.0] for i in range(6)}, a=[0.5, 0.55], b=[0.5, 0.7])
+    found = measure(data)
+    assert found.threshold == pytest.approx(0.95)
+    assert "median first value (0.5) to their median best one (1)" in found.how
+
+
+@pytest.mark.parametrize(
+    ("scale", "threshold", "meant"),
+    [(1, 95, "threshold=0.95"), (1, -1, "between 0 and 1 with"), (100, 950, "between 0 and 100")],
+)
+def test_a_threshold_that_no_accuracy_can_be_is_an_error(scale, threshold, meant):
+    data = table(a=[0.1 * scale, 0.97 * scale], b=[0.1 * scale, 0.99 * scale])
+    with pytest.raises(UsageError) as told:
+        measure(data, threshold=threshold)
+    assert meant in str(told.value)
+    measure(data.rename(columns={"eval_accuracy": "eval_loss"}).assign(eval_accuracy=0.5))
+
+
+def test_a_crossing_that_did_not_last_is_said():
+    """A return that exceeds its threshold once, and then in three of thirteen evaluations."""
+    lucky = [0.1, 0.95, *[0.2] * 10, 0.95, 0.95, 0.95]
+    result = measure(table(lucky=lucky, good=[0.1, 0.2, *[0.95] * 13]), threshold=0.9)
+    assert result.table["later_back"].tolist() == [pytest.approx(10 / 13), 0]
+    (notice,) = (n for n in result.notices if n.subject == CROSSINGS)
+    assert "In 1 of 2 runs the crossing did not last" in notice.message
+    assert "lucky 77%" in notice.message
+    assert "sustained=3" in notice.message
+    lasting = measure(table(lucky=lucky), threshold=0.9, sustained=3)
+    assert lasting.table["step"].tolist() == [120]
+    assert not any(n.subject == CROSSINGS for n in lasting.notices)
+    assert measure(table(a=[0.1, 0.2]), threshold=0.9).table["later_back"].isna().all()
+
+
+def test_every_evaluation_is_kept_with_what_it_says():
+    result = measure(table(a=[0.1, NAN, 0.95], b=[0.2, 0.91, 0.1]), threshold=0.9)
+    assert result.evaluations["step"].tolist() == [0, 20, 0, 10, 20]
+    assert result.evaluations["holds"].tolist() == [False, True, False, True, False]

@@ -91,10 +91,11 @@ def test_convergence_names_fastest_slowest_median_and_censored(findings):
     steps = table.loc[table["converged"]].set_index("run")["step"]
     text = said(findings, "Which runs converged when")
     assert "9 of 10 runs converged" in text
-    assert f"the fastest ({steps.idxmin()}) at step {steps.min():,}" in text
-    assert f"at step {steps.max():,}. " in text
-    # Of ten runs, half have converged when the fifth has.
-    assert f"The median step of convergence is {np.sort(steps)[4]:,}" in text
+    assert f"the first was seen at step {steps.min():,} ({steps.idxmin()})" in text
+    assert f"the last at step {steps.max():,} ({steps.idxmax()}). " in text
+    # Of ten runs, the mean of the fifth and the sixth; runs are evaluated every hundred steps.
+    latest = np.sort(steps)[4:6].mean()
+    assert f"The median step of convergence is between {latest - 99:,.0f} and {latest:,.0f}" in text
     assert "1 run had not converged when it ended: seed9 (last step 4,100)." in text
 
 
@@ -113,9 +114,27 @@ def test_no_runs_are_slow_where_all_are_alike():
     assert "slowest" not in said(alike, "Which runs converged when").replace("the slowest (", "")
 
 
+def test_runs_seen_to_converge_at_once_are_all_named():
+    """Not one of them as the fastest."""
+    found = make_findings(6, n_censored=0)
+    table = found.convergence.table
+    table = table.assign(step=[400, 400, 900, 400, 800, 400])
+    tied = changed(found, convergence=replace(found.convergence, table=table))
+    text = said(tied, "Which runs converged when")
+    assert "6 of 6 runs converged: the first was seen at step 400 (seed0, seed1, seed3" in text
+    assert "the last at step 900 (seed2)." in text
+
+
+def test_why_no_threshold_was_chosen_is_said():
+    found = make_findings(4)
+    why = Notice("statements", "limit", "convergence", "No threshold of val_accuracy is chosen.")
+    without = changed(found, convergence=None, speed=None, notices=(why,))
+    assert said(without, "Which runs converged when") == "No threshold of val_accuracy is chosen."
+
+
 def test_groups_are_compared_by_how_many_converged():
     text = said(make_findings(5, groups=("a", "b")), "Which runs converged when")
-    assert "Converged by group: a: 4 of 5 and b: 4 of 5." in text
+    assert "Converged by group: a: 4 of 5 (1 censored) and b: 4 of 5 (1 censored)." in text
     assert "a / seed4" in text
 
 
