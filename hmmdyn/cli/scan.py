@@ -10,6 +10,7 @@ import typer
 
 from hmmdyn.cli.arguments import SCAN, AsJson, Given, Jobs, Runs, chosen, takes
 from hmmdyn.cli.console import n_jobs, notices_as_json, out, progress, show_notices
+from hmmdyn.errors import NoCheckpointsError
 from hmmdyn.options import as_typed
 
 if TYPE_CHECKING:
@@ -38,9 +39,17 @@ def scan(
     """
     from hmmdyn import pipeline
     from hmmdyn.checkpoints.logs import find_outcomes
-    from hmmdyn.cli.found import show_index, show_runs
+    from hmmdyn.cli.found import show_index, show_runs, show_table
 
-    index = pipeline.scan(runs, layout=chosen(given).layout)
+    try:
+        index = pipeline.scan(runs, layout=chosen(given).layout)
+    except NoCheckpointsError as error:
+        logs = pipeline.scan_logs(runs)
+        if logs is None or as_json or audit:
+            raise error from None
+        show_table(logs, out)
+        show_notices(logs.notices, out)
+        return
     logged = find_outcomes(index)
     notices = index.notices + logged.notices
     findings = None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hmmdyn.choices import COVARIANCE_TYPES, DIRECTIONS, PROTOCOLS
-from hmmdyn.names import STEP_UNITS
+from hmmdyn.roles import STEP_UNITS
 from hmmdyn.report.document import FORMAT
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.columns import BOOLEAN, INTEGER, KINDS, NUMBER, PATH, TEXT, Column, Table

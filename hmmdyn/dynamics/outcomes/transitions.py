@@ -23,7 +23,7 @@ from hmmdyn.dynamics.outcomes.inflections import (
 )
 from hmmdyn.dynamics.outcomes.matching import match_transitions
 from hmmdyn.dynamics.outcomes.spikes import NOTABLE, PRECEDING, UNUSUAL, excursions
-from hmmdyn.names import better_side, data_split, some
+from hmmdyn.names import some
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.columns import RUN_COLUMNS, Table
 from hmmdyn.results.keys import RUN_KEY
@@ -36,6 +36,7 @@ from hmmdyn.results.outcomes import (
     SPIKES,
     OutcomeTransitions,
 )
+from hmmdyn.roles import better_side, data_split
 
 MEMORISATION, GENERALISATION = "memorisation", "generalisation"
 _ROLES = {"train": MEMORISATION, "eval": GENERALISATION, "": ""}
