@@ -102,7 +102,8 @@ def together(
     (unit,) = units if len(units) == 1 else {unit}
     table = _merged(list(frames.values()), unit, left_out)
     found = from_frame(table, outcomes=outcomes, metrics=metrics, source=printable(str(root)))
-    read = Notice("metrics", "odd", "logs", f"Read from {len(frames)} logs: {some(frames)}.")
+    text = f"No checkpoints were found, but {len(frames):,} logs: {some(frames)}."
+    read = Notice("metrics", "odd", "logs", text)
     found = _in_the_rhythm_of_metrics(found)
     return replace(found, notices=(read, *left_out.notices(), *found.notices))
 

@@ -71,4 +71,5 @@ def read_files(
     found = together(shared[0], pieces, left_out, outcomes=outcomes, metrics=metrics)
     if found is None:
         raise TableError("None of the files holds rows that can be used.")
-    return found
+    # Its first notice is about a folder in which checkpoints were looked for.
+    return replace(found, notices=found.notices[1:])

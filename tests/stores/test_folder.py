@@ -9,7 +9,7 @@ import pytest
 
 from hmmdyn import scan
 from hmmdyn.checkpoints.find.walking import walked
-from hmmdyn.errors import LayoutError, NoCheckpointsError, TableError
+from hmmdyn.errors import LayoutError, NoCheckpointsError
 from hmmdyn.stores import read_run_logs
 
 STEPS = (0, 10, 20, 30)
@@ -195,7 +195,7 @@ def test_folders_read_as_the_same_runs(tmp_path, name):
         assert rows["step"].tolist() == list(STEPS)
         assert rows["l2"].tolist() == pytest.approx([norm(seed, s) for s in STEPS], rel=1e-6)
         assert rows[outcome].tolist() == pytest.approx([loss(seed, s) for s in STEPS], rel=1e-6)
-    assert found.notices[0].message.startswith("Read from ")
+    assert found.notices[0].message.startswith("No checkpoints were found, but ")
 
 
 def test_groups_come_from_the_paths(tmp_path):
@@ -304,5 +304,6 @@ def test_a_hostile_database_is_only_read(tmp_path):
 def test_runs_that_have_no_metric(tmp_path):
     for seed in (0, 1):
         write(tmp_path, f"seed{seed}.csv", "step,loss\n0,2\n10,1\n")
-    with pytest.raises(TableError, match="no metric"):
-        read(tmp_path)
+    found = read(tmp_path)
+    assert (found.metrics, found.outcomes) == ((), ("loss",))
+    assert found.table["loss"].tolist() == [2.0, 1.0] * 2
