@@ -153,6 +153,35 @@ def _constant(name: str) -> Any:
 _RULES = ("GROUND", "ALLOWED", "ROOMS", "HOMES", "HMM_FLOORS")
 
 
+def logs() -> str:
+    """The forms of logs that are read, by the tests that read each of them."""
+    rows = ["| | read the same as the plain form |", "|---|---|"]
+    for what, (module, name) in _FORMS.items():
+        source = (ROOT / "tests" / module).read_text("utf-8")
+        (forms,) = (
+            node.value
+            for node in ast.parse(source).body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
+        )
+        assert isinstance(forms, ast.Dict)
+        keys = [key.value for key in forms.keys if isinstance(key, ast.Constant)]
+        rows.append(f"| {what} | {'; '.join(map(str, keys))} |")
+    return "\n".join(rows)
+
+
+_FORMS = {
+    "Tables of text (packed as gz, zst, bz2, lz4, xz or zip, too)": (
+        "logs/test_separated.py",
+        "FORMS",
+    ),
+    "JSON": ("logs/test_records.py", "DOCUMENTS"),
+    "Lines of text": ("logs/test_records.py", "LINES"),
+    "Other files": ("logs/test_records.py", "OTHERS"),
+    "Folders": ("stores/test_folder.py", "FORMATS"),
+    "From Python": ("stores/test_frames.py", "FRAMES"),
+}
+
+
 def metrics() -> str:
     """The metrics there are."""
     from hmmdyn.metrics.registry import all_metrics
@@ -246,6 +275,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "imports": imports,
     "floors": floors,
     "libraries": libraries,
+    "logs": logs,
     "metrics": metrics,
     "options": options,
     "command line": command_line,

@@ -51,6 +51,14 @@ class NoWeightsError(HmmdynError):
     """A checkpoint holds no weight matrix once everything that is not a weight is left out."""
 
 
+class LogError(HmmdynError):
+    """A file is no log that can be read; the message is the reason, for the file's name to come."""
+
+
+class NoTimeError(LogError):
+    """A log has no column that tells when its rows were logged."""
+
+
 class OutcomeError(HmmdynError):
     """A file of outcomes cannot be read, or does not fit the runs."""
 

@@ -1,7 +1,4 @@
-"""Names that come from files and folders: order them, show them, read what they say.
-
-The one place that knows what a loss or an accuracy may be called, and which way is better.
-"""
+"""Names that come from files and folders: order them, show them, find those that are meant."""
 
 from __future__ import annotations
 
@@ -11,33 +8,6 @@ from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 from hmmdyn.errors import UsageError
-
-# A column is an outcome when a word of its name says so, and no word says otherwise.
-_LOWER_IS_BETTER = re.compile(
-    r".*loss|.*perplexity|.*error|ppl|err|nll|xent|crossentropy|r?mse|mae|bpb|bpc|wer|cer"
-)
-_HIGHER_IS_BETTER = re.compile(
-    r".*accuracy|(?:train|val|valid|test|eval)?acc(?:@?[0-9]+)?|top@?[0-9]+|f1|scores?|rewards?"
-    r"|returns?|auc|auroc|bleu|rouge.*|m?iou|dice|r2|precision|recall|correct"
-)
-_PLAIN_LOSS = re.compile(
-    r"(?:lm|ce|total|mean|avg|average|cross|entropy|crossentropy|epoch|batch|step)"
-    r"|loss|perplexity|ppl|nll|xent|error|err|r?mse|mae|bpb|bpc|wer|cer"
-)
-_NOT_AN_OUTCOME = re.compile(r"scale|scaler|scaling|seconds?|time|runtime|lr|norm|coef")
-# Columns that may count training, normalised, the first that is there going before; and in what.
-STEP_COLUMNS = {
-    **dict.fromkeys(("step", "global_step", "iteration", "iter"), "step"),
-    **dict.fromkeys(("env_step", "env_steps", "environment_steps", "timesteps"), "step"),
-    **dict.fromkeys(("sample", "samples"), "sample"),
-    **dict.fromkeys(("token", "tokens"), "token"),
-    "epoch": "epoch",
-}
-STEP_UNITS = tuple(dict.fromkeys(STEP_COLUMNS.values()))
-_TRAINING = re.compile(r"train(?:ing)?|train(?:loss|acc|accuracy|error)")
-_HELD_OUT = re.compile(
-    r"(?:eval(?:uation)?|test(?:ing)?|val(?:id|idation)?|dev|holdout)(?:loss|acc|accuracy|error)?"
-)
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -117,52 +87,6 @@ def runs_named(names: Iterable[str], runs: Iterable[tuple[str, str]]) -> frozens
             raise UsageError(f"{len(meant)} groups have a run {name!r}. Say which: {which}.")
         found.add(meant[0])
     return frozenset(found)
-
-
-def is_outcome(name: str) -> bool:
-    """Whether a column of this name is an outcome (loss, accuracy, …) rather than a metric."""
-    words = _words(name)
-    says_so = _any(_LOWER_IS_BETTER, words) or _any(_HIGHER_IS_BETTER, words)
-    return says_so and not _any(_NOT_AN_OUTCOME, words)
-
-
-def is_accuracy(name: str) -> bool:
-    """Whether an outcome is an accuracy."""
-    return any(word == "acc" or word.endswith("accuracy") for word in _words(name))
-
-
-def better_side(name: str) -> str:
-    """``below`` where lower is better (loss, error), ``above`` for everything else."""
-    return "below" if _any(_LOWER_IS_BETTER, _words(name)) else "above"
-
-
-def data_split(name: str) -> str:
-    """``eval`` for an outcome on held-out data, ``train``, or empty where the name is silent."""
-    words = _words(name)
-    if _any(_HELD_OUT, words):
-        return "eval"
-    return "train" if _any(_TRAINING, words) else ""
-
-
-def is_plain_loss(name: str) -> bool:
-    """Whether an outcome is what training lowers, by name: a loss, and of what data at most.
-
-    Others may be meant to rise, as progress measures are, or to go either way, as a policy's loss.
-    """
-    words = _words(name)
-    told = [w for w in words if not (_TRAINING.fullmatch(w) or _HELD_OUT.fullmatch(w))]
-    return all(_PLAIN_LOSS.fullmatch(word) for word in told) and better_side(name) == "below"
-
-
-def _words(name: str) -> list[str]:
-    """Words between separators or before a capital: ``evalLoss/top-1`` -> eval loss top 1."""
-    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name).lower()
-    joined = spaced.replace("cross_entropy", "crossentropy")
-    return [word for word in re.split(r"[^a-z0-9@]+", joined) if word]
-
-
-def _any(pattern: re.Pattern[str], words: Iterable[str]) -> bool:
-    return any(map(pattern.fullmatch, words))
 
 
 def _is_harmless(character: str) -> bool:

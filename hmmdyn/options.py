@@ -82,7 +82,7 @@ class Options(ModelOptions):
     )
     outcomes_file: Path | None = option(
         None,
-        "CSV, TSV or JSONL of losses or accuracies, joined on step.",
+        "A log of losses or accuracies (CSV, JSON, …), joined on step.",
         panel=READING,
         flag="--outcomes",
         more="It is read beside those found with the checkpoints.",

@@ -55,8 +55,24 @@ def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
     return counted_as_logged(discover(Path(root), layout))
 
 
+def scan_logs(root: Path | str) -> Trajectories | None:
+    """Find the runs in a folder of logs; None where it holds none, or checkpoints not read.
+
+    See :func:`~.stores.read_run_logs`.
+    """
+    from hmmdyn.checkpoints.find.candidates import find_candidates
+    from hmmdyn.checkpoints.find.walking import walked
+    from hmmdyn.stores import read_run_logs
+
+    if not Path(root).is_dir():
+        return None
+    tree, not_read = walked(Path(root)), dict[str, str]()
+    find_candidates(tree.folders, not_read)
+    return None if not_read else read_run_logs(tree)
+
+
 def read_runs(
-    source: Path | str | CheckpointIndex | pd.DataFrame | Trajectories,
+    source: Any,
     options: Options | None = None,
     *,
     cache: Path | str | None = None,
@@ -68,8 +84,9 @@ def read_runs(
     Parameters
     ----------
     source : path, CheckpointIndex, DataFrame or Trajectories
-        A folder of checkpoints or its index; a table of metrics, outcomes or both (Parquet, CSV,
-        TSV, DataFrame); a folder of logs.
+        A folder of checkpoints or its index; a folder of logs, or a table of metrics (CSV, Parquet,
+        JSON lines, …); a frame of pandas, Arrow, Polars or another library, a dict of columns, or a
+        list of frames or of paths.
     options : Options, optional
         How to read: those under "Reading" (an index was found with its ``layout`` already),
         ``outcome_columns`` and ``exclude_runs``. The others shape the model and the statements.
@@ -86,10 +103,8 @@ def read_runs(
     HmmdynError
         Something could not be found, read or measured; the message says what and where.
     """
-    import pandas as pd
-
+    from hmmdyn.logs.frames import TAKEN
     from hmmdyn.results.checkpoints import CheckpointIndex
-    from hmmdyn.tables.metric_table import from_frame
     from hmmdyn.tables.trajectories import Trajectories
 
     options = Options.of(options)
@@ -98,20 +113,46 @@ def read_runs(
         options.require_fit_for(TABLE, "the source given")
         require_known(options.outcome_columns, source.outcomes, "outcome")
         return source.without_runs(options.exclude_runs)
-    if isinstance(source, pd.DataFrame):
-        options.require_fit_for(TABLE, "the DataFrame")
-        table = from_frame(source, outcomes=options.outcome_columns)
+    table = _given_from_python(source, options)
+    if table is not None:
         return table.without_runs(options.exclude_runs)
     _require(
         isinstance(source, (str, PathLike, CheckpointIndex)),
         f"'source' must be a path, a CheckpointIndex, a DataFrame or Trajectories, got {source!r}. "
-        "Name a folder of checkpoints or a table of metrics: 'runs/', 'metrics.csv'.",
+        "Name a folder of checkpoints or logs, or a table of metrics: 'runs/', 'metrics.csv'; or "
+        f"give {TAKEN}, or a list of frames or of paths.",
     )
     found = source if isinstance(source, CheckpointIndex) else find(source, options)
     if isinstance(found, Trajectories):
         return found.without_runs(options.exclude_runs)
     options.require_fit_for(FOLDER, str(found.root))
     return _measured(found, options, Path(cache) if cache is not None else None, jobs, progress)
+
+
+def _given_from_python(source: Any, options: Options) -> Trajectories | None:
+    """Read a table of any library, or a list of tables or of files; None for anything else."""
+    from hmmdyn.logs.frames import as_frame
+    from hmmdyn.stores.several import read_files, read_frames
+    from hmmdyn.tables.metric_table import from_frame
+
+    asked: dict[str, Any] = {
+        "outcomes": options.outcome_columns,
+        "metrics": (*options.metrics, *options.keep_metrics),
+    }
+    if isinstance(source, (list, tuple)) and source:
+        frames = [as_frame(one) for one in source]
+        if all(frame is not None for frame in frames):
+            options.require_fit_for(TABLE, "the list of frames")
+            return read_frames([frame for frame in frames if frame is not None], **asked)
+        if all(isinstance(one, (str, PathLike)) for one in source):
+            options.require_fit_for(TABLE, "the list of files")
+            return read_files(source, **asked)
+        return None
+    frame = as_frame(source)
+    if frame is None:
+        return None
+    options.require_fit_for(TABLE, "the DataFrame")
+    return from_frame(frame, **asked)
 
 
 def _require(fits: bool, message: str) -> None:
@@ -140,19 +181,18 @@ def _require_workable(jobs: Any, progress: Any, cache: Any = None) -> None:
 
 
 def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories:
-    """Find what a path holds: checkpoints, with what is logged beside them, or else metrics.
+    """Find what a path holds: checkpoints, with what is logged beside them, or else logs.
 
-    A folder that holds logs and no checkpoints is read as the outcomes that they tell. A folder is
+    A folder that holds logs and no checkpoints is read as the runs that they tell. A folder is
     walked once, whatever is looked for in it, and a log is read once (twice, where it has to say
     what the numbers of checkpoints count).
     """
     from hmmdyn.checkpoints.find.discover import discover
     from hmmdyn.checkpoints.find.walking import walked
     from hmmdyn.checkpoints.logs import find_outcomes
-    from hmmdyn.checkpoints.logs.curves import read_curves
     from hmmdyn.checkpoints.units import counted_as_logged
     from hmmdyn.record.reader import has_recordings, read_recordings
-    from hmmdyn.tables.metric_table import from_frame, read_table
+    from hmmdyn.tables.metric_table import read_table
 
     path = Path(source)
     tree = walked(path) if path.is_dir() else None
@@ -160,19 +200,33 @@ def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories
         try:
             index = counted_as_logged(discover(tree or path, options.layout))
         except NoCheckpointsError:
-            logged = None if tree is None else read_curves(tree)
-            if logged is None:
+            logs = None if tree is None else _read_logs(tree, options)
+            if logs is None:
                 raise
-            curves = from_frame(logged.table, source=str(source))
-            notices = (*curves.notices, *logged.notices)
-            return replace(curves, step_unit=logged.unit, notices=notices)
+            return logs
         return replace(index, logged=find_outcomes(index, options.outcomes_file))
     options.require_fit_for(TABLE, str(source))
     if not has_recordings(tree or path):
-        return read_table(path, outcomes=options.outcome_columns)
+        return read_table(
+            path,
+            outcomes=options.outcome_columns,
+            metrics=(*options.metrics, *options.keep_metrics),
+        )
     recorded = read_recordings(tree or path)
     require_known(options.outcome_columns, recorded.outcomes, "outcome")
     return recorded
+
+
+def _read_logs(tree: Tree, options: Options) -> Trajectories | None:
+    """Read a folder of logs that holds no checkpoints; None where it holds no logs either."""
+    from hmmdyn.stores import read_run_logs
+
+    options.require_fit_for(TABLE, str(tree.root))
+    return read_run_logs(
+        tree,
+        outcomes=options.outcome_columns,
+        metrics=(*options.metrics, *options.keep_metrics),
+    )
 
 
 def _measured(
@@ -311,7 +365,7 @@ def fit(
 
 
 def analyze(
-    source: Path | str | CheckpointIndex | pd.DataFrame | Trajectories,
+    source: Any,
     options: Options | None = None,
     *,
     cache: Path | str | None = None,
@@ -454,10 +508,10 @@ def is_table(source: Path | str) -> bool:
 
 
 def _holds_metrics(path: Path, tree: Tree | None) -> bool:
+    from hmmdyn.logs.files import is_log
     from hmmdyn.record.reader import has_recordings
-    from hmmdyn.tables.metric_table import TABLE_SUFFIXES
 
-    is_file = path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
+    is_file = path.is_file() or (not path.exists() and is_log(path.name))
     return is_file or has_recordings(tree or path)
 
 

@@ -21,6 +21,7 @@ GROUND = {
     "files",
     "names",
     "locks",
+    "roles",
 }
 ALLOWED = {
     "version": set(),
@@ -33,20 +34,23 @@ ALLOWED = {
     "workers": set(),
     "names": {"errors"},
     "locks": {"errors", "files", "names"},
+    "roles": {"names"},
     "options": GROUND,
-    "tables": GROUND,
-    "checkpoints": GROUND,
+    "logs": GROUND,
+    "tables": GROUND | {"logs"},
+    "checkpoints": GROUND | {"logs"},
     "metrics": GROUND | {"checkpoints"},
     "hmm": GROUND | {"tables"},
     "dynamics": GROUND | {"hmm"},
     "simulate": GROUND,
     "report": GROUND | {"options"},
     "tasks": GROUND | {"record"},
+    "stores": GROUND | {"logs", "tables", "checkpoints"},
     "record": GROUND | {"tables", "checkpoints", "metrics"},
     "analysis": GROUND | {"tables", "hmm", "report"},
     "pipeline": GROUND
-    | {"analysis", "tables", "options", "checkpoints", "metrics", "record", "hmm", "dynamics"}
-    | {"report"},
+    | {"analysis", "logs", "tables", "options", "checkpoints", "stores", "metrics", "record"}
+    | {"hmm", "dynamics", "report"},
     "cli": GROUND | {"tables", "options", "pipeline", "analysis", "checkpoints", "report", "tasks"},
 }
 # Within checkpoints/: finding opens files only to tell their format, and logs are read without the
@@ -70,7 +74,7 @@ HOMES = {
     "statsmodels": ("dynamics/",),
     "h5py": ("checkpoints/formats/keras_file.py",),
     "tensorstore": ("checkpoints/formats/orbax_folder.py",),
-    "tensorboard": ("checkpoints/logs/event_file.py",),
+    "tensorboard": ("logs/event_file.py",),
     "kaleido": ("report/export.py",),
     "transformers": ("record/transformers.py",),
     "lightning": ("record/lightning.py",),

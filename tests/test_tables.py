@@ -205,7 +205,7 @@ def test_json_lines_are_read_as_written(tmp_path):
     assert found.outcomes == ("val_loss",)
     assert found.table["norm"][0] == 0.1234567890123456789
     assert found.table["updated_at"].tolist() == [5, 6, 7]
-    assert {notice.subject for notice in found.notices} == {"column note", "column nested"}
+    assert {notice.subject for notice in found.notices} == {"column note", "column nested/a"}
 
 
 def test_json_lines_that_are_damaged_are_named(tmp_path):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.errors import CheckpointError
-from hmmdyn.names import is_outcome
+from hmmdyn.roles import is_outcome
 
 # Keys under which training scripts keep the model, most specific first.
 _CONTAINERS = (

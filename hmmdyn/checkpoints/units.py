@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
-from hmmdyn.checkpoints.find.logs import is_event_file
-from hmmdyn.checkpoints.logs.read import TIME_COLUMNS, read_log
-from hmmdyn.errors import OutcomeError
+from hmmdyn.errors import LogError
+from hmmdyn.logs import read_log
+from hmmdyn.logs.columns import understand
+from hmmdyn.logs.files import is_event_file
+from hmmdyn.logs.numbers import as_numbers
 from hmmdyn.names import some
 from hmmdyn.results.checkpoints import CheckpointIndex
 from hmmdyn.results.notice import Notice
@@ -62,15 +62,12 @@ def unit_of(numbers: Iterable[float], steps: Iterable[float], epochs: Iterable[f
 def _times_in(path: Path) -> dict[str, set[float]]:
     """Return the steps and the epochs that a log tells; none where it is no log."""
     try:
-        frame = read_log(path).frame
-    except OutcomeError:
+        frame = read_log(path, require_time=True).frame
+    except LogError:
         return {"step": set(), "epoch": set()}
+    columns = understand(frame.loc[:, ~frame.columns.duplicated()])
+    times = {"step": columns.steps, "epoch": columns.epochs}
     return {
-        unit: {
-            number
-            for name in names
-            if name in frame
-            for number in pd.to_numeric(frame[name], errors="coerce").dropna()
-        }
-        for unit, names in TIME_COLUMNS.items()
+        unit: {at for name in names for at in as_numbers(columns.frame[name]).values.dropna()}
+        for unit, names in times.items()
     }

@@ -24,7 +24,7 @@ def analyze(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder of checkpoints or recordings, or a metric table (.parquet, .csv, …)."
+            help="Folder of checkpoints, recordings or logs, or a metric table (.csv, .parquet, …)."
         ),
     ],
     given: Given,

@@ -34,7 +34,7 @@ Command = Callable[..., None]
 
 # Arguments that decide nothing of an analysis, and so are no options of it.
 Runs = Annotated[
-    Path, typer.Argument(help="Folder of checkpoints or recordings of one or several runs.")
+    Path, typer.Argument(help="Folder of checkpoints, recordings or logs of one or several runs.")
 ]
 Jobs = Annotated[
     int | None,

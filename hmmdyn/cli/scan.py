@@ -10,7 +10,7 @@ import typer
 
 from hmmdyn.cli.arguments import SCAN, AsJson, Given, Jobs, Runs, chosen, takes
 from hmmdyn.cli.console import n_jobs, notices_as_json, out, progress, show_notices
-from hmmdyn.errors import UsageError
+from hmmdyn.errors import NoCheckpointsError, UsageError
 from hmmdyn.options import as_typed
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def scan(
     """
     from hmmdyn import pipeline
     from hmmdyn.checkpoints.logs import find_outcomes
-    from hmmdyn.cli.found import show_index, show_runs, show_tensors
+    from hmmdyn.cli.found import show_index, show_runs, show_table, show_tensors
 
     options = chosen(given)
     rules = {name: given[name] for name in ("include", "exclude", "split") if name in given}
@@ -48,7 +48,15 @@ def scan(
             f"{', '.join('--' + name for name in rules)} changes what counts as a weight, which "
             "only --audit looks at. Add --audit."
         )
-    index = pipeline.scan(runs, layout=options.layout)
+    try:
+        index = pipeline.scan(runs, layout=options.layout)
+    except NoCheckpointsError as error:
+        logs = pipeline.scan_logs(runs)
+        if logs is None or as_json or audit:
+            raise error from None
+        show_table(logs, out)
+        show_notices(logs.notices, out)
+        return
     logged = find_outcomes(index)
     notices = index.notices + logged.notices
     findings = tensors = None

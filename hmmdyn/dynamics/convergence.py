@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from hmmdyn.choices import DIRECTIONS
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.messages import Message, Remedy
-from hmmdyn.names import better_side, data_split, is_accuracy, require_known, require_one_of, some
+from hmmdyn.names import require_known, require_one_of, some
 from hmmdyn.results.convergence import CONVERGENCE, CROSSINGS, EVALUATIONS, Convergence
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
+from hmmdyn.roles import better_side, data_split, is_accuracy
 
 # The automatic threshold lies this far along the way from the first value to the best one.
 SHARE_OF_THE_WAY = 0.9

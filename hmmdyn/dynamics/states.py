@@ -16,13 +16,13 @@ from hmmdyn.dynamics.occupancy import (
 )
 from hmmdyn.hmm import Decoding
 from hmmdyn.hmm.model.labels import relative_times
-from hmmdyn.names import better_side, data_split
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.observations import Standardisation
 from hmmdyn.results.states import STATE_METRICS
+from hmmdyn.roles import better_side, data_split
 
 # A checkpoint belongs surely to its state from this probability on.
 _SURE = 0.9

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hmmdyn.names import is_outcome
 from hmmdyn.record.recorder import MetricRecorder
+from hmmdyn.roles import is_outcome
 
 try:
     from lightning.pytorch import Callback

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hmmdyn.names import is_outcome
 from hmmdyn.record.recorder import MetricRecorder
+from hmmdyn.roles import is_outcome
 
 try:
     from transformers import TrainerCallback

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hmmdyn.choices import COVARIANCE_TYPES, DIRECTIONS, PROTOCOLS
-from hmmdyn.names import STEP_UNITS
 from hmmdyn.report.document import FORMAT
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.columns import BOOLEAN, INTEGER, KINDS, NUMBER, PATH, TEXT, Column, Table
 from hmmdyn.results.convergence import Dissimilarity
 from hmmdyn.results.schema import CURVES, REPORTED
+from hmmdyn.roles import STEP_UNITS
 
 FILE = Path(__file__).with_name("report.schema.json")
 

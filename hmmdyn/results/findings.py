@@ -57,7 +57,7 @@ class OutcomeFindings:
     metrics, outcomes : tuple of str
         Columns of ``table``.
     step_unit : str
-        What training is counted in: one of :data:`hmmdyn.names.STEP_UNITS`.
+        What training is counted in: one of :data:`hmmdyn.roles.STEP_UNITS`.
     runs : DataFrame
         Groups in their order, within a group the fastest run first; without an outcome runs keep
         their natural order. See :data:`.results.slowness.RUNS`.

@@ -7,7 +7,8 @@ two are the same thing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,59 +18,95 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hmmdyn.errors import TableError
+from hmmdyn.errors import LogError, TableError
 from hmmdyn.files import replacing
-from hmmdyn.names import (
-    STEP_COLUMNS,
-    STEP_UNITS,
-    is_outcome,
-    natural_key,
-    printable,
-    require_known,
-    some,
-)
+from hmmdyn.logs import read_log
+from hmmdyn.logs.columnar import flattened
+from hmmdyn.logs.columns import Columns, seed_numbers, understand
+from hmmdyn.logs.numbers import as_numbers
+from hmmdyn.logs.steps import Axis, last_written, on_one_axis, whole
+from hmmdyn.messages import Message, Remedy
+from hmmdyn.names import natural_key, printable, require_known, some
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.notice import Notice
+from hmmdyn.roles import STEP_UNITS, is_clock, is_outcome
+from hmmdyn.tables.sort_columns import sort_columns, without_time
 from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories
 from hmmdyn.version import __version__
 
 PROVENANCE_COLUMNS = ["path", "size", "mtime_ns"]
-TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
+TABLE_FORMATS = (
+    "CSV and its relatives (.csv, .tsv, .txt; packed, too), JSON lines and records (.jsonl, "
+    ".json), Parquet and Feather (.parquet)"
+)
 
 _METADATA_KEY = b"hmmdyn"
+_LIKE_A_STEP = re.compile("step|iter|epoch|update|batch", re.IGNORECASE)
 
 
-def read_table(path: Path, *, outcomes: Sequence[str] = ()) -> Trajectories:
-    """Read a metric table: Parquet, CSV, TSV or JSON lines, hmmdyn's own or anybody's.
+def read_table(
+    path: Path, *, outcomes: Sequence[str] = (), metrics: Sequence[str] = ()
+) -> Trajectories:
+    """Read a metric table: hmmdyn's own or anybody's, in any form that logs have.
 
-    A table needs a column that counts training (step, epoch, samples, tokens, …) and, unless it
-    holds a single run, a ``run`` or ``seed`` column; ``group`` is optional. Every other numeric
-    column is a metric, or an outcome where its name says so (loss, accuracy, …) or ``outcomes``
-    names it; there may be outcomes alone.
+    A table needs a step (or epoch) column and, unless it holds a single run, a run or seed column;
+    a group is optional. Other numeric columns are metrics, or outcomes where their names say so
+    (loss, accuracy, …) or ``outcomes`` names them. What counts time or work, and what is the same
+    in all runs, is left out by name, unless ``metrics`` names it.
 
     Raises
     ------
     TableError
         The file cannot be read, a needed column is missing, or its values are of the wrong kind.
     """
-    frame, own = _read_frame(path)
+    shown = printable(str(path))
+    own = _own_metadata(path)
+    try:
+        log = read_log(path)
+    except LogError as error:
+        if not path.exists():
+            raise TableError(f"There is no file {shown}.") from None
+        raise TableError(
+            f"{shown} cannot be read as a table: {error}. Tables are {TABLE_FORMATS}."
+        ) from None
+    if log.damaged:
+        lines = some((f"line {number:,}" for number in log.damaged), 3)
+        raise TableError(
+            f"{shown} cannot be read as a table: not a JSON object ({lines}). "
+            "Mend or remove what is damaged."
+        )
+    notices = tuple(
+        Notice("metrics", "left out", shown, f"{reason}: {number:,}.")
+        for reason, number in log.left_out.items()
+    )
     if own is None:
-        return from_frame(frame, outcomes=outcomes, source=str(path))
+        found = from_frame(log.frame, outcomes=outcomes, metrics=metrics, source=shown)
+        return replace(found, notices=(*notices, *found.notices))
+    frame = log.frame
     missing = sorted({*KEY_COLUMNS, *own["metrics"], *own["outcomes"]} - set(frame.columns))
     if missing:
-        raise TableError(f"{path} lacks columns that its own metadata name: {some(missing)}.")
+        raise TableError(f"{shown} lacks columns that its own metadata name: {some(missing)}.")
+    provenance = [
+        c for c in PROVENANCE_COLUMNS if c in frame and c not in own["metrics"] + own["outcomes"]
+    ]
     trajectories = from_frame(
-        frame.drop(columns=[c for c in PROVENANCE_COLUMNS if c in frame]),
+        frame[[*KEY_COLUMNS, *own["metrics"], *own["outcomes"]]],
         outcomes=[*own["outcomes"], *outcomes],
-        source=str(path),
+        metrics=own["metrics"],
+        source=shown,
     )
-    provenance = frame[[*CHECKPOINT_KEY, *(c for c in PROVENANCE_COLUMNS if c in frame)]]
-    table = trajectories.table.merge(provenance, on=CHECKPOINT_KEY, how="left")
+    table = trajectories.table.merge(
+        frame[[*CHECKPOINT_KEY, *provenance]], on=CHECKPOINT_KEY, how="left"
+    )
     return replace(trajectories, table=table, step_unit=own["step_unit"])
 
 
 def from_frame(
-    frame: pd.DataFrame, *, outcomes: Sequence[str] = (), source: str = "the table"
+    frame: pd.DataFrame,
+    *,
+    outcomes: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    source: str = "the table",
 ) -> Trajectories:
     """Make trajectories of a DataFrame; columns as in :func:`read_table`.
 
@@ -77,34 +114,47 @@ def from_frame(
     ------
     TableError
         A needed column is missing or holds values of the wrong kind, two columns have one name,
-        or rows claim the same (group, run, step).
+        or rows claim the same (group, run, step) and contradict each other.
     """
     if frame.empty:
         raise TableError(f"{source} has no rows.")
-    frame = frame.rename(columns=str)
-    columns = _columns_by_role(frame, source)
-    keys = pd.DataFrame(index=frame.index)
-    keys["group"] = _group(frame, columns, source)
-    keys["run"], keys["seed"] = _run_and_seed(frame, columns, source)
-    keys["step"] = _whole_numbers(frame[columns["step"]], columns["step"], source)
-    others = [c for c in frame.columns if c not in columns.values()]
-    require_known(outcomes, others, "column")
-    values, left_out = _numeric_columns(frame, others)
-    named_outcomes = tuple(c for c in values if c in set(outcomes) or is_outcome(c))
-    metrics = tuple(c for c in values if c not in named_outcomes)
-    if not values:
+    frame = flattened(frame)
+    _require_unique_columns(list(frame.columns), source)
+    columns = understand(frame)
+    _require_time(columns, source)
+    require_known(outcomes, columns.values, "column")
+    numbers, left_out, read_as = _numeric_columns(columns, outcomes)
+    keys, columns = _identity(columns, source)
+    runs = pd.Series(pd.MultiIndex.from_frame(keys[RUN_KEY]).factorize()[0], index=keys.index)
+    try:
+        axis = on_one_axis(columns, runs)
+    except LogError as error:
+        raise TableError(f"{source} cannot be used: {error}.") from None
+    known = _rows_with_a_step(columns.frame[axis.column], axis, numbers, source)
+    keys, numbers = keys[known], numbers[known]
+    keys["step"] = axis.at[known].astype("int64")
+    _require_one_run(columns, keys, numbers, axis, source)
+    kept = sort_columns(numbers, keys, outcomes, metrics)
+    table, repeated = _merged(keys, numbers[[*kept.metrics, *kept.outcomes]], axis, source)
+    kept = without_time(kept, table, metrics)
+    if not kept.metrics and not kept.outcomes:
         raise TableError(
             f"{source} has neither metrics nor outcomes: beside {', '.join(KEY_COLUMNS)} it needs "
-            f"at least one numeric column. It has: {some(frame.columns, 12)}."
+            f"at least one numeric column. It has: {some(frame.columns, 12)}. ",
+            *_about_left_out(kept.left_out),
         )
-    numbers = pd.DataFrame(values, index=frame.index)[[*metrics, *named_outcomes]]
-    table = _sorted(pd.concat([keys, numbers], axis=1))
-    _require_unique(table, source)
-    notices = tuple(
-        Notice("metrics", "left out", f"column {printable(c)}", why) for c, why in left_out.items()
-    )
-    unit = STEP_COLUMNS[columns["step"].lower()]
-    return Trajectories(table, metrics, named_outcomes, unit, notices)
+    table = _sorted(table[[*KEY_COLUMNS, *kept.metrics, *kept.outcomes]])
+    notices = [
+        Notice("metrics", "left out", _column(name), why)
+        for name, why in {**columns.other_times(axis.column), **left_out, **kept.left_out}.items()
+    ]
+    notices += [
+        Notice("metrics", "odd", _column(name), f"Read {how}.")
+        for name, how in read_as.items()
+        if name in (*kept.metrics, *kept.outcomes)
+    ]
+    notices += _about_rows(axis, repeated, n_without=int((~known).sum()))
+    return Trajectories(table, kept.metrics, kept.outcomes, axis.unit, tuple(notices))
 
 
 def write_table(trajectories: Trajectories, path: Path) -> None:
@@ -141,44 +191,18 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[np.lexsort((table["step"].to_numpy(), order))].reset_index(drop=True)
 
 
-def _read_frame(path: Path) -> tuple[pd.DataFrame, dict[str, Any] | None]:
-    """Read a table file; hmmdyn's own Parquet carries metadata that tell its columns apart."""
-    suffix = path.suffix.lower()
-    if suffix not in TABLE_SUFFIXES:
-        raise TableError(
-            f"{path} is not a table hmmdyn reads: it takes {', '.join(TABLE_SUFFIXES)}."
-        )
-    if not path.is_file():
-        raise TableError(f"There is no file {path}.")
+def _own_metadata(path: Path) -> dict[str, Any] | None:
+    """Return what hmmdyn wrote into a Parquet file of its own; None for any other file."""
     try:
-        if suffix == ".parquet":
-            table = pq.read_table(path)
-            return table.to_pandas(), _own_metadata(table.schema.metadata or {}, path)
-        if suffix == ".jsonl":
-            return _read_json_lines(path), None
-        separator = "\t" if suffix == ".tsv" else ","
-        # pandas would rename a second column of a name without a word.
-        names = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str).iloc[0]
-        _require_unique_columns(names.dropna().tolist(), str(path))
-        return pd.read_csv(path, sep=separator), None
-    except (ValueError, RecursionError, OSError, pa.ArrowException) as error:
-        # pandas' parser errors are ValueErrors; so are bad UTF-8 and bad JSON.
-        raise TableError(f"{path} cannot be read as a table: {error}") from error
-
-
-def _read_json_lines(path: Path) -> pd.DataFrame:
-    # pandas' own reader takes columns of some names for dates.
-    with path.open(encoding="utf-8-sig") as file:
-        rows = [json.loads(line) for line in file if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("a line of it is not a JSON object")
-    return pd.DataFrame(rows)
-
-
-def _own_metadata(metadata: Mapping[bytes, bytes], path: Path) -> dict[str, Any] | None:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, ValueError, pa.ArrowException):
+        return None
     if _METADATA_KEY not in metadata:
         return None
-    own: dict[str, Any] = json.loads(metadata[_METADATA_KEY])
+    try:
+        own: dict[str, Any] = json.loads(metadata[_METADATA_KEY])
+    except (ValueError, RecursionError):
+        own = {}
     well_formed = (
         isinstance(own, dict)
         and own.get("step_unit") in STEP_UNITS
@@ -192,104 +216,214 @@ def _own_metadata(metadata: Mapping[bytes, bytes], path: Path) -> dict[str, Any]
     return own
 
 
-def _columns_by_role(frame: pd.DataFrame, source: str) -> dict[str, str]:
-    """Find the column of each role, whatever its case; a second one of a role is no key."""
-    _require_unique_columns(list(frame.columns), source)
-    by_name: dict[str, str] = {}
-    for column in frame.columns:
-        by_name.setdefault(column.lower(), column)
-    roles = {role: by_name[role] for role in ("group", "run", "seed") if role in by_name}
-    for name in STEP_COLUMNS:
-        if name in by_name:
-            return roles | {"step": by_name[name]}
-    raise TableError(
-        f"{source} has no step column. Name the column that counts training 'step' (or "
-        f"{some(map(repr, STEP_UNITS[1:]))}). "
-        f"Its columns are: {some(frame.columns, 12)}."
-    )
-
-
 def _require_unique_columns(columns: Sequence[str], source: str) -> None:
     twice = sorted({c for c in columns if columns.count(c) > 1})
     if twice:
         raise TableError(f"{source} has several columns called {some(twice)}. Rename them.")
 
 
-def _group(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.Series:
-    if "group" not in columns:
-        return pd.Series("all", index=frame.index)
-    group = frame[columns["group"]]
-    if group.isna().any():
-        raise TableError(f"{source} has rows without a group; every row needs one, or none.")
-    return group.astype(str)
+def _require_time(columns: Columns, source: str) -> None:
+    if columns.steps or columns.epochs or columns.amounts:
+        return
+    names = [str(c) for c in columns.frame.columns]
+    likely = [c for c in names if _LIKE_A_STEP.search(c)] or [c for c in names if is_clock(c)]
+    hint = ""
+    if likely and is_clock(likely[0]):
+        hint = f" {likely[0]!r} tells the time, which is no step: number the rows of each run."
+    elif likely:
+        hint = f" {likely[0]!r} looks like it: rename it if it is."
+    raise TableError(
+        f"{source} has no step column. Name the column of training steps 'step' (or 'epoch')."
+        f"{hint} Its columns are: {some(names, 12)}."
+    )
 
 
-def _run_and_seed(
-    frame: pd.DataFrame, columns: Mapping[str, str], source: str
-) -> tuple[pd.Series, pd.Series]:
-    seed = pd.Series(pd.NA, index=frame.index, dtype="Int64")
-    if "seed" in columns:
-        seed = _whole_numbers(frame[columns["seed"]], "seed", source, missing_allowed=True)
-    if "run" in columns:
-        run = frame[columns["run"]]
+def _identity(columns: Columns, source: str) -> tuple[pd.DataFrame, Columns]:
+    """Return group, run and seed of every row."""
+    frame = columns.frame
+    keys = pd.DataFrame(index=frame.index)
+    keys["group"] = "all"
+    if columns.group is not None:
+        group = frame[columns.group]
+        if group.isna().any():
+            raise TableError(f"{source} has rows without a group; every row needs one, or none.")
+        keys["group"] = group.astype(str)
+    seeds = pd.Series(None, index=frame.index, dtype=object)
+    if columns.seed is not None:
+        seeds = _seeds(frame[columns.seed], columns.seed, source)
+    if columns.run is not None:
+        run = frame[columns.run]
         if run.isna().any():
             raise TableError(f"{source} has rows without a run; every row needs one.")
-        return run.astype(str), seed
-    if "seed" not in columns and not frame[columns["step"]].duplicated().any():
-        return pd.Series("run", index=frame.index), seed
-    if seed.isna().any():
+        run = run.astype(str)
+        if columns.group is None and _has_several_seeds(run, seeds):
+            keys["group"], run = run, "seed" + seeds.astype(str)  # the name is the recipe's
+        keys["run"] = run
+    elif columns.seed is not None and seeds.notna().all():
+        keys["run"] = "seed" + seeds.astype(str)
+    elif seeds.notna().any():
         raise TableError(
             f"{source} does not say which rows belong together: it needs a column 'run' or 'seed' "
             f"in every row. Its columns are: {some(frame.columns, 12)}."
         )
-    return "seed" + seed.astype(str), seed
+    else:
+        keys["run"] = "run"
+    keys["seed"] = _as_integers(seeds)
+    return keys, columns
 
 
-def _whole_numbers(
-    column: pd.Series, name: str, source: str, *, missing_allowed: bool = False
-) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-    bad = ~(np.isfinite(numbers) & (numbers == np.floor(numbers)) & (numbers.abs() < 2**53))
-    if missing_allowed:
-        bad &= column.notna()
+def _has_several_seeds(run: pd.Series, seeds: pd.Series) -> bool:
+    return bool(seeds.notna().all() and seeds.groupby(run).nunique().gt(1).any())
+
+
+def _seeds(column: pd.Series, name: str, source: str) -> pd.Series:
+    """Return seeds as integers of any size, None where there is none: a seed is a name.
+
+    ``seed_03``, ``03`` and ``3.0`` are 3.
+    """
+    text = column.astype("string").str.strip()
+    text = text.mask(text.str.lower().isin(["", "nan", "none", "null", "<na>"]))
+    digits = seed_numbers(text)
+    bad = text.notna() & digits.isna()
     if bad.any():
         shown = ", ".join(repr(v) for v in column[bad].iloc[:3].tolist())
+        large = (
+            " (one beyond 2**53 must be kept as text or as an integer)"
+            if (text[bad].str.contains("e\\+", regex=True).any())
+            else ""
+        )
         raise TableError(
-            f"{source}: column {name!r} must hold whole numbers, but {int(bad.sum()):,} of "
+            f"{source}: column {name!r} must hold whole numbers{large}, but {int(bad.sum()):,} of "
             f"{len(column):,} rows do not ({shown})."
         )
-    return numbers.astype("Int64") if missing_allowed else numbers.astype("int64")
+    return pd.Series(
+        [None if pd.isna(d) else int(d) for d in digits], index=column.index, dtype=object
+    )
+
+
+def _as_integers(seeds: pd.Series) -> pd.Series:
+    """Return seeds as a column of 64-bit integers; those beyond are told by the run's name."""
+    return pd.Series(
+        [pd.NA if seed is None or abs(seed) >= 2**63 else seed for seed in seeds],
+        index=seeds.index,
+        dtype="Int64",
+    )
+
+
+def _rows_with_a_step(
+    column: pd.Series, axis: Axis, numbers: pd.DataFrame, source: str
+) -> pd.Series:
+    """Rows that are of a step; one that holds numbers but no whole one as its step is refused."""
+    known = whole(axis.at).notna()
+    bad = ~known & (numbers.notna().any(axis=1) | column.notna())
+    if bad.any():
+        shown = ", ".join(repr(v) for v in column[bad].iloc[:3].tolist())
+        first = int(np.flatnonzero(bad)[0]) + 1
+        raise TableError(
+            f"{source}: column {axis.column!r} must hold whole numbers, but {int(bad.sum()):,} of "
+            f"{len(column):,} rows do not ({shown}; the first is row {first:,})."
+        )
+    if not known.any():
+        raise TableError(f"{source} has no row with a step.")
+    return known
+
+
+def _require_one_run(
+    columns: Columns, keys: pd.DataFrame, numbers: pd.DataFrame, axis: Axis, source: str
+) -> None:
+    """Refuse rows that begin anew, and may be of several runs, where nothing names runs."""
+    if columns.run is not None or columns.seed is not None:
+        return
+    goes_back = bool(axis.goes_back[keys.index].any())
+    begins_anew = goes_back and (keys["step"].iloc[1:] <= keys["step"].iloc[0]).any()
+    again = (numbers.groupby(keys["step"]).nunique() > 1).to_numpy().any()
+    if again and (begins_anew or not (goes_back or axis.several)):
+        raise TableError(
+            f"{source} does not say which rows belong together, and the same steps come again: it "
+            "needs a column 'run' or 'seed' in every row, unless it holds a single run. "
+            f"Its columns are: {some(columns.frame.columns, 12)}."
+        )
 
 
 def _numeric_columns(
-    frame: pd.DataFrame, columns: Iterable[str]
-) -> tuple[dict[str, pd.Series], dict[str, str]]:
-    """Numeric columns as float64, and why each other column is left out."""
-    numeric, left_out = {}, {}
-    for name in columns:
-        column = frame[name]
-        if name.lower() in (*STEP_COLUMNS, *KEY_COLUMNS):
-            left_out[name] = "It counts steps or names runs; another column does that already."
-        elif pd.api.types.is_complex_dtype(column) or not _holds_numbers(column):
+    columns: Columns, outcomes: Sequence[str]
+) -> tuple[pd.DataFrame, dict[str, str | Message], dict[str, str]]:
+    """Numeric columns, why each other one is left out, and how those of text were read."""
+    numeric, left_out, read_as = {}, dict[str, str | Message](), {}
+    for name in columns.values:
+        found = as_numbers(columns.frame[name])
+        n_known = int(found.values.notna().sum())
+        is_asked = name in outcomes or is_outcome(name)
+        if found.n_others and not (is_asked and n_known):
             left_out[name] = "It does not hold (real) numbers."
-        else:
-            numeric[name] = pd.to_numeric(column).astype("float64")
-    return numeric, left_out
+            continue
+        if found.n_others:
+            left_out[f"{name} (in part)"] = f"{found.n_others:,} values of it are not numbers."
+        if found.read_as:
+            read_as[name] = found.read_as
+        numeric[name] = found.values
+    return pd.DataFrame(numeric, index=columns.frame.index), left_out, read_as
 
 
-def _holds_numbers(column: pd.Series) -> bool:
-    if pd.api.types.is_object_dtype(column):
-        return bool(pd.to_numeric(column, errors="coerce").notna().eq(column.notna()).all())
-    return pd.api.types.is_numeric_dtype(column)
+def _merged(
+    keys: pd.DataFrame, numbers: pd.DataFrame, axis: Axis, source: str
+) -> tuple[pd.DataFrame, int]:
+    """Put rows of one checkpoint together; and count values that were written again later.
+
+    Raises
+    ------
+    TableError
+        Rows contradict each other, and no resume explains it.
+    """
+    by = [keys[name] for name in CHECKPOINT_KEY]
+    merged, contradicts = last_written(numbers, by)
+    again = contradicts.any(axis=1)
+    if again.any() and not axis.several:
+        explained = axis.goes_back.groupby(by).any().reindex(again.index).astype(bool)
+        unexplained = again & ~explained
+        if unexplained.any():
+            group, run, step = unexplained.index[unexplained][0]
+            column = contradicts.columns[contradicts[unexplained].iloc[0]][0]
+            raise TableError(
+                f"{source} has {int(unexplained.sum()):,} checkpoints at which several rows "
+                "contradict each other: each claims a (group, run, step) another row claims, the "
+                f"first at group {group!r}, run {run!r}, step {step:,}, where they differ in "
+                f"{column!r}. Keep one row per checkpoint, or tell the runs apart with a 'run' or "
+                "'group' column."
+            )
+    seeds = keys.groupby(by)["seed"].first()
+    merged.insert(0, "seed", seeds)
+    return merged.reset_index(), int(contradicts.to_numpy().sum())
 
 
-def _require_unique(table: pd.DataFrame, source: str) -> None:
-    twice = table[table.duplicated(CHECKPOINT_KEY, keep=False)]
-    if twice.empty:
-        return
-    first = twice.iloc[0]
-    raise TableError(
-        f"{source} has {len(twice):,} rows that claim a (group, run, step) another row claims, "
-        f"the first at group {first.group!r}, run {first.run!r}, step {first.step:,}. "
-        "Keep one row per checkpoint, or tell the runs apart with a 'run' or 'group' column."
-    )
+def _about_rows(axis: Axis, repeated: int, n_without: int) -> list[Notice]:
+    found = []
+    if axis.note:
+        found.append(
+            Notice("metrics", "odd", f"column {axis.column}", f"{axis.note.capitalize()}.")
+        )
+    if repeated:
+        how = axis.several or "the last value counts, as after a resume"
+        text = f"{repeated:,} values were written again later for the same {axis.unit}: {how}."
+        found.append(Notice("metrics", "odd", f"{axis.unit}s written again", text))
+    if n_without:
+        text = f"Left out because they have neither a {axis.unit} nor numbers: {n_without:,}."
+        found.append(Notice("metrics", "left out", "rows", text))
+    return found
+
+
+def _about_left_out(left_out: Mapping[str, str | Message]) -> list[str | Remedy]:
+    """Say, in an error, which columns might have been metrics, and how to bring them in."""
+    if not left_out:
+        return []
+    keep = Remedy("keep_metrics", tuple(left_out))
+    names = some(left_out)
+    return [
+        f"Left out are {names}, which count time or work or are alike in all runs: ",
+        keep,
+        " takes them for metrics.",
+    ]
+
+
+def _column(name: str) -> str:
+    return "column without a name" if name.startswith("unnamed:") else f"column {printable(name)}"

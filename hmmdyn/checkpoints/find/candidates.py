@@ -15,6 +15,7 @@ from typing import NamedTuple
 from hmmdyn.checkpoints.find import layouts
 from hmmdyn.checkpoints.find.walking import Folder, regular_file
 from hmmdyn.checkpoints.formats.by_content import READERS, format_at
+from hmmdyn.logs.files import EVALUATIONS
 
 # By the end of a file's name. Of one checkpoint saved in several formats, the first is read.
 FILE_FORMATS = {
@@ -201,6 +202,8 @@ def _files_in(folder: Folder, unreadable: dict[str, str]) -> Iterator[Candidate]
             shards.setdefault(suffix, {}).setdefault(stem, []).append(entry)
             continue
         match = _CHECKPOINT.fullmatch(entry.name)
+        if entry.name == EVALUATIONS:
+            continue  # a log, in a format of checkpoints
         if match is None:
             stem, kind = _told_by_content(folder, entry)
             if kind and not layouts.is_companion(stem):

@@ -152,7 +152,8 @@ def _check_folder(root: Path) -> str:
         raise NoCheckpointsError(f"{shown} cannot be read: {reason}.") from None
     if not stat.S_ISDIR(mode):
         raise NoCheckpointsError(
-            f"{shown} is a file, not a folder. Give the folder that holds the runs."
+            f"{shown} is a file, not a folder: checkpoints are looked for below a folder of runs. "
+            "A table of metrics is analysed by itself."
         )
     return root.resolve().name or "runs"
 
@@ -170,7 +171,9 @@ def _nothing_found(tree: Tree, unreadable: Mapping[str, str]) -> str:
         message = (
             f"{shown} holds no checkpoints. Files found, by suffix: {kinds}. Checkpoints are "
             f"{', '.join(FILE_FORMATS)} files, and folders of Orbax and torch.distributed; "
-            "optimizer, scheduler and random-number state is not one."
+            "optimizer, scheduler and random-number state is not one. Tables with a column step or "
+            "epoch (.csv, .jsonl, .parquet, …) are read without checkpoints, too: one, or a folder "
+            "with one per run."
         )
     if unreadable:
         message += " Not read: " + some(f"{path} ({why})" for path, why in unreadable.items()) + "."

@@ -10,15 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hmmdyn.checkpoints.find.walking import Folder
+from hmmdyn.logs.files import PACKED, is_event_file, may_be_log
 from hmmdyn.names import natural_key, printable
 from hmmdyn.results.checkpoints import LogFile
 
-TRAINER_STATE = "trainer_state.json"  # Hugging Face's
-_TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-
 
 def find_logs(folders: Iterable[Folder]) -> tuple[LogFile, ...]:
-    """Find tables, TensorBoard's event files and trainer states, in natural order."""
+    """Find what may be a log, in natural order."""
     logs = [
         LogFile(
             Path(entry.path),
@@ -27,7 +25,7 @@ def find_logs(folders: Iterable[Folder]) -> tuple[LogFile, ...]:
         )
         for folder in folders
         for entry in folder.files
-        if _may_be_a_log(entry.name)
+        if may_be_log(entry.name)
     ]
     return tuple(sorted(logs, key=in_order))
 
@@ -43,20 +41,17 @@ def given_log(root: Path, path: Path) -> LogFile:
     return LogFile(path, (*below.parts[:-1], _stem(below)), shown)
 
 
-def is_event_file(name: str) -> bool:
-    """Whether TensorBoard takes a file of this name for one of its own."""
-    return "tfevents" in name
-
-
 def in_order(log: LogFile) -> tuple[object, ...]:
     """Sort key of logs: the natural order of their paths."""
     return natural_key(log.shown), log.shown
 
 
-def _may_be_a_log(name: str) -> bool:
-    return name == TRAINER_STATE or name.lower().endswith(_TABLE_SUFFIXES) or is_event_file(name)
-
-
 def _stem(path: Path) -> str:
     # TensorBoard puts a time, the machine and a number into the names of its files.
-    return "events" if is_event_file(path.name) else path.stem
+    if is_event_file(path.name):
+        return "events"
+    return path.name.removesuffix("".join(path.suffixes[-2:])) if _is_packed(path) else path.stem
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() in PACKED and len(path.suffixes) > 1

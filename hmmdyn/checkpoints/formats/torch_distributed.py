@@ -32,7 +32,8 @@ from hmmdyn.checkpoints.formats.torch_objects import attributes, integers, torch
 from hmmdyn.checkpoints.state_dict import flatten
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
 from hmmdyn.errors import CheckpointError
-from hmmdyn.names import is_outcome, printable
+from hmmdyn.names import printable
+from hmmdyn.roles import is_outcome
 
 _METADATA = ".metadata"
 _LONGEST_METADATA = 1 << 28  # bytes

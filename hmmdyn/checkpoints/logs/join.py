@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from hmmdyn.logs.align import at_checkpoints
 from hmmdyn.names import some
-from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.checkpoints import CheckpointIndex, OutcomeTable
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.notice import Notice
@@ -68,7 +67,7 @@ def join_outcomes(index: CheckpointIndex, outcomes: OutcomeTable) -> JoinedOutco
         exact = np.zeros(len(keys), dtype=bool)
         for run in rows_of_run.keys() & logs_of_run.keys():
             rows, log = rows_of_run[run], logs.iloc[logs_of_run[run]]
-            values[rows], exact[rows] = _at_checkpoints(
+            values[rows], exact[rows] = at_checkpoints(
                 keys["step"].to_numpy()[rows], log["step"].to_numpy(), log[outcome].to_numpy()
             )
         missing = int(np.isnan(values).sum())
@@ -78,22 +77,6 @@ def join_outcomes(index: CheckpointIndex, outcomes: OutcomeTable) -> JoinedOutco
     table = pd.concat([keys, pd.DataFrame(joined, index=keys.index)], axis=1)
     counted = pd.DataFrame(counts, columns=["outcome", "exact", "earlier", "missing"])
     return JoinedOutcomes(table, counted, tuple(_join_notices(counted, len(table))))
-
-
-def _at_checkpoints(
-    steps: IntArray, logged: IntArray, values: FloatArray
-) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Return one outcome at a run's checkpoints, and where it was logged at that very step."""
-    told = ~np.isnan(values)
-    if not told.any():
-        return np.full(len(steps), np.nan), np.zeros(len(steps), dtype=bool)
-    logged, values = logged[told], values[told]
-    latest = np.searchsorted(logged, steps, side="right") - 1
-    found = np.where(latest >= 0, logged[latest], -np.inf)
-    exact = found == steps
-    # Nothing else says how far before the first checkpoint a value may still be its own.
-    earlier = found > np.concatenate([steps[:1] - 2, steps[:-1]])
-    return np.where(exact | earlier, values[latest], np.nan), exact
 
 
 def _join_notices(counts: pd.DataFrame, n: int) -> Iterator[Notice]:

@@ -17,23 +17,21 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.checkpoints.find import layouts
-from hmmdyn.checkpoints.find.logs import TRAINER_STATE, find_logs, given_log, in_order
+from hmmdyn.checkpoints.find.logs import find_logs, given_log, in_order
 from hmmdyn.checkpoints.find.walking import walk
 from hmmdyn.checkpoints.logs.owners import Runs
-from hmmdyn.checkpoints.logs.read import (
-    IDENTITY,
-    LARGEST_STEP,
-    NO_TIME,
-    TIME_COLUMNS,
-    TIMES,
-    read_log,
-)
-from hmmdyn.errors import OutcomeError
+from hmmdyn.errors import LogError, NoTimeError, OutcomeError
+from hmmdyn.logs import read_log
+from hmmdyn.logs.columns import split_of_path, understand
+from hmmdyn.logs.files import TRAINER_STATE, is_log
+from hmmdyn.logs.numbers import as_numbers
+from hmmdyn.logs.steps import last_written, on_one_axis, whole
 from hmmdyn.messages import Message, Remedy
-from hmmdyn.names import is_outcome, some
+from hmmdyn.names import normalise_column, some
 from hmmdyn.results.checkpoints import CheckpointIndex, LogFile, OutcomeTable
 from hmmdyn.results.keys import CHECKPOINT_KEY
 from hmmdyn.results.notice import Notice
+from hmmdyn.roles import data_split, is_outcome
 
 
 @dataclass
@@ -42,6 +40,7 @@ class _LeftOut:
 
     by_reason: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     other_columns: set[str] = field(default_factory=set)
+    read_as: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def count(self, reason: str, subject: str, number: int) -> None:
         """Note how many rows, values, … of a subject are left out, if any."""
@@ -66,17 +65,23 @@ class _LeftOut:
                     ),
                 )
             )
-        return tuple(Notice("outcomes", "left out", subject, text) for subject, text in messages)
+        read = [
+            Notice("outcomes", "odd", "columns", f"Outcomes read {how}: {some(sorted(columns))}.")
+            for how, columns in self.read_as.items()
+        ]
+        left_out = [Notice("outcomes", "left out", subject, text) for subject, text in messages]
+        return (*left_out, *read)
 
 
 def find_outcomes(index: CheckpointIndex, extra: Path | None = None) -> OutcomeTable:
     """Read the losses and accuracies logged beside the checkpoints.
 
-    Any CSV, TSV or JSON-lines file under the index's root with a column in the index's step unit
-    counts as a log, any event file of TensorBoard, and the latest ``trainer_state.json`` of a run
+    Any file under the index's root that reads as a log with a column in the index's step unit
+    counts as one (see :func:`hmmdyn.logs.read_log`), and the latest ``trainer_state.json`` of a run
     (earlier ones only for the steps that it does not cover). Column names are normalised: lower
-    case, ``eval/loss`` becomes ``eval_loss``. Where a step is logged twice, as a resumed run does,
-    the last value counts.
+    case, ``eval/loss`` becomes ``eval_loss``; what a ``mode`` column, or the names of the file and
+    of folders below the run's, say of the part of the data goes before them. Where a step is logged
+    twice, as a resumed run does, the last value counts.
 
     Parameters
     ----------
@@ -131,15 +136,17 @@ def _by_run(logs: Iterable[LogFile], runs: Runs) -> Iterator[list[LogFile]]:
 def _read_found(log: LogFile, runs: Runs, left_out: _LeftOut) -> pd.DataFrame:
     try:
         return _outcomes_in(log, runs, left_out, given=False)
-    except OutcomeError as error:
-        left_out.by_reason[f"Logs not used, because {error}"].append(log.shown)
+    except LogError as error:
+        # A file whose name says no log, and whose content neither, is nobody's concern.
+        if is_log(log.path.name) or not isinstance(error, NoTimeError):
+            left_out.by_reason[f"Logs not used, because {error}"].append(log.shown)
         return pd.DataFrame()
 
 
 def _read_given(log: LogFile, runs: Runs, left_out: _LeftOut) -> pd.DataFrame:
     try:
         return _outcomes_in(log, runs, left_out, given=True)
-    except OutcomeError as error:
+    except LogError as error:
         given = Remedy("outcomes_file", log.shown)
         raise OutcomeError(given, f" cannot be used, because {error}.") from None
 
@@ -173,77 +180,77 @@ def _outcomes_in(log: LogFile, runs: Runs, left_out: _LeftOut, *, given: bool) -
 
     Raises
     ------
-    OutcomeError
+    LogError
         With the reason alone: the caller knows which file it was.
     """
-    logged = read_log(log.path)
-    frame, n_damaged = logged.frame, logged.n_damaged
-    if n_damaged and given:
-        raise OutcomeError(f"{n_damaged} of its lines are not JSON objects")
-    left_out.count("Lines that are not JSON objects", log.shown, n_damaged)
-    twice = frame.columns.duplicated()
+    logged = read_log(log.path, require_time=True)
+    if logged.damaged and given:
+        raise LogError(f"{len(logged.damaged)} of its lines are not JSON objects")
+    left_out.count("Lines that are not JSON objects", log.shown, len(logged.damaged))
+    for reason, number in logged.left_out.items():
+        left_out.count(reason, log.shown, number)
+    twice = logged.frame.columns.duplicated()
     left_out.count("Columns of a name already taken", log.shown, twice.sum())
-    frame = frame.loc[:, ~twice]
-    step = _steps(frame, runs.step_unit)
-    number = runs.of_rows(frame, runs.at(log.parts))
-    if (number < 0).all():
-        raise OutcomeError(
-            "its rows do not say which of the runs they belong to (in a column run or seed, and "
-            "group where two groups have the same)"
-        )
-    values = _outcome_columns(frame, log, left_out, given)
+    columns = understand(logged.frame.loc[:, ~twice])
+    frame = columns.frame
+    tells_itself = any(frame[name].nunique() > 1 for name in columns.identity.values())
+    at = runs.at(log.parts, tells_itself=tells_itself)
+    owner = runs.of_rows(frame, columns.identity, at)
+    axis = on_one_axis(columns, owner, runs.step_unit)
+    step = whole(axis.at)
+    if (owner < 0).all():
+        raise LogError(runs.why_nobodys(frame, columns.identity))
+    part = split_of_path(runs.below_the_run(log.parts))
+    values = _outcome_columns(frame, columns.values, log, part, left_out, given)
     if not values:
-        raise OutcomeError(f"it holds no {'numbers' if given else 'loss, accuracy or the like'}")
+        raise LogError(f"it holds no {'numbers' if given else 'loss, accuracy or the like'}")
     no_step = step.isna()
     left_out.count("Rows without a whole number as step", log.shown, no_step.sum())
-    no_run = ~no_step & (number < 0)
+    no_run = ~no_step & (owner < 0)
     left_out.count("Rows of runs that have no checkpoints here", log.shown, no_run.sum())
     known = ~no_step & ~no_run
     rows = pd.DataFrame(values)[known]
-    number, step = number[known].rename("number"), step[known].rename("step").astype(np.int64)
+    owner, step = owner[known].rename("number"), step[known].rename("step").astype(np.int64)
     # Several rows may be of one epoch. A step was logged again only where every time column of a
     # row repeats.
-    times = [frame[column][known] for column in frame.columns if column in TIMES]
-    repeated = (rows.groupby([number, *times], dropna=False).count() > 1).any(axis=1).sum()
+    times = [frame[name][known] for name in (*columns.steps, *columns.epochs)]
+    repeated = (rows.groupby([owner, *times], dropna=False).count() > 1).any(axis=1).sum()
     left_out.count("Steps logged again later, where the last value counts", log.shown, repeated)
-    return rows.groupby([number, step]).last().dropna(how="all")
+    merged, _ = last_written(rows, [owner, step])
+    return merged.dropna(how="all")
 
 
 def _outcome_columns(
-    frame: pd.DataFrame, log: LogFile, left_out: _LeftOut, given: bool
+    frame: pd.DataFrame,
+    names: Iterable[str],
+    log: LogFile,
+    part: str,
+    left_out: _LeftOut,
+    given: bool,
 ) -> dict[str, pd.Series]:
-    values = {}
-    for column in frame.columns:
-        if column in TIMES or column in IDENTITY or column.startswith("unnamed:"):
+    """Return the outcomes by their normalised names; ``part`` of the data goes before them."""
+    values: dict[str, pd.Series] = {}
+    for column in names:
+        wanted = given or is_outcome(column)
+        found = as_numbers(frame[column])
+        if found.n_others and wanted:
+            shown = f"{log.shown}, {normalise_column(column)}"
+            left_out.count("Values that are not numbers", shown, found.n_others)
+        if found.values.isna().all():
             continue
-        numbers = _numbers(frame[column])
-        if numbers.isna().all():
+        called = normalise_column(column)
+        if not wanted:
+            left_out.other_columns.add(called)
             continue
-        if given or is_outcome(column):
-            n_text = (frame[column].notna() & numbers.isna()).sum()
-            left_out.count("Values that are not numbers", f"{log.shown}, {column}", n_text)
-            values[column] = numbers
-        else:
-            left_out.other_columns.add(column)
+        if part and not data_split(column):
+            called = f"{part}_{called}"
+        if called in values:
+            left_out.count("Columns of a name already taken", log.shown, 1)
+            continue
+        if found.read_as:
+            left_out.read_as[found.read_as].add(called)
+        values[called] = found.values
     return values
-
-
-def _steps(frame: pd.DataFrame, unit: str) -> pd.Series:
-    """Return the steps, in the unit of the checkpoints; NaN where there is no whole number."""
-    column = next((name for name in TIME_COLUMNS[unit] if name in frame), None)
-    if column is None and TIMES.isdisjoint(frame.columns):
-        raise OutcomeError(NO_TIME)
-    if column is None:
-        raise OutcomeError(f"the checkpoints count {unit}s and it does not")
-    step = _numbers(frame[column])
-    return step.where((step % 1 == 0) & (step.abs() < LARGEST_STEP))
-
-
-def _numbers(column: pd.Series) -> pd.Series:
-    """Return a column as numbers, NaN for what is none: text, truth values, nothing."""
-    if column.dtype.kind not in "iuf":  # text, truth values, or integers beyond 64 bits
-        column = pd.to_numeric(column.astype("string"), errors="coerce")
-    return pd.Series(column.to_numpy(np.float64, na_value=np.nan), index=column.index)
 
 
 def _merge(frames: Mapping[str, pd.DataFrame], runs: Runs, left_out: _LeftOut) -> pd.DataFrame:

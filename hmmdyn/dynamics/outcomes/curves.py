@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.dynamics.outcomes.spikes import LOST, Excursion
-from hmmdyn.names import better_side
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.roles import better_side
 
 LAST = 5  # evaluations whose median is the level of a curve at a place
 

@@ -31,7 +31,7 @@ from hmmdyn.dynamics.outcomes.spikes import (
     Excursion,
     excursions,
 )
-from hmmdyn.names import better_side, data_split, is_plain_loss, some
+from hmmdyn.names import some
 from hmmdyn.results.columns import RUN_COLUMNS, Table
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
@@ -42,6 +42,7 @@ from hmmdyn.results.outcomes import (
     SPIKES,
     OutcomeTransitions,
 )
+from hmmdyn.roles import better_side, data_split, is_plain_loss
 
 MEMORISATION, GENERALISATION = "memorisation", "generalisation"
 _ROLES = {"train": MEMORISATION, "eval": GENERALISATION, "": ""}

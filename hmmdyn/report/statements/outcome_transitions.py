@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hmmdyn.names import better_side
 from hmmdyn.report import words
 from hmmdyn.report.lookup import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import OutcomeFindings
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.outcomes import OutcomeTransitions
+from hmmdyn.roles import better_side
 
 _TOPIC = "Outcome transitions"
 _SIGNIFICANT = 0.05

@@ -11,8 +11,8 @@ import pytest
 
 from hmmdyn.checkpoints.find.discover import discover
 from hmmdyn.checkpoints.logs import find_outcomes
-from hmmdyn.checkpoints.logs.event_file import read_events
-from hmmdyn.errors import OutcomeError
+from hmmdyn.errors import LogError
+from hmmdyn.logs.event_file import read_events
 
 pytest.importorskip("tensorboard")
 
@@ -152,7 +152,7 @@ def test_files_without_scalars(tmp_path):
     path = write(tmp_path, (0, tensor("note", b"text", None)))
     for content in (b"", path.read_bytes()):
         path.write_bytes(content)
-        with pytest.raises(OutcomeError, match="it holds no scalars"):
+        with pytest.raises(LogError, match="it holds no scalars"):
             read_events(path)
 
 

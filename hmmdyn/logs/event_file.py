@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from hmmdyn.errors import OutcomeError
-from hmmdyn.names import data_split, printable
+from hmmdyn.errors import LogError
+from hmmdyn.names import printable
+from hmmdyn.roles import data_split
 
 # Folders that TensorBoard makes for parts of the data. The tags in them are the same, so that the
 # folder's name must tell the parts apart.
@@ -25,14 +26,14 @@ def read_events(path: Path) -> pd.DataFrame:
 
     Raises
     ------
-    OutcomeError
+    LogError
         TensorBoard is not installed, or the file is damaged or holds no scalars.
     """
     try:
         from google.protobuf.message import DecodeError
         from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
     except ImportError:
-        raise OutcomeError(
+        raise LogError(
             "it is an event file of TensorBoard, whose package is not installed (install it with: "
             "pip install 'hmmdyn[tensorboard]')"
         ) from None
@@ -47,11 +48,11 @@ def read_events(path: Path) -> pd.DataFrame:
                 if number is not None and value.tag != time:
                     rows.append((time, event.step, value.tag, number))
     except (DecodeError, ValueError, TypeError, LookupError) as error:
-        raise OutcomeError(f"it is damaged ({printable(str(error)[:200])})") from None
+        raise LogError(f"it is damaged ({printable(str(error)[:200])})") from None
     if n_events > 0:  # the loader stops at a checksum that does not fit, and says nothing
-        raise OutcomeError("it is damaged (the checksum of an event does not fit)")
+        raise LogError("it is damaged (the checksum of an event does not fit)")
     if not rows:
-        raise OutcomeError("it holds no scalars")
+        raise LogError("it holds no scalars")
     return _table(rows, path.parent.name)
 
 
@@ -67,7 +68,7 @@ def _count_events(path: Path) -> int:
         while len(header := file.read(12)) == 12:
             (length,) = struct.unpack_from("<Q", header)
             if length > size:
-                raise OutcomeError(f"it is damaged (an event claims {length:,} bytes)")
+                raise LogError(f"it is damaged (an event claims {length:,} bytes)")
             end = file.seek(length + 4, os.SEEK_CUR)
             n_events += end <= size
     return n_events

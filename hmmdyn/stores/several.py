@@ -1,0 +1,75 @@
+"""A list of tables, one per run or more: frames or files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hmmdyn.errors import LogError, TableError
+from hmmdyn.logs import read_log
+from hmmdyn.logs.columns import understand
+from hmmdyn.names import printable
+from hmmdyn.results.notice import Notice
+from hmmdyn.stores.folder import together
+from hmmdyn.stores.pieces import LeftOut, understood
+from hmmdyn.tables.metric_table import from_frame
+from hmmdyn.tables.trajectories import Trajectories
+
+
+def read_frames(
+    frames: Sequence[pd.DataFrame], *, outcomes: Sequence[str] = (), metrics: Sequence[str] = ()
+) -> Trajectories:
+    """Read frames as runs; one that does not say which run it is of is called by its place.
+
+    Raises
+    ------
+    TableError
+    """
+    named, numbered = [], []
+    for number, frame in enumerate(frames):
+        names_run = False
+        if frame.columns.is_unique:
+            columns = understand(frame.rename(columns=str).reset_index(drop=True))
+            names_run = columns.run is not None or columns.seed is not None
+        if not names_run:
+            numbered.append(f"run{number}")
+            frame = frame.assign(run=f"run{number}")
+        named.append(frame)
+    found = from_frame(
+        pd.concat(named, ignore_index=True), outcomes=outcomes, metrics=metrics, source="the frames"
+    )
+    if not numbered:
+        return found
+    text = "Frames without a column run or seed are called by their place: run0 is the first."
+    return replace(found, notices=(Notice("metrics", "odd", "runs", text), *found.notices))
+
+
+def read_files(
+    paths: Sequence[Any], *, outcomes: Sequence[str] = (), metrics: Sequence[str] = ()
+) -> Trajectories:
+    """Read files of tables as runs; those that do not say which run they are of, by their paths.
+
+    Raises
+    ------
+    TableError, LayoutError
+    """
+    files = [Path(path).absolute() for path in paths]
+    shared = [folder for folder in files[0].parents if all(folder in f.parents for f in files)]
+    left_out = LeftOut()
+    pieces = []
+    for file in files:
+        parts = file.relative_to(shared[0]).parts
+        shown = printable("/".join(parts))
+        try:
+            pieces.append(understood((*parts[:-1], file.stem), shown, read_log(file), left_out))
+        except LogError as error:
+            raise TableError(f"{printable(str(file))} cannot be read: {error}.") from None
+    found = together(shared[0], pieces, left_out, outcomes=outcomes, metrics=metrics)
+    if found is None:
+        raise TableError("None of the files holds rows that can be used.")
+    # Its first notice is about a folder in which checkpoints were looked for.
+    return replace(found, notices=found.notices[1:])
