@@ -62,7 +62,7 @@ _INTO_HEADS = re.compile(r"(q|k|v|query|key|value)(_?proj|_dense)?", re.IGNORECA
 _FROM_HEADS = re.compile(r"(o|out|attention_output)(_?proj)?|output_dense", re.IGNORECASE)
 _DEPTHWISE = re.compile(r".*depthwise.*|(.*_)?dw(_.*|\d*)", re.IGNORECASE)
 _TRANSPOSED = re.compile(
-    r".*(transpose|deconv|convtr|upconv|up_conv|upscale_conv).*|(.*_)?conv_?t\d*", re.IGNORECASE
+    r".*(transpose|deconv|convtr).*|(.*[^a-z])?up(scale)?_?conv.*|(.*_)?conv_?t\d*", re.IGNORECASE
 )
 
 

@@ -92,7 +92,8 @@ _LAYER_WORDS = {"patch", "out", "output", "proj", "projection", "linear", "head"
 _EMBEDDING = re.compile(
     r"wte|wpe|w_e|w_pos|shared"  # GPT-2, TransformerLens, T5
     r"|(cls|class|dist|mask|reg|register)_tokens?"  # vision transformers
-    r"|relative_attention_bias|relative_position_bias(_table)?|rel_pos(_.*)?|pe_[kqv]",
+    r"|relative_attention_bias|relative_position_bias(_table)?|rel_pos(_.*)?|pe_[kqv]"
+    r"|pos(ition(al)?)?_enc(oding)?s?",
     re.IGNORECASE,
 )
 _POSITION_WORDS = {"pos", "position", "positions", "positional", "wpe", "type", "segment"}

@@ -424,6 +424,7 @@ def test_a_transposed_convolution_has_its_output_on_the_second_axis():
     expected = kernel.transpose(1, 0, 2, 3).reshape(4, -1)
     np.testing.assert_array_equal(only(matrices("up.weight", kernel, bias=(4,))), expected)
     np.testing.assert_array_equal(only(matrices("deconv1.weight", kernel)), expected)
+    assert only(matrices("group_conv3x3.weight", kernel)).shape == (6, 36)  # no "up_conv"
     # The bias has as many numbers as there are outputs: here it is none.
     assert only(matrices("deconv1.weight", kernel, bias=(6,))).shape == (6, 36)
     keras = kernel.transpose(2, 3, 1, 0)
