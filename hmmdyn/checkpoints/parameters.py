@@ -111,8 +111,8 @@ _BIAS = re.compile(r"(.+_)?bias(\d+|_.*)?|b|b\d+|_?b_\w+")  # case matters: lora
 # What a module calls a weight matrix; a parameter of another name may be anything.
 _WEIGHT = re.compile(r"(.*_)?(weights?|kernel|proj|weight_v)(_v|\d+|_l\d.*)?|original1|[wW]\d*")
 _GAIN = re.compile(
-    r"(.*_)?(gains?|scales?|gammas?|alphas?|betas?|lambdas?|temperatures?|temp|tau|decays?)_?(\d+|_.*)?"
-    r"|ls_?\d*|weight_g|original0"  # layer scale; weight normalisation
+    r"(.*_)?(gains?|scales?|gammas?|alphas?|betas?|lambdas?|temperatures?|temp|tau)_?(\d+|_.*)?"
+    r"|(.*_)?decays?|ls_?\d*|weight_g|original0"  # layer scale; weight normalisation
     r"|a_logs?|time_(mix|maa|decay|first|faaaa)(?!.*_w\d$).*|x_[rwkvag]|r_k",  # Mamba, RWKV
     re.IGNORECASE,
 )

@@ -251,7 +251,7 @@ TOKENS_AND_TABLES = {
     "detection_tokens": ((1, T, D), "k"),
     "attn.attention_biases": ((4, 49), "l"),
     "attn.relative.height_rel": ((15, D), "l"),
-    "position_enc": ((T, D), "l"),
+    "position_enc": ((T, D), "e"),
     "blocks.0.scale_shift_table": ((6, D), "l"),
     "anything_else": ((1, 7, D), "l"),
     "level_embed": ((3, D), "e"),
