@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hmmdyn.version import __version__
 
 if TYPE_CHECKING:
-    from hmmdyn.analysis import Analysis
+    from hmmdyn.analysis import Analysis, OutcomeAnalysis
     from hmmdyn.checkpoints.read import open_checkpoint
     from hmmdyn.errors import HmmdynError
     from hmmdyn.hmm import TrainingMap
@@ -29,6 +29,7 @@ _HOME = {
     "HmmdynError": "errors",
     "MetricRecorder": "record.recorder",
     "Options": "options",
+    "OutcomeAnalysis": "analysis",
     "TrainingMap": "hmm",
     "Trajectories": "tables.trajectories",
     "analyze": "pipeline",
@@ -43,6 +44,7 @@ __all__ = [
     "HmmdynError",
     "MetricRecorder",
     "Options",
+    "OutcomeAnalysis",
     "TrainingMap",
     "Trajectories",
     "__version__",

@@ -123,6 +123,15 @@ def find_delays(
 ) -> pd.DataFrame:
     """Measure the delay from memorisation to generalisation of every run in which both are known.
 
+    Parameters
+    ----------
+    training, held_out : mapping
+        Curves of the two outcomes.
+    memorised : mapping
+        The transition of each training curve that has one, or its rise from the start.
+    generalised : mapping
+        As :func:`generalisations` returns them.
+
     Returns
     -------
     DataFrame

@@ -45,8 +45,8 @@ def test_a_divergence_has_lost_a_tenth_of_the_way_down():
 @pytest.mark.parametrize("kind", CALM_LOSSES)
 def test_rounding_ripples_and_losses_of_nearly_zero_are_no_spikes(kind, n):
     found = [excursions(calm_loss(kind, n, random_state=seed)) != [] for seed in range(20)]
-    # The study has the rates: at most 0.1 of runs of means over batches, none of the others.
-    assert sum(found) <= (binom.ppf(0.999, 20, 0.1) if kind == "near zero, batches" else 0)
+    # The study has the rates: at most 0.15 of runs of means over batches, none of the others.
+    assert sum(found) <= (binom.ppf(0.999, 20, 0.15) if kind == "near zero, batches" else 0)
 
 
 @pytest.mark.parametrize("n", [60, 200, 1000])
