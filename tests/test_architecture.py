@@ -21,6 +21,7 @@ GROUND = {
     "files",
     "names",
     "locks",
+    "workers",
 }
 ALLOWED = {
     "version": set(),
