@@ -22,6 +22,7 @@ GROUND = {
     "names",
     "locks",
     "roles",
+    "workers",
 }
 ALLOWED = {
     "version": set(),
