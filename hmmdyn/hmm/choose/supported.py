@@ -222,7 +222,7 @@ def _evidence(
     states = _states_of_levels(zoom).assign(supported=False, found=NOT_ASKED, strength=np.nan)
     ours = states["level"] == found.n_states
     states.loc[ours, "supported"] = True
-    for name in ("strength", "found"):
+    for name in STATES_FOUND_AGAIN.names[1:]:
         states.loc[ours, name] = again.states[name].to_numpy()
     of_levels = [boundaries.assign(level=found.n_states)]
     for n_states, level in found.zoom.items():
