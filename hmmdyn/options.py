@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,8 @@ class Options(ModelOptions):
         "number by BIC of all runs, or as the paper does, of one run in five, held out.",
         panel=STATES,
         choices=PROTOCOLS,
-        more="``supported`` needs a scale without the future (not ``run``) and the plain model.",
+        more="``supported`` needs a scale without the future (not ``run``) and the plain model or "
+        "``left_right``.",
     )
     restarts: int = option(10, "EM starts per number of states.", panel=STATES, least=1)
     quick: bool = option(
@@ -221,10 +222,11 @@ class Options(ModelOptions):
                 Remedy("protocol", "bic"),
                 ".",
             )
-        if self.model != ModelOptions():
+        if replace(self.model, left_right=False) != ModelOptions():
             raise UsageError(
-                "Supported states are merged from the plain model. Leave out what goes beyond it, "
-                "or use ",
+                "Supported states are merged from the plain model, or from one in order of time (",
+                Remedy("left_right", True),
+                "). Leave out what goes beyond it, or use ",
                 Remedy("protocol", "bic"),
                 ".",
             )

@@ -5,11 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
-from hmmdyn import Options, TrainingMap, analyze
+from hmmdyn import Options, TrainingMap, analyze, fit
 from hmmdyn.errors import UsageError
 from hmmdyn.hmm.choose.boundaries import supported_map
 from hmmdyn.hmm.choose.found_again import found_again
+from hmmdyn.hmm.choose.supported import _about_returns
+from hmmdyn.hmm.fit.sweep import sweep
+from hmmdyn.results.model import ModelOptions
 from hmmdyn.simulate.worlds import World, simulate_world
 from hmmdyn.tables.metric_table import from_frame
 from hmmdyn.tables.standardise import standardised
@@ -109,7 +113,7 @@ def test_metrics_that_tell_seeds_apart_are_left_out_by_name_and_can_come_back(wo
     assert "offset" in standardised(trajectories, keep_metrics=("offset",)).features
 
 
-@pytest.mark.parametrize("option", [{"standardise": "run"}, {"left_right": True}], ids=str)
+@pytest.mark.parametrize("option", [{"standardise": "run"}, {"minimum_dwell": 2}], ids=str)
 def test_what_evidence_cannot_be_had_for_is_refused_with_a_remedy(option):
     with pytest.raises(UsageError, match="protocol='bic'"):
         Options(**option)
@@ -169,3 +173,60 @@ def test_levels_that_are_not_there_are_refused_with_those_that_are(analysis):
         analysis.at(9)
     with pytest.raises(UsageError, match=r"no zoom to 2 states.*protocol='supported'"):
         analyze(analysis.trajectories, protocol="bic", n_states=3, quick=True, restarts=2).at(2)
+
+
+# --- the order of time ---
+
+
+def ordered(n_phases, design, options, random_state=0):
+    """Labels of the supported map of a world, and what its runs go through."""
+    made = World(design, n_phases, width=0.02, n_runs=12, n_metrics=6, noise=0.15, seed_metrics=0.0)
+    runs = simulate_world(made, random_state)
+    observed = standardised(from_frame(runs.table[["run", "step", *runs.metrics]]))
+    finest = sweep(
+        observed, [7, 8], options=options, covariance_type="diag", n_restarts=2, random_state=0
+    )
+    found = supported_map(observed, finest.winners[8].states, options=options)
+    walks = [
+        tuple(int(k) for k in run[np.r_[True, run[1:] != run[:-1]]])
+        for run in np.split(found.labels, np.cumsum(observed.lengths)[:-1])
+    ]
+    return found, walks, runs
+
+
+@pytest.mark.parametrize("random_state", [4, 5])
+def test_in_order_of_time_a_level_passed_twice_is_two_stages(random_state):
+    free, walks, runs = ordered(3, "return", ModelOptions(), random_state)
+    assert free.n_states == 3
+    assert any(len(set(walk)) < len(walk) for walk in walks)
+    found, walks, _ = ordered(3, "return", ModelOptions(left_right=True), random_state)
+    assert found.n_states == 4
+    whole = [path for path in runs.paths if len(path) == 4]
+    assert sum(walk == (0, 1, 2, 3) for walk in walks) >= 0.8 * len(whole)
+
+
+@pytest.mark.parametrize("design", ["path", "fork"])
+def test_in_order_of_time_paths_and_forks_stay_as_they_are(design):
+    free, _, _ = ordered(3, design, ModelOptions())
+    found, _, _ = ordered(3, design, ModelOptions(left_right=True))
+    assert adjusted_rand_score(free.labels, found.labels) > 0.97
+
+
+def test_runs_that_come_back_are_told_with_the_way_to_tell_stages_apart():
+    _, _, runs = ordered(3, "return", ModelOptions(), 4)
+    observed = standardised(from_frame(runs.table[["run", "step", *runs.metrics]]))
+    (notice,) = _about_returns(runs.phases, observed)
+    assert "12 of 12 runs come back" in notice.message
+    assert "left_right=True" in notice.message
+    assert not _about_returns(np.zeros_like(runs.phases), observed)
+
+
+def test_the_option_goes_all_the_way():
+    _, _, runs = ordered(3, "return", ModelOptions(), 4)
+    table = from_frame(runs.table[["run", "step", *runs.metrics]])
+    made = fit(table, Options(restarts=2, max_states=6, left_right=True))
+    parameters = made.training_map.parameters
+    assert parameters.n_states == 4
+    assert (parameters.transmat[np.tril_indices(4, -1)] == 0).all()
+    assert made.selection.evidence.founded == {0, 1, 2, 3}
+    assert (made.decoding.states.groupby("run")["state"].diff().dropna() >= 0).all()

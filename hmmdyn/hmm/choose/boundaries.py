@@ -42,8 +42,9 @@ from hmmdyn.hmm.choose.passages import (
 )
 from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.fit.starts import from_labels
-from hmmdyn.hmm.model.labels import time_order
+from hmmdyn.hmm.model.labels import chain_order, time_order
 from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.model import PLAIN_MODEL, ModelOptions
 from hmmdyn.results.observations import Sequences
 
 # A state or boundary needs so large a share of the runs, and so many.
@@ -160,6 +161,7 @@ def supported_map(
     labels: IntArray,
     *,
     covariance_type: str = "diag",
+    options: ModelOptions = PLAIN_MODEL,
     n_draws: int = 400,
     random_state: int = 0,
 ) -> SupportedMap:
@@ -176,6 +178,9 @@ def supported_map(
         number of states tried.
     covariance_type : str
         ``diag`` or ``full``, of the models that repair paths after each change.
+    options : ModelOptions
+        Of these models and of the fine map: the plain ones, or those of the order of time
+        (``left_right``).
     n_draws : int
         Bootstrap draws of runs.
     random_state : int
@@ -185,12 +190,17 @@ def supported_map(
     -------
     SupportedMap
     """
-    maker = _MapMaker(data, covariance_type, Resampling(n_draws, random_state))
+    maker = _MapMaker(data, covariance_type, options, Resampling(n_draws, random_state))
     maker.take(labels)
     maker.settle()
     maker.look_inside()
     maker.settle()
     return maker.finished(clock_of(data).astype(np.float64))
+
+
+def needed_runs(n_runs: int) -> int:
+    """Return how many of so many runs a state or boundary needs: a tenth, and at least three."""
+    return max(_NEEDED, int(np.ceil(_NEEDED_SHARE * n_runs)))
 
 
 def dated(data: Sequences, level: Level, *, n_draws: int = 400, random_state: int = 0) -> Dated:
@@ -260,15 +270,22 @@ def interpolated(values: FloatArray, lengths: IntArray) -> FloatArray:
 class _MapMaker:
     """The map on its way from fine to coarse, with everything that was done to it."""
 
-    def __init__(self, data: Sequences, covariance_type: str, resampling: Resampling) -> None:
+    def __init__(
+        self,
+        data: Sequences,
+        covariance_type: str,
+        options: ModelOptions,
+        resampling: Resampling,
+    ) -> None:
         self._values = interpolated(data.values, data.lengths)
         self._lengths = lengths = data.lengths
         self._runs = np.repeat(np.arange(len(lengths)), lengths)
         self._first = np.cumsum(lengths) - lengths
         self._covariance_type = covariance_type
-        self._em = EM(Sequences(data.values, lengths), covariance_type)
+        self._options = options
+        self._em = EM(Sequences(data.values, lengths), covariance_type, options=options)
         self._resampling = resampling
-        self._need = max(_NEEDED, int(np.ceil(_NEEDED_SHARE * len(lengths))))
+        self._need = needed_runs(len(lengths))
         self._labels: IntArray = np.zeros(len(data.values), dtype=np.int64)
         self._boundaries = pd.DataFrame(columns=BOUNDARY_COLUMNS)
         self._levels: list[Level] = []
@@ -287,7 +304,8 @@ class _MapMaker:
         """Make labels the map's, with states in order of time, and judge their boundaries."""
         _, labels = np.unique(labels, return_inverse=True)
         n_states = int(labels.max()) + 1
-        self._labels = np.argsort(time_order(labels, self._lengths, n_states))[labels]
+        in_order = chain_order if self._options.left_right else time_order
+        self._labels = np.argsort(in_order(labels, self._lengths, n_states))[labels]
         self._boundaries = self._judge(self._labels)
         passed = self._visits_in_passing()
         if len(passed):
@@ -337,7 +355,11 @@ class _MapMaker:
         if n_states == 1:
             return labels
         start = from_labels(
-            Sequences(self._values, self._lengths), labels, n_states, self._covariance_type
+            Sequences(self._values, self._lengths),
+            labels,
+            n_states,
+            self._covariance_type,
+            options=self._options,
         )
         model = Model(start)
         self._em.advance([model], _REPAIRS)
@@ -550,11 +572,15 @@ class _MapMaker:
             [np.arange(a, b) for a, b in zip(visits.begin[chosen], visits.end[chosen], strict=True)]
         )
         values = self._values[rows]
-        em = EM(Sequences(values, lengths), self._covariance_type)
+        em = EM(Sequences(values, lengths), self._covariance_type, options=self._options)
         models = [
             Model(
                 from_labels(
-                    Sequences(values, lengths), _cut(lengths, cut), 2, self._covariance_type
+                    Sequences(values, lengths),
+                    _cut(lengths, cut),
+                    2,
+                    self._covariance_type,
+                    options=self._options,
                 )
             )
             for cut in _CUTS

@@ -19,6 +19,7 @@ from hmmdyn.hmm.fit.starts import from_labels, start
 from hmmdyn.hmm.model.inference import decode
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.boundaries import FOUND
+from hmmdyn.results.model import PLAIN_MODEL, ModelOptions
 from hmmdyn.results.observations import Sequences
 
 # Fewer runs in a half give no supported boundary at all.
@@ -59,6 +60,7 @@ def found_again(
     found: SupportedMap,
     *,
     covariance_type: str = "diag",
+    options: ModelOptions = PLAIN_MODEL,
     n_splits: int = 2,
     random_state: int = 0,
 ) -> FoundAgain:
@@ -70,7 +72,7 @@ def found_again(
         As for :func:`hmmdyn.hmm.choose.boundaries.supported_map`, which made ``found`` of it.
     found : SupportedMap
         The map that is asked about.
-    covariance_type : str
+    covariance_type, options
         As it was made with.
     n_splits : int
         Times that the runs are dealt to two halves.
@@ -104,7 +106,7 @@ def found_again(
             for half in (order[: len(order) // 2], order[len(order) // 2 :]):
                 seen = np.isin(np.arange(len(lengths)), half)
                 rows = np.repeat(seen, lengths)
-                labels = _map_of(whole[rows], lengths[seen], covariance_type, random_state)
+                labels = _map_of(whole[rows], lengths[seen], covariance_type, options, random_state)
                 others = _decoded(
                     whole[rows],
                     lengths[seen],
@@ -112,6 +114,7 @@ def found_again(
                     whole[~rows],
                     lengths[~seen],
                     covariance_type,
+                    options,
                 )
                 mine = found.labels[~rows]
                 strengths.append(_strengths(mine, others, found.n_states))
@@ -126,22 +129,28 @@ def found_again(
 
 
 def _map_of(
-    values: FloatArray, lengths: IntArray, covariance_type: str, random_state: int
+    values: FloatArray,
+    lengths: IntArray,
+    covariance_type: str,
+    options: ModelOptions,
+    random_state: int,
 ) -> IntArray:
     """Labels of the supported map of some runs, from a short search of its own."""
     n_states = min(_FINEST, max(2, len(values) // 10))
-    em = EM(Sequences(values, lengths), covariance_type)
+    data = Sequences(values, lengths)
+    em = EM(data, covariance_type, options=options)
     models = [
-        Model(start(Sequences(values, lengths), n_states, covariance_type, random_state, kind))
+        Model(start(data, n_states, covariance_type, random_state, kind, options=options))
         for kind in ("time segments", "k-means")
     ]
     em.advance(models, _SEARCH_ITERATIONS)
     best = max(models, key=lambda model: model.reached)
     labels = np.asarray(em.decode(best), dtype=np.int64)
     return supported_map(
-        Sequences(values, lengths),
+        data,
         labels,
         covariance_type=covariance_type,
+        options=options,
         random_state=random_state,
     ).labels
 
@@ -153,12 +162,15 @@ def _decoded(
     new_values: FloatArray,
     new_lengths: IntArray,
     covariance_type: str,
+    options: ModelOptions,
 ) -> IntArray:
     """Decode a map of some runs on others."""
     n_states = int(labels.max()) + 1
     if n_states == 1:
         return np.zeros(len(new_values), dtype=np.int64)
-    parameters = from_labels(Sequences(values, lengths), labels, n_states, covariance_type)
+    parameters = from_labels(
+        Sequences(values, lengths), labels, n_states, covariance_type, options=options
+    )
     return np.asarray(decode(parameters, Sequences(new_values, new_lengths)), dtype=np.int64)
 
 

@@ -141,7 +141,7 @@ def select_n_states(
         notices=tuple(notices),
     )
     if supported:
-        return with_supported_states(selection, observations, swept, random_state)
+        return with_supported_states(selection, observations, swept, random_state, options)
     return selection if quick else weigh(selection, observations, kept, settings, stages, split)
 
 

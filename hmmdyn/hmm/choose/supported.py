@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.errors import UsageError
-from hmmdyn.hmm.choose.boundaries import SupportedMap, dated, interpolated, supported_map
+from hmmdyn.hmm.choose.boundaries import (
+    SupportedMap,
+    dated,
+    interpolated,
+    needed_runs,
+    supported_map,
+)
 from hmmdyn.hmm.choose.clock_or_seed import clock_or_seed
 from hmmdyn.hmm.choose.found_again import found_again
 from hmmdyn.hmm.fit.em import EM, Model
@@ -17,6 +23,7 @@ from hmmdyn.hmm.fit.starts import from_labels
 from hmmdyn.hmm.fit.sweep import Sweep
 from hmmdyn.hmm.model.inference import decode
 from hmmdyn.messages import Message, Remedy
+from hmmdyn.names import some
 from hmmdyn.results.arrays import IntArray
 from hmmdyn.results.boundaries import (
     BOUNDARIES,
@@ -28,7 +35,8 @@ from hmmdyn.results.boundaries import (
     Evidence,
     Level,
 )
-from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
+from hmmdyn.results.notice import Notice
 from hmmdyn.results.observations import Observations, Sequences
 from hmmdyn.results.selection import Selection
 
@@ -39,7 +47,11 @@ _STATES_OF_ATTRACTORS = 4
 
 
 def with_supported_states(
-    selection: Selection, observations: Observations, swept: Sweep, random_state: int
+    selection: Selection,
+    observations: Observations,
+    swept: Sweep,
+    random_state: int,
+    options: ModelOptions = PLAIN_MODEL,
 ) -> Selection:
     """Choose the states whose boundaries are supported, from the finest map of a sweep.
 
@@ -53,6 +65,8 @@ def with_supported_states(
         The fits for all numbers of states; the finest one is merged.
     random_state : int
         Seeds bootstrap, halves of the runs and folds.
+    options : ModelOptions
+        What was swept with: plain, or ``left_right``.
 
     References
     ----------
@@ -63,14 +77,18 @@ def with_supported_states(
     if finest.states is None:
         raise AssertionError("only valid fits win")
     found = supported_map(
-        observations, finest.states, covariance_type=covariance_type, random_state=random_state
+        observations,
+        finest.states,
+        covariance_type=covariance_type,
+        options=options,
+        random_state=random_state,
     )
     one_state = selection.models.get(1)
     zoom = {
         n_states: _level_of(
             one_state
             if n_states == 1 and one_state is not None
-            else _model_of(observations, level.labels, covariance_type),
+            else _model_of(observations, level.labels, covariance_type, options),
             observations,
         )
         for n_states, level in found.zoom.items()
@@ -81,7 +99,11 @@ def with_supported_states(
         criterion="supported",
         n_states=found.n_states,
         models={**selection.models, found.n_states: zoom[found.n_states].parameters},
-        evidence=_evidence(observations, found, zoom, covariance_type, random_state),
+        evidence=_evidence(observations, found, zoom, covariance_type, options, random_state),
+        notices=(
+            *selection.notices,
+            *_about_returns(zoom[found.n_states].states, observations),
+        ),
     )
 
 
@@ -135,18 +157,40 @@ def at_level(selection: Selection, n_states: int) -> Selection:
     )
 
 
+def _about_returns(states: IntArray, observations: Observations) -> tuple[Notice, ...]:
+    """Say that runs come back to a state, and how stages that look alike are told apart."""
+    changes = np.flatnonzero(np.diff(states) != 0) + 1
+    begins = np.union1d(observations.first_rows, changes)  # of visits
+    visits = pd.DataFrame({"run": observations.run_of_row[begins], "state": states[begins]})
+    back = visits.loc[visits.duplicated(), "run"].unique()
+    if len(back) < needed_runs(len(observations.lengths)):
+        return ()
+    names = observations.runs["run"].astype(str).to_numpy()[back]
+    message = Message(
+        f"{len(back)} of {len(observations.lengths)} runs come back to a state that they had left "
+        f"({some(names, 4)}). Metrics may pass the same level twice; where no run can fall back, ",
+        Remedy("left_right", True),
+        " tells such stages apart by their order in time. Where losses spike, leave it: it would "
+        "hide that.",
+    )
+    return (Notice("model", "odd", "runs that come back", message),)
+
+
 def _level_of(parameters: HMMParameters, observations: Observations) -> Level:
     return Level(parameters, np.asarray(decode(parameters, observations), dtype=np.int64))
 
 
-def _model_of(observations: Observations, labels: IntArray, covariance_type: str) -> HMMParameters:
+def _model_of(
+    observations: Observations, labels: IntArray, covariance_type: str, options: ModelOptions
+) -> HMMParameters:
     """Fit a model to labels by a few iterations of EM, states in the order they have."""
     n_states = int(labels.max()) + 1
     # A state of which no metric is known at its few checkpoints has the values around them.
     known = interpolated(observations.values, observations.lengths)
-    start = from_labels(Sequences(known, observations.lengths), labels, n_states, covariance_type)
+    data = Sequences(known, observations.lengths)
+    start = from_labels(data, labels, n_states, covariance_type, options=options)
     model = Model(start)
-    em = EM(observations, covariance_type)
+    em = EM(observations, covariance_type, options=options)
     em.advance([model], _ITERATIONS)
     fitted = em.judge(model).parameters
     return start if fitted is None or np.isnan(fitted.means).any() else fitted
@@ -157,10 +201,15 @@ def _evidence(
     found: SupportedMap,
     zoom: Mapping[int, Level],
     covariance_type: str,
+    options: ModelOptions,
     random_state: int,
 ) -> Evidence:
     again = found_again(
-        observations, found, covariance_type=covariance_type, random_state=random_state
+        observations,
+        found,
+        covariance_type=covariance_type,
+        options=options,
+        random_state=random_state,
     )
     timing = clock_or_seed(
         observations, found.at(_STATES_OF_ATTRACTORS).labels, random_state=random_state
@@ -173,7 +222,7 @@ def _evidence(
     states = _states_of_levels(zoom).assign(supported=False, found=NOT_ASKED, strength=np.nan)
     ours = states["level"] == found.n_states
     states.loc[ours, "supported"] = True
-    for name in ("strength", "found"):
+    for name in STATES_FOUND_AGAIN.names[1:]:
         states.loc[ours, name] = again.states[name].to_numpy()
     of_levels = [boundaries.assign(level=found.n_states)]
     for n_states, level in found.zoom.items():

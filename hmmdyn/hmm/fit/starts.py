@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from hmmdyn.hmm.fit.chains import adapted
-from hmmdyn.hmm.model.labels import time_order
+from hmmdyn.hmm.model.labels import chain_order
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
 from hmmdyn.results.observations import Sequences
@@ -165,7 +165,7 @@ def from_labels(
         The runs; their values must be finite.
     labels : ndarray, shape (n,)
         A state for every checkpoint. One that no checkpoint has gets the pooled mean and
-        covariance. Those of a left-to-right model are put in order of time first.
+        covariance. Those of a left-to-right model are put in the order of most runs first.
     n_states : int
         K, the number of states.
     covariance_type : str
@@ -177,7 +177,7 @@ def from_labels(
     """
     values, lengths = data.values, data.lengths
     if options.left_right:
-        labels = np.argsort(time_order(labels, lengths, n_states))[labels]
+        labels = np.argsort(chain_order(labels, lengths, n_states))[labels]
     n_features = values.shape[1]
     if pooled is None:
         pooled = pooled_covariance(values)
