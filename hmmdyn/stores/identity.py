@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hmmdyn.checkpoints.find import layouts
+from hmmdyn.checkpoints.find.seeds import seeds_by_number
 from hmmdyn.errors import LayoutError
 from hmmdyn.logs.columns import split_of_path
 from hmmdyn.names import printable
@@ -24,7 +25,6 @@ _OF_LOGS = re.compile(
     r"|rewards?|returns?)(?:[-_.](?:log|logs|history|metrics|data|v?[0-9]+))?",
     re.IGNORECASE,
 )
-_SPINNING_UP = re.compile(r"(?P<name>.+)_s(?P<seed>[0-9]+)$")  # the seed, as it names its runs
 
 
 class Identity(NamedTuple):
@@ -40,7 +40,8 @@ def identify(root: Path, pieces: Sequence[Piece]) -> list[Identity]:
     """Say for each log which run it is of.
 
     A file's own name counts where several logs with the same columns lie in one folder; logs with
-    different columns there are of one run.
+    different columns there are of one run. Runs whose names differ in one number are seeds where
+    nothing else could be, as for checkpoints.
 
     Raises
     ------
@@ -64,7 +65,10 @@ def identify(root: Path, pieces: Sequence[Piece]) -> list[Identity]:
                 f"is of: {reading.problem}.\nRename the folders, for example to recipe/seed3, or "
                 "give one table with the columns run (or seed) and group."
             )
-    return found
+    told = [r for p, r in zip(pieces, readings, strict=True) if not p.names_runs]
+    seeds = seeds_by_number(told, printable(name))
+    numbered = [(one, seeds.get((one.group, one.run))) for one in found]
+    return [one._replace(group=n.group, seed=n.seed) if n else one for one, n in numbered]
 
 
 def _names(pieces: Sequence[Piece]) -> list[tuple[str, ...]]:
@@ -94,10 +98,6 @@ def _spelled_out(parts: tuple[str, ...]) -> tuple[str, ...]:
     lower = [name.lower() for name in folders]
     if "dvclive" in lower:  # below it, names are those of the metrics
         folders, stem = folders[: lower.index("dvclive")], ""
-    if stem.lower() == "progress" and folders:
-        match = _SPINNING_UP.fullmatch(folders[-1])
-        if match:
-            folders[-1] = f"{match['name']}_seed{match['seed']}"
     says_nothing = _OF_LOGS.fullmatch(stem) or split_of_path([stem])
     names = [f for f in folders if not _OF_LOGS.fullmatch(f) and not split_of_path([f])]
     return (*names, "" if says_nothing else stem)

@@ -151,9 +151,7 @@ def test_metrics_that_look_a_little_like_clocks_stay():
 def test_a_copy_of_a_clock_is_one_and_nothing_else_left_is_said():
     frame = runs().rename(columns={"l2": "duration"})
     frame["score"] = frame["duration"]
-    with pytest.raises(
-        TableError, match=r"neither metrics nor outcomes.*duration, score.*keep_metrics"
-    ):
+    with pytest.raises(TableError, match=r"neither metrics nor.*duration, score.*keep_metrics"):
         from_frame(frame)
 
 

@@ -216,7 +216,7 @@ def test_files_without_seeds_are_runs_by_name(tmp_path):
     assert read(tmp_path).runs["run"].tolist() == ["first", "second"]
 
 
-def test_spinning_up_names_seeds_in_its_own_way(tmp_path):
+def test_spinning_up_and_seeds_by_number(tmp_path):
     for seed in (0, 10):
         rows = [f"{i}\t{float(i)}\t{1.0}\t{4000 * i}\t{i * 3.0}" for i in range(1, 4)]
         header = "Epoch\tAverageEpRet\tStdEpRet\tTotalEnvInteracts\tTime"
@@ -239,6 +239,10 @@ def test_stable_baselines3(tmp_path):
     found = read(tmp_path)
     assert found.metrics == ("train/approx_kl",)
     assert set(found.outcomes) == {"rollout/ep_rew_mean", "eval/mean_reward"}
+    assert found.runs[["group", "seed"]].to_numpy().tolist() == [
+        ["ppo/CartPole-v1", 1],
+        ["ppo/CartPole-v1", 2],
+    ]
     first = found.table[found.table["run"] == "CartPole-v1_1"]
     assert first["step"].tolist() == [2048, 4096, 6144]
     assert first["eval/mean_reward"].tolist()[1:2] == [7.0]
