@@ -15,7 +15,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hmmdyn.errors import CheckpointError, NoCheckpointsError, NotEnoughDataError, UsageError
+from hmmdyn.errors import (
+    CheckpointError,
+    NoCheckpointsError,
+    NotEnoughDataError,
+    OutputError,
+    UsageError,
+)
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import require_known
 from hmmdyn.options import FOLDER, TABLE, Options
@@ -178,6 +184,26 @@ def _require_workable(jobs: Any, progress: Any, cache: Any = None) -> None:
         f"'cache' must be the path of a Parquet file, got {cache!r}. "
         "Write cache='metrics-cache.parquet', for instance.",
     )
+
+
+def cache_for(found: CheckpointIndex | Trajectories, output: Path) -> Path | None:
+    """Return where the measurements of runs are kept between calls, whatever the output.
+
+    That is with the user's other caches; where these cannot be written, in the folder ``output``.
+    None where nothing is measured.
+    """
+    from hmmdyn.files import require_writable
+    from hmmdyn.metrics.cache import place_for
+    from hmmdyn.results.checkpoints import CheckpointIndex
+
+    if not isinstance(found, CheckpointIndex):
+        return None
+    place = place_for(found.root)
+    try:
+        require_writable(place.parent)
+    except OutputError:
+        return output / ".metrics-cache.parquet"
+    return place
 
 
 def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories:

@@ -10,7 +10,7 @@ import typer
 
 from hmmdyn.choices import DEFAULT_FORMATS, FORMATS, THEMES
 from hmmdyn.cli.arguments import ANALYZE, AsJson, Given, Jobs, Preset, chosen, takes
-from hmmdyn.cli.console import cache_for, err, n_jobs, out, plain, progress, show_notices, silent
+from hmmdyn.cli.console import err, n_jobs, out, plain, progress, show_notices, silent
 from hmmdyn.files import remove_unfinished, require_writable
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def analyze(
             analysis = pipeline.analyze(
                 found,
                 options,
-                cache=cache_for(found, output),
+                cache=pipeline.cache_for(found, output),
                 jobs=n_jobs(jobs),
                 progress=told,
                 source_name=str(source),

@@ -11,8 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from hmmdyn.errors import HmmdynError, OutputError, UsageError
-from hmmdyn.files import require_writable
+from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.names import printable
 from hmmdyn.options import as_typed
 
@@ -20,9 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hmmdyn.pipeline import Progress
-    from hmmdyn.results.checkpoints import CheckpointIndex
     from hmmdyn.results.notice import Notice
-    from hmmdyn.tables.trajectories import Trajectories
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -121,24 +118,6 @@ def n_jobs(given: int | None) -> int:
     from joblib import cpu_count
 
     return given or cpu_count()
-
-
-def cache_for(found: CheckpointIndex | Trajectories, output: Path) -> Path | None:
-    """Return where measurements are kept between calls, whatever the output.
-
-    Where the user's cache folder cannot be written, they are kept beside the output.
-    """
-    from hmmdyn.metrics.cache import place_for
-    from hmmdyn.results.checkpoints import CheckpointIndex
-
-    if not isinstance(found, CheckpointIndex):
-        return None
-    place = place_for(found.root)
-    try:
-        require_writable(place.parent)
-    except OutputError:
-        return output / ".metrics-cache.parquet"
-    return place
 
 
 def notices_as_json(notices: Sequence[Notice]) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hmmdyn.cli.arguments import EXTRACT, Given, Jobs, Runs, chosen, takes
-from hmmdyn.cli.console import cache_for, n_jobs, out, plain, progress, show_notices
+from hmmdyn.cli.console import n_jobs, out, plain, progress, show_notices
 from hmmdyn.errors import UsageError
 from hmmdyn.files import require_writable
 
@@ -44,7 +44,7 @@ def extract(
             trajectories = pipeline.read_runs(
                 found,
                 options,
-                cache=cache_for(found, output.parent),
+                cache=pipeline.cache_for(found, output.parent),
                 jobs=n_jobs(jobs),
                 progress=told,
             )
