@@ -201,8 +201,8 @@ def write(rows: list[tuple[str, Counter[str]]], given: argparse.Namespace, secon
 
 `python benchmarks/endurance.py --scale {given.scale:g}`, {datetime.now(UTC):%Y-%m-%d}
 
-hmmdyn {__version__}, Python {platform.python_version()}, {platform.system()}; {seconds / 60:.0f} minutes
-on a machine that others used, too.
+hmmdyn {__version__}, Python {platform.python_version()}, {platform.system()},
+{seconds / 60:.0f} minutes on a machine that others used, too.
 
 | what | times | what came of it |
 |---|---|---|
