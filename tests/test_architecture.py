@@ -21,6 +21,7 @@ GROUND = {
     "files",
     "names",
     "locks",
+    "workers",
     "roles",
     "workers",
 }
