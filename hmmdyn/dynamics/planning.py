@@ -26,6 +26,7 @@ POWER = 0.8
 _EFFICIENCY = 0.816
 _FEWEST = 4  # runs a group of which a permutation test can be significant
 _MOST = 100_000
+_PLAIN = 5.0  # an effect, in standard deviations, that the fewest runs tell
 _TINY = 1e-300
 
 
@@ -50,11 +51,12 @@ def spread_of(runs: Bracketed) -> Spread:
     n_converged = int(runs.converged.sum())
     first = np.maximum(runs.after, 0).astype(np.float64)
     last = np.where(runs.converged, runs.end, np.inf)
-    if n_converged < 3 or first.max() < last.min():  # one step would fit them all
+    # One step would fit them all, or no logarithm would do.
+    if n_converged < 3 or first.max() < last.min() or last.min() <= 0:
         return Spread(np.nan, np.nan, np.nan)
     with np.errstate(divide="ignore"):
         low, high = np.log(first), np.log(last)
-    middle = np.log((first + np.minimum(last, runs.end)) / 2)[runs.converged]
+    middle = np.log((first + runs.end)[runs.converged] / 2)
     start = [middle.mean(), np.log(middle.std() + 0.1)]
     found = minimize(_unlikeliness, start, args=(low, high), method="Nelder-Mead")
     variance = np.exp(2 * found.x[1]) * n_converged / (n_converged - 1)
@@ -85,7 +87,8 @@ def smallest_difference(spread: float, n_a: int, n_b: int) -> float:
     if min(n_a, n_b) < 2 or _least_p(n_a, n_b) >= SIGNIFICANT:
         return np.inf
     effect = TTestIndPower().solve_power(nobs1=n_a, ratio=n_b / n_a, alpha=SIGNIFICANT, power=POWER)
-    return float(np.expm1(effect * spread / np.sqrt(_EFFICIENCY)))
+    with np.errstate(over="ignore"):
+        return float(np.expm1(effect * spread / np.sqrt(_EFFICIENCY)))
 
 
 def _least_p(n_a: int, n_b: int) -> float:
@@ -104,7 +107,7 @@ def runs_needed(spread: float, difference: float) -> float:
     """
     if np.isnan(spread):
         return np.nan
-    effect = np.log1p(difference) / spread * np.sqrt(_EFFICIENCY)
+    effect = min(np.log1p(difference) / spread * np.sqrt(_EFFICIENCY), _PLAIN)
     enough = _FEWEST
     while TTestIndPower().power(effect, enough, SIGNIFICANT) < POWER:
         enough *= 2

@@ -24,7 +24,7 @@ def with_convergence(findings, steps, *, censored=()):
     table["step"] = list(steps)
     table["converged"] = ~table["run"].isin(censored)
     table["previous_step"] = (table["step"] - 100 * table["converged"]).clip(lower=0)
-    table["previous_step"] = table["previous_step"].astype("Int64")
+    table["previous_step"] = table["previous_step"].astype("Int64").where(table["step"] > 0)
     measure = replace(findings.convergence, table=table)
     return changed(findings, convergence=measure, speed=compare_speed(measure))
 
