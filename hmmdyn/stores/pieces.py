@@ -48,6 +48,17 @@ class Piece:
 def understood(parts: tuple[str, ...], shown: str, log: Log, left_out: LeftOut) -> Piece:
     """Understand a log, and name outcomes by the part of the data that its path tells.
 
+    Parameters
+    ----------
+    parts : tuple of str
+        Names of its folders below the root, and its own without the suffix.
+    shown : str
+        What messages call it.
+    log : Log
+        What was read.
+    left_out : LeftOut
+        Added to: what is left out, and why.
+
     Raises
     ------
     LogError

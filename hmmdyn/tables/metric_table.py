@@ -110,6 +110,15 @@ def from_frame(
 ) -> Trajectories:
     """Make trajectories of a DataFrame; columns as in :func:`read_table`.
 
+    Parameters
+    ----------
+    frame : DataFrame
+        Rows of checkpoints, in the order they were written.
+    outcomes, metrics : sequence of str
+        Columns that are these whatever their names and values say.
+    source : str
+        What messages call it.
+
     Raises
     ------
     TableError
@@ -134,7 +143,7 @@ def from_frame(
     keys, numbers = keys[known], numbers[known]
     keys["step"] = axis.at[known].astype("int64")
     _require_one_run(columns, keys, numbers, axis, source)
-    kept = sort_columns(numbers, keys, outcomes, metrics)
+    kept = sort_columns(numbers, outcomes, metrics)
     table, repeated = _merged(keys, numbers[[*kept.metrics, *kept.outcomes]], axis, source)
     kept = without_time(kept, table, metrics)
     if not kept.metrics and not kept.outcomes:

@@ -32,10 +32,16 @@ class Kept:
     left_out: Mapping[str, str | Message] = field(default_factory=dict)
 
 
-def sort_columns(
-    numbers: pd.DataFrame, keys: pd.DataFrame, outcomes: Sequence[str], metrics: Sequence[str]
-) -> Kept:
-    """Sort numeric columns by their names; ``outcomes`` and ``metrics`` are asked for by name."""
+def sort_columns(numbers: pd.DataFrame, outcomes: Sequence[str], metrics: Sequence[str]) -> Kept:
+    """Sort numeric columns by their names.
+
+    Parameters
+    ----------
+    numbers : DataFrame
+        The columns, float64.
+    outcomes, metrics : sequence of str
+        Columns that are asked for as these, whatever their names say.
+    """
     names = list(numbers.columns)
     clocks = [name for name in names if is_clock(name) and name not in (*outcomes, *metrics)]
     found_outcomes, found_metrics, left_out = [], [], dict[str, str | Message]()
