@@ -23,7 +23,6 @@ GROUND = {
     "locks",
     "workers",
     "roles",
-    "workers",
 }
 ALLOWED = {
     "version": set(),
