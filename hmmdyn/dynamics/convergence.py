@@ -80,8 +80,6 @@ def automatic_threshold(table: pd.DataFrame, outcome: str, direction: str) -> fl
         of them, so the threshold would call failure convergence.
     """
     first, best = first_and_best(table, outcome, direction)
-    if first == best:
-        return best
     bests = _best_values(table, outcome, direction)
     top, worst = (bests.max(), bests.min()) if direction == "above" else (bests.min(), bests.max())
     if abs(best - first) < _AGREED * abs(top - first):
@@ -92,6 +90,8 @@ def automatic_threshold(table: pd.DataFrame, outcome: str, direction: str) -> fl
             Remedy("threshold"),
             ".",
         )
+    if first == best:
+        return best
     decimals = 2 - math.floor(math.log10(abs(best - first)))
     return round(first + SHARE_OF_THE_WAY * (best - first), decimals)
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hmmdyn.report import statements
+from hmmdyn.report import statements, words
 from hmmdyn.report.report import Report
 from hmmdyn.report.statements.figures import figure_summaries
 from hmmdyn.results.notice import Notice, each_once
@@ -91,8 +91,9 @@ def test_convergence_names_fastest_slowest_median_and_censored(findings):
     steps = table.loc[table["converged"]].set_index("run")["step"]
     text = said(findings, "Which runs converged when")
     assert "9 of 10 runs converged" in text
-    assert f"the first was seen at step {steps.min():,} ({steps.idxmin()})" in text
-    assert f"the last at step {steps.max():,} ({steps.idxmax()}). " in text
+    first, last = (words.listing(steps.index[steps == s]) for s in (steps.min(), steps.max()))
+    assert f"the first was seen at step {steps.min():,} ({first}), " in text
+    assert f"the last at step {steps.max():,} ({last}). " in text
     # Of ten runs, the mean of the fifth and the sixth; runs are evaluated every hundred steps.
     latest = np.sort(steps)[4:6].mean()
     assert f"The median step of convergence is between {latest - 99:,.0f} and {latest:,.0f}" in text
