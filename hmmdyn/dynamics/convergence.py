@@ -244,8 +244,8 @@ def _in_words(
 ) -> Message:
     side = "at least" if direction == "above" else "at most"
     parts: list[str | Remedy] = [
-        f"A run has converged at the first checkpoint where {outcome} is {side} {threshold:g}",
-        f", for {sustained} evaluated checkpoints in a row." if sustained > 1 else ".",
+        f"A run has converged at the first evaluation at which {outcome} is {side} {threshold:g}",
+        f", for {sustained} evaluations in a row." if sustained > 1 else ".",
     ]
     if threshold_chosen:
         start, best = first_and_best(table, outcome, direction)
@@ -273,8 +273,8 @@ def _notices(
             "statements",
             "left out",
             f"run {run}",
-            f"{outcome} is known at none of its checkpoints: it is in the map, but in no statement "
-            "about convergence.",
+            f"{outcome} is known at none of its checkpoints: it is in no statement about "
+            "convergence.",
         )
         for run in unknown
     ]
