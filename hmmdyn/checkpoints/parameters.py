@@ -182,6 +182,17 @@ def matrices_of(
     of the split loses it, so that (heads, d_model, d_head) split in ``heads`` gives matrices
     (d_model, d_head). Else ``axes`` says which matrices it is.
 
+    Parameters
+    ----------
+    name : str
+        Of the tensor, as the checkpoint has it.
+    values : ndarray
+        Its entries, at least two axes.
+    rules : ParameterRules
+        What the user wants split.
+    axes : Axes
+        Which of its axes make a matrix.
+
     Raises
     ------
     UsageError

@@ -101,6 +101,17 @@ def require_possible(
 ) -> None:
     """Refuse a threshold that no value of the outcome can be: 95 for an accuracy from 0 to 1.
 
+    Parameters
+    ----------
+    table : DataFrame
+        One row per evaluation, with the outcomes as columns.
+    outcomes : sequence of str
+        Those that are known somewhere.
+    outcome : str or None
+        The one asked for; None for the one that would be chosen.
+    threshold : float or None
+        The one asked for; None refuses nothing.
+
     Raises
     ------
     UsageError

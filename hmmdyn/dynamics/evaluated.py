@@ -71,6 +71,19 @@ def seen_at(
     """Return by which cut (1, 2, …) each run has converged, seen ``late`` or early at each of them.
 
     A run is watched up to the last cut before it ends, or the horizon; 0 is before the first.
+
+    Parameters
+    ----------
+    group : sequence of Evaluated
+        The runs, R of them.
+    cuts : ndarray, shape (C,)
+        Steps at which all groups are looked at, rising.
+    horizon : float
+        Step beyond which no cut counts.
+    sustained : int
+        Evaluations on end that a run must hold the threshold for.
+    late : bool
+        Take a run's first evaluation from each cut on, else its last up to it.
     """
     n_cuts = int((cuts <= horizon).sum())
     ends, converged = zip(*(_cut_of(run, cuts, sustained, late) for run in group), strict=True)

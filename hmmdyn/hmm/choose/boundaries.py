@@ -206,7 +206,14 @@ def needed_runs(n_runs: int) -> int:
 def dated(data: Sequences, level: Level, *, n_draws: int = 400, random_state: int = 0) -> Dated:
     """Date the supported boundaries of a level, as those of a supported map are.
 
-    ``data``, ``n_draws`` and ``random_state`` are those that the map was made with.
+    Parameters
+    ----------
+    data : Sequences
+        What the map was made of.
+    level : Level
+        A level of its zoom.
+    n_draws, random_state : int
+        As the map was made with: bootstrap draws of runs, and their seed.
     """
     return _dated(
         interpolated(data.values, data.lengths),
