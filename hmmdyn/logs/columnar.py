@@ -6,6 +6,7 @@ import ast
 import io
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from hmmdyn.errors import LogError, NoTimeError
 from hmmdyn.logs.log import NO_TIME, Log
 from hmmdyn.roles import is_group, is_seed, run_rank, tells_time
 
+METADATA_KEY = b"hmmdyn"  # of the metric tables that hmmdyn writes
 _MOST_ROWS = 50_000_000
 _MOST_BYTES = 4 * 2**30
 
@@ -37,6 +39,14 @@ def read_parquet(data: bytes, require_time: bool = False) -> Log:
     if require_time:
         _require_time(file.schema_arrow)
     return Log(from_arrow(file.read()), "Parquet")
+
+
+def own_metadata(path: Path) -> bytes | None:
+    """Return what hmmdyn wrote about a metric table of its own; None for any other file."""
+    try:
+        return (pq.read_schema(path).metadata or {}).get(METADATA_KEY)
+    except (OSError, ValueError, pa.ArrowException):
+        return None
 
 
 def read_feather(data: bytes, require_time: bool = False) -> Log:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from hmmdyn.errors import LogError, TableError
 from hmmdyn.files import replacing
 from hmmdyn.logs import read_log
-from hmmdyn.logs.columnar import flattened
+from hmmdyn.logs.columnar import METADATA_KEY, flattened, own_metadata
 from hmmdyn.logs.columns import Columns, seed_numbers, understand
 from hmmdyn.logs.numbers import as_numbers
 from hmmdyn.logs.steps import Axis, last_written, on_one_axis, whole
@@ -40,7 +40,6 @@ TABLE_FORMATS = (
     ".json), Parquet and Feather (.parquet)"
 )
 
-_METADATA_KEY = b"hmmdyn"
 _LIKE_A_STEP = re.compile("step|iter|epoch|update|batch", re.IGNORECASE)
 
 
@@ -182,7 +181,7 @@ def write_table(trajectories: Trajectories, path: Path) -> None:
     }
     table = pa.Table.from_pandas(trajectories.table, preserve_index=False)
     table = table.replace_schema_metadata(
-        {**(table.schema.metadata or {}), _METADATA_KEY: json.dumps(meta).encode()}
+        {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(meta).encode()}
     )
     # An open file, because Arrow takes no path that is not valid UTF-8.
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -202,14 +201,11 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
 
 def _own_metadata(path: Path) -> dict[str, Any] | None:
     """Return what hmmdyn wrote into a Parquet file of its own; None for any other file."""
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (OSError, ValueError, pa.ArrowException):
-        return None
-    if _METADATA_KEY not in metadata:
+    written = own_metadata(path)
+    if written is None:
         return None
     try:
-        own: dict[str, Any] = json.loads(metadata[_METADATA_KEY])
+        own: dict[str, Any] = json.loads(written)
     except (ValueError, RecursionError):
         own = {}
     well_formed = (

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from hmmdyn.checkpoints.logs import find_outcomes, join_outcomes
 from hmmdyn.errors import OutcomeError
 from hmmdyn.names import normalise_column
 from hmmdyn.roles import is_outcome
+from hmmdyn.tables.metric_table import from_frame, write_table
 
 
 @pytest.fixture
@@ -98,6 +100,18 @@ def test_nothing_logged(root):
     assert list(outcomes.table.columns) == ["group", "run", "step"]
     assert outcomes.table.empty
     assert outcomes.sources == {}
+
+
+def test_what_hmmdyn_measured_is_no_log(root):
+    """A metric table of its own that lies beside the checkpoints, of these runs or more."""
+    index = runs(root)
+    table = pd.DataFrame(
+        {"group": "mnist", "run": "seed7", "seed": 7, "step": [0, 10], "l2": 1.0, "eval_loss": 0.5}
+    )
+    write_table(from_frame(table), root / "metrics.parquet")
+    result = find_outcomes(index)
+    assert list(result.table.columns) == ["group", "run", "step"]
+    assert result.notices == ()
 
 
 def test_a_table_for_several_groups(root):
