@@ -36,7 +36,7 @@ def read_json_lines(text: str) -> Log:
         except (ValueError, RecursionError):
             record = None
         if isinstance(record, dict):
-            rows.append(dict(_fields(record)))
+            rows.append(dict(_fields(_without_plan(record))))
         elif at == last and not text.endswith(("\n", "\r")):
             torn = True
         else:
@@ -163,6 +163,14 @@ def _with_constants(log: Log, document: Mapping[str, Any]) -> Log:
         if _is_identity(name) and isinstance(value, (str, int)) and name not in log.frame
     }
     return Log(log.frame.assign(**constants), log.format, log.left_out)
+
+
+def _without_plan(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out what the first row of a recording of hmmdyn's tells of how all was recorded."""
+    told = record.get("recording")
+    if isinstance(told, dict) and {"hmmdyn_version", "plan"} <= told.keys():
+        return {name: value for name, value in record.items() if name != "recording"}
+    return record
 
 
 def _fields(

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from hmmdyn.record.recorder import LOCK
 from hmmdyn.tasks.runs import SAVED
 from hmmdyn.tasks.stack import Stack
 from hmmdyn.version import __version__
@@ -161,8 +162,12 @@ def _part(tensors: Mapping[str, torch.Tensor], part: str) -> dict[str, torch.Ten
 
 
 def _sizes(run: Path) -> dict[str, int]:
-    """File -> bytes."""
-    return {p.name: p.stat().st_size for p in run.iterdir() if p.is_file() and not p.is_symlink()}
+    """File -> bytes; without the recorder's lock, which is there only while it records."""
+    return {
+        p.name: p.stat().st_size
+        for p in run.iterdir()
+        if p.is_file() and not p.is_symlink() and not p.name.startswith(LOCK)
+    }
 
 
 def _cut_back(run: Path, sizes: Mapping[str, int]) -> None:
