@@ -190,7 +190,7 @@ def phased():
     steps = np.arange(20)
     return pd.concat(
         pd.DataFrame(
-            {"run": f"seed{i}", "step": steps, "norm": steps * 1.0, "eval_loss": 20 - steps}
+            {"run": f"seed{i}", "step": steps, "norm": steps * (i + 1) % 7, "eval_loss": 20 - steps}
         )
         for i in range(3)
     )

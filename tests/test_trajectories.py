@@ -203,7 +203,7 @@ def test_a_run_without_a_known_metric_is_left_out(kind):
 
 
 def test_a_metric_known_only_after_the_window_has_no_scale():
-    late = pd.DataFrame({"seed": 0, "step": range(6), "m": [np.nan, np.nan, 1, 2, 3, 4]})
+    late = pd.DataFrame({"seed": 0, "step": range(6), "m": [np.nan, np.nan, 1, 2, 4, 3]})
     with pytest.raises(NotEnoughDataError, match=r"or are missing.*m.*standardise_first=…"):
         from_frame(late).observations(first=2)
 

@@ -121,12 +121,17 @@ def _grows_with_the_step(table: pd.DataFrame, name: str) -> bool:
         if len(run) < _LEAST_STEPS:
             continue
         step, values = run["step"].to_numpy(np.float64), run[name].to_numpy(np.float64)
+        size = np.abs(values).max()  # of numbers near 1e300 sums and squares overflow
+        if not np.isfinite(size) or size == 0 or np.ptp(step) == 0:
+            return False
+        whole = bool((values % 1 == 0).all())
+        values = values / size
         span = np.ptp(values)
-        if not np.isfinite(span) or span == 0 or np.ptp(step) == 0:
+        if span == 0:
             return False
         slope, start = np.polyfit(step, values, 1)
         # A count is whole, or begins at nothing: a metric may happen to lie on any other line.
-        counts = (values % 1 == 0).all() or abs(start) < _ON_A_LINE * span
+        counts = whole or abs(start) < _ON_A_LINE * span
         on_a_line = np.abs(start + slope * step - values).max() <= _ON_A_LINE * span
         if slope <= 0 or not counts or not on_a_line:
             return False

@@ -30,6 +30,14 @@ SEED_SPREAD = 0.5
 _NORMAL_MAD = 1.4826
 
 
+def _near_one(table: pd.DataFrame, metrics: list[str]) -> tuple[pd.DataFrame, FloatArray]:
+    """Divide each metric by a power of two near its largest value: squares of 1e300 overflow."""
+    values = table[metrics].to_numpy(dtype=np.float64)
+    largest = np.abs(np.where(np.isfinite(values), values, 0.0)).max(axis=0, initial=0.0)
+    size: FloatArray = np.ldexp(1.0, np.frexp(largest)[1] - 1)
+    return table.assign(**dict(zip(metrics, (values / size).T, strict=True))), size
+
+
 def spread_between_seeds(trajectories: Trajectories) -> pd.DataFrame:
     """Measure how far seeds differ before training has begun, metric by metric.
 
@@ -43,7 +51,7 @@ def spread_between_seeds(trajectories: Trajectories) -> pd.DataFrame:
         inf where nothing moves); ``left_out`` (whether the ratio is above ½).
     """
     metrics = list(trajectories.metrics)
-    table = trajectories.table
+    table, size = _near_one(trajectories.table, metrics)
     within = np.sqrt((table.groupby(RUN_KEY, sort=False)[metrics].std(ddof=0) ** 2).mean())
     squares, freedom = np.zeros(len(metrics)), np.zeros(len(metrics))
     for _, runs in table.groupby("group", sort=False):
@@ -52,14 +60,14 @@ def spread_between_seeds(trajectories: Trajectories) -> pd.DataFrame:
         squares += np.nan_to_num(first.var(ddof=1).to_numpy(dtype=np.float64)) * free
         freedom += free
     noise = _noise(table, metrics)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         between = np.sqrt(np.maximum(squares / freedom - noise**2, 0))
         ratio = between / within.to_numpy(dtype=np.float64)
     return pd.DataFrame(
         {
             "metric": metrics,
-            "between": between,
-            "within": within.to_numpy(dtype=np.float64),
+            "between": between * size,
+            "within": within.to_numpy(dtype=np.float64) * size,
             "ratio": ratio,
             "left_out": ratio > SEED_SPREAD,
         }
@@ -77,10 +85,11 @@ def spread_between_groups(trajectories: Trajectories) -> pd.Series:
         within a run; NaN with one group or no common step.
     """
     metrics = list(trajectories.metrics)
-    first = _at_first_common_step(trajectories.table).groupby("group", sort=False)[metrics]
+    table, _ = _near_one(trajectories.table, metrics)
+    first = _at_first_common_step(table).groupby("group", sort=False)[metrics]
     of_seeds = (first.var(ddof=1) / first.count()).mean().fillna(0.0)
     between = np.sqrt(np.maximum(first.mean().var(ddof=1) - of_seeds, 0))
-    within = trajectories.table.groupby(RUN_KEY, sort=False)[metrics].std(ddof=0)
+    within = table.groupby(RUN_KEY, sort=False)[metrics].std(ddof=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return pd.Series(between / np.sqrt((within**2).mean()))
 

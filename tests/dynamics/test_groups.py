@@ -206,7 +206,8 @@ def test_one_seed_per_group_cannot_tell():
 
 def test_no_run_converges_and_odd_names():
     data = worlds(**{"a b": ("detour", 6), "7": ("harmless", 6)})
-    never = measure_convergence(data, ("accuracy",), threshold=5.0)
+    short_of_it = data.assign(accuracy=data["accuracy"].clip(upper=0.9))
+    never = measure_convergence(short_of_it, ("accuracy",), threshold=0.99)
     found = compared(data, convergence=never)
     assert found.groups["group"].tolist() == ["a b", "7"]
     assert found.groups["n_converged"].tolist() == [0, 0]
