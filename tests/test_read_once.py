@@ -33,9 +33,9 @@ def touched(monkeypatch):
         count[str(path)] += 1
         return scandir(path)
 
-    def reading(path):
+    def reading(path, **how):
         count[str(path)] += 1
-        return read_log(path)
+        return read_log(path, **how)
 
     monkeypatch.setattr(walking.os, "scandir", listing)
     monkeypatch.setattr(outcomes, "read_log", reading)

@@ -103,6 +103,16 @@ def two_recipes(folder, monkeypatch):
     return {"two_recipes": table}
 
 
+def logs_of_runs(folder, monkeypatch):
+    """A folder with a log per run, and outcomes of the runs in a table of its own."""
+    runs = few_runs(2)
+    (folder / "logs").mkdir()
+    for seed, log in runs.groupby("seed"):
+        log.drop(columns="seed").to_csv(folder / "logs" / f"seed{seed}.csv", index=False)
+    panel = runs[["seed", "step", "eval_loss"]]
+    panel.to_csv(folder / "panel.csv", index=False)
+
+
 def a_registry(folder, monkeypatch):
     """Keep the metrics of the other tests as they are."""
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
@@ -123,6 +133,7 @@ NEEDS = {
     "a training loop": a_training_loop,
     "recorded runs": recorded_runs,
     "two recipes in a table": two_recipes,
+    "logs of runs": logs_of_runs,
     "a registry to write to": a_registry,
     "what draws pictures": pictures,
     "a validator of JSON": a_validator,

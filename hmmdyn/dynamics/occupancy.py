@@ -173,8 +173,10 @@ def common_bags(states: pd.DataFrame, n_states: int) -> CommonBags | None:
     start = lasting.groupby(RUN_KEY)["step"].min().max()
     inside = lasting[lasting["step"].between(start, end)]
     of_run = [own for _, own in inside.groupby(RUN_KEY, sort=False)]
+    if inside.empty or len(of_run) < len(lasting[RUN_KEY].drop_duplicates()):
+        return None
     grid = _common_schedule([own["step"].to_numpy() for own in of_run])
-    if len(of_run) < lasting[RUN_KEY].drop_duplicates().shape[0] or len(grid) < 2:
+    if len(grid) < 2:
         return None
     alike = pd.concat(
         [own.iloc[_nearest(own["step"].to_numpy(), grid)].assign(step=grid) for own in of_run],

@@ -17,6 +17,7 @@ def comparison(names=("adamw", "sgd"), p=0.002, fork_p=0.01):
                 "group": names,
                 "n_runs": 10,
                 "n_converged": 8,
+                "n_censored": 2,
                 "n_states_visited": 4,
                 "forking": [True] + [False] * (n - 1),
                 "emission": 0.496,
@@ -89,7 +90,7 @@ def test_one_group_says_nothing():
 
 def test_what_differs_is_said_with_its_numbers():
     text = said(comparison())
-    assert "adamw forks or returns (10 runs, dissimilarity 0.496)" in text
+    assert "adamw forks or returns (10 runs, 8 converged, 2 censored, dissimilarity 0.496)" in text
     assert "sgd is a line" in text
     assert "adamw and sgd (1.5 between, 0.5 and 0.25 within, p = 0.002)" in text
     assert (

@@ -156,7 +156,7 @@ def test_a_result_shows_a_line_per_field(findings):
     assert shown[0] == "Convergence"
     assert shown[1].split() == ["outcome", "'val_accuracy'"]
     (table,) = [line for line in shown if line.startswith("  table")]
-    assert "10 × 8: group, run, seed, converged" in table
+    assert "10 × 9: group, run, seed, converged" in table
     assert max(map(len, repr(findings.selection).splitlines())) < 120
 
 

@@ -324,7 +324,7 @@ def test_json_holds_what_stands_outside_the_tables(findings):
     assert content["regression"]["warning"] == findings.regression.warning
     assert content["dissimilarity"]["emission"] == findings.dissimilarity.emission
     assert content["forks"] == [{"state": 1, "exits": {"3": 7, "2": 2}, "n_runs": 9}]
-    assert content["paths"][0] == {"states": [0, 1, 3], "n_runs": 7}
+    assert content["paths"][0] == {"states": [0, 1, 3], "n_runs": 7, "n_part": 1}
     assert [s["text"] for s in content["statements"]] == [
         s.text for s in Report(findings).statements
     ]

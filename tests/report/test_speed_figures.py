@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -7,6 +8,7 @@ import pytest
 
 from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.errors import NotEnoughDataError
+from hmmdyn.report import words
 from hmmdyn.report.figures import figures
 from hmmdyn.report.statements import said
 from hmmdyn.report.statements.figures import figure_summaries
@@ -172,10 +174,7 @@ def test_the_marks_are_the_counts_and_the_text_their_difference(three_groups):
     marks = {t.name: t for t in drawn_as(figure, "markers")}
     (text,) = drawn_as(figure, "text")
     difference = np.asarray(marks["slowest"].x) - np.asarray(marks["fastest"].x)
-    written = [
-        int(t.replace("<b>", "").replace("</b>", "").replace("−", "-").replace("±", ""))
-        for t in text.text
-    ]
+    written = [int(re.sub("</?b>|[±,]", "", t).replace("−", "-")) for t in text.text]
     np.testing.assert_array_equal(written, difference)
     assert sum("<b>" in t for t in text.text) == three_groups.slowness.extremes["decisive"].sum()
 
@@ -204,17 +203,18 @@ def test_the_interval_between_two_evaluations_is_the_thick_end(findings):
 def test_the_mean_and_its_error_are_plain_ones_where_every_run_converged():
     steps = np.array([300, 500, 500, 900])
     figure = figures.convergence(with_convergence(make_findings(4), steps))
-    mean, error = steps.mean(), steps.std(ddof=1) / 2
+    # Each counts as half way between the evaluations, a hundred steps apart, that tell of it.
+    mean, error = (steps - 49.5).mean(), steps.std(ddof=1) / 2
     band, line = (t for t in figure.data if t.name == "mean ± standard error")
     assert list(line.x) == [mean, mean]
     np.testing.assert_allclose([band.x[0], band.x[1]], [mean - error, mean + error])
     (heading,) = figure.layout.annotations
-    assert heading.text == f"4 of 4 converged, mean {mean:.0f} ± {error:.0f}"
+    assert heading.text == f"4 of 4 converged, mean {words.count(mean)} ± {words.count(error)}"
 
 
 def test_a_mean_of_censored_runs_says_how_far_it_goes(findings):
     (heading,) = figures.timeline(findings).layout.annotations
-    assert heading.text.startswith("9 of 10 converged, mean ")
+    assert heading.text.startswith("9 of 10 converged, 1 censored, mean ")
     assert heading.text.endswith(" up to 4,100")
 
 
