@@ -1,4 +1,4 @@
-"""The whole method on one screen: folder -> metrics -> states -> statements -> report.
+"""The whole method, stage by stage: folder -> metrics -> states -> statements -> report.
 
 Every stage imports what it stands on when it is called, so that nobody waits for another's.
 """
