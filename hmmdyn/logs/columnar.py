@@ -6,7 +6,6 @@ import ast
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,15 +37,8 @@ def read_parquet(data: bytes, require_time: bool = False) -> Log:
         raise LogError(f"it claims {meta.num_rows:,} rows and {size:,} bytes, which is no log")
     if require_time:
         _require_time(file.schema_arrow)
-    return Log(from_arrow(file.read()), "Parquet")
-
-
-def own_metadata(path: Path) -> bytes | None:
-    """Return what hmmdyn wrote about a metric table of its own; None for any other file."""
-    try:
-        return (pq.read_schema(path).metadata or {}).get(METADATA_KEY)
-    except (OSError, ValueError, pa.ArrowException):
-        return None
+    own = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+    return Log(from_arrow(file.read()), "Parquet", own=own)
 
 
 def read_feather(data: bytes, require_time: bool = False) -> Log:

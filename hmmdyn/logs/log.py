@@ -25,9 +25,12 @@ class Log:
         Why rows or lines were left out -> how many.
     damaged : tuple of int
         Lines, counted from 1, that should be records and are none.
+    own : bytes or None
+        What hmmdyn wrote about a metric table of its own.
     """
 
     frame: pd.DataFrame
     format: str
     left_out: Mapping[str, int] = field(default_factory=dict)
     damaged: tuple[int, ...] = ()
+    own: bytes | None = None

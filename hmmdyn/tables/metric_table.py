@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from hmmdyn.errors import LogError, TableError
 from hmmdyn.files import replacing
 from hmmdyn.logs import read_log
-from hmmdyn.logs.columnar import METADATA_KEY, flattened, own_metadata
+from hmmdyn.logs.columnar import METADATA_KEY, flattened
 from hmmdyn.logs.columns import Columns, seed_numbers, understand
 from hmmdyn.logs.numbers import as_numbers
 from hmmdyn.logs.steps import Axis, last_written, on_one_axis, whole
@@ -59,7 +59,6 @@ def read_table(
         The file cannot be read, a needed column is missing, or its values are of the wrong kind.
     """
     shown = printable(str(path))
-    own = _own_metadata(path)
     try:
         log = read_log(path)
     except LogError as error:
@@ -78,6 +77,7 @@ def read_table(
         Notice("metrics", "left out", shown, f"{reason}: {number:,}.")
         for reason, number in log.left_out.items()
     )
+    own = None if log.own is None else _own_columns(log.own, shown)
     if own is None:
         found = from_frame(log.frame, outcomes=outcomes, metrics=metrics, source=shown)
         return replace(found, notices=(*notices, *found.notices))
@@ -199,11 +199,8 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[np.lexsort((table["step"].to_numpy(), order))].reset_index(drop=True)
 
 
-def _own_metadata(path: Path) -> dict[str, Any] | None:
-    """Return what hmmdyn wrote into a Parquet file of its own; None for any other file."""
-    written = own_metadata(path)
-    if written is None:
-        return None
+def _own_columns(written: bytes, shown: str) -> dict[str, Any]:
+    """Return what hmmdyn wrote about the columns of a table of its own."""
     try:
         own: dict[str, Any] = json.loads(written)
     except (ValueError, RecursionError):
@@ -217,7 +214,7 @@ def _own_metadata(path: Path) -> dict[str, Any] | None:
         )
     )
     if not well_formed:
-        raise TableError(f"{path} says it is a table of hmmdyn's, but its metadata are damaged.")
+        raise TableError(f"{shown} says it is a table of hmmdyn's, but its metadata are damaged.")
     return own
 
 

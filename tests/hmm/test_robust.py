@@ -188,6 +188,7 @@ def test_values_of_many_deviations_do_not_make_the_objective_fall():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(0)
 @few(max_examples=500)
 @at_worst
 def test_no_finite_input_breaks_a_sweep_long(frame, standardise, first, covariance_type):
@@ -220,6 +221,7 @@ def test_no_finite_input_breaks_the_selection(frame, standardise, first, covaria
 
 
 @pytest.mark.long
+@pytest.mark.timeout(0)
 @few(max_examples=100)
 @at_worst
 def test_no_finite_input_breaks_the_selection_long(frame, standardise, first, covariance_type):
@@ -264,6 +266,7 @@ def test_no_finite_input_breaks_an_analysis(frame, standardise, covariance_type,
 
 
 @pytest.mark.long
+@pytest.mark.timeout(0)
 @few(max_examples=100)
 @at_worst
 def test_no_finite_input_breaks_an_analysis_long(frame, standardise, first, covariance_type):

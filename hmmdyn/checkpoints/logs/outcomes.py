@@ -22,7 +22,6 @@ from hmmdyn.checkpoints.find.walking import walk
 from hmmdyn.checkpoints.logs.owners import Runs
 from hmmdyn.errors import LogError, NoTimeError, OutcomeError
 from hmmdyn.logs import read_log
-from hmmdyn.logs.columnar import own_metadata
 from hmmdyn.logs.columns import split_of_path, understand
 from hmmdyn.logs.files import TRAINER_STATE, is_log
 from hmmdyn.logs.numbers import as_numbers
@@ -135,8 +134,6 @@ def _by_run(logs: Iterable[LogFile], runs: Runs) -> Iterator[list[LogFile]]:
 
 
 def _read_found(log: LogFile, runs: Runs, left_out: _LeftOut) -> pd.DataFrame:
-    if own_metadata(log.path) is not None:  # what these runs were measured to, an earlier time
-        return pd.DataFrame()
     try:
         return _outcomes_in(log, runs, left_out, given=False)
     except LogError as error:
@@ -187,6 +184,8 @@ def _outcomes_in(log: LogFile, runs: Runs, left_out: _LeftOut, *, given: bool) -
         With the reason alone: the caller knows which file it was.
     """
     logged = read_log(log.path, require_time=True)
+    if logged.own is not None and not given:  # what these runs were measured to, an earlier time
+        return pd.DataFrame()
     if logged.damaged and given:
         raise LogError(f"{len(logged.damaged)} of its lines are not JSON objects")
     left_out.count("Lines that are not JSON objects", log.shown, len(logged.damaged))
