@@ -24,7 +24,7 @@ from hmmdyn.results.notice import Notice
 from hmmdyn.roles import is_outcome
 from hmmdyn.stores.identity import Identity, identify
 from hmmdyn.stores.mlflow import find_mlflow_runs
-from hmmdyn.stores.pieces import LeftOut, Piece, understood
+from hmmdyn.stores.pieces import LeftOut, Piece, told_by_names, understood
 from hmmdyn.tables.metric_table import from_frame
 from hmmdyn.tables.trajectories import Trajectories
 
@@ -59,7 +59,7 @@ def read_run_logs(
     find_candidates(tree.folders, not_read)
     for path, why in not_read.items():
         left_out.because(f"Not read: {why}", printable(path))
-    pieces = list(_pieces(tree, left_out))
+    pieces = told_by_names(list(_pieces(tree, left_out)))
     if not pieces:
         return None
     return together(tree.root, pieces, left_out, outcomes=outcomes, metrics=metrics)

@@ -14,6 +14,7 @@ from hmmdyn.checkpoints.find.seeds import seeds_by_number
 from hmmdyn.errors import LayoutError
 from hmmdyn.logs.columns import split_of_path
 from hmmdyn.names import printable
+from hmmdyn.roles import is_clock
 from hmmdyn.stores.pieces import Piece
 
 # Names of files and folders that say what a log holds, or who wrote it, not which run it is of.
@@ -81,7 +82,7 @@ def _names(pieces: Sequence[Piece]) -> list[tuple[str, ...]]:
         kept.append(names)
     stems = Counter(stem for folder in folders.values() for stem in {kept[at][-1] for at in folder})
     for here in folders.values():
-        columns = [set(pieces[at].columns.values) for at in here]
+        columns = [{n for n in pieces[at].columns.values if not is_clock(n)} for at in here]
         apart = len(here) > 1 and not any(a & b for a, b in combinations(columns, 2))
         for at in here:
             *above, stem = kept[at]

@@ -270,6 +270,33 @@ def test_training_and_evaluation_in_two_files(tmp_path):
     assert set(read(tmp_path).outcomes) == {"train/loss", "eval/loss"}
 
 
+@pytest.mark.parametrize("name", ["seed{}_{}", "{1}-seed{0}", "adam.seed{}.{}"])
+def test_files_that_differ_in_the_part_of_the_data_alone(tmp_path, name):
+    for seed in (0, 1):
+        for part in ("train", "test"):
+            write(
+                tmp_path, f"{name.format(seed, part)}.csv", f"step,loss\n0,2\n10,{part == 'test':d}"
+            )
+    found = read(tmp_path)
+    assert found.runs["run"].tolist() == ["seed0", "seed1"]
+    assert set(found.outcomes) == {"train/loss", "test/loss"}
+    assert found.table["test/loss"].tolist() == [2.0, 1.0] * 2
+
+
+@pytest.mark.parametrize(
+    "name", ["run-seed{}-tag-{}", "seed{}/{}", "{1}_seed{0}", "seed{}/train/{}"]
+)
+def test_files_of_one_value_are_called_by_their_quantity(tmp_path, name):
+    for seed in (0, 1):
+        for quantity, value in (("loss", loss), ("l2", norm)):
+            rows = "".join(f"{1.7e9 + s},{s},{value(seed, s)}\n" for s in STEPS)
+            write(tmp_path, f"{name.format(seed, quantity)}.csv", f"Wall time,Step,Value\n{rows}")
+    found = read(tmp_path)
+    assert found.metrics == ("l2",)
+    assert found.outcomes == (("train/loss",) if "train" in name else ("loss",))
+    assert found.runs["run"].tolist() == ["seed0", "seed1"]
+
+
 def test_what_is_no_log_is_passed_over_and_what_is_broken_is_named(tmp_path):
     csv_per_seed(tmp_path)
     write(tmp_path, "README.txt", "These are the runs of a paper.\n")
