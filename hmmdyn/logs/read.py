@@ -21,12 +21,14 @@ from hmmdyn.logs.lines import has_mllog, read_mllog, read_step_lines
 from hmmdyn.logs.log import Log
 from hmmdyn.logs.records import read_document, read_json_lines, read_trainer_state
 from hmmdyn.logs.separated import read_separated
+from hmmdyn.logs.wandb import read_wandb
 from hmmdyn.names import printable
 
 _BINARY: dict[bytes, Callable[[bytes, bool], Log]] = {
     b"PAR1": read_parquet,
     b"ARROW1": read_feather,
     b"PK\x03\x04": lambda data, _: read_evaluations(data),
+    b":W&B": lambda data, _: read_wandb(data),
 }
 _NOT_READ = {
     b"\xd0\xcf\x11\xe0": "it is a spreadsheet: save it as CSV",

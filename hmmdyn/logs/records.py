@@ -36,7 +36,7 @@ def read_json_lines(text: str) -> Log:
         except (ValueError, RecursionError):
             record = None
         if isinstance(record, dict):
-            rows.append(dict(_fields(_without_plan(record))))
+            rows.append(dict(flat_fields(_without_plan(record))))
         elif at == last and not text.endswith(("\n", "\r")):
             torn = True
         else:
@@ -58,7 +58,7 @@ def read_trainer_state(document: Any) -> Log:
     if not isinstance(history, list):
         raise LogError("it holds no log_history")
     rows = [row for row in history if isinstance(row, dict) and "train_runtime" not in row]
-    return Log(pd.DataFrame([dict(_fields(row)) for row in rows]), "trainer state")
+    return Log(pd.DataFrame([dict(flat_fields(row)) for row in rows]), "trainer state")
 
 
 def read_document(document: Any) -> Log:
@@ -94,7 +94,7 @@ def read_document(document: Any) -> Log:
 
 
 def _list_of_records(records: Sequence[Any]) -> Log:
-    rows = [dict(_fields(row)) for row in records if isinstance(row, dict)]
+    rows = [dict(flat_fields(row)) for row in records if isinstance(row, dict)]
     if not rows:
         raise LogError("it holds no records")
     n_others = len(records) - len(rows)
@@ -173,7 +173,7 @@ def _without_plan(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return record
 
 
-def _fields(
+def flat_fields(
     record: Mapping[str, Any], prefix: str = "", depth: int = _DEPTH
 ) -> Iterator[tuple[str, Any]]:
     """Yield the values of a record; what is nested gets a joined name, lists are texts."""
@@ -182,7 +182,7 @@ def _fields(
         if value is None:
             continue
         if isinstance(value, dict) and depth:
-            yield from _fields(value, f"{name}/", depth - 1)
+            yield from flat_fields(value, f"{name}/", depth - 1)
         elif _is_identity(name):
             yield name, str(value)
         elif isinstance(value, (bool, float, str)):

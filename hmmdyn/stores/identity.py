@@ -23,7 +23,7 @@ _OF_LOGS = re.compile(
     r"|progress|monitor|evaluations?|eval_measurements|measurements|scalars|events|trainer_state"
     r"|curves?|stats|summar(?:y|ies)|plots|csv|csv_logs?|tensorboard(?:_logs?)?|tb(?:_logs?)?|output"
     r"|vis_data|files|dvclive|data|debug|stdout|raw|evals?|loss(?:es)?|acc(?:uracy)?|outcomes?|table"
-    r"|rewards?|returns?)(?:[-_.](?:log|logs|history|metrics|data|v?[0-9]+))?",
+    r"|rewards?|returns?|wandb|(?:offline-)?run-[0-9]{8}_[0-9]{6}-[a-z0-9]+)(?:[-_.](?:log|logs|history|metrics|data|v?[0-9]+))?",
     re.IGNORECASE,
 )
 

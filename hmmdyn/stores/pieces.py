@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hmmdyn.errors import LogError, NoTimeError
 from hmmdyn.logs import Log
@@ -15,6 +16,7 @@ from hmmdyn.names import normalise_column, some
 from hmmdyn.results.notice import Notice
 from hmmdyn.roles import data_split, is_clock, is_outcome, is_split
 
+_RUN_ID = "run_id"
 _EXPORTED = re.compile(r"(?:run-)?(?P<run>.+?)-tag-(?P<tag>.+)")  # by TensorBoard
 
 
@@ -54,6 +56,32 @@ class Piece:
         """The column ``value`` of a log that holds nothing else; None where it holds more."""
         values = [name for name in self.columns.values if not is_clock(name)]
         return values[0] if [normalise_column(name) for name in values] == ["value"] else None
+
+    def only(self, role: str) -> str | None:
+        """The run, seed or group of all rows, where they tell one alone."""
+        column = self.columns.identity.get(role)
+        told: Any = [] if column is None else self.columns.frame[column].dropna().unique()
+        return str(told[0]) if len(told) == 1 else None
+
+    @property
+    def run_id(self) -> str | None:
+        """What a tracker calls the one run of these rows, beside its name."""
+        frame = self.columns.frame
+        if _RUN_ID not in frame or self.columns.run == _RUN_ID:
+            return None
+        told = frame[_RUN_ID].dropna().unique()
+        return str(told[0]) if len(told) == 1 else None
+
+    @property
+    def run_key(self) -> tuple[str | None, str | None]:
+        """Its group and the name of its run."""
+        return self.only("group"), self.only("run")
+
+    def called(self, run: str) -> Piece:
+        """Give all rows another name of their run."""
+        assert self.columns.run is not None
+        frame = self.columns.frame.assign(**{self.columns.run: run})
+        return replace(self, columns=replace(self.columns, frame=frame))
 
     def renamed(self, names: Mapping[str, str]) -> Piece:
         """Call columns otherwise, unless a name is taken."""
@@ -107,11 +135,12 @@ def understood(parts: tuple[str, ...], shown: str, log: Log, left_out: LeftOut) 
 def told_by_names(pieces: Sequence[Piece]) -> list[Piece]:
     """Give logs what only the names of all files together tell.
 
-    Files of one value are of the quantity that they are called by (``seed0/l2.csv`` with a column
-    ``value``, TensorBoard's ``run-seed0-tag-loss.csv``); files that differ in the part of the data
-    alone (``seed0_train.csv``, ``seed0_test.csv``) are of one run.
+    Runs of a tracker may share a name: then their seeds or identifiers name them. Files of one
+    value are of the quantity that they are called by (``seed0/l2.csv`` with a column ``value``,
+    TensorBoard's ``run-seed0-tag-loss.csv``). Files that differ in the part of the data alone
+    (``seed0_train.csv``, ``seed0_test.csv``) are of one run.
     """
-    named = _with_named_values(pieces)
+    named = _with_names_apart(_with_named_values(pieces))
     without = [_without_split(piece.parts) for piece in named]
     splits = defaultdict(set)
     for parts, split in without:
@@ -145,6 +174,26 @@ def _with_named_values(pieces: Sequence[Piece]) -> list[Piece]:
             piece = piece.of_part(split_of_path(piece.parts))
         named.append(piece)
     return named
+
+
+def _with_names_apart(pieces: Sequence[Piece]) -> list[Piece]:
+    """Tell runs of one name apart: by their seeds, else by the identifiers that a tracker gave."""
+    ids, seeds = defaultdict(set), defaultdict(list)
+    for piece in pieces:
+        if piece.run_id:
+            ids[piece.run_key].add(piece.run_id)
+            seeds[piece.run_key].append(piece.only("seed"))
+    apart = []
+    for piece in pieces:
+        key = piece.run_key
+        if piece.run_id and len(ids[key]) > 1:
+            name, seed = piece.only("run"), piece.only("seed")
+            if len(set(seeds[key])) == len(ids[key]) and None not in seeds[key]:
+                piece = piece.called(run=f"{name}-seed{seed}")
+            else:
+                piece = piece.called(run=f"{name}-{piece.run_id}")
+        apart.append(piece)
+    return apart
 
 
 def _run_and_quantity(stem: str) -> tuple[str, str]:
