@@ -677,6 +677,7 @@ def _of_outcomes(
 ) -> OutcomeFindings:
     """Say of a table of runs what their outcomes tell, by themselves or with changes of state."""
     from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
+    from hmmdyn.dynamics.outcomes.unlike import find_unlike_curves
     from hmmdyn.dynamics.slowness import runs_by_convergence
     from hmmdyn.dynamics.speed import compare_speed
     from hmmdyn.results.findings import OutcomeFindings
@@ -688,7 +689,13 @@ def _of_outcomes(
         lambda c: compare_speed(c, margin=options.margin, random_state=options.seed),
     )
     outcome_transitions = (
-        find_outcome_transitions(table, trajectories.outcomes, changes, random_state=options.seed)
+        find_outcome_transitions(
+            table,
+            trajectories.outcomes,
+            changes,
+            step_unit=trajectories.step_unit,
+            random_state=options.seed,
+        )
         if convergence
         else None
     )
@@ -702,6 +709,12 @@ def _of_outcomes(
         convergence=convergence,
         speed=speed,
         outcome_transitions=outcome_transitions,
+        outcome_outliers=find_unlike_curves(
+            table,
+            trajectories.outcomes,
+            step_unit=trajectories.step_unit,
+            random_state=options.seed,
+        ),
         notices=each_once(
             trajectories.notices,
             convergence.notices if convergence else (),

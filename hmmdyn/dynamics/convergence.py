@@ -311,7 +311,7 @@ def _notices(
                 "limit",
                 f"outcome {outcome}",
                 f"{censored} of {len(table)} runs never reach the threshold {threshold:g}; they "
-                "are censored at their last evaluated step, not counted as converged.",
+                "are censored at their last evaluation, not counted as converged.",
             )
         )
     return tuple(notices)

@@ -37,7 +37,7 @@ from hmmdyn.results.groups import (
 )
 from hmmdyn.results.notice import NOTICES
 from hmmdyn.results.outcomes import DELAYS, IMPROVEMENTS, MATCHES, OUTCOME_TRANSITIONS, SPIKES
-from hmmdyn.results.outliers import OUTLIERS
+from hmmdyn.results.outliers import OUTCOME_OUTLIERS, OUTLIERS
 from hmmdyn.results.selection import ATTEMPTS, MODEL_SELECTION
 from hmmdyn.results.slowness import BEFORE_CONVERGENCE, EXTREMES, RUNS, SLOW_RUNS, SLOWEST_QUARTER
 from hmmdyn.results.states import OCCUPANCY, STATE_MEANS, STATE_METRICS, STATE_SUMMARY, STATES
@@ -85,6 +85,7 @@ REPORTED = (
     IMPROVEMENTS,
     DELAYS,
     SPIKES,
+    OUTCOME_OUTLIERS,
     MATCHES,
     GROUPS,
     GROUP_DISSIMILARITIES,
