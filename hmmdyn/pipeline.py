@@ -57,8 +57,35 @@ def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
     """
     from hmmdyn.checkpoints.find.discover import discover
     from hmmdyn.checkpoints.units import counted_as_logged
+    from hmmdyn.logs import LogReader
 
-    return counted_as_logged(discover(Path(root), layout))
+    return counted_as_logged(discover(Path(root), layout), LogReader())
+
+
+def scan_with_outcomes(
+    root: Path | Tree, layout: str | None = None, outcomes_file: Path | None = None
+) -> CheckpointIndex:
+    """Find the checkpoints under a folder, and what is logged beside them: each log is read once.
+
+    Parameters
+    ----------
+    root : Path or Tree
+        The folder, or what a walk under it has seen.
+    layout, outcomes_file
+        As in :class:`Options`.
+
+    Raises
+    ------
+    HmmdynError
+    """
+    from hmmdyn.checkpoints.find.discover import discover
+    from hmmdyn.checkpoints.logs import find_outcomes
+    from hmmdyn.checkpoints.units import counted_as_logged
+    from hmmdyn.logs import LogReader
+
+    logs = LogReader()
+    index = counted_as_logged(discover(root, layout), logs)
+    return replace(index, logged=find_outcomes(index, outcomes_file, logs))
 
 
 def scan_logs(root: Path | str) -> Trajectories | None:
@@ -210,13 +237,9 @@ def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories
     """Find what a path holds: checkpoints, with what is logged beside them, or else logs.
 
     A folder that holds logs and no checkpoints is read as the runs that they tell. A folder is
-    walked once, whatever is looked for in it, and a log is read once (twice, where it has to say
-    what the numbers of checkpoints count).
+    walked once, whatever is looked for in it, and a log is read once.
     """
-    from hmmdyn.checkpoints.find.discover import discover
     from hmmdyn.checkpoints.find.walking import walked
-    from hmmdyn.checkpoints.logs import find_outcomes
-    from hmmdyn.checkpoints.units import counted_as_logged
     from hmmdyn.record.reader import has_recordings, read_recordings
     from hmmdyn.tables.metric_table import read_table
 
@@ -224,13 +247,12 @@ def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories
     tree = walked(path) if path.is_dir() else None
     if not _holds_metrics(path, tree):
         try:
-            index = counted_as_logged(discover(tree or path, options.layout))
+            return scan_with_outcomes(tree or path, options.layout, options.outcomes_file)
         except NoCheckpointsError:
             logs = None if tree is None else _read_logs(tree, options)
             if logs is None:
                 raise
             return logs
-        return replace(index, logged=find_outcomes(index, options.outcomes_file))
     options.require_fit_for(TABLE, str(source))
     if not has_recordings(tree or path):
         return read_table(

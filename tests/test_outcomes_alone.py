@@ -98,8 +98,8 @@ def test_the_page_has_no_empty_heading(folder):
     headings = re.findall(r"<h2>(.*?)</h2>", shown)
     assert headings == [
         "What was analysed", "Which runs converged when", "Outcomes unlike the others",
-        "Outcome transitions", "How sure this is", "Seeds compared", "Outcomes", "What was left out, and why",
-        "How to reproduce this",
+        "Outcome transitions", "How sure this is", "Seeds compared", "Outcomes",
+        "What was left out, and why", "How to reproduce this",
     ]  # fmt: skip
     figures = re.findall(r'<figure id="(\w+)"', shown)
     assert figures == ["convergence", "waiting_curves", "performance_profile", "outcome_curves"]

@@ -360,11 +360,13 @@ def _verdict_of_margin(p_a: float, p_b: float) -> str:
 
 
 def _from_pairs(pairs: pd.DataFrame) -> Tested:
-    """Test all groups by the pair that differs most, corrected for the number of pairs."""
-    n_pairs = int(pairs["p"].notna().sum())
+    """Test all groups by their pairs: they differ where any pair does, corrected over the pairs.
+
+    The least p of a family that is corrected by Benjamini–Hochberg is Simes's for all of it.
+    """
     return Tested(
-        p=float(np.minimum(1, n_pairs * pairs["p"].min())),
-        least_p=float(np.minimum(1, n_pairs * pairs["least_p"].min())),
+        p=float(pairs["p_corrected"].min()),
+        least_p=float(np.fmin.reduce(corrected(pairs["least_p"].to_numpy()))),
     )
 
 

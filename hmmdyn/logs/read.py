@@ -41,6 +41,47 @@ _NOT_READ = {
 }
 
 
+class LogReader:
+    """Reads logs for several askers, and each once.
+
+    ``peek`` reads one that will be asked for again; ``read`` gives it, and forgets it.
+    """
+
+    def __init__(self) -> None:
+        self._peeked: dict[Path, Log | LogError] = {}
+
+    def peek(self, path: Path) -> Log:
+        """Read a log with a column of time, and keep it.
+
+        Raises
+        ------
+        LogError
+        """
+        if path not in self._peeked:
+            try:
+                self._peeked[path] = read_log(path, require_time=True)
+            except LogError as error:
+                self._peeked[path] = error
+        return _given(self._peeked[path])
+
+    def read(self, path: Path) -> Log:
+        """Read a log with a column of time, or give what was kept of it.
+
+        Raises
+        ------
+        LogError
+        """
+        if path in self._peeked:
+            return _given(self._peeked.pop(path))
+        return read_log(path, require_time=True)
+
+
+def _given(found: Log | LogError) -> Log:
+    if isinstance(found, LogError):
+        raise found
+    return found
+
+
 def read_log(path: Path, *, require_time: bool = False) -> Log:
     """Read a log: a table of text, JSON, Parquet, an event file of TensorBoard, ….
 
