@@ -24,6 +24,7 @@ from hmmdyn.logs import read_log
 from hmmdyn.logs.columnar import METADATA_KEY, flattened
 from hmmdyn.logs.columns import Columns, seed_numbers, understand
 from hmmdyn.logs.numbers import as_numbers
+from hmmdyn.logs.recipes import with_recipe
 from hmmdyn.logs.steps import Axis, last_written, on_one_axis, whole
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import natural_key, printable, require_known, some
@@ -41,7 +42,7 @@ TABLE_FORMATS = (
     ".json), Parquet and Feather (.parquet)"
 )
 
-_LIKE_A_STEP = re.compile("step|iter|epoch|update|batch", re.IGNORECASE)
+_LIKE_A_STEP = re.compile("step|iter|epoch|update|batch|token|sample", re.IGNORECASE)
 
 
 def read_table(
@@ -131,7 +132,7 @@ def from_frame(
         raise TableError(f"{source} has no rows.")
     frame = flattened(frame)
     _require_unique_columns(list(frame.columns), source)
-    columns = understand(frame)
+    columns = with_recipe(understand(frame))
     _require_time(columns, source)
     require_known(outcomes, columns.values, "column")
     numbers, left_out, read_as = _numeric_columns(columns, outcomes)
@@ -353,9 +354,11 @@ def _rows_with_a_step(
     if bad.any():
         shown = ", ".join(repr(v) for v in column[bad].iloc[:3].tolist())
         first = int(np.flatnonzero(bad)[0]) + 1
+        is_share = axis.at[bad].notna().any()
+        remedy = f" Multiply it, or number the {axis.unit}s otherwise." if is_share else ""
         raise TableError(
             f"{source}: column {axis.column!r} must hold whole numbers, but {int(bad.sum()):,} of "
-            f"{len(column):,} rows do not ({shown}; the first is row {first:,})."
+            f"{len(column):,} rows do not ({shown}; the first is row {first:,}).{remedy}"
         )
     if not known.any():
         raise TableError(f"{source} has no row with a step.")
@@ -370,7 +373,7 @@ def _require_one_run(
         return
     goes_back = bool(axis.goes_back[keys.index].any())
     begins_anew = goes_back and (keys["step"].iloc[1:] <= keys["step"].iloc[0]).any()
-    again = (numbers.groupby(keys["step"]).nunique() > 1).to_numpy().any()
+    again = (numbers.groupby([keys["group"], keys["step"]]).nunique() > 1).to_numpy().any()
     if again and (begins_anew or not (goes_back or axis.several)):
         raise TableError(
             f"{source} does not say which rows belong together, and the same steps come again: it "
