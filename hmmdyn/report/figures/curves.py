@@ -104,7 +104,6 @@ def draw_curves(findings: OutcomeFindings, columns: Sequence[str]) -> go.Figure:
     figure.update_xaxes(title_text=findings.step_unit, row=len(groups), col=1)
     figure.update_yaxes(exponentformat="power")
     figure.update_layout(
-        template=theme.LIGHT,
         height=130 + _ROW_PIXELS * len(groups),
         # At the bottom, because the menu is at the top.
         legend={"yref": "container", "y": 0.0, "yanchor": "bottom", "traceorder": "normal"},
