@@ -34,7 +34,7 @@ ALLOWED = {
     "files": {"errors", "messages"},
     "workers": set(),
     "names": {"errors"},
-    "locks": {"errors", "files", "names"},
+    "locks": {"errors", "files", "messages", "names"},
     "roles": {"names"},
     "options": GROUND,
     "logs": GROUND,

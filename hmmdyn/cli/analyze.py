@@ -11,12 +11,10 @@ import typer
 from hmmdyn.choices import DEFAULT_FORMATS, FORMATS, THEMES
 from hmmdyn.cli.arguments import ANALYZE, AsJson, Given, Jobs, Preset, chosen, takes
 from hmmdyn.cli.console import err, n_jobs, out, plain, progress, show_notices, silent
-from hmmdyn.files import remove_unfinished, require_writable
+from hmmdyn.files import require_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from hmmdyn.locks import Lock
 
 
 @takes(ANALYZE)
@@ -86,13 +84,14 @@ def analyze(
     from hmmdyn import pipeline
     from hmmdyn.cli.found import find
     from hmmdyn.report.export import require_formats
+    from hmmdyn.report.folder import alone_in
 
     options = chosen(given, preset)
     written = tuple(name.strip() for name in formats.split(","))
     require_formats(written, theme)
     require_writable(output)
     notes = silent if quiet else err if as_json else out
-    with _alone_in(output):
+    with alone_in(output):
         found = find(source, options, notes)
         with progress(quiet) as told:
             analysis = pipeline.analyze(
@@ -113,19 +112,6 @@ def analyze(
     others = analysis.other_maps if "html" in written else ()
     text = analysis.summary(notes.width) if verbose else analysis.answer(notes.width)
     _show(text, page, {other.what: output / other.page for other in others}, notes)
-
-
-def _alone_in(output: Path) -> Lock:
-    """Keep other analyses out of a report folder; what a killed one left unfinished there goes."""
-    from hmmdyn.locks import Lock
-
-    lock = Lock(
-        output / ".hmmdyn.lock",
-        f"The report folder {output} is being written",
-        "Wait until the other analysis is done, or write into another folder with -o DIR.",
-    )
-    remove_unfinished(output)
-    return lock
 
 
 def _show(text: str, page: Path, others: Mapping[str, Path], notes: Console) -> None:

@@ -181,7 +181,7 @@ async def _drawn(jobs: Sequence[_Job]) -> list[bytes]:
     except failures as error:
         raise OutputError(
             f"The browser that draws pictures (png, svg) failed: {error or type(error).__name__}.\n"
-            "The rest of the report is written. Try again, or do without pictures."
+            "Try again, or do without pictures."
         ) from error
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.stats import norm, t
 
 from hmmdyn.hmm.choose.passages import Passages, Resampling, positions
@@ -185,7 +186,7 @@ def _best_curves(y: FloatArray, widths: FloatArray) -> tuple[FloatArray, FloatAr
     """Middle of the best curve of each width, and the squares it leaves, both shape (W,)."""
     n = len(y)
     centred = y - y.mean()
-    explained = np.stack([_explained_at_gaps(centred, width) for width in widths])
+    explained = _explained_at_gaps(centred, widths)
     # Between two points at first, then more closely around the best gap.
     closer = explained.argmax(axis=1)[:, None] + 0.5 + np.linspace(-0.75, 0.75, 7)
     curves = _curve(np.arange(n) - np.clip(closer, 0.0, n - 1.0)[:, :, None], widths[:, None, None])
@@ -202,14 +203,17 @@ def _curve(since: FloatArray, widths: FloatArray) -> FloatArray:
     return np.asarray(1 / (1 + np.exp(-np.clip(since / scale, -40, 40))))
 
 
-def _explained_at_gaps(centred: FloatArray, width: float) -> FloatArray:
-    """Squares explained by the curve with its middle in each gap between points, (n - 1,)."""
+def _explained_at_gaps(centred: FloatArray, widths: FloatArray) -> FloatArray:
+    """Squares explained by the curves with their middle in each gap between points, (W, n - 1)."""
     n = len(centred)
     # The curve around any gap is a stretch of this longer one.
-    long = _curve(np.arange(-(n - 1.5), n - 1), np.array(width))
-    along = np.correlate(long, centred, "valid")[::-1]
-    sums, squares = (np.concatenate([[0.0], np.cumsum(x)]) for x in (long, long**2))
-    total, square = ((x[n:] - x[:-n])[::-1] for x in (sums, squares))
+    long = _curve(np.arange(-(n - 1.5), n - 1), widths[:, None])
+    along = (sliding_window_view(long, n, axis=1) @ centred)[:, ::-1]
+    sums, squares = (
+        np.concatenate([np.zeros((len(widths), 1)), np.cumsum(x, axis=1)], axis=1)
+        for x in (long, long**2)
+    )
+    total, square = ((x[:, n:] - x[:, :-n])[:, ::-1] for x in (sums, squares))
     return _explained(along, square - total**2 / n)
 
 
