@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hmmdyn.report import words
 from hmmdyn.report.lookup import CRITERIA, full_run_names, rows, state_name
 from hmmdyn.report.report import Report
-from hmmdyn.report.statements.boundaries import WHOSE_TIME
+from hmmdyn.report.statements.boundaries import UNSEEN, WHOSE_TIME
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.verdicts import CONFIRMED
@@ -108,7 +108,7 @@ def _phases(findings: Findings) -> Iterator[str]:
         return
     told = evidence.supported[evidence.supported["found"] != "no"]
     if told.empty:
-        yield "None: no boundary between states has evidence; these runs drift."
+        yield UNSEEN
         return
     for boundary in rows(told.head(_BOUNDARIES_NAMED)):
         low, date, high, lasts = (

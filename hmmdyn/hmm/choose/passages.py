@@ -41,7 +41,7 @@ _GRADUAL_SHARE = 0.5
 _SETTLING_ABOVE = 3.0
 # A smooth course that bends looks slow to both sides in any one direction: what is crossed slowly
 # (δ) must be rest (movement) on both sides. Straight drift has 1 + ½.
-_RESTLESS = 0.90
+_RESTLESS = 0.80
 _LEVELS = (0.05, 0.95)
 
 
