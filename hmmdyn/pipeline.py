@@ -592,6 +592,7 @@ def _state_findings(
         transition_times,
     )
     from hmmdyn.dynamics.ways import find_ways, fork_choices
+    from hmmdyn.results.boundaries import BOUNDARIES
     from hmmdyn.tables.trajectories import KEY_COLUMNS
 
     chosen, decoding = fitted.trajectories, fitted.decoding
@@ -606,8 +607,9 @@ def _state_findings(
     convergence = found.convergence
     clock = CHECKPOINTS if options.protocol == "paper" else STEPS
     occupancy = bag_of_states(decoding.states, parameters.n_states, clock)
+    evidence = fitted.selection.evidence
     # States of other maps may be slices of drift.
-    confirmable = fitted.selection.evidence.confirmable if fitted.selection.evidence else ()
+    confirmable = evidence.confirmable if evidence else ()
     regression, why_no_regression = _of(
         convergence,
         "regression",
@@ -641,7 +643,9 @@ def _state_findings(
             parameters, decoding.observations.features, decoding.observations.standardisation
         ),
         transitions=edges,
-        transition_times=transition_times(changes),
+        transition_times=transition_times(
+            changes, evidence.supported if evidence else BOUNDARIES.frame()
+        ),
         influences=influences(decoding, parameters),
         change_points=changes,
         fork_choices=choices,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hmmdyn.report import words
 from hmmdyn.report.lookup import CRITERIA, full_run_names, rows, state_name
 from hmmdyn.report.report import Report
+from hmmdyn.report.statements.boundaries import UNSEEN, WHOSE_TIME
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.verdicts import CONFIRMED
@@ -107,7 +108,7 @@ def _phases(findings: Findings) -> Iterator[str]:
         return
     told = evidence.supported[evidence.supported["found"] != "no"]
     if told.empty:
-        yield "None: no boundary between states has evidence; these runs drift."
+        yield UNSEEN
         return
     for boundary in rows(told.head(_BOUNDARIES_NAMED)):
         low, date, high, lasts = (
@@ -143,11 +144,7 @@ def _chance(findings: Findings, report: Report) -> Iterator[str]:
     """Say what is more than chance: who sets the time, which state delays, which run is unlike."""
     evidence = findings.selection.evidence
     if evidence is not None and evidence.is_supported and len(evidence.supported):
-        timing = {
-            "each seed in its own time": "Each seed changes in its own time.",
-            "shared by schedule": "What runs do is shared by schedule.",
-        }
-        yield timing.get(evidence.timing, "Seeds or schedule: these runs cannot tell.")
+        yield WHOSE_TIME[evidence.whose_time]
     confirmed = findings.detours.loc[findings.detours["verdict"] == CONFIRMED, "state"]
     if len(confirmed):
         named = words.listing(state_name(findings, k) for k in confirmed)

@@ -17,6 +17,7 @@ from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.dynamics.states import metric_levels, sure_share
 from hmmdyn.dynamics.transitions import transition_times
 from hmmdyn.dynamics.ways import find_ways, fork_choices
+from hmmdyn.results.boundaries import BOUNDARIES
 from hmmdyn.results.convergence import Dissimilarity, Regression
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
@@ -127,7 +128,7 @@ def make_findings(
         state_summary=_state_summary(states, table, n_states),
         state_metrics=metric_levels(parameters, features, Standardisation("run")),
         transitions=edges,
-        transition_times=transition_times(changes),
+        transition_times=transition_times(changes, BOUNDARIES.frame()),
         influences=_influences(edges, means, features),
         change_points=changes,
         fork_choices=choices,
