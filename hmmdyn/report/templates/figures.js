@@ -25,14 +25,19 @@
   let printing = false;
   const template = () => (scheme.isDark && !printing ? themes.dark : themes.light);
 
-  // plotly.js is in the page compressed. It is unpacked after the first paint, and run as a script
-  // that the page's policy knows by its hash.
-  async function unpack() {
-    const packed = document.getElementById("plotly").textContent;
+  // Figures and plotly.js are in the page compressed. They are unpacked after the first paint, and
+  // plotly.js is run as a script that the page's policy knows by its hash.
+  let specs;
+  async function unpacked(id) {
+    const packed = document.getElementById(id).textContent;
     const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
-    const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).text();
+  }
+  async function unpack() {
+    specs = JSON.parse(await unpacked("specs"));
     const script = document.createElement("script");
-    script.textContent = await new Response(unpacked).text();
+    script.textContent = await unpacked("plotly");
     document.head.append(script);
   }
   const painted = new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
@@ -86,7 +91,8 @@
 
   function draw(plot) {
     const { spec, narrowSpec } = plot.dataset;
-    const { data, layout } = read(narrowSpec && narrow.matches && !printing ? narrowSpec : spec);
+    const name = narrowSpec && narrow.matches && !printing ? narrowSpec : spec;
+    const { data, layout } = structuredClone(specs[name]);
     takeColumn(plot, data, layout);
     for (const trace of data)
       for (const key of ["x", "y", "base", "customdata"]) trace[key] = decoded(trace[key]);
@@ -101,6 +107,7 @@
     if (touch.matches) layout.dragmode = false;
     plot.style.minHeight = `${layout.height}px`;
     const isNew = !isDrawn(plot);
+    if (isNew) plot.replaceChildren();
     Plotly.react(plot, data, layout, config);
     if (isNew) listen(plot);
     highlight(plot);
