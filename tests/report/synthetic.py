@@ -11,6 +11,7 @@ import pandas as pd
 from hmmdyn.analysis import Analysis
 from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.groups import compare_groups
+from hmmdyn.dynamics.map_in_time import find_map_in_time
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.dynamics.slowness import find_slowness, runs_by_convergence
 from hmmdyn.dynamics.speed import compare_speed
@@ -132,6 +133,7 @@ def make_findings(
         change_points=changes,
         fork_choices=choices,
         ways=find_ways(states, choices, edges, in_order),
+        map_in_time=find_map_in_time(states, parameters, {}),
         occupancy=occupancy,
         selection=_selection(rng, n_states, len(runs)),
         dissimilarity=Dissimilarity(0.81, 0.12, 0.22, len(runs)),
@@ -167,6 +169,7 @@ def changed(findings: Findings, **changes: object) -> Findings:
         made,
         runs=runs,
         ways=find_ways(made.states, made.fork_choices, made.transitions, runs),
+        map_in_time=find_map_in_time(made.states, made.parameters, {}),
         slowness=find_slowness(made.states, runs, made.parameters.n_states) if measured else None,
     )
 
