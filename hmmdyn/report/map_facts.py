@@ -20,7 +20,6 @@ from hmmdyn.report.lookup import (
 )
 from hmmdyn.results.boundaries import NOT_ASKED
 from hmmdyn.results.findings import Findings
-from hmmdyn.results.keys import RUN_KEY
 
 _N_MOVES = 5  # features named
 _N_OUTCOMES = 4  # outcomes named of a state
@@ -35,6 +34,9 @@ _FOUND_STATE = {
     "no": "not found again by maps of other runs",
     "cannot tell": "whether it is found again, these runs cannot tell",
 }
+
+
+Keys = dict[tuple[str, str], None]  # of runs, in their order
 
 
 @dataclass(frozen=True)
@@ -53,31 +55,42 @@ class Facts:
 
 
 class FactsOfLevel:
-    """The facts of the states and changes of a level of the zoom."""
+    """The facts of the states and changes of a level of the zoom.
+
+    ``is_told``: it is the level that the findings are about, of which more is known.
+    """
 
     def __init__(self, findings: Findings, level: int) -> None:
-        self._findings = findings
-        self._told = level == findings.parameters.n_states
+        self.findings, self.level = findings, level
+        self.is_told = level == findings.parameters.n_states
         found = findings.map_in_time
-        self._states = found.states[found.states["level"] == level].set_index("state")
+        places = found.states[found.states["level"] == level]
         edges = found.transitions[found.transitions["level"] == level]
-        self._edges = edges.set_index(["from_state", "to_state"])
+        self._places = {row.state: row for row in rows(places)}
+        self._edges = {(row.from_state, row.to_state): row for row in rows(edges)}
         self._means = found.means[level]
-        stays = found.stays[level]
-        before = stays.groupby(RUN_KEY, sort=False)["state"].shift()
-        self._visits = stays[[*RUN_KEY, "state"]].assign(before=before).drop_duplicates()
+        self._in_state: dict[int, Keys] = {}
+        self._in_change: dict[tuple[int, int], Keys] = {}
+        before: tuple[Any, int | None] = (None, None)
+        for stay in rows(found.stays[level]):
+            key = (stay.group, stay.run)
+            self._in_state.setdefault(stay.state, {})[key] = None
+            if before[0] == key:
+                self._in_change.setdefault((int(before[1] or 0), stay.state), {})[key] = None
+            before = key, stay.state
         evidence = findings.selection.evidence
         self._evidence = evidence.at(level) if evidence is not None else None
-        self._own = own_levels(findings) if self._told else {}
-        self._forks = {f.state: f for f in forks(findings)} if self._told else {}
+        judged = rows(self._evidence.boundaries) if self._evidence is not None else ()
+        self._boundaries = {(row.from_state, row.to_state): row for row in judged}
+        self._own = own_levels(findings) if self.is_told else {}
+        self._forks = {f.state: f for f in forks(findings)} if self.is_told else {}
 
     def of_state(self, state: int) -> Facts:
         """Return what is known of a state."""
-        row: Any = self._states.loc[state]
-        title = state_name(self._findings, state) if self._told else f"state {state}"
-        if row["n_runs"] == 0:
+        row = self._places[state]
+        title = state_name(self.findings, state) if self.is_told else f"state {state}"
+        if row.n_runs == 0:
             return Facts(title, {"when": ("no checkpoint was decoded into it",)}, (), ())
-        runs = self._visits[self._visits["state"] == state].drop_duplicates(RUN_KEY)
         return Facts(
             title,
             {
@@ -85,23 +98,21 @@ class FactsOfLevel:
                 "how sure": (*self._evidence_of_state(state), *self._role(state)),
                 "outcomes": self._outcomes(state),
                 "runs": (
-                    f"{words.of_runs(int(row['n_runs']), int(row['n_total']))}, "
-                    f"{words.percent(row['share'])} of the time of all",
+                    f"{words.of_runs(row.n_runs, row.n_total)}, "
+                    f"{words.percent(row.share)} of the time of all",
                 ),
             },
             self._furthest(state),
-            _keys(runs),
+            tuple(self._in_state[state]),
         )
 
     def of_change(self, j: int, k: int) -> Facts:
         """Return what is known of a change of state."""
-        row: Any = self._edges.loc[(j, k)]
-        boundary = self._boundary(j, k)
-        crossed = self._visits["state"].eq(k) & self._visits["before"].eq(j)
+        boundary = self._boundaries.get((j, k))
         return Facts(
             f"state {j} → state {k}",
             {
-                "when": (self._date(row, boundary),),
+                "when": (self._date(j, k),),
                 "how sharp": self._sharpness(boundary),
                 "runs": (
                     f"made by {words.of_runs(*self.n_runs(j, k))}",
@@ -109,52 +120,42 @@ class FactsOfLevel:
                 ),
             },
             self._moved(j, k),
-            _keys(self._visits[crossed]),
+            tuple(self._in_change[j, k]),
         )
 
     def n_runs(self, j: int, k: int) -> tuple[int, int]:
         """Return how many runs make a change, and how many there are."""
-        row: Any = self._edges.loc[(j, k)]
-        return int(row["n_runs"]), int(row["n_total"])
+        row = self._edges[j, k]
+        return row.n_runs, row.n_total
 
     def kind(self, j: int, k: int) -> str:
         """Return what kind of boundary a change is; empty where none was asked about."""
-        boundary = self._boundary(j, k)
-        return "" if boundary is None else str(boundary["kind"])
+        boundary = self._boundaries.get((j, k))
+        return "" if boundary is None else str(boundary.kind)
 
     def width(self, j: int, k: int) -> tuple[float, float] | None:
         """Return from which step to which a change lasts where it is supported, else None."""
-        boundary = self._boundary(j, k)
-        if boundary is None or pd.isna(boundary["date"]):
+        boundary = self._boundaries.get((j, k))
+        if boundary is None or pd.isna(boundary.date):
             return None
-        half = boundary["duration"] / 2
-        return boundary["date"] - half, boundary["date"] + half
-
-    def _boundary(self, j: int, k: int) -> pd.Series | None:
-        if self._evidence is None:
-            return None
-        b = self._evidence.boundaries
-        own = b[(b["from_state"] == j) & (b["to_state"] == k)]
-        return None if own.empty else own.iloc[0]
+        half = boundary.duration / 2
+        return boundary.date - half, boundary.date + half
 
     def _from_to(self, row: Any) -> str:
-        unit = self._findings.step_unit
-        return (
-            f"{unit} {words.count(row['entered'])} to {words.count(row['left'])} "
-            "(medians of its runs)"
-        )
+        unit = self.findings.step_unit
+        return f"{unit} {words.count(row.entered)} to {words.count(row.left)} (medians of its runs)"
 
     def _dwell(self, state: int) -> tuple[str, ...]:
-        if not self._told:
+        if not self.is_told:
             return ()
-        summary = self._findings.state_summary.iloc[state]
-        return (f"dwell: {dwell(summary)} {self._findings.step_unit}s per stay (median)",)
+        summary = self.findings.state_summary.iloc[state]
+        return (f"dwell: {dwell(summary)} {self.findings.step_unit}s per stay (median)",)
 
     def _evidence_of_state(self, state: int) -> tuple[str, ...]:
         evidence = self._evidence
         if evidence is None:
             return ()
-        if not self._told:
+        if not self.is_told:
             return (f"of the level with {words.plural(evidence.n_states, 'state')}",)
         own = evidence.states[evidence.states["state"] == state]
         if own.empty or own["found"].iloc[0] not in _FOUND_STATE:
@@ -168,32 +169,32 @@ class FactsOfLevel:
         return (_FOUND_STATE[own["found"].iloc[0]] + kept,)
 
     def _role(self, state: int) -> tuple[str, ...]:
-        if not self._told:
+        if not self.is_told:
             return ()
         lines = []
         fork = self._forks.get(state)
         if fork is not None:
             ways = words.listing(f"{n} to state {k}" for k, n in fork.exits.items())
             lines.append(f"fork: of {fork.n_runs} runs that go on, {ways}")
-        if state in self._findings.ways.dead_ends:
+        if state in self.findings.ways.dead_ends:
             lines.append("dead end: no run that enters it leaves it or converges in it")
-        detour = self._findings.detours.iloc[state]
+        detour = self.findings.detours.iloc[state]
         lines.append(words.name(f"{detour['verdict']}: {detour['reason']}", 800))
         return tuple(lines)
 
     def _outcomes(self, state: int) -> tuple[str, ...]:
-        if not self._told:
+        if not self.is_told:
             return ()
-        summary = self._findings.state_summary.iloc[state]
+        summary = self.findings.state_summary.iloc[state]
         return tuple(
             f"mean {words.name(o, 24)}: {words.number(summary[f'mean_{o}'])}"
-            for o in self._findings.outcomes[:_N_OUTCOMES]
+            for o in self.findings.outcomes[:_N_OUTCOMES]
         )
 
     def _furthest(self, state: int) -> tuple[tuple[str, float, str], ...]:
         own = self._means[state]
         strongest = np.argsort(-np.abs(own), kind="stable")[:_N_MOVES]
-        names = [self._findings.features[i] for i in strongest]
+        names = [self.findings.features[i] for i in strongest]
         return tuple(
             (name, float(own[i]), self._own.get((state, name), ""))
             for i, name in zip(strongest, names, strict=True)
@@ -203,17 +204,17 @@ class FactsOfLevel:
         """What moves: the most influential first where that is known, then what moves most."""
         change = self._means[k] - self._means[j]
         most = np.argsort(-np.abs(change), kind="stable")
-        first = [name for name, _ in top_movements(self._findings, j, k)] if self._told else []
-        names = list(dict.fromkeys([*first, *(self._findings.features[i] for i in most)]))
-        at = {name: i for i, name in enumerate(self._findings.features)}
+        first = [name for name, _ in top_movements(self.findings, j, k)] if self.is_told else []
+        names = list(dict.fromkeys([*first, *(self.findings.features[i] for i in most)]))
+        at = {name: i for i, name in enumerate(self.findings.features)}
         return tuple((name, float(change[at[name]]), "") for name in names[:_N_MOVES])
 
-    def _date(self, row: Any, boundary: pd.Series | None) -> str:
-        unit = self._findings.step_unit
-        if boundary is None or pd.isna(boundary["date"]):
-            return f"first made at {unit} {words.count(row['crossed'])} (median)"
+    def _date(self, j: int, k: int) -> str:
+        unit, boundary = self.findings.step_unit, self._boundaries.get((j, k))
+        if boundary is None or pd.isna(boundary.date):
+            return f"first made at {unit} {words.count(self._edges[j, k].crossed)} (median)"
         date, low, high, lasts, shortest, longest = (
-            words.count(words.rounded(boundary[column]))
+            words.count(words.rounded(getattr(boundary, column)))
             for column in (
                 *("date", "date_low", "date_high"),
                 *("duration", "duration_low", "duration_high"),
@@ -224,25 +225,25 @@ class FactsOfLevel:
             f"({shortest} to {longest})"
         )
 
-    def _sharpness(self, boundary: pd.Series | None) -> tuple[str, ...]:
+    def _sharpness(self, boundary: Any) -> tuple[str, ...]:
         if boundary is None:
             return ("no boundary was judged here",) if self._evidence is not None else ()
         delta = (
-            f"{boundary['kind']}: δ = {words.number(boundary['delta'], 2)} "
-            f"({words.number(boundary['delta_low'], 2)} to "
-            f"{words.number(boundary['delta_high'], 2)})"
+            f"{boundary.kind}: δ = {words.number(boundary.delta, 2)} "
+            f"({words.number(boundary.delta_low, 2)} to "
+            f"{words.number(boundary.delta_high, 2)})"
         )
-        found = _FOUND_BOUNDARY.get(boundary["found"])
+        found = _FOUND_BOUNDARY.get(boundary.found)
         if found is None:
             return (delta, "no boundary has evidence here")
-        share = boundary["found_share"]
+        share = boundary.found_share
         at_worst = f", at worst in {words.percent(share)} of them" if pd.notna(share) else ""
         return (delta, found + at_worst)
 
     def _convergence(self, j: int, k: int) -> tuple[str, ...]:
-        edges = self._findings.transitions
+        edges = self.findings.transitions
         own = edges[(edges["from_state"] == j) & (edges["to_state"] == k)]
-        if not self._told or own.empty:
+        if not self.is_told or own.empty:
             return ()
         edge = next(rows(own))
         lines = (
@@ -254,11 +255,7 @@ class FactsOfLevel:
         spread = f" ± {words.count(edge.convergence_se)}" if edge.n_converged > 1 else ""
         return (
             *lines,
-            f"these runs converge at {self._findings.step_unit} "
+            f"these runs converge at {self.findings.step_unit} "
             f"{words.count(edge.convergence_mean)}{spread} "
             f"(mean ± s.e., {edge.n_converged} converged)",
         )
-
-
-def _keys(visits: pd.DataFrame) -> tuple[tuple[str, str], ...]:
-    return tuple(visits[RUN_KEY].drop_duplicates().itertuples(index=False, name=None))

@@ -25,6 +25,7 @@ from hmmdyn.report import layout, words
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.figures.links import group_numbers, run_numbers
+from hmmdyn.report.levels import levels_of_page
 from hmmdyn.report.lookup import full_run_names, state_name, title
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
@@ -44,7 +45,16 @@ _KINDS = {
     "limit": "What these data cannot tell",
 }
 # The page's own scripts, in the order in which they need each other.
-_SCRIPTS = ("selection.js", "chooser.js", "axes.js", "figures.js", "tables.js")
+_SCRIPTS = (
+    "selection.js",
+    "levels.js",
+    "thresholds.js",
+    "chooser.js",
+    "axes.js",
+    "figures.js",
+    "map.js",
+    "tables.js",
+)
 # Columns that hold a number of a state.
 _STATE_COLUMNS = ("state", "from_state", "to_state")
 
@@ -77,6 +87,7 @@ def render(report: Report) -> str:
     topics = groupby(report.statements, key=lambda statement: statement.topic)
     notices = notices_told(findings)
     names = _names(findings)
+    zoom = levels_of_page(findings) if isinstance(findings, Findings) else {}
     page = environment.get_template("report.html.j2").render(
         findings=findings,
         source=words.name(findings.source, 120),
@@ -86,13 +97,15 @@ def render(report: Report) -> str:
         layout=layout,
         names=names,
         names_json=_script_json(names),
+        zoom=zoom,
+        zoom_json=_script_json(zoom),
         notices=[(title, [n for n in notices if n.kind == kind]) for kind, title in _KINDS.items()],
         with_states=isinstance(findings, Findings),
         title=title(findings),
         attempts=_attempts_in_words(findings) if isinstance(findings, Findings) else "",
         command=_command(findings),
         themes=_script_json({"light": _plain(theme.LIGHT), "dark": _plain(theme.DARK)}),
-        css=Markup(_asset("report.css")),
+        css=Markup(_asset("report.css") + _asset("map.css")),
         policy=_policy(plotly_js, own_js),
         plotly_js=Markup(plotly_js),
         own_js=Markup(own_js),
@@ -102,7 +115,7 @@ def render(report: Report) -> str:
 
 @dataclass(frozen=True)
 class _Drawing:
-    """A figure on the page: its JSON, one for narrow screens if that differs, or why not.
+    """A figure on the page: its JSON, or why not.
 
     ``columns`` can be chosen for it. ``has_steps``: its x axis is the step. Of ``values``, where it
     draws curves, it draws ``points``.
@@ -110,7 +123,6 @@ class _Drawing:
 
     reason: str = ""
     spec: Markup | None = None
-    narrow_spec: Markup | None = None
     height: int = 0
     summary: str = ""
     columns: tuple[str, ...] = ()
@@ -121,12 +133,13 @@ class _Drawing:
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of a table: its cells as text, and which run, group and states it is about."""
+    """A row of a table: its cells as text, and which run, group, states and level it is about."""
 
     cells: tuple[str, ...]
     run: int | None
     group: int | None
     states: str
+    level: int | None
 
 
 @dataclass(frozen=True)
@@ -155,14 +168,10 @@ def _figures(report: Report) -> dict[str, _Drawing]:
         except NotEnoughDataError as error:
             result[name] = _Drawing(str(error))
             continue
-        narrow = None
-        if name == "training_map":
-            narrow = _spec(draw.training_map(orientation="vertical"))
         menus = figure.layout.updatemenus
         about = figure.layout.meta or {}
         result[name] = _Drawing(
             spec=_spec(figure),
-            narrow_spec=narrow,
             height=int(figure.layout.height),
             summary=summaries.get(name, ""),
             columns=tuple(html.unescape(b.label) for b in menus[0].buttons) if menus else (),
@@ -246,8 +255,8 @@ def _shown(sheet: Sheet, findings: OutcomeFindings) -> _ShownTable:
 
 def _links(
     frame: pd.DataFrame, findings: OutcomeFindings
-) -> Iterator[tuple[int | None, int | None, str]]:
-    """Return the numbers of the run, the group and the states that each row is about."""
+) -> Iterator[tuple[int | None, int | None, str, int | None]]:
+    """Return the numbers of the run, group and states that each row is about, and its level."""
     runs, groups = run_numbers(findings), group_numbers(findings)
     state_columns = [
         c for c in _STATE_COLUMNS if c in frame and pd.api.types.is_numeric_dtype(frame[c])
@@ -255,7 +264,11 @@ def _links(
     for _, row in frame.iterrows():
         group, run = str(row.get("group")), str(row.get("run"))
         states = [str(int(row[c])) for c in state_columns if pd.notna(row[c])]
-        yield runs.get((group, run)), groups.get(group), " ".join(states)
+        yield runs.get((group, run)), groups.get(group), " ".join(states), _whole(row.get("level"))
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _kind(column: pd.Series) -> str:

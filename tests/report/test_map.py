@@ -19,6 +19,7 @@ from hmmdyn.report.figures.map_layout import (
     main_path,
 )
 from hmmdyn.report.figures.training_map import Canvas
+from hmmdyn.report.map_facts import FactsOfLevel
 from hmmdyn.results.keys import RUN_KEY
 from tests.report.synthetic import changed, make_findings, without_outcomes
 
@@ -118,7 +119,8 @@ def test_the_first_place_without_another_box_or_line_is_taken():
 @pytest.mark.parametrize("orientation", ["horizontal", "vertical"])
 @pytest.mark.parametrize("n_states", [1, 2, 4, 8, 12])
 def test_labels_lie_on_no_edge_no_other_label_and_no_other_state(n_states, orientation):
-    canvas = Canvas(make_findings(20, 100, n_states, wandering=0.2), orientation)
+    facts = FactsOfLevel(make_findings(20, 100, n_states, wandering=0.2), n_states)
+    canvas = Canvas(facts, theme.state_colours(n_states), orientation)
     lines, bars = along_edges(canvas.layout.edges), canvas.layout.bar_boxes
     boxes = [text.box for text in canvas.texts]
     inside = [

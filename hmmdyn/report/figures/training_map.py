@@ -92,7 +92,17 @@ def training_map(
     UsageError
         There is no such orientation or level.
     """
-    canvas = Canvas(findings, orientation, level)
+    told = findings.parameters.n_states if level is None else level
+    if told not in findings.map_in_time.stays:
+        raise UsageError(
+            f"There is no level with {told} states; there are levels with "
+            f"{', '.join(map(str, findings.map_in_time.stays))}."
+        )
+    return draw(Canvas(FactsOfLevel(findings, told), level_colours(findings)[told], orientation))
+
+
+def draw(canvas: Canvas) -> go.Figure:
+    """Draw the map of a canvas."""
     figure = go.Figure(
         [
             *(trace for edge in canvas.arrows for trace in _arrow(canvas, edge)),
@@ -115,25 +125,18 @@ class Canvas:
     """Everything about the map's look that its parts share."""
 
     def __init__(
-        self, findings: Findings, orientation: str = "horizontal", level: int | None = None
+        self, facts: FactsOfLevel, colours: Sequence[str], orientation: str = "horizontal"
     ) -> None:
         if orientation not in ("horizontal", "vertical"):
             raise UsageError(
                 f"'orientation' must be 'horizontal' or 'vertical', got {orientation!r}."
             )
+        findings = facts.findings
         found = findings.map_in_time
-        told = findings.parameters.n_states
-        self.level = told if level is None else level
-        if self.level not in found.stays:
-            raise UsageError(
-                f"There is no level with {self.level} states; there are levels with "
-                f"{', '.join(map(str, found.stays))}."
-            )
-        self.findings = findings
+        self.findings, self.facts, self.colours = findings, facts, colours
+        self.level = facts.level
         self.vertical = orientation == "vertical"
-        self.is_told = self.level == told
-        self.facts = FactsOfLevel(findings, self.level)
-        self.colours = level_colours(findings)[self.level]
+        self.is_told = facts.is_told
         self.stays = found.stays[self.level]
         self.states = found.states[found.states["level"] == self.level].reset_index(drop=True)
         self.forks = {f.state: f for f in forks(findings)} if self.is_told else {}
@@ -183,19 +186,25 @@ class Canvas:
         phase = self.findings.state_summary["phase"].iloc[state] if self.is_told else ""
         return ", ".join([*parts, *([words.name(phase, 16)] if phase else [])])
 
-    def place(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def place(self, points: FloatArray) -> tuple[list[float], list[float]]:
         """Turn (along, across) in pixels into x and y."""
-        time, across = self.layout.places(points[:, 0]), -points[:, 1]
-        if self.vertical:
-            return across, time
-        return np.asarray(time), across
+        time, across = self._short(points[:, 0]), np.round(-points[:, 1], 1).tolist()
+        return (across, time) if self.vertical else (time, across)
+
+    def _short(self, along: FloatArray) -> list[float]:
+        """Return places on the axis, to a millionth of it: no eye sees more."""
+        low, high = self.layout.axis.span
+        digits = 6 - int(np.ceil(np.log10(high - low)))
+        short: list[float] = np.round(self.layout.places(along), max(digits, 0)).tolist()
+        return short
 
     def bar(self, begin: FloatArray, end: FloatArray, across: FloatArray) -> dict[str, Any]:
         """Return what of a bar trace says where bars are, in pixels along and across."""
-        base = self.layout.places(begin)
-        ends = {"base": base, ("y" if self.vertical else "x"): self.layout.places(end) - base}
-        ends["x" if self.vertical else "y"] = -np.asarray(across)
-        return {**ends, "orientation": "v" if self.vertical else "h", "width": 2 * BAR}
+        base, ends = self._short(begin), self._short(end)
+        lengths = [b - a for a, b in zip(base, ends, strict=True)]
+        along, beside = ("y", "x") if self.vertical else ("x", "y")
+        places = {"base": base, along: lengths, beside: (-across).tolist()}
+        return {**places, "orientation": "v" if self.vertical else "h", "width": 2 * BAR}
 
     @cached_property
     def texts(self) -> list[Text]:

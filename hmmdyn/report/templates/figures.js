@@ -7,6 +7,7 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const touch = window.matchMedia("(pointer: coarse)");
   const plots = [...document.querySelectorAll(".plot")];
+  const isMap = (plot) => plot.dataset.map !== undefined;
   const isDrawn = (plot) => plot.classList.contains("js-plotly-plot");
   const control = (plot, name) =>
     plot.closest("figure").querySelector(`select[data-control="${name}"]`);
@@ -72,11 +73,15 @@
   }
 
   function draw(plot) {
-    const { spec, narrowSpec } = plot.dataset;
-    const { data, layout } = read(narrowSpec && narrow.matches && !printing ? narrowSpec : spec);
-    takeColumn(plot, data, layout);
-    for (const trace of data)
+    const isNarrow = narrow.matches && !printing;
+    const { data: made, layout } = isMap(plot)
+      ? structuredClone(levels.shown()[isNarrow ? "narrow" : "wide"])
+      : read(plot.dataset.spec);
+    takeColumn(plot, made, layout);
+    for (const trace of made)
       for (const key of ["x", "y", "base", "customdata"]) trace[key] = decoded(trace[key]);
+    const data = isMap(plot) ? made : levels.recoloured(made);
+    plot.followsLevel = isMap(plot) || levels.follows(made);
     takeScale(plot, data, layout);
     takeTime(plot, data, layout);
     layout.template = dark.matches && !printing ? themes.dark : themes.light;
@@ -85,11 +90,12 @@
     // Paper does not resize what is on it: the width must be right before it is printed.
     layout.width = printing ? plot.clientWidth : undefined;
     // A finger scrolls the page; it must not be caught by zooming.
-    if (touch.matches) layout.dragmode = false;
+    layout.dragmode = touch.matches ? false : isMap(plot) ? "pan" : undefined;
     plot.style.minHeight = `${layout.height}px`;
     const isNew = !isDrawn(plot);
-    Plotly.react(plot, data, layout, config);
+    Plotly.react(plot, data, layout, isMap(plot) ? { ...config, displayModeBar: false } : config);
     if (isNew) listen(plot);
+    if (isMap(plot)) plot.dispatchEvent(new Event("map-drawn"));
     highlight(plot);
   }
 
@@ -107,7 +113,11 @@
 
   function highlight(plot) {
     const lit = selection.light();
-    const dim = (element, what) => element.classList.toggle("dim", !lit(what));
+    // A figure of the level that is told has no states of another.
+    const hasStates = plot.followsLevel || selection.chosen.level === null;
+    const dim = (element, { states: k, ...what }) =>
+      element.classList.toggle("dim", !lit({ ...what, states: hasStates ? k : undefined }));
+    if (isMap(plot)) keepColours(plot);
     const few = selection.chosen.runs.length > 0;
     for (const element of plot.querySelectorAll(".trace")) {
       const { meta, customdata } = plot.data[element.__data__?.[0]?.trace.index] ?? {};
@@ -132,7 +142,15 @@
         dim(tick, runs ? { runs: [runs[at]] } : { states: [states[at]] });
       }
     }
-    if (states) veil(plot, states.filter((k) => !lit({ states: [k] })));
+    if (states) veil(plot, states.filter((k) => hasStates && !lit({ states: [k] })));
+  }
+
+  // What is dimmed without being seen through is a mixture with its own colour.
+  function keepColours(plot) {
+    for (const { style } of plot.querySelectorAll(".trace path, .annotation path")) {
+      style.setProperty("--own-fill", style.fill || "transparent");
+      style.setProperty("--own-stroke", style.stroke || "transparent");
+    }
   }
 
   // The rows of a heat map are one picture: a veil lies over those that are not chosen.
@@ -199,8 +217,15 @@
       other.value = target.value;
     redraw((plot) => control(plot, "time"));
   });
-  selection.onChange(() => plots.filter(isDrawn).forEach(highlight));
-  narrow.addEventListener("change", () => redraw((plot) => plot.dataset.narrowSpec));
+  let level = null;
+  selection.onChange(() => {
+    const isOther = selection.chosen.level !== level;
+    level = selection.chosen.level;
+    for (const plot of plots.filter(isDrawn))
+      if (isOther && plot.followsLevel) draw(plot);
+      else highlight(plot);
+  });
+  narrow.addEventListener("change", () => redraw(isMap));
   dark.addEventListener("change", () => redraw(() => true));
   window.addEventListener("beforeprint", () => print(true));
   window.addEventListener("afterprint", () => print(false));

@@ -1,0 +1,2 @@
+"use strict";
+const thresholds = { allows: () => false };
