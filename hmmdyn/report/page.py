@@ -22,6 +22,7 @@ from plotly.offline import get_plotlyjs
 
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.report import layout, words
+from hmmdyn.report.crossings import crossings_of_page
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.figures.links import group_numbers, run_numbers
@@ -48,6 +49,7 @@ _KINDS = {
 _SCRIPTS = (
     "selection.js",
     "levels.js",
+    "survival.js",
     "thresholds.js",
     "chooser.js",
     "axes.js",
@@ -87,6 +89,7 @@ def render(report: Report) -> str:
     topics = groupby(report.statements, key=lambda statement: statement.topic)
     notices = notices_told(findings)
     names = _names(findings)
+    crossings = crossings_of_page(findings)
     zoom = levels_of_page(findings) if isinstance(findings, Findings) else {}
     page = environment.get_template("report.html.j2").render(
         findings=findings,
@@ -97,6 +100,8 @@ def render(report: Report) -> str:
         layout=layout,
         names=names,
         names_json=_script_json(names),
+        crossings=crossings,
+        crossings_json=_script_json(crossings),
         zoom=zoom,
         zoom_json=_script_json(zoom),
         notices=[(title, [n for n in notices if n.kind == kind]) for kind, title in _KINDS.items()],

@@ -80,8 +80,11 @@
     takeColumn(plot, made, layout);
     for (const trace of made)
       for (const key of ["x", "y", "base", "customdata"]) trace[key] = decoded(trace[key]);
-    const data = isMap(plot) ? made : levels.recoloured(made);
     plot.followsLevel = isMap(plot) || levels.follows(made);
+    plot.followsThreshold = thresholds.follows(layout);
+    const data = isMap(plot)
+      ? made
+      : thresholds.applied(levels.recoloured(made), layout, layout.yaxis?.title?.text);
     takeScale(plot, data, layout);
     takeTime(plot, data, layout);
     layout.template = dark.matches && !printing ? themes.dark : themes.light;
@@ -217,12 +220,15 @@
       other.value = target.value;
     redraw((plot) => control(plot, "time"));
   });
-  let level = null;
+  // At another level or threshold, the figures that follow it are drawn again.
+  let drawn = { level: null, threshold: null };
   selection.onChange(() => {
-    const isOther = selection.chosen.level !== level;
-    level = selection.chosen.level;
+    const { level, threshold } = selection.chosen;
+    const isOther = { level: level !== drawn.level, threshold: threshold !== drawn.threshold };
+    drawn = { level, threshold };
     for (const plot of plots.filter(isDrawn))
-      if (isOther && plot.followsLevel) draw(plot);
+      if ((isOther.level && plot.followsLevel) || (isOther.threshold && plot.followsThreshold))
+        draw(plot);
       else highlight(plot);
   });
   narrow.addEventListener("change", () => redraw(isMap));

@@ -1,2 +1,174 @@
+// Convergence by another threshold: which run crosses it when, in which order, and what is drawn.
 "use strict";
-const thresholds = { allows: () => false };
+const thresholds = (() => {
+  const known = document.getElementById("crossings") && read("crossings");
+  const isAbove = known?.direction === "above";
+  const holds = (value, threshold) => (isAbove ? value >= threshold : value <= threshold);
+  const allows = (value) => Boolean(known) && value >= known.low && value <= known.high;
+  const count = (n) => n.toLocaleString("en-US", { maximumFractionDigits: 0 });
+
+  // Of every run, as in the table of convergence; null where its outcome is unknown.
+  function crossings(threshold) {
+    return known.runs.map((run) => {
+      if (!run) return null;
+      for (let i = 0; i < run.records.length; i += 3) {
+        const [value, step, previous] = run.records.slice(i, i + 3);
+        if (holds(value, threshold)) return { converged: true, step, previous };
+      }
+      return { converged: false, step: run.last, previous: run.previous };
+    });
+  }
+
+  // The runs of each group that can be compared, as in hmmdyn/dynamics/speed.py.
+  function bracketed(threshold) {
+    const groups = selection.groups.map(() => []);
+    crossings(threshold).forEach((crossing, r) => {
+      if (!crossing) return;
+      const { converged, step, previous } = crossing;
+      const end = converged ? step : previous;
+      if (end === null) return;
+      const before = previous ?? -1;
+      const after = before < 0 && end > 0 ? 0 : before;
+      groups[selection.runs[r].group].push({ after: converged ? after : end, end, converged });
+    });
+    return groups;
+  }
+
+  // Fastest first, then runs that had not converged, then those whose outcome is unknown.
+  function inOrder(numbers, threshold) {
+    const crossed = crossings(threshold);
+    const place = (r) => {
+      const c = crossed[r];
+      return [c ? (c.converged ? 0 : 1) : 2, c ? c.step : 0, r];
+    };
+    return [...numbers].sort((a, b) => {
+      const [p, q] = [place(a), place(b)];
+      return p[0] - q[0] || p[1] - q[1] || p[2] - q[2];
+    });
+  }
+
+  // --- what is drawn ---
+
+  // Rows of runs stand in the new order within their group, with marks where runs now converge.
+  function rerank(data, layout, threshold) {
+    const { yaxis } = layout;
+    const ticks = [...yaxis.tickvals];
+    const crossed = crossings(threshold);
+    const row = new Map(); // of each run
+    const text = new Map(layout.meta.runs.map((run, i) => [run, yaxis.ticktext[i]]));
+    const order = [];
+    for (const g of new Set(layout.meta.runs.map((run) => selection.runs[run].group))) {
+      const own = layout.meta.runs.filter((run) => selection.runs[run].group === g);
+      const places = own.map((run) => ticks[layout.meta.runs.indexOf(run)]);
+      inOrder(own, threshold).forEach((run, i) => {
+        row.set(run, places[i]);
+        order.push(run);
+      });
+    }
+    const kept = data.filter(({ meta }) => meta?.group === undefined); // means of groups
+    for (const trace of kept) {
+      if (trace.meta?.each !== "run" || (trace.yaxis ?? "y") !== "y") continue;
+      const converged = { converged: true, censored: false }[trace.name];
+      if (converged !== undefined) {
+        const own = order.filter((run) => crossed[run]?.converged === converged);
+        trace.customdata = own;
+        trace.x = own.map((run) => crossed[run].step);
+        trace.hovertext = own.map((run) => `${converged ? "converged" : "not converged"} at ${count(crossed[run].step)}`);
+      }
+      trace.y = [...trace.customdata].map((run) => row.get(run));
+    }
+    layout.meta.runs = order;
+    layout.yaxis.tickvals = order.map((run) => row.get(run));
+    layout.yaxis.ticktext = order.map((run) => text.get(run));
+    return kept;
+  }
+
+  function redrawWaiting(data, threshold) {
+    const groups = bracketed(threshold);
+    const curves = groups.map((runs) => (runs.length ? survival.curve(runs) : []));
+    const lastStep = Math.max(...curves.flat().map(({ step }) => step));
+    return data.flatMap((trace) => {
+      const g = trace.meta.group;
+      const curve = curves[g];
+      if (!curve.length) return [];
+      const end = curve.at(-1);
+      const drawn = end.waiting > 0 || end.step === lastStep ? curve : [...curve, { ...end, step: lastStep, nCensored: 0 }];
+      if (trace.fill) {
+        const upper = drawn.slice(1).flatMap((p, i) => [[drawn[i].step, drawn[i].high], [p.step, drawn[i].high]]);
+        const lower = drawn.slice(1).flatMap((p, i) => [[drawn[i].step, p.low], [p.step, p.low]]);
+        const band = [...upper, ...lower.reverse()];
+        return [{ ...trace, x: band.map(([x]) => x), y: band.map(([, y]) => y) }];
+      }
+      if (trace.mode === "markers") return []; // made again beside the line
+      const n = groups[g].filter(({ converged }) => converged).length;
+      const line = {
+        ...trace,
+        x: drawn.map(({ step }) => step),
+        y: drawn.map(({ waiting }) => waiting),
+        name: `${trace.name.replace(/: [\d,]+ of [\d,]+ converged$/, "")}: ${n} of ${groups[g].length} converged`,
+        hovertext: drawn.map(
+          ({ step, waiting, low, high }) =>
+            `${count(step)}: ${Math.round(100 * waiting)} % still to converge<br>` +
+            `95 % interval ${Math.round(100 * low)} to ${Math.round(100 * high)} %`,
+        ),
+      };
+      const marks = (x, y, marker, what) => ({
+        ...{ type: "scatter", mode: "markers", x, y, meta: trace.meta, legendgroup: trace.legendgroup },
+        ...{ showlegend: false, cliponaxis: false, hoverinfo: "text", hovertext: what, name: line.name },
+        marker: { color: trace.line.color, ...marker },
+      });
+      const censored = drawn.filter(({ nCensored }) => nCensored > 0);
+      const { earliest, latest } = survival.median(groups[g]);
+      return [
+        line,
+        ...(censored.length
+          ? [marks(censored.map((p) => p.step), censored.map((p) => p.waiting), { symbol: "line-ns-open", size: 13, line: { width: 2 } }, "not converged when they ended")]
+          : []),
+        ...(Number.isFinite(latest)
+          ? [marks([(earliest + latest) / 2], [0.5], { symbol: "diamond", size: 11, line: { width: 1.5, color: "#ffffff" } }, `median: ${count(earliest)} to ${count(latest)}`)]
+          : []),
+      ];
+    });
+  }
+
+  // The traces of a figure by the threshold chosen; its layout is changed in place.
+  function applied(data, layout, column) {
+    const { threshold } = selection.chosen;
+    if (threshold === null) return data;
+    if (column === known.title)
+      for (const shape of layout.shapes ?? []) Object.assign(shape, { y0: threshold, y1: threshold });
+    if (layout.meta?.waiting) return redrawWaiting(data, threshold);
+    return layout.meta?.runs ? rerank(data, layout, threshold) : data;
+  }
+  const follows = (layout) =>
+    Boolean(layout.meta?.waiting || layout.meta?.runs || layout.shapes?.length);
+
+  return { known, allows, crossings, bracketed, inOrder, applied, follows };
+})();
+
+// The slider.
+(() => {
+  const slider = document.getElementById("threshold");
+  if (!slider) return;
+  const { known } = thresholds;
+  const [told, reset] = ["threshold-told", "threshold-reset"].map((id) => document.getElementById(id));
+  const digits = Math.max(0, -Math.floor(Math.log10(known.step) + 1e-9));
+  slider.addEventListener("input", () =>
+    selection.pick.threshold(Number(Number(slider.value).toFixed(digits))),
+  );
+  reset.addEventListener("click", () => selection.pick.threshold(null));
+  selection.onChange(() => {
+    const { threshold } = selection.chosen;
+    const value = threshold ?? known.threshold;
+    slider.value = value;
+    const runs = thresholds.crossings(value).filter(Boolean);
+    const n = runs.filter(({ converged }) => converged).length;
+    const side = known.direction === "above" ? "≥" : "≤";
+    const words =
+      `${known.label} ${side} ${value}: ${n} of ${runs.length} runs` +
+      (threshold === null ? "" : "; sentences and tables are of " + known.threshold);
+    slider.setAttribute("aria-valuetext", words);
+    told.textContent = words;
+    reset.disabled = threshold === null;
+  });
+})();
