@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import html
 import json
@@ -10,8 +11,9 @@ import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import pandas as pd
@@ -22,6 +24,7 @@ from plotly.offline import get_plotlyjs
 
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.report import layout, words
+from hmmdyn.report.answers import answers, headline, runs_analysed
 from hmmdyn.report.crossings import crossings_of_page
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
@@ -31,7 +34,7 @@ from hmmdyn.report.lookup import full_run_names, state_name, title
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
 from hmmdyn.report.statements.figures import figure_summaries
-from hmmdyn.report.statements.statement import notices_told
+from hmmdyn.report.statements.statement import Statement, notices_told
 from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.verdicts import LEFT_BEHIND
@@ -52,11 +55,23 @@ _SCRIPTS = (
     "survival.js",
     "thresholds.js",
     "chooser.js",
+    "scheme.js",
     "axes.js",
     "figures.js",
     "map.js",
     "tables.js",
+    "copy.js",
+    "contents.js",
 )
+# In which section each module of statements has its say.
+_SECTIONS = {
+    "map": ("states", "boundaries", "ways", "transitions"),
+    "seeds": ("convergence", "slowness", "speed", "outliers"),
+    "groups": ("groups",),
+    "phases": ("outcome_transitions",),
+    "evidence": ("detours", "certainty"),
+    "reproduce": ("data",),
+}
 # Columns that hold a number of a state.
 _STATE_COLUMNS = ("state", "from_state", "to_state")
 
@@ -65,7 +80,8 @@ def render(report: Report) -> str:
     """Return the report as one HTML document: no network, no other file, scripts inside.
 
     Its content-security policy lets only the page's own two scripts run (by their hashes) and
-    forbids every connection, so that a name taken from a file can never become code.
+    forbids every connection, so that a name taken from a file can never become code. plotly.js is
+    in the page compressed; the browser unpacks it.
     """
     findings = report.findings
     plotly_js, own_js = get_plotlyjs(), "\n".join(map(_asset, _SCRIPTS))
@@ -86,7 +102,6 @@ def render(report: Report) -> str:
     ):
         environment.filters[function.__name__] = function
     environment.filters["enumerated"] = enumerate
-    topics = groupby(report.statements, key=lambda statement: statement.topic)
     notices = notices_told(findings)
     names = _names(findings)
     crossings = crossings_of_page(findings)
@@ -94,7 +109,11 @@ def render(report: Report) -> str:
     page = environment.get_template("report.html.j2").render(
         findings=findings,
         source=words.name(findings.source, 120),
-        topics=[(topic, list(group)) for topic, group in topics],
+        headline=headline(report),
+        analysed=runs_analysed(report),
+        answers=answers(report),
+        topics=_topics(report),
+        contents=_contents(findings),
         figures=_figures(report),
         tables={name: _shown(sheet, findings) for name, sheet in report.sheets.items()},
         layout=layout,
@@ -109,13 +128,38 @@ def render(report: Report) -> str:
         title=title(findings),
         attempts=_attempts_in_words(findings) if isinstance(findings, Findings) else "",
         command=_command(findings),
+        paper_command=_command_of_paper(findings),
+        python=_python(findings),
         themes=_script_json({"light": _plain(theme.LIGHT), "dark": _plain(theme.DARK)}),
         css=Markup(_asset("report.css") + _asset("map.css")),
         policy=_policy(plotly_js, own_js),
-        plotly_js=Markup(plotly_js),
+        plotly=_packed(plotly_js),
         own_js=Markup(own_js),
     )
     return page + "\n"
+
+
+def _topics(report: Report) -> dict[str, list[tuple[str, list[Statement]]]]:
+    """Return the topics of each section, each with its statements."""
+    said = {
+        section: chain.from_iterable(report.said.get(module, ()) for module in modules)
+        for section, modules in _SECTIONS.items()
+    }
+    return {
+        section: [(topic, list(own)) for topic, own in groupby(statements, lambda s: s.topic)]
+        for section, statements in said.items()
+    }
+
+
+def _contents(findings: OutcomeFindings) -> list[tuple[str, str]]:
+    """Return the sections that the page has, each with its name in the bar."""
+    sections = {"answer": "Answer", "seeds": "Seeds", "phases": "Outcomes", "evidence": "Evidence"}
+    if isinstance(findings, Findings):
+        sections = {"answer": "Answer", "map": "Map", "seeds": "Seeds"}
+        if findings.group_comparison is not None:
+            sections["groups"] = "Groups"
+        sections |= {"phases": "Phases", "evidence": "Evidence", "paper": "The paper's protocol"}
+    return list((sections | {"left-out": "Left out", "reproduce": "Reproduce"}).items())
 
 
 @dataclass(frozen=True)
@@ -325,6 +369,41 @@ def _command(findings: OutcomeFindings) -> str:
         breaks = word.startswith("--")
         line += (" \\\n    " if breaks else " " if line else "") + shlex.quote(word)
     return line
+
+
+def _command_of_paper(findings: OutcomeFindings) -> str:
+    """Return the command line for the map that the paper's protocol gives of the same runs."""
+    source = findings.command[2] if len(findings.command) > 2 else "RUNS"
+    return f"hmmdyn analyze {shlex.quote(source)} --preset paper -o paper-report"
+
+
+def _python(findings: OutcomeFindings) -> str:
+    """Return the lines of Python that load this report, and that give it again."""
+    source = findings.command[2] if len(findings.command) > 2 else "RUNS"
+    options = "".join(f", {name}={value!r}" for name, value in findings.options.items())
+    with_map = isinstance(findings, Findings)
+    return "\n".join(
+        [
+            "import json",
+            "",
+            "import pandas as pd",
+            f"from hmmdyn import {'TrainingMap, ' * with_map}analyze",
+            "",
+            f'report = json.load(open("{layout.DOCUMENT}", encoding="utf-8"))  # every number',
+            f'metrics = pd.read_parquet("{layout.METRICS}")',
+            *[f'states = pd.read_parquet("{layout.STATES}")'] * with_map,
+            *[f'training_map = TrainingMap.load("{layout.TRAINING_MAP}")'] * with_map,
+            "",
+            f"analysis = analyze({source!r}{options})  # or all of it again",
+        ]
+    )
+
+
+@cache
+def _packed(script: str) -> str:
+    """Return a script as the page holds it: compressed, in letters that no markup is made of."""
+    packed = gzip.compress(script.encode("utf-8"), mtime=0)
+    return base64.b64encode(packed).decode("ascii")
 
 
 def _policy(*scripts: str) -> str:

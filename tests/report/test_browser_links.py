@@ -75,10 +75,8 @@ def test_a_run_chosen_in_the_address_is_lit_everywhere(browser, report):
         for curves in ("outcome_curves", "metric_trajectories"):
             lit = page.evaluate(LIT_TRACES, curves)
             assert [(t["run"], t["state"]) for t in lit] == [(3, k) for k in range(4)]
-        for rows_of_runs in ("timeline", "convergence"):
-            assert {run for _, run in page.evaluate(LIT_POINTS, rows_of_runs)} == {3}
-            ticks = page.locator(f"#{rows_of_runs} g.ytick:not(.dim)")
-            assert ticks.all_text_contents() == ["seed3"]
+        assert {run for _, run in page.evaluate(LIT_POINTS, "timeline")} == {3}
+        assert page.locator("#timeline g.ytick:not(.dim)").all_text_contents() == ["seed3"]
         edges = [t["states"] for t in page.evaluate(LIT_TRACES, "training_map") if "states" in t]
         assert edges == [[0, 1], [0, 1], [1, 2], [1, 2], [2, 3], [2, 3]]
         assert set(page.evaluate(CHOSEN_ROWS)) == {"seed3"}
@@ -116,7 +114,7 @@ def test_clicks_in_figures_choose_and_let_go(browser, report):
         assert fragment(page) == "#state=1"
         click(page, "training_map", -1, 1)
         assert fragment(page) == ""
-        click(page, "convergence", -1, 0)  # the censored run
+        click(page, "timeline", 5, 0)  # the censored run, after four states and those converged
         assert fragment(page) == "#run=seed9"
         click(page, "timeline", 0, 0)
         chosen = page.evaluate("selection.chosen.runs")
@@ -138,7 +136,7 @@ def test_a_click_on_an_arrow_chooses_the_runs_that_take_it(browser, report):
 def test_shift_adds_a_run_to_those_chosen(browser, report):
     with opened(browser, report, "#run=seed9") as page:
         page.keyboard.down("Shift")
-        click(page, "convergence", -2, 0)  # the fastest run
+        click(page, "timeline", 4, 0)  # the fastest run
         page.keyboard.up("Shift")
         assert fragment(page) == "#run=seed9&run=seed2"
 
@@ -211,7 +209,7 @@ def test_escape_and_the_button_clear_the_choice(browser, report):
 
 def test_everything_can_be_chosen_with_the_keyboard(browser, grouped):
     with opened(browser, grouped) as page:
-        page.evaluate("document.querySelector('nav a:last-child').focus()")
+        page.evaluate("document.querySelector('.sections a:last-child').focus()")
         for expected in ("choose-run", "choose-group", "choose-state"):
             page.keyboard.press("Tab")
             assert page.evaluate("document.activeElement.id") == expected
@@ -226,7 +224,7 @@ def test_everything_can_be_chosen_with_the_keyboard(browser, grouped):
 
 def test_links_to_sections_keep_the_choice_and_address_both(browser, report):
     with opened(browser, report, "#run=seed3") as page:
-        page.locator("nav a", has_text="Phases").click()
+        page.locator(".sections a", has_text="Phases").click()
         assert fragment(page) == "#phases&run=seed3"
         assert settles(
             page,

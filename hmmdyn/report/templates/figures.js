@@ -4,7 +4,6 @@
 (() => {
   const themes = read("themes");
   const narrow = window.matchMedia("(max-width: 40rem)");
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const touch = window.matchMedia("(pointer: coarse)");
   const plots = [...document.querySelectorAll(".plot")];
   const isMap = (plot) => plot.dataset.map !== undefined;
@@ -25,6 +24,20 @@
     u4: Uint32Array, f4: Float32Array, f8: Float64Array,
   }; // prettier-ignore
   let printing = false;
+  const template = () => (scheme.isDark && !printing ? themes.dark : themes.light);
+
+  // plotly.js is in the page compressed. It is unpacked after the first paint, and run as a script
+  // that the page's policy knows by its hash.
+  async function unpack() {
+    const packed = document.getElementById("plotly").textContent;
+    const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
+    const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(unpacked).text();
+    document.head.append(script);
+  }
+  const painted = new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  const ready = painted.then(unpack);
 
   function decoded(values) {
     if (!values?.bdata) return values;
@@ -87,7 +100,7 @@
       : thresholds.applied(levels.recoloured(made), layout, layout.yaxis?.title?.text);
     takeScale(plot, data, layout);
     takeTime(plot, data, layout);
-    layout.template = dark.matches && !printing ? themes.dark : themes.light;
+    layout.template = template();
     // A zoom stays as long as the axes mean the same.
     layout.uirevision = ["column", "scale", "time"].map((name) => control(plot, name)?.value).join();
     // Paper does not resize what is on it: the width must be right before it is printed.
@@ -158,7 +171,7 @@
 
   // The rows of a heat map are one picture: a veil lies over those that are not chosen.
   function veil(plot, states) {
-    const { bgcolor } = (dark.matches && !printing ? themes.dark : themes.light).layout.hoverlabel;
+    const { bgcolor } = template().layout.hoverlabel;
     const look = { type: "rect", xref: "paper", x0: 0, x1: 1, line: { width: 0 }, opacity: 0.75 };
     const shapes = states.map((k) => ({ ...look, y0: k - 0.5, y1: k + 0.5, fillcolor: bgcolor }));
     if (JSON.stringify(plot.layout.shapes ?? []) !== JSON.stringify(shapes))
@@ -192,6 +205,7 @@
   // --- when to draw ---
 
   function print(begins) {
+    if (!window.Plotly) return; // whoever prints so soon has no figures
     printing = begins;
     document.body.classList.toggle("printing", begins);
     plots.forEach(draw);
@@ -203,7 +217,7 @@
     (entries) => {
       for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
         nearView.unobserve(target);
-        if (!isDrawn(target)) draw(target);
+        ready.then(() => isDrawn(target) || draw(target));
       }
     },
     { rootMargin: "300px 0px" },
@@ -232,7 +246,7 @@
       else highlight(plot);
   });
   narrow.addEventListener("change", () => redraw(isMap));
-  dark.addEventListener("change", () => redraw(() => true));
+  scheme.onChange(() => redraw(() => true));
   window.addEventListener("beforeprint", () => print(true));
   window.addEventListener("afterprint", () => print(false));
 })();

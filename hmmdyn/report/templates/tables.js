@@ -57,7 +57,7 @@
     const n = rows.filter((row) => !row.hidden).length;
     const tally = details.querySelector(".tally");
     tally.textContent = n < rows.length ? `${n} of ${rows.length} rows match.` : "";
-    if (first && details.open) show(first);
+    if (first && details.open !== false) show(first);
   }
 
   // Within its box only: the page itself must not jump.
@@ -83,7 +83,7 @@
     else if (states) selection.toggle.state(Number(states.split(" ")[0]));
   }
 
-  for (const details of document.querySelectorAll("details.data")) {
+  for (const details of document.querySelectorAll(".data")) {
     details.addEventListener("input", () => update(details));
     details.addEventListener("toggle", () => update(details));
     details.addEventListener("click", (event) => {
@@ -96,6 +96,6 @@
     });
   }
   selection.onChange(() =>
-    document.querySelectorAll("details.data").forEach((details) => update(details)),
+    document.querySelectorAll(".data").forEach((details) => update(details)),
   );
 })();

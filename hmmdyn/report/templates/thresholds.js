@@ -77,6 +77,14 @@ const thresholds = (() => {
       }
       trace.y = [...trace.customdata].map((run) => row.get(run));
     }
+    // Headings stand in the order of the groups.
+    const headings = (layout.annotations ?? []).filter(({ name }) => name === undefined);
+    [...new Set(order.map((run) => selection.runs[run].group))].forEach((g, i) => {
+      const own = order.filter((run) => selection.runs[run].group === g && crossed[run]);
+      const n = own.filter((run) => crossed[run].converged).length;
+      const name = headings[i]?.text.match(/^<b>.*<\/b><br>/)?.[0] ?? "";
+      if (headings[i]) headings[i].text = `${name}${n} of ${own.length} converged`;
+    });
     layout.meta.runs = order;
     layout.yaxis.tickvals = order.map((run) => row.get(run));
     layout.yaxis.ticktext = order.map((run) => text.get(run));
