@@ -601,7 +601,7 @@ def _labels(canvas: Canvas) -> list[dict[str, Any]]:
                 "showarrow": False,
                 "font": font,
                 "bgcolor": "rgba(0,0,0,0)",
-                "captureevents": True,
+                "captureevents": text.colour is None,  # within a state, the state has them
                 **({"xanchor": "left", "align": "left"} if beside else {}),
             }
         )

@@ -99,6 +99,11 @@
   }
 
   about.addEventListener("change", () => show(about.value));
+  plot.addEventListener("pointerover", ({ target }) => {
+    const label = target.closest?.(".annotation");
+    const value = label && meant(JSON.parse(plot.layout.annotations[label.dataset.index].name));
+    if (value) show(value);
+  });
   plot.addEventListener("map-drawn", () => {
     if (plot.dataset.listening) return;
     plot.dataset.listening = "yes";
