@@ -25,7 +25,6 @@ from hmmdyn.report.lookup import (
     told_boundaries,
 )
 from hmmdyn.report.report import Report
-from hmmdyn.report.statements.speed import median_in_words
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.verdicts import CANNOT_TELL, DIFFERENT, FASTER, SLOWER
@@ -37,10 +36,13 @@ _SLOW_IN_SHORT = 3
 _TIMING = {
     "each seed in its own time": (
         "Each seed changes in its own time.",
-        "Each seed in its own time",
+        "Seeds, not the schedule, set the time",
     ),
-    "shared by schedule": ("What runs do is shared by schedule.", "Shared by schedule"),
-    CANNOT_TELL: ("Seeds or schedule: these runs cannot tell.", "Seeds or schedule: cannot tell"),
+    "shared by schedule": (
+        "What runs do is shared by schedule.",
+        "The schedule, not seeds, sets the time",
+    ),
+    CANNOT_TELL: ("Seeds or schedule: these runs cannot tell.", "Seeds or schedule? Cannot tell"),
 }
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -281,10 +283,18 @@ def _how_long(findings: OutcomeFindings) -> Iterator[str]:
     if findings.speed is not None:
         for group in rows(findings.speed.groups):
             if group.n_runs > 1 and group.n_converged:
-                yield f"median {median_in_words(group)}"
+                yield f"median {_range(group.median_earliest, group.median_latest)}"
+                yield f"95 %: {_range(group.median_low, group.median_high)}"
     n_censored = int((findings.runs["status"] == "censored").sum())
     if n_censored:
         yield f"{n_censored:,} not converged when {'it' if n_censored == 1 else 'they'} ended"
+
+
+def _range(low: float, high: float) -> str:
+    """Return ``5,601–5,920``; with one end where the other is not known."""
+    if not np.isfinite(high):
+        return f"{words.count(low)} or more" if low > 0 else "cannot be bounded"
+    return words.count(low) if low == high else f"{words.count(low)}–{words.count(high)}"
 
 
 def _seeds_in_short(findings: OutcomeFindings) -> str:
@@ -320,11 +330,11 @@ def _groups_in_short(findings: OutcomeFindings) -> str:
         return "Not known: there is no outcome"
     pairs = speed.tests[speed.tests["group_a"].notna()]
     differ = list(rows(pairs[pairs["verdict"].isin((FASTER, SLOWER))]))
-    if len(differ) == 1:
-        (pair,) = differ
-        slow = pair.group_a if pair.verdict == SLOWER else pair.group_b
-        fast = pair.group_b if pair.verdict == SLOWER else pair.group_a
-        return f"{words.name(slow, 30)} is slower than {words.name(fast, 30)}"
+    slower = Counter(p.group_a if p.verdict == SLOWER else p.group_b for p in differ)
+    for group, n in slower.items():
+        if n == len(speed.groups) - 1:
+            others = "the other" if n == 1 else "all others"
+            return f"{words.name(group, 30)} is slower than {others}"
     if differ:
         return f"{len(differ)} of {words.plural(len(pairs), 'pair')} of groups differ"
     if DIFFERENT in set(speed.tests["verdict"]):

@@ -50,7 +50,6 @@ def crossings_of_page(findings: OutcomeFindings) -> dict[str, Any] | None:
     return {
         "outcome": measure.outcome,
         "label": words.name(measure.outcome, 30),
-        "title": words.label(measure.outcome, 30),  # as on axes
         "threshold": measure.threshold,
         "direction": measure.direction,
         "low": math.floor(low / step) * step,

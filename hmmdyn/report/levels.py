@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -18,31 +18,28 @@ from hmmdyn.report.map_facts import Facts, FactsOfLevel
 from hmmdyn.results.findings import Findings
 
 
-def levels_of_page(findings: Findings) -> dict[str, Any]:
-    """Return all levels as plain data, the finest first.
+def levels_of_page(findings: Findings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return all levels as plain data, the finest first, and their maps by name.
 
     ``told`` is the number of states of the level that the rest of the page is about, ``supported``
     that of the supported map, if there is one. Of each level: ``names`` and ``colours`` of its
     states; ``stays`` of every run, one after the other, as state, start and end; ``states`` and
-    ``changes``, the facts of each; and its map, ``wide`` and ``narrow``.
+    ``changes``, the facts of each. A map is called ``map-5-wide`` or ``map-5-narrow``.
     """
     evidence = findings.selection.evidence
     colours = level_colours(findings)
-    return {
-        "told": findings.parameters.n_states,
-        "supported": evidence.n_supported if evidence is not None else None,
-        "levels": [
-            {
-                "n_states": level,
-                "colours": colours[level],
-                **_level(findings, FactsOfLevel(findings, level), colours[level]),
-            }
-            for level in findings.map_in_time.stays
-        ],
-    }
+    levels, maps = [], {}
+    for level in findings.map_in_time.stays:
+        facts = FactsOfLevel(findings, level)
+        levels.append({"n_states": level, "colours": colours[level], **_level(findings, facts)})
+        for name, orientation in (("wide", "horizontal"), ("narrow", "vertical")):
+            maps[f"map-{level}-{name}"] = _spec(draw(Canvas(facts, colours[level], orientation)))
+    supported = evidence.n_supported if evidence is not None else None
+    told = findings.parameters.n_states
+    return {"told": told, "supported": supported, "levels": levels}, maps
 
 
-def _level(findings: Findings, facts: FactsOfLevel, colours: Sequence[str]) -> dict[str, Any]:
+def _level(findings: Findings, facts: FactsOfLevel) -> dict[str, Any]:
     found, level = findings.map_in_time, facts.level
     edges = found.transitions[found.transitions["level"] == level]
     numbers = run_numbers(findings)
@@ -62,8 +59,6 @@ def _level(findings: Findings, facts: FactsOfLevel, colours: Sequence[str]) -> d
             }
             for edge in rows(edges)
         ],
-        "wide": _spec(draw(Canvas(facts, colours))),
-        "narrow": _spec(draw(Canvas(facts, colours, "vertical"))),
     }
 
 

@@ -10,7 +10,7 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import chain, groupby
@@ -29,8 +29,11 @@ from hmmdyn.report.crossings import crossings_of_page
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.figures.links import group_numbers, run_numbers
+from hmmdyn.report.figures.timeline import CURVES_DRAWN
 from hmmdyn.report.levels import levels_of_page
-from hmmdyn.report.lookup import full_run_names, state_name, title
+from hmmdyn.report.lookup import full_run_names, run_names, state_name, title
+from hmmdyn.report.preview import preview
+from hmmdyn.report.ranked import ranked_seeds
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
 from hmmdyn.report.statements.figures import figure_summaries
@@ -42,6 +45,7 @@ from hmmdyn.results.verdicts import LEFT_BEHIND
 # More rows than this are in the CSV file only, so that the page stays quick.
 _ROWS_SHOWN = 1000
 _SEARCHED_ROWS = 6  # tables with fewer rows have no search box
+_AT_A_GLANCE = 330  # characters of an answer
 _PROSE = 40  # characters from which on a cell is a sentence, and wants room
 _KINDS = {
     "left out": "Left out of the analysis",
@@ -59,6 +63,7 @@ _SCRIPTS = (
     "axes.js",
     "figures.js",
     "map.js",
+    "ranked.js",
     "tables.js",
     "copy.js",
     "contents.js",
@@ -72,6 +77,9 @@ _SECTIONS = {
     "evidence": ("detours", "certainty"),
     "reproduce": ("data",),
 }
+# Figures that the page does not have, because others show the same; they can be asked for.
+_ELSEWHERE = ("convergence", "slowest_and_fastest")
+_FIRST = "timeline"  # the figure that is seen before plotly.js is there
 # Columns that hold a number of a state.
 _STATE_COLUMNS = ("state", "from_state", "to_state")
 
@@ -105,16 +113,21 @@ def render(report: Report) -> str:
     notices = notices_told(findings)
     names = _names(findings)
     crossings = crossings_of_page(findings)
-    zoom = levels_of_page(findings) if isinstance(findings, Findings) else {}
+    zoom, maps = levels_of_page(findings) if isinstance(findings, Findings) else ({}, {})
+    figures = _figures(report)
     page = environment.get_template("report.html.j2").render(
         findings=findings,
         source=words.name(findings.source, 120),
         headline=headline(report),
         analysed=runs_analysed(report),
-        answers=answers(report),
+        answers=[replace(a, sentences=_as_many_as_fit(a.sentences)) for a in answers(report)],
+        seeds=ranked_seeds(findings),
+        longest=findings.table["step"].max(),
         topics=_topics(report),
         contents=_contents(findings),
-        figures=_figures(report),
+        figures=figures,
+        specs=_packed_specs(figures, maps),
+        timeline_caption=_of_timeline(findings),
         tables={name: _shown(sheet, findings) for name, sheet in report.sheets.items()},
         layout=layout,
         names=names,
@@ -133,10 +146,19 @@ def render(report: Report) -> str:
         themes=_script_json({"light": _plain(theme.LIGHT), "dark": _plain(theme.DARK)}),
         css=Markup(_asset("report.css") + _asset("map.css")),
         policy=_policy(plotly_js, own_js),
-        plotly=_packed(plotly_js),
+        plotly=_packed_script(plotly_js),
         own_js=Markup(own_js),
     )
     return page + "\n"
+
+
+def _as_many_as_fit(sentences: Sequence[str]) -> tuple[str, ...]:
+    """Return the first sentence, and of the others those that a glance can take in beside it."""
+    kept = list(sentences[:1])
+    for sentence in sentences[1:]:
+        if sum(map(len, kept)) + len(sentence) <= _AT_A_GLANCE:
+            kept.append(sentence)
+    return tuple(kept)
 
 
 def _topics(report: Report) -> dict[str, list[tuple[str, list[Statement]]]]:
@@ -171,7 +193,8 @@ class _Drawing:
     """
 
     reason: str = ""
-    spec: Markup | None = None
+    spec: dict[str, Any] | None = None
+    preview: Markup | str = ""
     height: int = 0
     summary: str = ""
     columns: tuple[str, ...] = ()
@@ -212,6 +235,8 @@ def _figures(report: Report) -> dict[str, _Drawing]:
     drawn: dict[str, Callable[[], go.Figure]] = vars(draw)
     result = {}
     for name, function in drawn.items():
+        if name in _ELSEWHERE:
+            continue
         try:
             figure = function()
         except NotEnoughDataError as error:
@@ -221,6 +246,7 @@ def _figures(report: Report) -> dict[str, _Drawing]:
         about = figure.layout.meta or {}
         result[name] = _Drawing(
             spec=_spec(figure),
+            preview=preview(figure) if name == _FIRST else "",
             height=int(figure.layout.height),
             summary=summaries.get(name, ""),
             columns=tuple(html.unescape(b.label) for b in menus[0].buttons) if menus else (),
@@ -231,13 +257,37 @@ def _figures(report: Report) -> dict[str, _Drawing]:
     return result
 
 
+def _of_timeline(findings: OutcomeFindings) -> str:
+    """Return the caption of the timeline, which speaks of what is in it alone."""
+    n_runs = len(findings.runs)
+    has_states = isinstance(findings, Findings)
+    sentences = [
+        "Each run is a strip, the fastest on top"
+        + (", coloured by its state." if has_states else ", coloured from where it has converged.")
+    ]
+    if findings.convergence is not None:
+        sentences.append(
+            "A dot is its convergence, an open triangle a censored run; at the right, times the "
+            f"{findings.step_unit}s of the fastest. Above is the outcome of "
+            + (
+                f"{CURVES_DRAWN} of {n_runs:,} runs, evenly spaced by rank."
+                if n_runs > CURVES_DRAWN
+                else "every run."
+            )
+        )
+    if isinstance(findings, Findings) and findings.outliers["outlier"].any():
+        sentences.append("A star marks a run that is unlike the others of its group.")
+    return " ".join(sentences)
+
+
 def _names(findings: OutcomeFindings) -> dict[str, Any]:
     """Return what the page's scripts know of runs, groups and states, if any (:mod:`.links`).
 
-    ``name`` is the whole name, which stands in addresses; ``label`` is for people.
+    ``name`` is the whole name, which stands in addresses; ``label`` is for people, and ``short``
+    where the group is plain.
     """
     groups = group_numbers(findings)
-    labels = full_run_names(findings)
+    labels, short = full_run_names(findings), run_names(findings)
     visited: Mapping[Any, Sequence[int]] = {}
     states: list[str] = []
     if isinstance(findings, Findings):
@@ -251,6 +301,7 @@ def _names(findings: OutcomeFindings) -> dict[str, Any]:
             {
                 "name": words.encodable(key[1]),
                 "label": labels[key],
+                "short": short[key],
                 "group": groups[key[0]],
                 "states": sorted(int(k) for k in visited.get(key, ())),
                 "last_step": int(last_step[key]),
@@ -262,11 +313,20 @@ def _names(findings: OutcomeFindings) -> dict[str, Any]:
     }
 
 
-def _spec(figure: go.Figure) -> Markup:
-    """Return a figure as JSON for a script element, without the theme, which the page holds."""
+def _spec(figure: go.Figure) -> dict[str, Any]:
+    """Return a figure as JSON, without the theme, which the page holds."""
     spec = _plain(figure)
     del spec["layout"]["template"]
-    return _script_json(spec)
+    return spec
+
+
+def _packed_specs(figures: Mapping[str, _Drawing], maps: Mapping[str, Any]) -> str:
+    """Return the figures as the page holds them: packed, by the names that it gives them."""
+    specs = dict(maps)
+    for name, drawing in figures.items():
+        if drawing.spec is not None:
+            specs[f"{name}-spec"] = drawing.spec
+    return _packed(json.dumps(specs, separators=(",", ":"), allow_nan=False))
 
 
 def _plain(thing: go.Figure | go.layout.Template) -> dict[str, Any]:
@@ -313,7 +373,8 @@ def _links(
     for _, row in frame.iterrows():
         group, run = str(row.get("group")), str(row.get("run"))
         states = [str(int(row[c])) for c in state_columns if pd.notna(row[c])]
-        yield runs.get((group, run)), groups.get(group), " ".join(states), _whole(row.get("level"))
+        number = groups.get(group) if len(groups) > 1 else None
+        yield runs.get((group, run)), number, " ".join(states), _whole(row.get("level"))
 
 
 def _whole(value: Any) -> int | None:
@@ -400,9 +461,14 @@ def _python(findings: OutcomeFindings) -> str:
 
 
 @cache
-def _packed(script: str) -> str:
-    """Return a script as the page holds it: compressed, in letters that no markup is made of."""
-    packed = gzip.compress(script.encode("utf-8"), mtime=0)
+def _packed_script(script: str) -> str:
+    """Return a script packed, which takes a while and is the same for every page."""
+    return _packed(script)
+
+
+def _packed(text: str) -> str:
+    """Return a text as the page holds it: compressed, in letters that no markup is made of."""
+    packed = gzip.compress(text.encode("utf-8"), mtime=0)
     return base64.b64encode(packed).decode("ascii")
 
 

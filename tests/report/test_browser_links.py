@@ -125,6 +125,7 @@ def test_clicks_in_figures_choose_and_let_go(browser, report):
         assert fragment(page) == ""
         click(page, "timeline", 5, 0)  # the censored run, after four states and those converged
         assert fragment(page) == "#run=seed9"
+        page.wait_for_timeout(500)  # or it would be a double click
         click(page, "timeline", 0, 0)
         chosen = page.evaluate("selection.chosen.runs")
         row = page.evaluate(f"{PLOT % 'timeline'}.data[0].customdata[0]")

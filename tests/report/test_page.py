@@ -63,18 +63,20 @@ def hostile_page(hostile):
     return Page(render(Report(hostile)))
 
 
+def unpacked(page, what="plotly"):
+    """What the page holds compressed: plotly.js, or the figures."""
+    (packed,) = [text for attributes, text in page.scripts if attributes.get("id") == what]
+    return gzip.decompress(base64.b64decode(packed)).decode()
+
+
 def specs(page):
-    return {
+    """What the page holds as JSON, the figures among it."""
+    plain = {
         attributes["id"]: json.loads(text)
         for attributes, text in page.scripts
         if attributes.get("type") == "application/json"
     }
-
-
-def unpacked(page):
-    """The script that the page holds compressed."""
-    (packed,) = [text for attributes, text in page.scripts if attributes.get("id") == "plotly"]
-    return gzip.decompress(base64.b64decode(packed)).decode()
+    return plain | json.loads(unpacked(page, "specs"))
 
 
 # --- one file that needs nothing else ---
@@ -130,7 +132,7 @@ def test_the_same_findings_give_the_same_bytes(findings):
 
 def test_forty_runs_of_a_thousand_checkpoints_stay_small_and_the_page_says_how():
     page = render(Report(make_findings(40, 1000, 6, 14)))
-    assert len(page.encode()) < 12e6
+    assert len(page.encode()) < 6e6
     assert re.search(r"Drawn through 2\d\d,\d{3} of 560,000 values", page)
 
 
@@ -157,8 +159,15 @@ def test_rows_of_tables_know_their_run_and_states(findings):
     html = render(Report(findings))
     change = findings.change_points.iloc[0]
     states = f"{change['from_state']} {change['to_state']}"
-    assert f'<tr data-run="0" data-group="0" data-states="{states}">' in html
+    assert f'<tr data-run="0" data-states="{states}">' in html
     assert '<tr data-states="2">' in html  # of the table of states
+
+
+def test_rows_of_tables_know_their_group_where_there_are_several():
+    made = make_findings(4, groups=("a", "b"))
+    change = made.change_points.iloc[-1]
+    states = f"{change['from_state']} {change['to_state']}"
+    assert f'<tr data-run="7" data-group="1" data-states="{states}">' in render(Report(made))
 
 
 def test_columns_that_can_be_chosen_stand_in_a_control(page, findings):
@@ -193,8 +202,9 @@ def test_sections_come_in_reading_order(page):
     assert ids == [
         "answer", "map", "seeds", "phases", "evidence", "paper", "left-out", "reproduce"
     ]  # fmt: skip
-    links = [f"#{i}" for i in ids]
-    assert [a["href"] for a in page.all("a")] == ["#answer", *links, *links]  # bar and contents
+    contents = [f"#{i}" for i in ids]
+    bar = [link for link in contents if link not in ("#paper", "#left-out")]
+    assert [a["href"] for a in page.all("a")] == ["#answer", *bar, *contents]
 
 
 def test_several_groups_have_a_section_between_seeds_and_phases():
@@ -223,8 +233,8 @@ def test_every_figure_has_its_data_a_caption_and_a_height(page):
     drawn = specs(page)
     plots = [a for a in page.all("div") if a.get("class") == "plot"]
     assert [p["data-spec"].removesuffix("-spec") for p in plots] == [
-        "timeline", "training_map", "waiting_curves", "outcome_curves", "metric_trajectories",
-        "state_means", "model_selection",
+        "timeline", "training_map", "why_slow", "waiting_curves", "outcome_curves",
+        "metric_trajectories", "state_means", "model_selection",
     ]  # fmt: skip
     captions = {a["id"] for a in page.all("figcaption")}
     assert {a["aria-labelledby"] for a in page.all("figure")} == captions

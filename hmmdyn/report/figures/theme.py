@@ -26,6 +26,11 @@ DEAD_END = "#3b7dd8"
 # A line between two states, whatever their colours: it lies on bars, never on the ground.
 BOUNDARY = "#ffffff"
 
+STRIP = 0.78  # how thick the strip of a run is, in rows
+
+# Before and after convergence, where there are no states.
+BEFORE, AFTER = "#c3c8d0", "#4d9aa6"
+
 # Lines of groups, in figures that show no states: no colour without its dash. Legible on either
 # ground (contrast 3), and as far apart for all kinds of vision as four such colours can be, 0.15.
 GROUP_COLOURS = ("#419dc3", "#bf355c", "#bc8b07", "#7c4ae0")
@@ -39,7 +44,7 @@ DIVERGING = (
     (0.0, "#542788"), (0.25, "#998ec3"), (0.5, "#f7f7f7"), (0.75, "#f1a340"), (1.0, "#b35806"),
 )  # fmt: skip
 
-FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+FONT = 'Inter, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
 
 def state_colours(n_states: int) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def _medians(speed: ConvergenceSpeed, unit: str) -> Iterator[Statement]:
         return
     several = len(speed.groups) > 1
     medians = (
-        median_in_words(group) + (f" in {words.name(group.group, 30)}" if several else "")
+        _median(group) + (f" in {words.name(group.group, 30)}" if several else "")
         for group in rows(groups)
     )
     text = f"The median {unit} of convergence is {words.listing(medians, at_most=_NAMED)}."
@@ -83,7 +83,7 @@ def _medians(speed: ConvergenceSpeed, unit: str) -> Iterator[Statement]:
     )
 
 
-def median_in_words(group: Any) -> str:
+def _median(group: Any) -> str:
     """Return ``between 201 and 300 (95 % interval 101 to 400)``, or what is known instead."""
     median = "not reached"
     if np.isfinite(group.median_latest):

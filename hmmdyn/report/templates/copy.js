@@ -3,6 +3,17 @@
 (() => {
   const status = document.getElementById("copied");
 
+  for (const search of document.querySelectorAll(".data .search")) {
+    const buttons = document.createElement("span");
+    buttons.className = "copies";
+    for (const [what, name] of [["csv", "Copy as CSV"], ["markdown", "Copy as Markdown"]]) {
+      const button = document.createElement("button");
+      Object.assign(button, { type: "button", textContent: name }).dataset.copy = what;
+      buttons.append(button, " ");
+    }
+    search.append(buttons);
+  }
+
   // Rows as they are shown, in their order, without those that a search or a group leaves out.
   function cells(table) {
     const rows = [...table.rows].filter((row) => !row.hidden);

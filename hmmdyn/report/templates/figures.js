@@ -26,14 +26,19 @@
   let printing = false;
   const template = () => (scheme.isDark && !printing ? themes.dark : themes.light);
 
-  // plotly.js is in the page compressed. It is unpacked after the first paint, and run as a script
-  // that the page's policy knows by its hash.
-  async function unpack() {
-    const packed = document.getElementById("plotly").textContent;
+  // Figures and plotly.js are in the page compressed. They are unpacked after the first paint, and
+  // plotly.js is run as a script that the page's policy knows by its hash.
+  let specs;
+  async function unpacked(id) {
+    const packed = document.getElementById(id).textContent;
     const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
-    const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).text();
+  }
+  async function unpack() {
+    specs = JSON.parse(await unpacked("specs"));
     const script = document.createElement("script");
-    script.textContent = await new Response(unpacked).text();
+    script.textContent = await unpacked("plotly");
     document.head.append(script);
   }
   const painted = new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
@@ -87,17 +92,17 @@
 
   function draw(plot) {
     const isNarrow = narrow.matches && !printing;
-    const { data: made, layout } = isMap(plot)
-      ? structuredClone(levels.shown()[isNarrow ? "narrow" : "wide"])
-      : read(plot.dataset.spec);
+    const map = `map-${levels.shown()?.n_states}-${isNarrow ? "narrow" : "wide"}`;
+    const { data: made, layout } = structuredClone(specs[isMap(plot) ? map : plot.dataset.spec]);
     takeColumn(plot, made, layout);
     for (const trace of made)
       for (const key of ["x", "y", "base", "customdata"]) trace[key] = decoded(trace[key]);
-    plot.followsLevel = isMap(plot) || levels.follows(made);
+    plot.followsLevel = isMap(plot) || levels.follows(made, layout);
     plot.followsThreshold = thresholds.follows(layout);
     const data = isMap(plot)
       ? made
-      : thresholds.applied(levels.recoloured(made), layout, layout.yaxis?.title?.text);
+      : thresholds.applied(levels.recoloured(made, layout), layout);
+    plot.whole = isMap(plot) && (layout.meta.upright ? layout.yaxis : layout.xaxis).range;
     takeScale(plot, data, layout);
     takeTime(plot, data, layout);
     layout.template = template();
@@ -109,6 +114,7 @@
     layout.dragmode = touch.matches ? false : isMap(plot) ? "pan" : undefined;
     plot.style.minHeight = `${layout.height}px`;
     const isNew = !isDrawn(plot);
+    if (isNew) plot.replaceChildren();
     Plotly.react(plot, data, layout, isMap(plot) ? { ...config, displayModeBar: false } : config);
     if (isNew) listen(plot);
     if (isMap(plot)) plot.dispatchEvent(new Event("map-drawn"));

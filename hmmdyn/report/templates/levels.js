@@ -57,7 +57,7 @@ const levels = (() => {
         if (Number.isNaN(y[i])) continue;
         const known = points.get(x[i]) ?? { x: x[i], y: y[i], joined: false, size: 0 };
         known.joined ||= i > 0 && !Number.isNaN(y[i - 1]);
-        known.size = Math.max(known.size, marker.size?.[i] ?? 0);
+        known.size = Math.max(known.size, marker?.size?.[i] ?? 0);
         points.set(x[i], known);
       }
     return [...points.values()].sort((a, b) => a.x - b.x);
@@ -67,6 +67,7 @@ const levels = (() => {
   function curves(pieces, { stays, names, colours }, inLegend) {
     const points = wholeCurve(pieces);
     const { run } = pieces[0].meta;
+    const isInLegend = pieces[0].legendgroup !== undefined;
     const stateAt = (step) =>
       (stays[run].find(({ end }) => step <= end) ?? stays[run].at(-1)).state;
     const made = new Map();
@@ -94,16 +95,15 @@ const levels = (() => {
         mode: size.some(Boolean) ? "lines+markers" : "lines",
         marker: { ...pieces[0].marker, size, color: colours[state] },
         line: { ...pieces[0].line, color: colours[state] },
-        legendgroup: `state ${state}`,
-        legendrank: 1000 + state,
-        showlegend: first && pieces.some(({ legendgroup }) => legendgroup !== undefined),
+        showlegend: first && isInLegend,
+        ...(isInLegend && { legendgroup: `state ${state}`, legendrank: 1000 + state }),
       };
     });
   }
 
   // The traces of a figure, of which strips and curves are those of the level that is shown.
-  function recoloured(data) {
-    if (selection.chosen.level === null) return data;
+  function recoloured(data, layout) {
+    if (selection.chosen.level === null || !follows(data, layout)) return data;
     const level = shown();
     const own = data.filter(isStrip);
     const ofRun = new Map();
@@ -119,6 +119,7 @@ const levels = (() => {
     ];
   }
 
-  const follows = (data) => data.some((trace) => isStrip(trace) || isCurve(trace));
-  return { all, told, supported, at, shown, recoloured, follows };
+  const follows = (data, { meta }) =>
+    meta?.x === "step" && data.some((trace) => isStrip(trace) || isCurve(trace));
+  return { all, told, supported, at, shown, recoloured, follows, asText };
 })();

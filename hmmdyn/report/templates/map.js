@@ -147,9 +147,8 @@
   // --- the view: zoom and pan along time ---
 
   function look(change) {
-    const { layout } = levels.shown()[plot.layout.meta.upright ? "narrow" : "wide"];
     const axis = plot.layout.meta.upright ? "yaxis" : "xaxis";
-    const whole = layout[axis].range;
+    const { whole } = plot;
     const [low, high] = plot._fullLayout[axis].range;
     const [middle, half] = [(low + high) / 2, (high - low) / 2];
     const [center, size] = {

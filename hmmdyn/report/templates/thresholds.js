@@ -5,6 +5,7 @@ const thresholds = (() => {
   const isAbove = known?.direction === "above";
   const holds = (value, threshold) => (isAbove ? value >= threshold : value <= threshold);
   const allows = (value) => Boolean(known) && value >= known.low && value <= known.high;
+  const { asText } = levels;
   const count = (n) => n.toLocaleString("en-US", { maximumFractionDigits: 0 });
 
   // Of every run, as in the table of convergence; null where its outcome is unknown.
@@ -49,45 +50,61 @@ const thresholds = (() => {
 
   // --- what is drawn ---
 
+  const isOfRows = ({ meta, yaxis }) => meta?.each === "run" && (yaxis ?? "y") === "y";
+
   // Rows of runs stand in the new order within their group, with marks where runs now converge.
   function rerank(data, layout, threshold) {
-    const { yaxis } = layout;
-    const ticks = [...yaxis.tickvals];
     const crossed = crossings(threshold);
     const row = new Map(); // of each run
-    const text = new Map(layout.meta.runs.map((run, i) => [run, yaxis.ticktext[i]]));
-    const order = [];
-    for (const g of new Set(layout.meta.runs.map((run) => selection.runs[run].group))) {
-      const own = layout.meta.runs.filter((run) => selection.runs[run].group === g);
-      const places = own.map((run) => ticks[layout.meta.runs.indexOf(run)]);
-      inOrder(own, threshold).forEach((run, i) => {
-        row.set(run, places[i]);
-        order.push(run);
-      });
+    for (const { y, customdata } of data.filter(isOfRows))
+      [...customdata].forEach((run, i) => row.set(run, y[i]));
+    const groups = new Map();
+    for (const run of row.keys()) {
+      const { group } = selection.runs[run];
+      groups.set(group, [...(groups.get(group) ?? []), run]);
     }
-    const kept = data.filter(({ meta }) => meta?.group === undefined); // means of groups
-    for (const trace of kept) {
-      if (trace.meta?.each !== "run" || (trace.yaxis ?? "y") !== "y") continue;
+    const order = [];
+    for (const own of groups.values()) {
+      const places = own.map((run) => row.get(run)).sort((a, b) => a - b);
+      const ranked = inOrder(own, threshold);
+      ranked.forEach((run, i) => row.set(run, places[i]));
+      order.push(...ranked);
+    }
+    const at = new Map(order.map((run) => [row.get(run), run]));
+    const fastest = Math.min(...crossed.map((c) => (c?.converged ? c.step : Infinity)));
+    const times = ({ converged, step }) => {
+      const known = fastest > 0 && Number.isFinite(fastest) && (converged || step > fastest);
+      return known ? `   ${converged ? "" : "> "}${Number((step / fastest).toPrecision(2))} ×` : "";
+    };
+    const kept = data.filter(({ meta }) => meta?.group === undefined); // no means of groups
+    for (const trace of kept.filter(isOfRows)) {
       const converged = { converged: true, censored: false }[trace.name];
+      if (trace.mode === "text") {
+        // What stands beside some rows is of the runs that are now there.
+        trace.customdata = [...trace.y].map((y) => at.get(y));
+        trace.text = trace.customdata.map((run) => (crossed[run] ? times(crossed[run]) : ""));
+        continue;
+      }
       if (converged !== undefined) {
         const own = order.filter((run) => crossed[run]?.converged === converged);
         trace.customdata = own;
         trace.x = own.map((run) => crossed[run].step);
-        trace.hovertext = own.map((run) => `${converged ? "converged" : "not converged"} at ${count(crossed[run].step)}`);
+        const what = converged ? "converged at" : "not converged at";
+        trace.hovertext = own.map((run) => `${what} ${count(crossed[run].step)}`);
       }
       trace.y = [...trace.customdata].map((run) => row.get(run));
     }
     // Headings stand in the order of the groups.
-    const headings = (layout.annotations ?? []).filter(({ name }) => name === undefined);
-    [...new Set(order.map((run) => selection.runs[run].group))].forEach((g, i) => {
-      const own = order.filter((run) => selection.runs[run].group === g && crossed[run]);
-      const n = own.filter((run) => crossed[run].converged).length;
+    const headings = (layout.annotations ?? []).filter(({ text }) => / converged\b/.test(text));
+    [...groups.values()].forEach((own, i) => {
+      const known = own.filter((run) => crossed[run]);
+      const n = known.filter((run) => crossed[run].converged).length;
       const name = headings[i]?.text.match(/^<b>.*<\/b><br>/)?.[0] ?? "";
-      if (headings[i]) headings[i].text = `${name}${n} of ${own.length} converged`;
+      if (headings[i]) headings[i].text = `${name}${n} of ${known.length} converged`;
     });
-    layout.meta.runs = order;
-    layout.yaxis.tickvals = order.map((run) => row.get(run));
-    layout.yaxis.ticktext = order.map((run) => text.get(run));
+    layout.yaxis.tickvals = [...layout.yaxis.tickvals];
+    layout.meta.runs = layout.yaxis.tickvals.map((y) => at.get(y));
+    layout.yaxis.ticktext = layout.meta.runs.map((run) => asText(selection.runs[run].short));
     return kept;
   }
 
@@ -140,16 +157,20 @@ const thresholds = (() => {
   }
 
   // The traces of a figure by the threshold chosen; its layout is changed in place.
-  function applied(data, layout, column) {
+  function applied(data, layout) {
     const { threshold } = selection.chosen;
     if (threshold === null) return data;
-    if (column === known.title)
-      for (const shape of layout.shapes ?? []) Object.assign(shape, { y0: threshold, y1: threshold });
+    const lines = (layout.shapes ?? []).filter(({ name }) => name === "threshold");
+    for (const { yref, y0 } of lines.map((line) => ({ ...line })))
+      for (const label of layout.annotations ?? [])
+        if (label.yref === yref && label.y === y0) label.y = threshold;
+    for (const line of lines) Object.assign(line, { y0: threshold, y1: threshold });
     if (layout.meta?.waiting) return redrawWaiting(data, threshold);
-    return layout.meta?.runs ? rerank(data, layout, threshold) : data;
+    return hasRows(layout) ? rerank(data, layout, threshold) : data;
   }
+  const hasRows = ({ meta }) => meta?.x === "step" && meta.runs;
   const follows = (layout) =>
-    Boolean(layout.meta?.waiting || layout.meta?.runs || layout.shapes?.length);
+    Boolean(layout.meta?.waiting || hasRows(layout) || layout.shapes?.length);
 
   return { known, allows, crossings, bracketed, inOrder, applied, follows };
 })();
