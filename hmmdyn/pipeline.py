@@ -557,6 +557,7 @@ def _state_findings(
     from hmmdyn.dynamics.detours import detour_verdicts
     from hmmdyn.dynamics.dissimilarity import dissimilarity
     from hmmdyn.dynamics.groups import compare_groups
+    from hmmdyn.dynamics.map_in_time import find_map_in_time
     from hmmdyn.dynamics.occupancy import (
         CHECKPOINTS,
         STEPS,
@@ -590,7 +591,8 @@ def _state_findings(
     clock = CHECKPOINTS if options.protocol == "paper" else STEPS
     occupancy = bag_of_states(decoding.states, parameters.n_states, clock)
     # States of other maps may be slices of drift.
-    confirmable = fitted.selection.evidence.confirmable if fitted.selection.evidence else ()
+    evidence = fitted.selection.evidence
+    confirmable = evidence.confirmable if evidence else ()
     regression, why_no_regression = _of(
         convergence,
         "regression",
@@ -629,6 +631,9 @@ def _state_findings(
         change_points=changes,
         fork_choices=choices,
         ways=ways,
+        map_in_time=find_map_in_time(
+            decoding.states, parameters, evidence.zoom if evidence else {}
+        ),
         occupancy=occupancy,
         selection=fitted.selection,
         dissimilarity=dissimilarity(occupancy, parameters.means),

@@ -25,11 +25,13 @@ from plotly.offline import get_plotlyjs
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.report import layout, words
 from hmmdyn.report.answers import answers, headline, runs_analysed
+from hmmdyn.report.crossings import crossings_of_page
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.figures.links import group_numbers, run_numbers
 from hmmdyn.report.figures.timeline import CURVES_DRAWN
-from hmmdyn.report.lookup import full_run_names, state_name, title
+from hmmdyn.report.levels import levels_of_page
+from hmmdyn.report.lookup import full_run_names, run_names, state_name, title
 from hmmdyn.report.preview import preview
 from hmmdyn.report.ranked import ranked_seeds
 from hmmdyn.report.report import Report
@@ -53,10 +55,15 @@ _KINDS = {
 # The page's own scripts, in the order in which they need each other.
 _SCRIPTS = (
     "selection.js",
+    "levels.js",
+    "survival.js",
+    "thresholds.js",
     "chooser.js",
     "scheme.js",
     "axes.js",
     "figures.js",
+    "map.js",
+    "ranked.js",
     "tables.js",
     "copy.js",
     "contents.js",
@@ -105,6 +112,8 @@ def render(report: Report) -> str:
     environment.filters["enumerated"] = enumerate
     notices = notices_told(findings)
     names = _names(findings)
+    crossings = crossings_of_page(findings)
+    zoom, maps = levels_of_page(findings) if isinstance(findings, Findings) else ({}, {})
     figures = _figures(report)
     page = environment.get_template("report.html.j2").render(
         findings=findings,
@@ -117,12 +126,16 @@ def render(report: Report) -> str:
         topics=_topics(report),
         contents=_contents(findings),
         figures=figures,
-        specs=_packed_specs(figures),
+        specs=_packed_specs(figures, maps),
         timeline_caption=_of_timeline(findings),
         tables={name: _shown(sheet, findings) for name, sheet in report.sheets.items()},
         layout=layout,
         names=names,
         names_json=_script_json(names),
+        crossings=crossings,
+        crossings_json=_script_json(crossings),
+        zoom=zoom,
+        zoom_json=_script_json(zoom),
         notices=[(title, [n for n in notices if n.kind == kind]) for kind, title in _KINDS.items()],
         with_states=isinstance(findings, Findings),
         title=title(findings),
@@ -131,7 +144,7 @@ def render(report: Report) -> str:
         paper_command=_command_of_paper(findings),
         python=_python(findings),
         themes=_script_json({"light": _plain(theme.LIGHT), "dark": _plain(theme.DARK)}),
-        css=Markup(_asset("report.css")),
+        css=Markup(_asset("report.css") + _asset("map.css")),
         policy=_policy(plotly_js, own_js),
         plotly=_packed_script(plotly_js),
         own_js=Markup(own_js),
@@ -173,7 +186,7 @@ def _contents(findings: OutcomeFindings) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class _Drawing:
-    """A figure on the page: its JSON, one for narrow screens if that differs, or why not.
+    """A figure on the page: its JSON, or why not.
 
     ``columns`` can be chosen for it. ``has_steps``: its x axis is the step. Of ``values``, where it
     draws curves, it draws ``points``.
@@ -181,7 +194,6 @@ class _Drawing:
 
     reason: str = ""
     spec: dict[str, Any] | None = None
-    narrow_spec: dict[str, Any] | None = None
     preview: Markup | str = ""
     height: int = 0
     summary: str = ""
@@ -193,12 +205,13 @@ class _Drawing:
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of a table: its cells as text, and which run, group and states it is about."""
+    """A row of a table: its cells as text, and which run, group, states and level it is about."""
 
     cells: tuple[str, ...]
     run: int | None
     group: int | None
     states: str
+    level: int | None
 
 
 @dataclass(frozen=True)
@@ -229,14 +242,10 @@ def _figures(report: Report) -> dict[str, _Drawing]:
         except NotEnoughDataError as error:
             result[name] = _Drawing(str(error))
             continue
-        narrow = None
-        if name == "training_map":
-            narrow = _spec(draw.training_map(orientation="vertical"))
         menus = figure.layout.updatemenus
         about = figure.layout.meta or {}
         result[name] = _Drawing(
             spec=_spec(figure),
-            narrow_spec=narrow,
             preview=preview(figure) if name == _FIRST else "",
             height=int(figure.layout.height),
             summary=summaries.get(name, ""),
@@ -275,10 +284,11 @@ def _of_timeline(findings: OutcomeFindings) -> str:
 def _names(findings: OutcomeFindings) -> dict[str, Any]:
     """Return what the page's scripts know of runs, groups and states, if any (:mod:`.links`).
 
-    ``name`` is the whole name, which stands in addresses; ``label`` is for people.
+    ``name`` is the whole name, which stands in addresses; ``label`` is for people, and ``short``
+    where the group is plain.
     """
     groups = group_numbers(findings)
-    labels = full_run_names(findings)
+    labels, short = full_run_names(findings), run_names(findings)
     visited: Mapping[Any, Sequence[int]] = {}
     states: list[str] = []
     if isinstance(findings, Findings):
@@ -292,6 +302,7 @@ def _names(findings: OutcomeFindings) -> dict[str, Any]:
             {
                 "name": words.encodable(key[1]),
                 "label": labels[key],
+                "short": short[key],
                 "group": groups[key[0]],
                 "states": sorted(int(k) for k in visited.get(key, ())),
                 "last_step": int(last_step[key]),
@@ -310,14 +321,12 @@ def _spec(figure: go.Figure) -> dict[str, Any]:
     return spec
 
 
-def _packed_specs(figures: Mapping[str, _Drawing]) -> str:
+def _packed_specs(figures: Mapping[str, _Drawing], maps: Mapping[str, Any]) -> str:
     """Return the figures as the page holds them: packed, by the names that it gives them."""
-    specs = {}
+    specs = dict(maps)
     for name, drawing in figures.items():
         if drawing.spec is not None:
             specs[f"{name}-spec"] = drawing.spec
-        if drawing.narrow_spec is not None:
-            specs[f"{name}-narrow-spec"] = drawing.narrow_spec
     return _packed(json.dumps(specs, separators=(",", ":"), allow_nan=False))
 
 
@@ -356,8 +365,8 @@ def _shown(sheet: Sheet, findings: OutcomeFindings) -> _ShownTable:
 
 def _links(
     frame: pd.DataFrame, findings: OutcomeFindings
-) -> Iterator[tuple[int | None, int | None, str]]:
-    """Return the numbers of the run, the group and the states that each row is about."""
+) -> Iterator[tuple[int | None, int | None, str, int | None]]:
+    """Return the numbers of the run, group and states that each row is about, and its level."""
     runs, groups = run_numbers(findings), group_numbers(findings)
     state_columns = [
         c for c in _STATE_COLUMNS if c in frame and pd.api.types.is_numeric_dtype(frame[c])
@@ -366,7 +375,11 @@ def _links(
         group, run = str(row.get("group")), str(row.get("run"))
         states = [str(int(row[c])) for c in state_columns if pd.notna(row[c])]
         number = groups.get(group) if len(groups) > 1 else None
-        yield runs.get((group, run)), number, " ".join(states)
+        yield runs.get((group, run)), number, " ".join(states), _whole(row.get("level"))
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _kind(column: pd.Series) -> str:

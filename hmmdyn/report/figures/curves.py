@@ -277,7 +277,14 @@ def _layout_of(findings: OutcomeFindings, column: str) -> dict[str, object]:
         level = {"x0": 0, "x1": 1, "y0": measure.threshold, "y1": measure.threshold}
         look = {"color": theme.DETOUR, "width": 1.5, "dash": "dot"}
         shapes = [
-            {"type": "line", "xref": f"x{n} domain", "yref": f"y{n}", **level, "line": look}
+            {
+                "name": "threshold",
+                "type": "line",
+                "xref": f"x{n} domain",
+                "yref": f"y{n}",
+                **level,
+                "line": look,
+            }
             for n in numbers
         ]
     titles = {f"yaxis{n}.title.text": words.label(column, 30) for n in numbers}

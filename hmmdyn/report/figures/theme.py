@@ -23,6 +23,8 @@ STATE_COLOURS = (
 MARK = "#7b8491"
 DETOUR = "#e0521b"
 DEAD_END = "#3b7dd8"
+# A line between two states, whatever their colours: it lies on bars, never on the ground.
+BOUNDARY = "#ffffff"
 
 STRIP = 0.78  # how thick the strip of a run is, in rows
 
@@ -68,6 +70,13 @@ def see_through(colour: str, opacity: float) -> str:
     """Return the colour as that of a band through which others are seen."""
     red, green, blue = _rgb(colour)
     return f"rgba({red},{green},{blue},{opacity:.3f})"
+
+
+def between(one: str, other: str, n: int) -> list[str]:
+    """Return ``n`` colours in equal steps from one to another, neither of them among these."""
+    share = np.linspace(0, 1, n + 2)[1:-1, None]
+    channels = (1 - share) * np.array(_rgb(one)) + share * np.array(_rgb(other))
+    return ["#{:02x}{:02x}{:02x}".format(*rgb) for rgb in np.round(channels).astype(int)]
 
 
 def text_on(colour: str) -> str:

@@ -87,6 +87,7 @@ def _add_curves(findings: OutcomeFindings, figure: go.Figure, run_rows: RunRows)
         },
         shapes=[
             {
+                "name": "threshold",
                 "type": "line",
                 "xref": "x domain",
                 "yref": "y2",

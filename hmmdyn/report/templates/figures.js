@@ -6,6 +6,7 @@
   const narrow = window.matchMedia("(max-width: 40rem)");
   const touch = window.matchMedia("(pointer: coarse)");
   const plots = [...document.querySelectorAll(".plot")];
+  const isMap = (plot) => plot.dataset.map !== undefined;
   const isDrawn = (plot) => plot.classList.contains("js-plotly-plot");
   const control = (plot, name) =>
     plot.closest("figure").querySelector(`select[data-control="${name}"]`);
@@ -90,12 +91,18 @@
   }
 
   function draw(plot) {
-    const { spec, narrowSpec } = plot.dataset;
-    const name = narrowSpec && narrow.matches && !printing ? narrowSpec : spec;
-    const { data, layout } = structuredClone(specs[name]);
-    takeColumn(plot, data, layout);
-    for (const trace of data)
+    const isNarrow = narrow.matches && !printing;
+    const map = `map-${levels.shown()?.n_states}-${isNarrow ? "narrow" : "wide"}`;
+    const { data: made, layout } = structuredClone(specs[isMap(plot) ? map : plot.dataset.spec]);
+    takeColumn(plot, made, layout);
+    for (const trace of made)
       for (const key of ["x", "y", "base", "customdata"]) trace[key] = decoded(trace[key]);
+    plot.followsLevel = isMap(plot) || levels.follows(made, layout);
+    plot.followsThreshold = thresholds.follows(layout);
+    const data = isMap(plot)
+      ? made
+      : thresholds.applied(levels.recoloured(made, layout), layout);
+    plot.whole = isMap(plot) && (layout.meta.upright ? layout.yaxis : layout.xaxis).range;
     takeScale(plot, data, layout);
     takeTime(plot, data, layout);
     layout.template = template();
@@ -104,12 +111,13 @@
     // Paper does not resize what is on it: the width must be right before it is printed.
     layout.width = printing ? plot.clientWidth : undefined;
     // A finger scrolls the page; it must not be caught by zooming.
-    if (touch.matches) layout.dragmode = false;
+    layout.dragmode = touch.matches ? false : isMap(plot) ? "pan" : undefined;
     plot.style.minHeight = `${layout.height}px`;
     const isNew = !isDrawn(plot);
     if (isNew) plot.replaceChildren();
-    Plotly.react(plot, data, layout, config);
+    Plotly.react(plot, data, layout, isMap(plot) ? { ...config, displayModeBar: false } : config);
     if (isNew) listen(plot);
+    if (isMap(plot)) plot.dispatchEvent(new Event("map-drawn"));
     highlight(plot);
   }
 
@@ -127,7 +135,11 @@
 
   function highlight(plot) {
     const lit = selection.light();
-    const dim = (element, what) => element.classList.toggle("dim", !lit(what));
+    // A figure of the level that is told has no states of another.
+    const hasStates = plot.followsLevel || selection.chosen.level === null;
+    const dim = (element, { states: k, ...what }) =>
+      element.classList.toggle("dim", !lit({ ...what, states: hasStates ? k : undefined }));
+    if (isMap(plot)) keepColours(plot);
     const few = selection.chosen.runs.length > 0;
     for (const element of plot.querySelectorAll(".trace")) {
       const { meta, customdata } = plot.data[element.__data__?.[0]?.trace.index] ?? {};
@@ -152,7 +164,15 @@
         dim(tick, runs ? { runs: [runs[at]] } : { states: [states[at]] });
       }
     }
-    if (states) veil(plot, states.filter((k) => !lit({ states: [k] })));
+    if (states) veil(plot, states.filter((k) => hasStates && !lit({ states: [k] })));
+  }
+
+  // What is dimmed without being seen through is a mixture with its own colour.
+  function keepColours(plot) {
+    for (const { style } of plot.querySelectorAll(".trace path, .annotation path")) {
+      style.setProperty("--own-fill", style.fill || "transparent");
+      style.setProperty("--own-stroke", style.stroke || "transparent");
+    }
   }
 
   // The rows of a heat map are one picture: a veil lies over those that are not chosen.
@@ -220,8 +240,18 @@
       other.value = target.value;
     redraw((plot) => control(plot, "time"));
   });
-  selection.onChange(() => plots.filter(isDrawn).forEach(highlight));
-  narrow.addEventListener("change", () => redraw((plot) => plot.dataset.narrowSpec));
+  // At another level or threshold, the figures that follow it are drawn again.
+  let drawn = { level: null, threshold: null };
+  selection.onChange(() => {
+    const { level, threshold } = selection.chosen;
+    const isOther = { level: level !== drawn.level, threshold: threshold !== drawn.threshold };
+    drawn = { level, threshold };
+    for (const plot of plots.filter(isDrawn))
+      if ((isOther.level && plot.followsLevel) || (isOther.threshold && plot.followsThreshold))
+        draw(plot);
+      else highlight(plot);
+  });
+  narrow.addEventListener("change", () => redraw(isMap));
   scheme.onChange(() => redraw(() => true));
   window.addEventListener("beforeprint", () => print(true));
   window.addEventListener("afterprint", () => print(false));

@@ -36,7 +36,8 @@
 
   function update(details) {
     const lit = selection.light();
-    const { runs, group, state } = selection.chosen;
+    const { runs, group, state, level } = selection.chosen;
+    const isShown = (row) => Number(row.dataset.level ?? levels.told) === (level ?? levels.told);
     const sought = details.querySelector("input")?.value.trim().toLowerCase() ?? "";
     const rows = [...details.querySelectorAll("tbody tr")];
     let first = null;
@@ -44,9 +45,10 @@
       const what = ofRow(row);
       const ofGroup = row.dataset.group === undefined || Number(row.dataset.group) === group;
       row.hidden =
+        (row.dataset.level !== undefined && !isShown(row)) ||
         (group !== null && !ofGroup) || !row.textContent.toLowerCase().includes(sought);
       const meant =
-        ((runs.length && what.runs) || (state !== null && what.states)) && lit(what) && !row.hidden;
+        ((runs.length && what.runs) || (state !== null && what.states && isShown(row))) && lit(what) && !row.hidden;
       row.classList.toggle("chosen", Boolean(meant));
       if (meant) row.setAttribute("aria-current", "true");
       else row.removeAttribute("aria-current");
@@ -73,6 +75,8 @@
     if (column === "group") selection.toggle.group(Number(group));
     else if (column?.endsWith("state") && states) {
       const state = Number(cell.textContent);
+      const { level } = cell.parentElement.dataset;
+      if (level === undefined && selection.chosen.level !== null) selection.pick.level(levels.told);
       if (!Number.isNaN(state)) selection.toggle.state(state);
     } else if (run !== undefined) selection.toggle.runs([Number(run)], add);
     else if (group !== undefined) selection.toggle.group(Number(group));
