@@ -574,6 +574,7 @@ def _state_findings(
     from hmmdyn.dynamics.detours import detour_verdicts
     from hmmdyn.dynamics.dissimilarity import dissimilarity
     from hmmdyn.dynamics.groups import compare_groups
+    from hmmdyn.dynamics.map_in_time import find_map_in_time
     from hmmdyn.dynamics.occupancy import (
         CHECKPOINTS,
         STEPS,
@@ -650,6 +651,9 @@ def _state_findings(
         change_points=changes,
         fork_choices=choices,
         ways=ways,
+        map_in_time=find_map_in_time(
+            decoding.states, parameters, evidence.zoom if evidence else {}
+        ),
         occupancy=occupancy,
         selection=fitted.selection,
         dissimilarity=dissimilarity(occupancy, parameters.means),

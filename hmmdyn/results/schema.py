@@ -35,6 +35,12 @@ from hmmdyn.results.groups import (
     GROUP_REGRESSIONS,
     GROUPS,
 )
+from hmmdyn.results.map_in_time import (
+    GROUP_STATES,
+    GROUP_TRANSITIONS,
+    LEVEL_STATES,
+    LEVEL_TRANSITIONS,
+)
 from hmmdyn.results.notice import NOTICES
 from hmmdyn.results.outcomes import DELAYS, IMPROVEMENTS, MATCHES, OUTCOME_TRANSITIONS, SPIKES
 from hmmdyn.results.outliers import OUTLIERS
@@ -92,11 +98,15 @@ REPORTED = (
     GROUP_FORKS,
     GROUP_DETOURS,
     GROUP_REGRESSIONS,
+    GROUP_STATES,
+    GROUP_TRANSITIONS,
     BOUNDARIES,
     STATES_FOUND_AGAIN,
     MERGES,
     LEVELS,
     LEVEL_BOUNDARIES,
+    LEVEL_STATES,
+    LEVEL_TRANSITIONS,
     MODEL_SELECTION,
     ATTEMPTS,
     REGRESSION,
