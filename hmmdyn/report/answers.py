@@ -125,6 +125,8 @@ def headline(report: Report) -> str:
             f"{evidence.n_supported}"
         )
     told = list(rows(told_boundaries(evidence)))
+    if not told and len(evidence.supported):
+        return "No change of state is found again in other runs"
     if not told:
         n_runs = len(findings.occupancy)
         drift = f"these {n_runs:,} runs drift" if n_runs > 1 else "this run drifts"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,11 @@ def founded_states(findings: Findings) -> frozenset[int]:
         return frozenset(range(findings.parameters.n_states))
     told = told_boundaries(evidence)
     return frozenset(int(k) for end in ("from_state", "to_state") for k in told[end])
+
+
+def if_founded(findings: Findings, states: Iterable[int], brief: str) -> str:
+    """Return what is said of states in brief, if all of them have a boundary that is told."""
+    return brief if founded_states(findings).issuperset(map(int, states)) else ""
 
 
 def confirmed_detours(findings: Findings) -> list[str]:

@@ -262,8 +262,9 @@ def _of_timeline(findings: OutcomeFindings) -> str:
     """Return the caption of the timeline, which speaks of what is in it alone."""
     n_runs = len(findings.runs)
     has_states = isinstance(findings, Findings)
+    order = ", the fastest on top" if findings.convergence is not None else ""
     sentences = [
-        "Each run is a strip, the fastest on top"
+        f"Each run is a strip{order}"
         + (", coloured by its state." if has_states else ", coloured from where it has converged.")
     ]
     if findings.convergence is not None:

@@ -6,30 +6,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from hmmdyn.report import words
-from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import run_numbers
+from hmmdyn.report.figures.small import SmallPictures, Strip
 from hmmdyn.report.lookup import founded_states, full_run_names, rows, state_name
 from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.keys import RUN_KEY
 
 # Of more runs only the first and the last of the list are shown, and the others counted.
 _SHOWN_FIRST, _SHOWN_LAST = 15, 45
-_WIDTH, _HEIGHT = 140.0, 22.0  # of the small pictures
-_POINTS = 36
 _NOTABLE = 0.1  # share of later evaluations on the wrong side of the threshold that is told
-
-
-@dataclass(frozen=True)
-class Strip:
-    """A stay of a run in a state, in the units of the small picture."""
-
-    x: int
-    width: int
-    colour: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +64,7 @@ def ranked_seeds(findings: OutcomeFindings) -> tuple[Seed, ...]:
     n_left_out = max(len(ranked) - _SHOWN_FIRST - _SHOWN_LAST, 0)
     last = ranked.iloc[_SHOWN_FIRST + n_left_out :]
     first = ranked.iloc[:_SHOWN_FIRST]
-    pictures = _Pictures(findings)
+    pictures = SmallPictures(findings)
     numbers, names = run_numbers(findings), full_run_names(findings)
     groups = {group: i for i, group in enumerate(findings.table["group"].unique())}
     converged = ranked.loc[ranked["status"] == "converged", "step"]
@@ -138,52 +126,6 @@ def _step(run: Any) -> str:
     if pd.isna(run.previous_step):
         return f"by {words.count(run.step)}"
     return f"{words.count(run.previous_step + 1)}–{words.count(run.step)}"
-
-
-class _Pictures:
-    """The small pictures of runs, all on one scale."""
-
-    def __init__(self, findings: OutcomeFindings) -> None:
-        measure = findings.convergence
-        self._longest = max(float(findings.table["step"].max()), 1.0)
-        self._curves: Mapping[Any, pd.DataFrame] = {}
-        if measure is not None and not measure.table.empty:
-            known = findings.table[np.isfinite(findings.table[measure.outcome])]
-            values = known[measure.outcome]
-            # Whatever a few values reach: a spike must not flatten every other curve.
-            self._low, self._high = map(float, np.quantile(values, [0.01, 0.99]))
-            columns = known[["step"]].assign(y=values)
-            self._curves = dict(list(columns.groupby([known[c] for c in RUN_KEY], sort=False)))
-        self._stays: Mapping[Any, pd.DataFrame] = {}
-        if isinstance(findings, Findings):
-            self._stays = dict(list(findings.ways.stays.groupby(RUN_KEY, sort=False)))
-            self._colours = theme.state_colours(findings.parameters.n_states)
-
-    def place(self, step: float) -> int:
-        return round(_WIDTH * step / self._longest)
-
-    def curve(self, run: Any) -> str:
-        own = self._curves.get((run.group, run.run))
-        if own is None:
-            return ""
-        some = own.iloc[np.unique(np.linspace(0, len(own) - 1, _POINTS).round().astype(int))]
-        height = (some["y"] - self._low) / ((self._high - self._low) or 1.0)
-        y = _HEIGHT - 2 - (_HEIGHT - 4) * np.clip(height.to_numpy(), 0, 1)
-        points = zip(some["step"], y, strict=True)
-        return " ".join(f"{self.place(step)},{round(float(v))}" for step, v in points)
-
-    def strips(self, run: Any) -> tuple[Strip, ...]:
-        own = self._stays.get((run.group, run.run))
-        if own is None:
-            return ()
-        return tuple(
-            Strip(
-                self.place(stay.start),
-                self.place(stay.end) - self.place(stay.start),
-                self._colours[stay.state],
-            )
-            for stay in rows(own)
-        )
 
 
 def _differences(

@@ -11,14 +11,14 @@ import plotly.graph_objects as go
 from hmmdyn.report import words
 from hmmdyn.report.figures import theme
 from hmmdyn.report.lookup import rows, state_name
-from hmmdyn.results.findings import Findings, OutcomeFindings
+from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
 
 
-def strips(findings: Findings, runs: pd.DataFrame) -> list[go.Bar]:
+def strips(findings: Findings, runs: pd.DataFrame, thick: float = theme.STRIP) -> list[go.Bar]:
     """Return a trace per state that some of the ``runs`` of :class:`.run_rows.RunRows` visits.
 
-    A state begins halfway between two checkpoints.
+    A state begins halfway between two checkpoints. A strip is ``thick`` rows high.
     """
     visits = findings.ways.stays.merge(runs[[*RUN_KEY, "y", "label", "number"]], on=RUN_KEY)
     changes = findings.change_points.rename(columns={"step": "first_step"})
@@ -34,7 +34,7 @@ def strips(findings: Findings, runs: pd.DataFrame) -> list[go.Bar]:
             base=own["start"],
             y=own["y"],
             orientation="h",
-            width=theme.STRIP,
+            width=thick,
             name=f"state {state}",
             customdata=own["number"],
             meta={"state": state, "each": "run"},
@@ -47,7 +47,7 @@ def strips(findings: Findings, runs: pd.DataFrame) -> list[go.Bar]:
     ]
 
 
-def strips_of_outcomes(findings: OutcomeFindings, runs: pd.DataFrame) -> list[go.Bar]:
+def strips_of_outcomes(runs: pd.DataFrame, thick: float = theme.STRIP) -> list[go.Bar]:
     """Return strips of runs without states: a trace until they converge, and one from there on."""
     known = runs[runs["status"] != "unknown"]
     converged = known[known["converged"]]
@@ -61,7 +61,7 @@ def strips_of_outcomes(findings: OutcomeFindings, runs: pd.DataFrame) -> list[go
             base=start if len(own) and isinstance(start, pd.Series) else [start] * len(own),
             y=own["y"],
             orientation="h",
-            width=theme.STRIP,
+            width=thick,
             name=name,
             showlegend=False,
             customdata=own["number"],

@@ -29,7 +29,7 @@ BOUNDARY = "#ffffff"
 STRIP = 0.78  # how thick the strip of a run is, in rows
 
 # Before and after convergence, where there are no states.
-BEFORE, AFTER = "#c3c8d0", "#4d9aa6"
+BEFORE, AFTER = "#a4abb6", "#4d9aa6"
 
 # Lines of groups, in figures that show no states: no colour without its dash. Legible on either
 # ground (contrast 3), and as far apart for all kinds of vision as four such colours can be, 0.15.

@@ -18,7 +18,8 @@ _ROWS_PIXELS = 430  # of all rows together, as far as a row is neither thicker n
 _ROW_PIXELS = (1.5, 24.0)
 _CURVES_PIXELS = 150
 _GAP_PIXELS = 26
-_MARGIN = {"t": 46, "b": 50, "r": 78}
+_MARGIN = {"t": 58, "b": 50, "r": 78}
+_THIN = 6.0  # pixels of a row below which strips touch each other
 CURVES_DRAWN = 60  # of more runs only some, evenly spaced by rank
 
 
@@ -45,10 +46,11 @@ def timeline(findings: OutcomeFindings) -> go.Figure:
         )
     row_pixels = float(np.clip(_ROWS_PIXELS / len(findings.runs), *_ROW_PIXELS))
     run_rows = RunRows(findings, row_pixels=row_pixels)
+    thick = theme.STRIP if row_pixels >= _THIN else 1.0
     figure = go.Figure(
-        strips(findings, run_rows.runs)
+        strips(findings, run_rows.runs, thick)
         if isinstance(findings, Findings)
-        else strips_of_outcomes(findings, run_rows.runs)
+        else strips_of_outcomes(run_rows.runs, thick)
     )
     figure.add_traces(run_rows.marks())
     if isinstance(findings, Findings):
@@ -58,6 +60,8 @@ def timeline(findings: OutcomeFindings) -> go.Figure:
     figure.add_traces(_times(findings, run_rows))
     if measure is not None and not measure.table.empty:
         _add_curves(findings, figure, run_rows)
+    # At the top whatever the height, and above the name of the outcome.
+    figure.update_layout(legend={"yref": "container", "y": 1, "yanchor": "top"})
     figure.update_layout(margin={**_MARGIN, "l": margin_for(frame["yaxis"]["ticktext"])})
     return figure
 

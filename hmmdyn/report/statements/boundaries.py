@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hmmdyn.report import words
-from hmmdyn.report.lookup import rows, state_name
+from hmmdyn.report.lookup import rows, state_name, told_boundaries
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.boundaries import NOT_ASKED, Evidence
 from hmmdyn.results.findings import Findings
@@ -46,27 +46,36 @@ def say(findings: Findings) -> Iterator[Statement]:
     if supported.empty and evidence.is_supported:
         text = "No boundary has evidence: these runs drift, they show no phases."
         yield Statement(_TOPIC, text, _KINDS, brief=text)
+    told = told_boundaries(evidence)
     for i, boundary in enumerate(rows(supported)):
-        told = _in_brief(findings, boundary)
-        # What is not found again is not told without saying so.
-        brief = (
-            told
-            if boundary.found in ("yes", NOT_ASKED)
-            else f"{told[:-1]}, but {_FOUND[boundary.found]}."
-        )
+        brief = _in_brief(findings, boundary)
         text = (
-            f"{told} δ = {words.number(boundary.delta, 2)} "
+            f"{brief} δ = {words.number(boundary.delta, 2)} "
             f"({words.number(boundary.delta_low, 2)} to {words.number(boundary.delta_high, 2)}, "
             f"90 % interval); {_FOUND[boundary.found]}."
         )
+        # What is not found again is not told in brief; what could not be, not without saying so.
+        if boundary.found == "no":
+            brief = ""
+        elif boundary.found not in ("yes", NOT_ASKED):
+            brief = f"{brief[:-1]}, but {_FOUND[boundary.found]}."
         yield Statement(_TOPIC, text, _KINDS if i == 0 else "", brief=brief)
-    for k in evidence.settling:
+    if len(supported) > len(told):
+        n = len(supported) - len(told)
+        what = words.plural(n, "further change" if len(told) else "change")
+        have, they = ("has", "it") if n == 1 else ("have", "them")
         text = (
-            f"From {state_name(findings, k)}, where runs start, they only settle into what "
-            "follows: there is no boundary."
+            f"{words.capital(what)} of state {have} evidence in these runs, but maps of half of "
+            f"the runs do not have {they}."
         )
         yield Statement(_TOPIC, text, brief=text)
-    if len(supported):
+    for k in evidence.settling:
+        yield Statement(
+            _TOPIC,
+            f"From {state_name(findings, k)}, where runs start, they only settle into what "
+            "follows: there is no boundary.",
+        )
+    if len(told):
         brief = _TIMING[evidence.timing]
         yield Statement(_TOPIC, f"{brief} {evidence.timing_reason}", brief=brief)
 
