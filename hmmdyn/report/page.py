@@ -63,6 +63,7 @@ _SCRIPTS = (
     "axes.js",
     "figures.js",
     "map.js",
+    "replay.js",
     "ranked.js",
     "tables.js",
     "copy.js",
