@@ -11,12 +11,11 @@ import typer
 from hmmdyn.choices import DEFAULT_FORMATS, FORMATS, THEMES
 from hmmdyn.cli.arguments import ANALYZE, AsJson, Given, Jobs, Preset, chosen, takes
 from hmmdyn.cli.console import err, n_jobs, out, plain, progress, show_notices, silent
-from hmmdyn.files import remove_unfinished, require_writable
+from hmmdyn.errors import UsageError
+from hmmdyn.files import require_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from hmmdyn.locks import Lock
 
 
 @takes(ANALYZE)
@@ -52,6 +51,10 @@ def analyze(
             rich_help_panel="Output",
         ),
     ] = THEMES[0],
+    opened: Annotated[
+        bool,
+        typer.Option("--open", help="Open the page when it is done.", rich_help_panel="Output"),
+    ] = False,
     verbose: Annotated[
         bool,
         typer.Option(
@@ -76,7 +79,7 @@ def analyze(
 
     Run again, no checkpoint is measured twice. Examples:
 
-    [bold]hmmdyn analyze runs/[/bold]
+    [bold]hmmdyn analyze runs/ --open[/bold]
     [bold]hmmdyn analyze metrics.csv --outcome eval_loss --threshold 2.5[/bold]
     [bold]hmmdyn analyze runs/ --preset paper -o paper-report[/bold]
     [bold]hmmdyn analyze runs/ --format html,svg --theme dark[/bold]
@@ -86,13 +89,16 @@ def analyze(
     from hmmdyn import pipeline
     from hmmdyn.cli.found import find
     from hmmdyn.report.export import require_formats
+    from hmmdyn.report.folder import alone_in
 
     options = chosen(given, preset)
     written = tuple(name.strip() for name in formats.split(","))
     require_formats(written, theme)
+    if opened and "html" not in written:
+        raise UsageError("There is no page to open: leave out --open, or add html to --format.")
     require_writable(output)
     notes = silent if quiet else err if as_json else out
-    with _alone_in(output):
+    with alone_in(output):
         found = find(source, options, notes)
         with progress(quiet) as told:
             analysis = pipeline.analyze(
@@ -113,19 +119,16 @@ def analyze(
     others = analysis.other_maps if "html" in written else ()
     text = analysis.summary(notes.width) if verbose else analysis.answer(notes.width)
     _show(text, page, {other.what: output / other.page for other in others}, notes)
+    if opened:
+        _open(page)
 
 
-def _alone_in(output: Path) -> Lock:
-    """Keep other analyses out of a report folder; what a killed one left unfinished there goes."""
-    from hmmdyn.locks import Lock
+def _open(page: Path) -> None:
+    """Open the page in the user's browser, or say that there is none."""
+    import webbrowser
 
-    lock = Lock(
-        output / ".hmmdyn.lock",
-        f"The report folder {output} is being written",
-        "Wait until the other analysis is done, or write into another folder with -o DIR.",
-    )
-    remove_unfinished(output)
-    return lock
+    if not webbrowser.open(page.resolve().as_uri()):
+        err.print(f"There is no browser to open {plain(page)} in.", soft_wrap=True)
 
 
 def _show(text: str, page: Path, others: Mapping[str, Path], notes: Console) -> None:

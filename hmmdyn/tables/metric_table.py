@@ -30,6 +30,7 @@ from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import natural_key, printable, require_known, some
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.notice import Notice
+from hmmdyn.results.parts import PARTS
 from hmmdyn.roles import STEP_UNITS, is_clock, is_outcome
 from hmmdyn.tables.sort_columns import sort_columns, without_time
 from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories
@@ -98,7 +99,9 @@ def read_table(
     table = trajectories.table.merge(
         frame[[*CHECKPOINT_KEY, *provenance]], on=CHECKPOINT_KEY, how="left"
     )
-    return replace(trajectories, table=table, step_unit=own["step_unit"])
+    return replace(
+        trajectories, table=table, step_unit=own["step_unit"], parts=_read_parts(path, shown)
+    )
 
 
 def from_frame(
@@ -169,6 +172,8 @@ def from_frame(
 def write_table(trajectories: Trajectories, path: Path) -> None:
     """Write the table as Parquet, atomically; the file's metadata tell metrics from outcomes.
 
+    The metrics of parts of the networks, where there are any, are a file beside it, `parts_beside`.
+
     Raises
     ------
     OutputError
@@ -187,6 +192,17 @@ def write_table(trajectories: Trajectories, path: Path) -> None:
     # An open file, because Arrow takes no path that is not valid UTF-8.
     with replacing(path) as temporary, temporary.open("wb") as file:
         pq.write_table(table, file)
+    beside = parts_beside(path)
+    if trajectories.parts.empty:
+        beside.unlink(missing_ok=True)  # of an earlier table in this place
+        return
+    with replacing(beside) as temporary, temporary.open("wb") as file:
+        pq.write_table(pa.Table.from_pandas(trajectories.parts, preserve_index=False), file)
+
+
+def parts_beside(path: Path) -> Path:
+    """Return where the metrics of parts of the networks are, beside a metric table."""
+    return path.with_name(f"{path.stem}-parts.parquet")
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
@@ -198,6 +214,22 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     rank = {run: i for i, run in enumerate(runs)}
     order = np.array([rank[key] for key in zip(table["group"], table["run"], strict=True)])
     return table.iloc[np.lexsort((table["step"].to_numpy(), order))].reset_index(drop=True)
+
+
+def _read_parts(path: Path, shown: str) -> pd.DataFrame:
+    """Read the metrics of parts beside a table, if there are any."""
+    beside = parts_beside(path)
+    if not beside.is_file():
+        return PARTS.frame()
+    try:
+        parts: pd.DataFrame = pq.read_table(beside).to_pandas(ignore_metadata=True)
+        PARTS.check(parts)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise TableError(
+            f"{printable(str(beside))}, which belongs to {shown}, cannot be read: "
+            f"{printable(str(error).splitlines()[0])}. Measure again, or delete it."
+        ) from None
+    return parts
 
 
 def _own_columns(written: bytes, shown: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,19 @@ _NOTHING = _Piece(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.i
 _Pieces = dict[tuple[int, int], _Piece]  # by (run number, state)
 
 
+def thin_curves(
+    findings: OutcomeFindings, column: str, runs: Collection[int], yaxis: str
+) -> list[go.Scatter]:
+    """Return a trace per run and state of one column, of the runs of these numbers alone."""
+    checkpoints = _checkpoints(findings).assign(y=findings.table[column].to_numpy())
+    pieces = _pieces(checkpoints[checkpoints["number"].isin(runs)])
+    traces = _traces(findings, pieces)
+    for trace in traces:
+        trace.update(mode="lines", marker=None, showlegend=False, yaxis=yaxis)
+        trace.update(line={"width": 1.2}, opacity=0.75, legendgroup=None)
+    return traces
+
+
 def draw_curves(findings: OutcomeFindings, columns: Sequence[str]) -> go.Figure:
     """Draw the columns, one at a time and the others in a menu, on axes of their own per group.
 
@@ -80,31 +93,13 @@ def draw_curves(findings: OutcomeFindings, columns: Sequence[str]) -> go.Figure:
     )
     figure.update_annotations(x=0, xanchor="left", font={"size": 13})
     runs = list(run_numbers(findings))
-    names = plot_labels(full_run_names(findings), pd.DataFrame(runs, columns=RUN_KEY))
-    looks, in_legend = _looks(findings), {state: key for key in reversed(keys) for state in key[1:]}
-    traces = [
-        go.Scatter(
-            x=piece.x,
-            y=piece.y,
-            meta={"run": run, "state": state, "name": names[run]},
-            **{"showlegend": (run, state) == in_legend[state], **looks[state]},
-            mode=piece.mode,
-            marker={
-                "size": piece.size if piece.size.any() else 0,
-                "opacity": 1,
-                "line": {"width": 0},
-            },
-            hovertemplate="%{meta.name}<br>%{x:,}: %{y:.4~g}",
-        )
-        for (run, state), piece in zip(keys, pieces[columns[0]], strict=True)
-    ]
+    traces = _traces(findings, dict(zip(keys, pieces[columns[0]], strict=True)))
     rows = [groups.index(runs[run][0]) + 1 for run, _ in keys]
     figure.add_traces(traces, rows=rows, cols=[1] * len(rows))
     figure.update_xaxes(exponentformat="none")
     figure.update_xaxes(title_text=findings.step_unit, row=len(groups), col=1)
     figure.update_yaxes(exponentformat="power")
     figure.update_layout(
-        template=theme.LIGHT,
         height=130 + _ROW_PIXELS * len(groups),
         # At the bottom, because the menu is at the top.
         legend={"yref": "container", "y": 0.0, "yanchor": "bottom", "traceorder": "normal"},
@@ -118,6 +113,30 @@ def draw_curves(findings: OutcomeFindings, columns: Sequence[str]) -> go.Figure:
     if len(columns) > 1:
         figure.update_layout(updatemenus=[_menu(findings, pieces)])
     return figure
+
+
+def _traces(findings: OutcomeFindings, pieces: _Pieces) -> list[go.Scatter]:
+    """Return a trace per run and state."""
+    runs = list(run_numbers(findings))
+    names = plot_labels(full_run_names(findings), pd.DataFrame(runs, columns=RUN_KEY))
+    looks = _looks(findings)
+    in_legend = {state: (run, state) for run, state in reversed(pieces)}
+    return [
+        go.Scatter(
+            x=piece.x,
+            y=piece.y,
+            meta={"run": run, "state": state, "name": names[run]},
+            **{"showlegend": (run, state) == in_legend[state], **looks[state]},
+            mode=piece.mode,
+            marker={
+                "size": piece.size if piece.size.any() else 0,
+                "opacity": 1,
+                "line": {"width": 0},
+            },
+            hovertemplate="%{meta.name}<br>%{x:,}: %{y:.4~g}",
+        )
+        for (run, state), piece in pieces.items()
+    ]
 
 
 def _looks(findings: OutcomeFindings) -> list[dict[str, Any]]:
@@ -143,27 +162,31 @@ def _pieces(checkpoints: pd.DataFrame) -> _Pieces:
     """
     points = _points(checkpoints)
     kept = thin(*(points[c].to_numpy() for c in ("y", "stretch", "length")))
-    points = points[kept].reset_index(drop=True)
-    starts = points.index[points["stretch"].diff() != 0]
-    joined = starts[~points["broken"].to_numpy()[starts]]
-    alone = points.groupby("stretch")["y"].transform("size").eq(1) & points["broken"]
+    columns = ("x", "y", "state", "number", "stretch", "broken")
+    x, y, state, number, stretch, broken = (points[c].to_numpy()[kept] for c in columns)
+    starts = np.flatnonzero(np.diff(stretch, prepend=-1))
+    joined = starts[~broken[starts]]
+    alone = (np.bincount(stretch)[stretch] == 1) & broken if len(x) else broken
     marked = alone | (checkpoints["place"].max() < _MARKED_CHECKPOINTS)
-    points = points.assign(size=np.where(marked, _MARKER, 0), own=1)
     # Before the first row of each stretch come a gap and, unless it is broken off, the row before.
-    gaps = points.loc[starts].assign(y=np.nan, size=0, own=0).set_index(starts - 0.75)
-    joints = points.loc[joined - 1].set_index(joined - 0.5)
-    joints = joints.assign(state=points["state"][joined].to_numpy(), size=0, own=0)
-    drawn = pd.concat([gaps, joints, points]).sort_index()
+    rows = np.arange(len(x))
+    row = np.concatenate([starts, joined - 1, rows])
+    of_state = np.concatenate([state[starts], state[joined], state])
+    of_run = number[row]
+    place = np.concatenate([starts - 0.75, joined - 0.5, rows])
+    n_gaps, own = len(starts), np.arange(len(row)) >= len(starts) + len(joined)
+    y = np.concatenate([np.full(n_gaps, np.nan), y[row[n_gaps:]]])
+    size = np.where(own & marked[row], _MARKER, 0).astype(np.int32)
+    order = np.lexsort((place, of_state, of_run))
+    borders = np.flatnonzero(np.diff(of_run[order]) | np.diff(of_state[order])) + 1
     return {
         # Without the gap before the first.
-        (int(rows["number"].iloc[0]), int(rows["state"].iloc[0])): _piece(rows.iloc[1:])
-        for _, rows in drawn.groupby(["number", "state"], sort=False)
+        (int(of_run[here[0]]), int(of_state[here[0]])): _Piece(
+            _compact(x[row[here[1:]]]), _compact(y[here[1:]]), size[here[1:]], int(own[here].sum())
+        )
+        for here in np.split(order, borders)
+        if len(here)
     }
-
-
-def _piece(rows: pd.DataFrame) -> _Piece:
-    size = rows["size"].to_numpy(dtype=np.int32)
-    return _Piece(_compact(rows["x"]), _compact(rows["y"]), size, int(rows["own"].sum()))
 
 
 def _checkpoints(findings: OutcomeFindings) -> pd.DataFrame:
@@ -198,19 +221,19 @@ def _points(checkpoints: pd.DataFrame) -> pd.DataFrame:
     return points
 
 
-def _compact(values: pd.Series) -> _Numbers:
+def _compact(values: _Numbers) -> _Numbers:
     """Return numbers in 32 bits, half the size on the page, where nothing is lost to the eye."""
-    if pd.api.types.is_float_dtype(values):
-        exact = values.to_numpy(dtype=np.float64)
+    if values.dtype.kind == "f":
         with np.errstate(over="ignore"):
-            short = exact.astype(np.float32)
-        known = exact[np.isfinite(exact)]
+            short = values.astype(np.float32)
+        is_known = np.isfinite(values)
+        known = values[is_known]
         span = np.ptp(known) if len(known) else 0.0
-        lost = np.abs(short[np.isfinite(exact)] - known).max(initial=0.0)
-        return short if lost <= 1e-4 * span else exact
+        lost = np.abs(short[is_known] - known).max(initial=0.0)
+        return short if lost <= 1e-4 * span else values.astype(np.float64, copy=False)
     limits = np.iinfo(np.int32)
-    fits = values.empty or (values.min() >= limits.min and values.max() <= limits.max)
-    return values.to_numpy(dtype=np.int32 if fits else np.float64)
+    fits = not len(values) or (values.min() >= limits.min and values.max() <= limits.max)
+    return values.astype(np.int32) if fits else values.astype(np.float64)
 
 
 def _menu(findings: OutcomeFindings, pieces: dict[str, list[_Piece]]) -> dict[str, object]:
@@ -257,7 +280,14 @@ def _layout_of(findings: OutcomeFindings, column: str) -> dict[str, object]:
         level = {"x0": 0, "x1": 1, "y0": measure.threshold, "y1": measure.threshold}
         look = {"color": theme.DETOUR, "width": 1.5, "dash": "dot"}
         shapes = [
-            {"type": "line", "xref": f"x{n} domain", "yref": f"y{n}", **level, "line": look}
+            {
+                "name": "threshold",
+                "type": "line",
+                "xref": f"x{n} domain",
+                "yref": f"y{n}",
+                **level,
+                "line": look,
+            }
             for n in numbers
         ]
     titles = {f"yaxis{n}.title.text": words.label(column, 30) for n in numbers}

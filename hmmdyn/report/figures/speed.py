@@ -51,7 +51,7 @@ def waiting_curves(findings: OutcomeFindings) -> go.Figure:
         figure.add_traces(list(_marks(findings, group, curve, numbers)))
     figure.update_layout(
         **_frame("runs still to converge"),
-        meta=STEP_AXIS,
+        meta={**STEP_AXIS, "waiting": True},
         xaxis={
             "title": {"text": findings.step_unit},
             "rangemode": "tozero",
@@ -109,7 +109,6 @@ def _require_speed(findings: OutcomeFindings) -> ConvergenceSpeed:
 
 def _frame(y_title: str) -> dict[str, Any]:
     return {
-        "template": theme.LIGHT,
         "height": _HEIGHT,
         "showlegend": True,
         "yaxis": {"title": {"text": y_title}, "tickformat": ".0%", "range": [-0.02, 1.03]},
