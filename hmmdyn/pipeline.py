@@ -171,6 +171,7 @@ def _given_from_python(source: Any, options: Options) -> Trajectories | None:
     asked: dict[str, Any] = {
         "outcomes": options.outcome_columns,
         "metrics": _columns_named(options),
+        "step_column": options.step_column,
     }
     if isinstance(source, (list, tuple)) and source:
         frames = [as_frame(one) for one in source]
@@ -266,6 +267,7 @@ def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories
             path,
             outcomes=options.outcome_columns,
             metrics=_columns_named(options),
+            step_column=options.step_column,
         )
     recorded = read_recordings(tree or path)
     require_known(options.outcome_columns, recorded.outcomes, "outcome")
@@ -281,6 +283,7 @@ def _read_logs(tree: Tree, options: Options) -> Trajectories | None:
         tree,
         outcomes=options.outcome_columns,
         metrics=_columns_named(options),
+        step_column=options.step_column,
     )
 
 

@@ -21,7 +21,11 @@ from hmmdyn.tables.trajectories import Trajectories
 
 
 def read_frames(
-    frames: Sequence[pd.DataFrame], *, outcomes: Sequence[str] = (), metrics: Sequence[str] = ()
+    frames: Sequence[pd.DataFrame],
+    *,
+    outcomes: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    step_column: str | None = None,
 ) -> Trajectories:
     """Read frames as runs; one that does not say which run it is of is called by its place.
 
@@ -40,7 +44,11 @@ def read_frames(
             frame = frame.assign(run=f"run{number}")
         named.append(frame)
     found = from_frame(
-        pd.concat(named, ignore_index=True), outcomes=outcomes, metrics=metrics, source="the frames"
+        pd.concat(named, ignore_index=True),
+        outcomes=outcomes,
+        metrics=metrics,
+        step_column=step_column,
+        source="the frames",
     )
     if not numbered:
         return found
@@ -49,7 +57,11 @@ def read_frames(
 
 
 def read_files(
-    paths: Sequence[Any], *, outcomes: Sequence[str] = (), metrics: Sequence[str] = ()
+    paths: Sequence[Any],
+    *,
+    outcomes: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    step_column: str | None = None,
 ) -> Trajectories:
     """Read files of tables as runs; those that do not say which run they are of, by their paths.
 
@@ -65,7 +77,9 @@ def read_files(
         parts = file.relative_to(shared[0]).parts
         shown = printable("/".join(parts))
         try:
-            pieces.append(understood((*parts[:-1], file.stem), shown, read_log(file), left_out))
+            pieces.append(
+                understood((*parts[:-1], file.stem), shown, read_log(file), left_out, step_column)
+            )
         except LogError as error:
             raise TableError(f"{printable(str(file))} cannot be read: {error}.") from None
     found = together(shared[0], told_by_names(pieces), left_out, outcomes=outcomes, metrics=metrics)

@@ -46,14 +46,19 @@ _LIKE_A_STEP = re.compile("step|iter|epoch|update|batch|token|sample", re.IGNORE
 
 
 def read_table(
-    path: Path, *, outcomes: Sequence[str] = (), metrics: Sequence[str] = ()
+    path: Path,
+    *,
+    outcomes: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    step_column: str | None = None,
 ) -> Trajectories:
     """Read a metric table: hmmdyn's own or anybody's, in any form that logs have.
 
     A table needs a step (or epoch) column and, unless it holds a single run, a run or seed column;
     a group is optional. Other numeric columns are metrics, or outcomes where their names say so
     (loss, accuracy, …) or ``outcomes`` names them. What counts time or work, and what is the same
-    in all runs, is left out by name, unless ``metrics`` names it.
+    in all runs, is left out by name, unless ``metrics`` names it. ``step_column`` counts training
+    where no name says so.
 
     Raises
     ------
@@ -81,7 +86,9 @@ def read_table(
     )
     own = None if log.own is None else _own_columns(log.own, shown)
     if own is None:
-        found = from_frame(log.frame, outcomes=outcomes, metrics=metrics, source=shown)
+        found = from_frame(
+            log.frame, outcomes=outcomes, metrics=metrics, step_column=step_column, source=shown
+        )
         return replace(found, notices=(*notices, *found.notices))
     frame = log.frame
     missing = sorted({*KEY_COLUMNS, *own["metrics"], *own["outcomes"]} - set(frame.columns))
@@ -109,6 +116,7 @@ def from_frame(
     *,
     outcomes: Sequence[str] = (),
     metrics: Sequence[str] = (),
+    step_column: str | None = None,
     source: str = "the table",
 ) -> Trajectories:
     """Make trajectories of a DataFrame; columns as in :func:`read_table`.
@@ -119,6 +127,8 @@ def from_frame(
         Rows of checkpoints, in the order they were written.
     outcomes, metrics : sequence of str
         Columns that are these whatever their names and values say.
+    step_column : str, optional
+        The column that counts training, where its name does not say so.
     source : str
         What messages call it.
 
@@ -132,7 +142,10 @@ def from_frame(
         raise TableError(f"{source} has no rows.")
     frame = flattened(frame)
     _require_unique_columns(list(frame.columns), source)
-    columns = with_recipe(understand(frame))
+    columns = understand(frame)
+    if step_column is not None:
+        columns = columns.counted_by(step_column)
+    columns = with_recipe(columns)
     _require_time(columns, source)
     require_known(outcomes, columns.values, "column")
     numbers, left_out, read_as = _numeric_columns(columns, outcomes)
@@ -266,10 +279,12 @@ def _require_time(columns: Columns, source: str) -> None:
     if likely and is_clock(likely[0]):
         hint = f" {likely[0]!r} tells the time, which is no step: number the rows of each run."
     elif likely:
-        hint = f" {likely[0]!r} looks like it: rename it if it is."
+        hint = f" {likely[0]!r} looks like it."
     raise TableError(
-        f"{source} has no step column. Name the column of training steps 'step' (or 'epoch')."
-        f"{hint} Its columns are: {some(names, 12)}."
+        f"{source} has no step column. Name the column of training steps 'step' (or 'epoch'), or "
+        "say which it is with ",
+        Remedy("step_column", likely[0] if likely and not is_clock(likely[0]) else None),
+        f".{hint} Its columns are: {some(names, 12)}.",
     )
 
 
