@@ -164,7 +164,7 @@ def read_runs(
 
 def _given_from_python(source: Any, options: Options) -> Trajectories | None:
     """Read a table of any library, or a list of tables or of files; None for anything else."""
-    from hmmdyn.logs.frames import as_frame
+    from hmmdyn.logs.frames import as_frame, is_frame, is_records
     from hmmdyn.stores.several import read_files, read_frames
     from hmmdyn.tables.metric_table import from_frame
 
@@ -173,7 +173,12 @@ def _given_from_python(source: Any, options: Options) -> Trajectories | None:
         "metrics": _columns_named(options),
         "step_column": options.step_column,
     }
-    if isinstance(source, (list, tuple)) and source:
+    if isinstance(source, Mapping) and source and all(map(is_frame, source.values())):
+        options.require_fit_for(TABLE, "the frames")
+        frames = [as_frame(one) for one in source.values()]
+        known = [frame for frame in frames if frame is not None]
+        return read_frames(known, names=source, **asked)
+    if isinstance(source, (list, tuple)) and source and not is_records(source):
         frames = [as_frame(one) for one in source]
         if all(frame is not None for frame in frames):
             options.require_fit_for(TABLE, "the list of frames")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,25 +23,29 @@ from hmmdyn.tables.trajectories import Trajectories
 def read_frames(
     frames: Sequence[pd.DataFrame],
     *,
+    names: Iterable[str] | None = None,
     outcomes: Sequence[str] = (),
     metrics: Sequence[str] = (),
     step_column: str | None = None,
 ) -> Trajectories:
     """Read frames as runs; one that does not say which run it is of is called by its place.
 
+    ``names`` are those of the runs, where they are known.
+
     Raises
     ------
     TableError
     """
     named, numbered = [], []
-    for number, frame in enumerate(frames):
+    called = [f"run{i}" for i in range(len(frames))] if names is None else list(map(str, names))
+    for run, frame in zip(called, frames, strict=True):
         names_run = False
         if frame.columns.is_unique:
             columns = understand(frame.rename(columns=str).reset_index(drop=True))
             names_run = columns.run is not None or columns.seed is not None
         if not names_run:
-            numbered.append(f"run{number}")
-            frame = frame.assign(run=f"run{number}")
+            numbered.append(run)
+            frame = frame.assign(run=run)
         named.append(frame)
     found = from_frame(
         pd.concat(named, ignore_index=True),
@@ -50,7 +54,7 @@ def read_frames(
         step_column=step_column,
         source="the frames",
     )
-    if not numbered:
+    if not numbered or names is not None:
         return found
     text = "Frames without a column run or seed are called by their place: run0 is the first."
     return replace(found, notices=(Notice("metrics", "odd", "runs", text), *found.notices))
