@@ -32,8 +32,9 @@ _BINARY: dict[bytes, Callable[[bytes, bool], Log]] = {
     b"PK\x03\x04": lambda data, _: read_evaluations(data),
     b":W&B": lambda data, _: read_wandb(data),
 }
+_OLD_SHEET, _SHEET, _HEAD = b"\xd0\xcf\x11\xe0", b"[Content_Types].xml", 4096
 _NOT_READ = {
-    b"\xd0\xcf\x11\xe0": "it is a spreadsheet: save it as CSV",
+    _OLD_SHEET: "it is a spreadsheet: save it as CSV",
     b"\x89HDF": "it is an HDF5 file, which no log is here: save it as Parquet or CSV",
     b"%PDF": "it is a PDF document",
     b"\x80\x04": "it is a Python pickle, and loading one can run any code: save it as Parquet",
@@ -129,6 +130,8 @@ def _read(path: Path, require_time: bool) -> Log:
         require_readable(path)
         return Log(read_events(path), "TensorBoard")
     data = read_content(path)
+    if data.startswith(b"PK") and _SHEET in data[:_HEAD]:
+        raise LogError(_NOT_READ[_OLD_SHEET])
     for start, reader in _BINARY.items():
         if data.startswith(start):
             return reader(data, require_time)

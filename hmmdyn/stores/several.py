@@ -30,7 +30,14 @@ def read_frames(
 ) -> Trajectories:
     """Read frames as runs; one that does not say which run it is of is called by its place.
 
-    ``names`` are those of the runs, where they are known.
+    Parameters
+    ----------
+    frames : sequence of DataFrame
+        Each of a run, or of several that it names.
+    names : iterable of str, optional
+        Those of the runs, where they are known.
+    outcomes, metrics, step_column
+        As in :func:`hmmdyn.tables.metric_table.from_frame`.
 
     Raises
     ------
@@ -68,6 +75,13 @@ def read_files(
     step_column: str | None = None,
 ) -> Trajectories:
     """Read files of tables as runs; those that do not say which run they are of, by their paths.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        The files.
+    outcomes, metrics, step_column
+        As in :func:`hmmdyn.tables.metric_table.from_frame`.
 
     Raises
     ------

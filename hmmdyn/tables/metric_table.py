@@ -57,8 +57,14 @@ def read_table(
     A table needs a step (or epoch) column and, unless it holds a single run, a run or seed column;
     a group is optional. Other numeric columns are metrics, or outcomes where their names say so
     (loss, accuracy, …) or ``outcomes`` names them. What counts time or work, and what is the same
-    in all runs, is left out by name, unless ``metrics`` names it. ``step_column`` counts training
-    where no name says so.
+    in all runs, is left out by name, unless ``metrics`` names it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    outcomes, metrics, step_column
+        As in :func:`from_frame`.
 
     Raises
     ------
@@ -369,7 +375,7 @@ def _rows_with_a_step(
     if bad.any():
         shown = ", ".join(repr(v) for v in column[bad].iloc[:3].tolist())
         first = int(np.flatnonzero(bad)[0]) + 1
-        is_share = axis.at[bad].notna().any()
+        is_share = (axis.at[bad] % 1 > 0).any()
         remedy = f" Multiply it, or number the {axis.unit}s otherwise." if is_share else ""
         raise TableError(
             f"{source}: column {axis.column!r} must hold whole numbers, but {int(bad.sum()):,} of "
@@ -410,7 +416,10 @@ def _numeric_columns(
             left_out[name] = "It does not hold (real) numbers."
             continue
         if found.n_others:
-            left_out[f"{name} (in part)"] = f"{found.n_others:,} values of it are not numbers."
+            n = found.n_others
+            left_out[f"{name} (in part)"] = (
+                "A value of it is no number." if n == 1 else f"{n:,} values of it are no numbers."
+            )
         if found.read_as:
             read_as[name] = found.read_as
         numeric[name] = found.values
