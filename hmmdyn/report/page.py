@@ -71,7 +71,7 @@ _SCRIPTS = (
 )
 # In which section each module of statements has its say.
 _SECTIONS = {
-    "map": ("states", "boundaries", "ways", "transitions"),
+    "map": ("states", "boundaries", "where", "ways", "transitions"),
     "seeds": ("convergence", "slowness", "speed", "outliers"),
     "groups": ("groups",),
     "phases": ("outcome_transitions",),

@@ -28,6 +28,7 @@ from hmmdyn.results.transitions import (
     TRANSITIONS,
 )
 from hmmdyn.results.ways import Ways
+from hmmdyn.results.where import WHERE
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,9 @@ class Findings(OutcomeFindings):
         None where convergence is None or the runs are too few.
     detours : DataFrame
         Which states delay convergence: see :data:`.results.detours.DETOURS`.
+    where_it_moves : DataFrame
+        Which layers and roles move first in a change: see :data:`.results.where.WHERE`. Empty where
+        parts of the networks were not measured.
     """
 
     features: tuple[str, ...]
@@ -169,6 +173,7 @@ class Findings(OutcomeFindings):
     group_comparison: GroupComparison | None
     regression: Regression | None
     detours: pd.DataFrame = field(metadata=holds(DETOURS))
+    where_it_moves: pd.DataFrame = field(default_factory=WHERE.frame, metadata=holds(WHERE))
 
     @property
     def time_in(self) -> str:

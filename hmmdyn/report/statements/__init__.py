@@ -20,6 +20,7 @@ from hmmdyn.report.statements import (
     states,
     transitions,
     ways,
+    where,
 )
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings, OutcomeFindings
@@ -29,6 +30,7 @@ _TOPICS = (
     data,
     states,
     boundaries,
+    where,
     ways,
     transitions,
     convergence,
