@@ -16,7 +16,7 @@ from hmmdyn.results.map_in_time import MapInTime
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.outcomes import OutcomeTransitions
-from hmmdyn.results.outliers import OUTLIERS
+from hmmdyn.results.outliers import OUTCOME_OUTLIERS, OUTLIERS
 from hmmdyn.results.selection import Selection
 from hmmdyn.results.slowness import RUNS, Slowness
 from hmmdyn.results.states import OCCUPANCY, STATE_METRICS, STATE_SUMMARY, STATES
@@ -69,6 +69,8 @@ class OutcomeFindings:
         None where convergence is None.
     outcome_transitions : OutcomeTransitions or None
         None where no outcome is known.
+    outcome_outliers : DataFrame
+        Runs with an outcome unlike the others': see :data:`.results.outliers.OUTCOME_OUTLIERS`.
     notices : tuple of Notice
         Those of all stages, each once, in the order of the stages.
     source : str
@@ -92,6 +94,7 @@ class OutcomeFindings:
     convergence: Convergence | None
     speed: ConvergenceSpeed | None
     outcome_transitions: OutcomeTransitions | None
+    outcome_outliers: pd.DataFrame = field(metadata=holds(OUTCOME_OUTLIERS))
     notices: tuple[Notice, ...]
     source: str
     other_maps: tuple[OtherMap, ...] = ()

@@ -43,7 +43,7 @@ from hmmdyn.results.map_in_time import (
 )
 from hmmdyn.results.notice import NOTICES
 from hmmdyn.results.outcomes import DELAYS, IMPROVEMENTS, MATCHES, OUTCOME_TRANSITIONS, SPIKES
-from hmmdyn.results.outliers import OUTLIERS
+from hmmdyn.results.outliers import OUTCOME_OUTLIERS, OUTLIERS
 from hmmdyn.results.parts import PARTS
 from hmmdyn.results.selection import ATTEMPTS, MODEL_SELECTION
 from hmmdyn.results.slowness import BEFORE_CONVERGENCE, EXTREMES, RUNS, SLOW_RUNS, SLOWEST_QUARTER
@@ -94,6 +94,7 @@ REPORTED = (
     IMPROVEMENTS,
     DELAYS,
     SPIKES,
+    OUTCOME_OUTLIERS,
     MATCHES,
     GROUPS,
     GROUP_DISSIMILARITIES,
