@@ -213,7 +213,7 @@ def _compact(values: _Numbers) -> _Numbers:
         return short if lost <= 1e-4 * span else values.astype(np.float64, copy=False)
     limits = np.iinfo(np.int32)
     fits = not len(values) or (values.min() >= limits.min and values.max() <= limits.max)
-    return values.astype(np.int32 if fits else np.float64)
+    return values.astype(np.int32) if fits else values.astype(np.float64)
 
 
 def _menu(findings: OutcomeFindings, pieces: dict[str, list[_Piece]]) -> dict[str, object]:
