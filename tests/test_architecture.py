@@ -52,7 +52,8 @@ ALLOWED = {
     "pipeline": GROUND
     | {"analysis", "logs", "tables", "options", "checkpoints", "stores", "metrics", "record"}
     | {"hmm", "dynamics", "report"},
-    "cli": GROUND | {"tables", "options", "pipeline", "analysis", "checkpoints", "report", "tasks"},
+    "cli": GROUND
+    | {"tables", "options", "pipeline", "analysis", "checkpoints", "metrics", "report", "tasks"},
 }
 # Within checkpoints/: finding opens files only to tell their format, and logs are read without the
 # readers of weights.
@@ -77,6 +78,7 @@ HOMES = {
     "tensorstore": ("checkpoints/formats/orbax_folder.py",),
     "tensorboard": ("logs/event_file.py",),
     "kaleido": ("report/export.py",),
+    "PIL": ("report/export.py",),
     "transformers": ("record/transformers.py",),
     "lightning": ("record/lightning.py",),
     "pytorch_lightning": ("record/lightning.py",),
@@ -86,7 +88,16 @@ HOMES = {
 STATISTICS = {"scipy", "sklearn", "statsmodels", "hmmlearn"}
 SUMMARIES = {"mean", "median", "std", "var", "sem", "quantile", "percentile", "corr", "cov"}
 # Imported only once they are needed: extras, and what computes nothing here.
-OPTIONAL = {"torch", "torchvision", "h5py", "tensorstore", "tensorboard", "kaleido", "hmmlearn"}
+OPTIONAL = {
+    "torch",
+    "torchvision",
+    "h5py",
+    "tensorstore",
+    "tensorboard",
+    "kaleido",
+    "PIL",
+    "hmmlearn",
+}
 # Inside hmm/, from the ground up; the modules beside these folders stand on all of them.
 HMM_FLOORS = ("model", "fit", "choose")
 # Modules that are themselves imported only once something is trained, and made of PyTorch.

@@ -87,6 +87,20 @@ def test_analyze_ends_with_the_answers_and_the_place_of_the_report(runs, tmp_pat
     assert place.endswith(str(tmp_path / "report.html"))
 
 
+def test_open_shows_the_page_in_a_browser_or_says_that_there_is_none(runs, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr("webbrowser.open", lambda url: shown.append(url) or len(shown) == 1)
+    given = ["analyze", runs, "-o", tmp_path, *QUICK, "--open"]
+    assert "no browser" not in run(*given).stderr
+    assert shown == [(tmp_path / "report.html").as_uri()]
+    assert "There is no browser to open" in one_line(run(*given).stderr)
+
+
+def test_open_without_a_page_is_wrong_usage(runs, tmp_path):
+    result = run("analyze", runs, "-o", tmp_path, "--open", "--format", "csv", code=2)
+    assert "leave out --open" in one_line(result.stderr)
+
+
 def test_verbose_prints_all_that_was_found_in_brief(runs, tmp_path):
     output = run("analyze", runs, "-o", tmp_path, *QUICK, "--verbose").stdout
     summary = output[output.index("Training map of") :]
@@ -305,6 +319,8 @@ def test_the_command_in_the_report_gives_the_same_options(runs, tmp_path, monkey
         exclude=("d",),
         split=(("attn=x", 1, 3),),
         metrics=("l1", "l2"),
+        metrics_from=runs / "my_metrics.py",
+        by=("layer", "role"),
         drop_metrics=("l1",),
         keep_metrics=("l2",),
         exclude_runs=("seed0", "runs/seed1"),

@@ -11,6 +11,7 @@ import typer
 from hmmdyn.choices import DEFAULT_FORMATS, FORMATS, THEMES
 from hmmdyn.cli.arguments import ANALYZE, AsJson, Given, Jobs, Preset, chosen, takes
 from hmmdyn.cli.console import err, n_jobs, out, plain, progress, show_notices, silent
+from hmmdyn.errors import UsageError
 from hmmdyn.files import require_writable
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ def analyze(
             rich_help_panel="Output",
         ),
     ] = THEMES[0],
+    opened: Annotated[
+        bool,
+        typer.Option("--open", help="Open the page when it is done.", rich_help_panel="Output"),
+    ] = False,
     verbose: Annotated[
         bool,
         typer.Option(
@@ -74,7 +79,7 @@ def analyze(
 
     Run again, no checkpoint is measured twice. Examples:
 
-    [bold]hmmdyn analyze runs/[/bold]
+    [bold]hmmdyn analyze runs/ --open[/bold]
     [bold]hmmdyn analyze metrics.csv --outcome eval_loss --threshold 2.5[/bold]
     [bold]hmmdyn analyze runs/ --preset paper -o paper-report[/bold]
     [bold]hmmdyn analyze runs/ --format html,svg --theme dark[/bold]
@@ -89,6 +94,8 @@ def analyze(
     options = chosen(given, preset)
     written = tuple(name.strip() for name in formats.split(","))
     require_formats(written, theme)
+    if opened and "html" not in written:
+        raise UsageError("There is no page to open: leave out --open, or add html to --format.")
     require_writable(output)
     notes = silent if quiet else err if as_json else out
     with alone_in(output):
@@ -112,6 +119,16 @@ def analyze(
     others = analysis.other_maps if "html" in written else ()
     text = analysis.summary(notes.width) if verbose else analysis.answer(notes.width)
     _show(text, page, {other.what: output / other.page for other in others}, notes)
+    if opened:
+        _open(page)
+
+
+def _open(page: Path) -> None:
+    """Open the page in the user's browser, or say that there is none."""
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        err.print(f"There is no browser to open {plain(page)} in.", soft_wrap=True)
 
 
 def _show(text: str, page: Path, others: Mapping[str, Path], notes: Console) -> None:

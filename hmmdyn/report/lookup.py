@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from hmmdyn.report import words
+from hmmdyn.results.boundaries import Evidence
 from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.verdicts import CONFIRMED
 
 # What decides on the number of states, by its column in ``Selection.criteria``.
 CRITERIA = {"bic": "BIC", "aic": "AIC", "icl": "ICL", "held_out_bic": "BIC on held-out runs"}
@@ -44,13 +46,43 @@ def title(findings: OutcomeFindings) -> str:
     return f"{what} of {words.name(findings.source, 120)}"
 
 
+def told_boundaries(evidence: Evidence) -> pd.DataFrame:
+    """Return the boundaries that are told in brief: supported, and not missed by other maps."""
+    return evidence.supported[evidence.supported["found"] != "no"]
+
+
 def founded_states(findings: Findings) -> frozenset[int]:
     """Return the states of which sentences may speak in brief: all where no evidence was asked for.
 
-    Else those with a supported boundary: another cut of a drift would have other states.
+    Else those with a boundary that is told (:func:`told_boundaries`): another cut of a drift, or a
+    map of other runs, would have other states.
     """
     evidence = findings.selection.evidence
-    return frozenset(range(findings.parameters.n_states)) if evidence is None else evidence.founded
+    if evidence is None:
+        return frozenset(range(findings.parameters.n_states))
+    told = told_boundaries(evidence)
+    return frozenset(int(k) for end in ("from_state", "to_state") for k in told[end])
+
+
+def if_founded(findings: Findings, states: Iterable[int], brief: str) -> str:
+    """Return what is said of states in brief, if all of them have a boundary that is told."""
+    return brief if founded_states(findings).issuperset(map(int, states)) else ""
+
+
+def confirmed_detours(findings: Findings) -> list[str]:
+    """Name the confirmed detours: of all runs or, where there are none, of single groups."""
+    detours = findings.detours
+    of_all = [
+        state_name(findings, k) for k in detours.loc[detours["verdict"] == CONFIRMED, "state"]
+    ]
+    compared = findings.group_comparison
+    if of_all or compared is None:
+        return of_all
+    of_groups = compared.detours[compared.detours["verdict"] == CONFIRMED]
+    return [
+        f"{state_name(findings, row.state)} in {words.name(row.group, 30)}"
+        for row in rows(of_groups)
+    ]
 
 
 def dwell(state: Any) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import html
 import json
 import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import pandas as pd
@@ -22,14 +24,20 @@ from plotly.offline import get_plotlyjs
 
 from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.report import layout, words
+from hmmdyn.report.answers import answers, headline, runs_analysed
+from hmmdyn.report.crossings import crossings_of_page
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.figures.links import group_numbers, run_numbers
-from hmmdyn.report.lookup import full_run_names, state_name, title
+from hmmdyn.report.figures.timeline import CURVES_DRAWN
+from hmmdyn.report.levels import levels_of_page
+from hmmdyn.report.lookup import full_run_names, run_names, state_name, title
+from hmmdyn.report.preview import preview
+from hmmdyn.report.ranked import ranked_seeds
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
 from hmmdyn.report.statements.figures import figure_summaries
-from hmmdyn.report.statements.statement import notices_told
+from hmmdyn.report.statements.statement import Statement, notices_told
 from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.verdicts import LEFT_BEHIND
@@ -37,6 +45,7 @@ from hmmdyn.results.verdicts import LEFT_BEHIND
 # More rows than this are in the CSV file only, so that the page stays quick.
 _ROWS_SHOWN = 1000
 _SEARCHED_ROWS = 6  # tables with fewer rows have no search box
+_AT_A_GLANCE = 330  # characters of an answer
 _PROSE = 40  # characters from which on a cell is a sentence, and wants room
 _KINDS = {
     "left out": "Left out of the analysis",
@@ -44,7 +53,34 @@ _KINDS = {
     "limit": "What these data cannot tell",
 }
 # The page's own scripts, in the order in which they need each other.
-_SCRIPTS = ("selection.js", "chooser.js", "axes.js", "figures.js", "tables.js")
+_SCRIPTS = (
+    "selection.js",
+    "levels.js",
+    "survival.js",
+    "thresholds.js",
+    "chooser.js",
+    "scheme.js",
+    "axes.js",
+    "figures.js",
+    "map.js",
+    "replay.js",
+    "ranked.js",
+    "tables.js",
+    "copy.js",
+    "contents.js",
+)
+# In which section each module of statements has its say.
+_SECTIONS = {
+    "map": ("states", "boundaries", "ways", "transitions"),
+    "seeds": ("convergence", "slowness", "speed", "outliers"),
+    "groups": ("groups",),
+    "phases": ("outcome_transitions",),
+    "evidence": ("detours", "certainty"),
+    "reproduce": ("data",),
+}
+# Figures that the page does not have, because others show the same; they can be asked for.
+_ELSEWHERE = ("convergence", "slowest_and_fastest")
+_FIRST = "timeline"  # the figure that is seen before plotly.js is there
 # Columns that hold a number of a state.
 _STATE_COLUMNS = ("state", "from_state", "to_state")
 
@@ -53,7 +89,8 @@ def render(report: Report) -> str:
     """Return the report as one HTML document: no network, no other file, scripts inside.
 
     Its content-security policy lets only the page's own two scripts run (by their hashes) and
-    forbids every connection, so that a name taken from a file can never become code.
+    forbids every connection, so that a name taken from a file can never become code. plotly.js is
+    in the page compressed; the browser unpacks it.
     """
     findings = report.findings
     plotly_js, own_js = get_plotlyjs(), "\n".join(map(_asset, _SCRIPTS))
@@ -74,43 +111,91 @@ def render(report: Report) -> str:
     ):
         environment.filters[function.__name__] = function
     environment.filters["enumerated"] = enumerate
-    topics = groupby(report.statements, key=lambda statement: statement.topic)
     notices = notices_told(findings)
     names = _names(findings)
+    crossings = crossings_of_page(findings)
+    zoom, maps = levels_of_page(findings) if isinstance(findings, Findings) else ({}, {})
+    figures = _figures(report)
     page = environment.get_template("report.html.j2").render(
         findings=findings,
         source=words.name(findings.source, 120),
-        topics=[(topic, list(group)) for topic, group in topics],
-        figures=_figures(report),
+        headline=headline(report),
+        analysed=runs_analysed(report),
+        answers=[replace(a, sentences=_as_many_as_fit(a.sentences)) for a in answers(report)],
+        seeds=ranked_seeds(findings),
+        longest=findings.table["step"].max(),
+        topics=_topics(report),
+        contents=_contents(findings),
+        figures=figures,
+        specs=_packed_specs(figures, maps),
+        timeline_caption=_of_timeline(findings),
         tables={name: _shown(sheet, findings) for name, sheet in report.sheets.items()},
         layout=layout,
         names=names,
         names_json=_script_json(names),
+        crossings=crossings,
+        crossings_json=_script_json(crossings),
+        zoom=zoom,
+        zoom_json=_script_json(zoom),
         notices=[(title, [n for n in notices if n.kind == kind]) for kind, title in _KINDS.items()],
         with_states=isinstance(findings, Findings),
         title=title(findings),
         attempts=_attempts_in_words(findings) if isinstance(findings, Findings) else "",
         command=_command(findings),
+        paper_command=_command_of_paper(findings),
+        python=_python(findings),
         themes=_script_json({"light": _plain(theme.LIGHT), "dark": _plain(theme.DARK)}),
-        css=Markup(_asset("report.css")),
+        css=Markup(_asset("report.css") + _asset("map.css")),
         policy=_policy(plotly_js, own_js),
-        plotly_js=Markup(plotly_js),
+        plotly=_packed_script(plotly_js),
         own_js=Markup(own_js),
     )
     return page + "\n"
 
 
+def _as_many_as_fit(sentences: Sequence[str]) -> tuple[str, ...]:
+    """Return the first sentence, and of the others those that a glance can take in beside it."""
+    kept = list(sentences[:1])
+    for sentence in sentences[1:]:
+        if sum(map(len, kept)) + len(sentence) <= _AT_A_GLANCE:
+            kept.append(sentence)
+    return tuple(kept)
+
+
+def _topics(report: Report) -> dict[str, list[tuple[str, list[Statement]]]]:
+    """Return the topics of each section, each with its statements."""
+    said = {
+        section: chain.from_iterable(report.said.get(module, ()) for module in modules)
+        for section, modules in _SECTIONS.items()
+    }
+    return {
+        section: [(topic, list(own)) for topic, own in groupby(statements, lambda s: s.topic)]
+        for section, statements in said.items()
+    }
+
+
+def _contents(findings: OutcomeFindings) -> list[tuple[str, str]]:
+    """Return the sections that the page has, each with its name in the bar."""
+    sections = {"answer": "Answer", "seeds": "Seeds", "phases": "Outcomes", "evidence": "Evidence"}
+    if isinstance(findings, Findings):
+        sections = {"answer": "Answer", "map": "Map", "seeds": "Seeds"}
+        if findings.group_comparison is not None:
+            sections["groups"] = "Groups"
+        sections |= {"phases": "Phases", "evidence": "Evidence", "paper": "The paper's protocol"}
+    return list((sections | {"left-out": "Left out", "reproduce": "Reproduce"}).items())
+
+
 @dataclass(frozen=True)
 class _Drawing:
-    """A figure on the page: its JSON, one for narrow screens if that differs, or why not.
+    """A figure on the page: its JSON, or why not.
 
     ``columns`` can be chosen for it. ``has_steps``: its x axis is the step. Of ``values``, where it
     draws curves, it draws ``points``.
     """
 
     reason: str = ""
-    spec: Markup | None = None
-    narrow_spec: Markup | None = None
+    spec: dict[str, Any] | None = None
+    preview: Markup | str = ""
     height: int = 0
     summary: str = ""
     columns: tuple[str, ...] = ()
@@ -121,12 +206,13 @@ class _Drawing:
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of a table: its cells as text, and which run, group and states it is about."""
+    """A row of a table: its cells as text, and which run, group, states and level it is about."""
 
     cells: tuple[str, ...]
     run: int | None
     group: int | None
     states: str
+    level: int | None
 
 
 @dataclass(frozen=True)
@@ -150,19 +236,18 @@ def _figures(report: Report) -> dict[str, _Drawing]:
     drawn: dict[str, Callable[[], go.Figure]] = vars(draw)
     result = {}
     for name, function in drawn.items():
+        if name in _ELSEWHERE:
+            continue
         try:
             figure = function()
         except NotEnoughDataError as error:
             result[name] = _Drawing(str(error))
             continue
-        narrow = None
-        if name == "training_map":
-            narrow = _spec(draw.training_map(orientation="vertical"))
         menus = figure.layout.updatemenus
         about = figure.layout.meta or {}
         result[name] = _Drawing(
             spec=_spec(figure),
-            narrow_spec=narrow,
+            preview=preview(figure) if name == _FIRST else "",
             height=int(figure.layout.height),
             summary=summaries.get(name, ""),
             columns=tuple(html.unescape(b.label) for b in menus[0].buttons) if menus else (),
@@ -173,13 +258,38 @@ def _figures(report: Report) -> dict[str, _Drawing]:
     return result
 
 
+def _of_timeline(findings: OutcomeFindings) -> str:
+    """Return the caption of the timeline, which speaks of what is in it alone."""
+    n_runs = len(findings.runs)
+    has_states = isinstance(findings, Findings)
+    order = ", the fastest on top" if findings.convergence is not None else ""
+    sentences = [
+        f"Each run is a strip{order}"
+        + (", coloured by its state." if has_states else ", coloured from where it has converged.")
+    ]
+    if findings.convergence is not None:
+        sentences.append(
+            "A dot is its convergence, an open triangle a censored run; at the right, times the "
+            f"{findings.step_unit}s of the fastest. Above is the outcome of "
+            + (
+                f"{CURVES_DRAWN} of {n_runs:,} runs, evenly spaced by rank."
+                if n_runs > CURVES_DRAWN
+                else "every run."
+            )
+        )
+    if isinstance(findings, Findings) and findings.outliers["outlier"].any():
+        sentences.append("A star marks a run that is unlike the others of its group.")
+    return " ".join(sentences)
+
+
 def _names(findings: OutcomeFindings) -> dict[str, Any]:
     """Return what the page's scripts know of runs, groups and states, if any (:mod:`.links`).
 
-    ``name`` is the whole name, which stands in addresses; ``label`` is for people.
+    ``name`` is the whole name, which stands in addresses; ``label`` is for people, and ``short``
+    where the group is plain.
     """
     groups = group_numbers(findings)
-    labels = full_run_names(findings)
+    labels, short = full_run_names(findings), run_names(findings)
     visited: Mapping[Any, Sequence[int]] = {}
     states: list[str] = []
     if isinstance(findings, Findings):
@@ -193,6 +303,7 @@ def _names(findings: OutcomeFindings) -> dict[str, Any]:
             {
                 "name": words.encodable(key[1]),
                 "label": labels[key],
+                "short": short[key],
                 "group": groups[key[0]],
                 "states": sorted(int(k) for k in visited.get(key, ())),
                 "last_step": int(last_step[key]),
@@ -204,11 +315,20 @@ def _names(findings: OutcomeFindings) -> dict[str, Any]:
     }
 
 
-def _spec(figure: go.Figure) -> Markup:
-    """Return a figure as JSON for a script element, without the theme, which the page holds."""
+def _spec(figure: go.Figure) -> dict[str, Any]:
+    """Return a figure as JSON, without the theme, which the page holds."""
     spec = _plain(figure)
     del spec["layout"]["template"]
-    return _script_json(spec)
+    return spec
+
+
+def _packed_specs(figures: Mapping[str, _Drawing], maps: Mapping[str, Any]) -> str:
+    """Return the figures as the page holds them: packed, by the names that it gives them."""
+    specs = dict(maps)
+    for name, drawing in figures.items():
+        if drawing.spec is not None:
+            specs[f"{name}-spec"] = drawing.spec
+    return _packed(json.dumps(specs, separators=(",", ":"), allow_nan=False))
 
 
 def _plain(thing: go.Figure | go.layout.Template) -> dict[str, Any]:
@@ -246,8 +366,8 @@ def _shown(sheet: Sheet, findings: OutcomeFindings) -> _ShownTable:
 
 def _links(
     frame: pd.DataFrame, findings: OutcomeFindings
-) -> Iterator[tuple[int | None, int | None, str]]:
-    """Return the numbers of the run, the group and the states that each row is about."""
+) -> Iterator[tuple[int | None, int | None, str, int | None]]:
+    """Return the numbers of the run, group and states that each row is about, and its level."""
     runs, groups = run_numbers(findings), group_numbers(findings)
     state_columns = [
         c for c in _STATE_COLUMNS if c in frame and pd.api.types.is_numeric_dtype(frame[c])
@@ -255,7 +375,12 @@ def _links(
     for _, row in frame.iterrows():
         group, run = str(row.get("group")), str(row.get("run"))
         states = [str(int(row[c])) for c in state_columns if pd.notna(row[c])]
-        yield runs.get((group, run)), groups.get(group), " ".join(states)
+        number = groups.get(group) if len(groups) > 1 else None
+        yield runs.get((group, run)), number, " ".join(states), _whole(row.get("level"))
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _kind(column: pd.Series) -> str:
@@ -307,6 +432,46 @@ def _command(findings: OutcomeFindings) -> str:
         breaks = word.startswith("--")
         line += (" \\\n    " if breaks else " " if line else "") + shlex.quote(word)
     return line
+
+
+def _command_of_paper(findings: OutcomeFindings) -> str:
+    """Return the command line for the map that the paper's protocol gives of the same runs."""
+    source = findings.command[2] if len(findings.command) > 2 else "RUNS"
+    return f"hmmdyn analyze {shlex.quote(source)} --preset paper -o paper-report"
+
+
+def _python(findings: OutcomeFindings) -> str:
+    """Return the lines of Python that load this report, and that give it again."""
+    source = findings.command[2] if len(findings.command) > 2 else "RUNS"
+    options = "".join(f", {name}={value!r}" for name, value in findings.options.items())
+    with_map = isinstance(findings, Findings)
+    return "\n".join(
+        [
+            "import json",
+            "",
+            "import pandas as pd",
+            f"from hmmdyn import {'TrainingMap, ' * with_map}analyze",
+            "",
+            f'report = json.load(open("{layout.DOCUMENT}", encoding="utf-8"))  # every number',
+            f'metrics = pd.read_parquet("{layout.METRICS}")',
+            *[f'states = pd.read_parquet("{layout.STATES}")'] * with_map,
+            *[f'training_map = TrainingMap.load("{layout.TRAINING_MAP}")'] * with_map,
+            "",
+            f"analysis = analyze({source!r}{options})  # or all of it again",
+        ]
+    )
+
+
+@cache
+def _packed_script(script: str) -> str:
+    """Return a script packed, which takes a while and is the same for every page."""
+    return _packed(script)
+
+
+def _packed(text: str) -> str:
+    """Return a text as the page holds it: compressed, in letters that no markup is made of."""
+    packed = gzip.compress(text.encode("utf-8"), mtime=0)
+    return base64.b64encode(packed).decode("ascii")
 
 
 def _policy(*scripts: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, zip_longest
 
 from hmmdyn.report import words
-from hmmdyn.report.answers import Answer, answers, slow_runs
+from hmmdyn.report.answers import answers, runs_analysed, slow_runs
 from hmmdyn.report.lookup import state_name, title
 from hmmdyn.report.report import Report
 from hmmdyn.report.statements.statement import notices_told
@@ -22,6 +22,8 @@ _WIDEST = 100  # longer lines are hard to read
 _NARROWEST = _MARGIN + _GAP + 24
 _MOST_LINES = 11  # of the answers, below the title
 
+_Told = tuple[str, tuple[str, ...]]  # a topic, and what is said of it
+
 
 def answer(report: Report, width: int = 80) -> str:
     """Return the answers to what is asked first, in at most twelve lines, and a table of slow runs.
@@ -30,29 +32,33 @@ def answer(report: Report, width: int = 80) -> str:
     Lines are as wide, and as plain, as its own.
     """
     width = min(max(width, _NARROWEST), _WIDEST)
-    told = [*answers(report), *(Answer(*entry) for entry in _left_out(report))]
+    told = [
+        ("Runs", (runs_analysed(report),)),
+        *((answer.topic, answer.sentences) for answer in answers(report) if answer.sentences),
+        *_left_out(report),
+    ]
     lines = [title(report.findings), *_as_many_as_fit(told, width)]
     if isinstance(report.findings, Findings):
         lines += _table_of_slow_runs(report.findings)
     return "\n".join(lines).translate(_PLAIN) + "\n"
 
 
-def _as_many_as_fit(told: list[Answer], width: int) -> list[str]:
+def _as_many_as_fit(told: list[_Told], width: int) -> list[str]:
     """Return the first sentence of each answer, and of the others as many as there is room for."""
-    kept = [answer.sentences[:1] for answer in told]
-    for n in range(1, max((len(answer.sentences) for answer in told), default=0)):
-        for i, answer in enumerate(told):
-            further = [*kept[:i], (*kept[i], *answer.sentences[n : n + 1]), *kept[i + 1 :]]
+    kept = [sentences[:1] for _, sentences in told]
+    for n in range(1, max(len(sentences) for _, sentences in told)):
+        for i, (_, sentences) in enumerate(told):
+            further = [*kept[:i], (*kept[i], *sentences[n : n + 1]), *kept[i + 1 :]]
             if len(_paragraphs(told, further, width)) <= _MOST_LINES:
                 kept = further
     return _paragraphs(told, kept, width)
 
 
-def _paragraphs(told: list[Answer], kept: list[tuple[str, ...]], width: int) -> list[str]:
+def _paragraphs(told: list[_Told], kept: list[tuple[str, ...]], width: int) -> list[str]:
     return [
         line
-        for answer, sentences in zip(told, kept, strict=True)
-        for line in _beside(answer.topic, [" ".join(sentences)], width, _NARROW_MARGIN)
+        for (topic, _), sentences in zip(told, kept, strict=True)
+        for line in _beside(topic, [" ".join(sentences)], width, _NARROW_MARGIN)
     ]
 
 
@@ -67,7 +73,8 @@ def _table_of_slow_runs(findings: Findings) -> Iterator[str]:
     for run in slow:
         step = words.count(run.step) if run.converged else f"> {words.count(run.step)}"
         times = words.number(run.times, 2)
-        yield f"{run.name:<{wide + 8}}{step:>14}{times:>9}  {state_name(findings, run.state)}"
+        state = state_name(findings, run.state) if run.is_founded else words.MISSING
+        yield f"{run.name:<{wide + 8}}{step:>14}{times:>9}  {state}"
 
 
 def summary(report: Report, width: int = 80) -> str:

@@ -12,6 +12,7 @@ from hmmdyn.results.columns import Members, holds
 from hmmdyn.results.convergence import Convergence, ConvergenceSpeed, Dissimilarity, Regression
 from hmmdyn.results.detours import DETOURS
 from hmmdyn.results.groups import GroupComparison
+from hmmdyn.results.map_in_time import MapInTime
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.outcomes import OutcomeTransitions
@@ -127,6 +128,8 @@ class Findings(OutcomeFindings):
         One row per row of ``transitions``: see :data:`.results.transitions.TRANSITION_TIMES`.
     ways : Ways
         Stays, paths, forks and dead ends.
+    map_in_time : MapInTime
+        When runs are in the states, at every level of the zoom around the map.
     selection : Selection
     dissimilarity : Dissimilarity
     forking : bool
@@ -156,6 +159,7 @@ class Findings(OutcomeFindings):
     change_points: pd.DataFrame = field(metadata=holds(CHANGE_POINTS))
     fork_choices: pd.DataFrame = field(metadata=holds(FORK_CHOICES))
     ways: Ways
+    map_in_time: MapInTime
     occupancy: pd.DataFrame = field(metadata=holds(OCCUPANCY))
     selection: Selection
     dissimilarity: Dissimilarity

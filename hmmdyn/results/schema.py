@@ -35,9 +35,16 @@ from hmmdyn.results.groups import (
     GROUP_REGRESSIONS,
     GROUPS,
 )
+from hmmdyn.results.map_in_time import (
+    GROUP_STATES,
+    GROUP_TRANSITIONS,
+    LEVEL_STATES,
+    LEVEL_TRANSITIONS,
+)
 from hmmdyn.results.notice import NOTICES
 from hmmdyn.results.outcomes import DELAYS, IMPROVEMENTS, MATCHES, OUTCOME_TRANSITIONS, SPIKES
 from hmmdyn.results.outliers import OUTLIERS
+from hmmdyn.results.parts import PARTS
 from hmmdyn.results.selection import ATTEMPTS, MODEL_SELECTION
 from hmmdyn.results.slowness import BEFORE_CONVERGENCE, EXTREMES, RUNS, SLOW_RUNS, SLOWEST_QUARTER
 from hmmdyn.results.states import OCCUPANCY, STATE_MEANS, STATE_METRICS, STATE_SUMMARY, STATES
@@ -51,7 +58,7 @@ from hmmdyn.results.transitions import (
 from hmmdyn.results.ways import FORKS, STAYS, WAYS
 
 # A row per checkpoint: too long for CSV and JSON, so they are Parquet files beside the report.
-CURVES = (METRICS, STATES)
+CURVES = (METRICS, PARTS, STATES)
 # The tables of the report, in its order.
 REPORTED = (
     STATE_SUMMARY,
@@ -91,11 +98,15 @@ REPORTED = (
     GROUP_FORKS,
     GROUP_DETOURS,
     GROUP_REGRESSIONS,
+    GROUP_STATES,
+    GROUP_TRANSITIONS,
     BOUNDARIES,
     STATES_FOUND_AGAIN,
     MERGES,
     LEVELS,
     LEVEL_BOUNDARIES,
+    LEVEL_STATES,
+    LEVEL_TRANSITIONS,
     MODEL_SELECTION,
     ATTEMPTS,
     REGRESSION,

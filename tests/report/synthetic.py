@@ -11,12 +11,23 @@ import pandas as pd
 from hmmdyn.analysis import Analysis
 from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.groups import compare_groups
+from hmmdyn.dynamics.map_in_time import find_map_in_time
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
 from hmmdyn.dynamics.slowness import find_slowness, runs_by_convergence
 from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.dynamics.states import metric_levels, sure_share
 from hmmdyn.dynamics.transitions import transition_times
 from hmmdyn.dynamics.ways import find_ways, fork_choices
+from hmmdyn.results.boundaries import (
+    BOUNDARIES,
+    LEVEL_BOUNDARIES,
+    LEVELS,
+    MERGES,
+    NOT_ASKED,
+    STATES_FOUND_AGAIN,
+    Evidence,
+    Level,
+)
 from hmmdyn.results.convergence import Dissimilarity, Regression
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
@@ -127,11 +138,12 @@ def make_findings(
         state_summary=_state_summary(states, table, n_states),
         state_metrics=metric_levels(parameters, features, Standardisation("run")),
         transitions=edges,
-        transition_times=transition_times(changes),
+        transition_times=transition_times(changes, BOUNDARIES.frame()),
         influences=_influences(edges, means, features),
         change_points=changes,
         fork_choices=choices,
         ways=find_ways(states, choices, edges, in_order),
+        map_in_time=find_map_in_time(states, parameters, {}),
         occupancy=occupancy,
         selection=_selection(rng, n_states, len(runs)),
         dissimilarity=Dissimilarity(0.81, 0.12, 0.22, len(runs)),
@@ -158,6 +170,103 @@ def make_findings(
     )
 
 
+def with_zoom(findings: Findings) -> Findings:
+    """The findings with a zoom: a finer level that halves every stay, and a single state.
+
+    The last boundary of the map is sharp and found again, the others are slices.
+    """
+    k = findings.parameters.n_states
+    path = findings.states["state"].to_numpy()
+    finer = _halved(findings.states)
+    finest = 2 * k
+    zoom = {
+        finest: Level(_parameters(finer, findings), finer),
+        k: Level(findings.parameters, path),
+        1: Level(_parameters(np.zeros_like(path), findings), np.zeros_like(path)),
+    }
+    levels = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "level": n,
+                    "supported": n == k,
+                    "state": range(n),
+                    "strength": 0.9 if n == k else np.nan,
+                    "found": "yes" if n == k else NOT_ASKED,
+                    "n_checkpoints": np.bincount(level.states, minlength=n),
+                    "into": [i * coarser // n for i in range(n)] if coarser else pd.NA,
+                    "into_share": 1.0 if coarser else np.nan,
+                }
+            )
+            for (n, level), coarser in zip(zoom.items(), (k, 1, 0), strict=True)
+        ]
+    )
+    judged = LEVEL_BOUNDARIES.frame(
+        {
+            "level": n,
+            "from_state": j,
+            "to_state": j + 1,
+            "kind": "sharp" if (n, j) == (k, k - 2) else "slice",
+            "n_runs": 5,
+            "share": 1.0,
+            "delta": 0.2 if (n, j) == (k, k - 2) else 1.1,
+            **(
+                {
+                    **{"date": 2500.0, "date_low": 2400.0, "date_high": 2600.0},
+                    **{"duration": 300.0, "duration_low": 200.0, "duration_high": 400.0},
+                    **{"found_share": 0.9, "found_apart": 100.0},
+                }
+                if (n, j) == (k, k - 2)
+                else {}
+            ),
+            "found": "yes" if (n, j) == (k, k - 2) else "",
+        }
+        for n in (finest, k)
+        for j in range(n - 1)
+    )
+    levels = LEVELS.frame(levels)
+    evidence = Evidence(
+        boundaries=BOUNDARIES.frame(judged[judged["level"] == k].reset_index(drop=True)),
+        states=STATES_FOUND_AGAIN.frame(levels[levels["level"] == k].reset_index(drop=True)),
+        merges=MERGES.frame(),
+        levels=levels,
+        level_boundaries=judged,
+        zoom=zoom,
+        n_states=k,
+        n_supported=k,
+        timing="each seed in its own time",
+        timing_reason="States predict other runs better than the step does.",
+    )
+    return replace(
+        findings,
+        selection=replace(findings.selection, evidence=evidence),
+        map_in_time=find_map_in_time(findings.states, findings.parameters, zoom),
+    )
+
+
+def _halved(states: pd.DataFrame) -> np.ndarray:
+    """2k in the first half of every stay in k, 2k + 1 in the second."""
+    key = states[[*RUN_KEY, "state"]]
+    stay = (key != key.shift()).any(axis=1).cumsum()
+    place = states.groupby(stay).cumcount()
+    length = states.groupby(stay)["step"].transform("size")
+    return (2 * states["state"] + (place >= (length + 1) // 2)).to_numpy(np.int64)
+
+
+def _parameters(path: np.ndarray, findings: Findings) -> HMMParameters:
+    n_states = int(path.max()) + 1
+    values = findings.table[list(findings.features)].to_numpy()
+    z = (values - values.mean(axis=0)) / values.std(axis=0)
+    means = np.array([z[path == s].mean(axis=0) for s in range(n_states)])
+    return replace(
+        findings.parameters,
+        startprob=np.eye(n_states)[0],
+        transmat=np.full((n_states, n_states), 1 / n_states),
+        means=means,
+        covariances=np.ones_like(means),
+    )
+
+
 def changed(findings: Findings, **changes: object) -> Findings:
     """The findings with other states, edges or convergence, and what follows from them."""
     made = replace(findings, **changes)
@@ -167,6 +276,7 @@ def changed(findings: Findings, **changes: object) -> Findings:
         made,
         runs=runs,
         ways=find_ways(made.states, made.fork_choices, made.transitions, runs),
+        map_in_time=find_map_in_time(made.states, made.parameters, {}),
         slowness=find_slowness(made.states, runs, made.parameters.n_states) if measured else None,
     )
 

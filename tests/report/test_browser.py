@@ -81,11 +81,12 @@ def test_another_metric_is_drawn_and_a_narrow_window_has_the_upright_map(browser
         assert settles(page, title, "l1_over_l2")
         first = "document.querySelector('#metric_trajectories .plot')._fullData[0].y[0]"
         assert page.evaluate(first) == np.float32(made.table["l1_over_l2"].iloc[0])
-        nodes = "document.querySelector('#training_map .plot')._fullData.at(-1)"
-        assert page.evaluate(f"[...{nodes}.x]") == [0, 1, 2, 3]
+        drawn = "document.querySelector('#training_map .plot')._fullData"
+        states = f"{drawn}.find((t) => t.name === 'states')"
+        assert page.evaluate(f"{states}.orientation") == "h"
         page.set_viewport_size({"width": 420, "height": 900})
         draw_all(page)
-        assert settles(page, f"[...{nodes}.y]", [0, -1, -2, -3])
+        assert settles(page, f"{states}.orientation", "v")
         assert page.evaluate(title) == "l1_over_l2"  # the reader's choice stays
 
 

@@ -21,6 +21,10 @@ LIT_POINTS = """(id) => [...document.querySelectorAll(`#${id} .point:not(.dim)`)
   const { trace } = e.parentElement.closest(".trace").__data__[0];
   return [trace.meta.state ?? null, [...trace.customdata][e.__data__.i]];
 })"""
+LIT_STATES = """() => [...training_map.querySelectorAll(".point:not(.dim)")].flatMap((e) => {
+  const { trace } = e.parentElement.closest(".trace").__data__[0];
+  return trace.meta.each === "state" ? [trace.customdata[e.__data__.i]] : [];
+})"""
 CHOSEN_ROWS = "() => [...document.querySelectorAll('tr.chosen')].map((r) => r.cells[1].textContent)"
 # Where a point of a trace is on the screen.
 PLACE = """([id, trace, point]) => {
@@ -43,6 +47,11 @@ def report(tmp_path_factory):
 def grouped(tmp_path_factory):
     made = make_findings(6, groups=("sgd", "adamw", "lion"))
     return write_report(Report(made), tmp_path_factory.mktemp("grouped"))
+
+
+def lit_changes(page):
+    """The changes of state of the map that are lit, as pairs."""
+    return {tuple(t["states"]) for t in page.evaluate(LIT_TRACES, "training_map") if "states" in t}
 
 
 def fragment(page):
@@ -75,12 +84,9 @@ def test_a_run_chosen_in_the_address_is_lit_everywhere(browser, report):
         for curves in ("outcome_curves", "metric_trajectories"):
             lit = page.evaluate(LIT_TRACES, curves)
             assert [(t["run"], t["state"]) for t in lit] == [(3, k) for k in range(4)]
-        for rows_of_runs in ("timeline", "convergence"):
-            assert {run for _, run in page.evaluate(LIT_POINTS, rows_of_runs)} == {3}
-            ticks = page.locator(f"#{rows_of_runs} g.ytick:not(.dim)")
-            assert ticks.all_text_contents() == ["seed3"]
-        edges = [t["states"] for t in page.evaluate(LIT_TRACES, "training_map") if "states" in t]
-        assert edges == [[0, 1], [0, 1], [1, 2], [1, 2], [2, 3], [2, 3]]
+        assert {run for _, run in page.evaluate(LIT_POINTS, "timeline")} == {3}
+        assert page.locator("#timeline g.ytick:not(.dim)").all_text_contents() == ["seed3"]
+        assert lit_changes(page) == {(0, 1), (1, 2), (2, 3)}
         assert set(page.evaluate(CHOSEN_ROWS)) == {"seed3"}
 
 
@@ -91,10 +97,8 @@ def test_a_state_chosen_in_the_bar_is_lit_everywhere(browser, report):
         assert said(page) == "Highlighted: state 2."
         assert {t["state"] for t in page.evaluate(LIT_TRACES, "outcome_curves")} == {2}
         assert {state for state, _ in page.evaluate(LIT_POINTS, "timeline")} >= {2}
-        lit = page.locator("#training_map .textpoint:not(.dim)")
-        assert lit.all_text_contents() == ["2"]
-        edges = [t["states"] for t in page.evaluate(LIT_TRACES, "training_map") if "states" in t]
-        assert edges == [[1, 2], [1, 2], [2, 3], [2, 3]]
+        assert page.evaluate(LIT_STATES) == [2]
+        assert lit_changes(page) == {(1, 2), (2, 3)}
         labels = page.locator("#training_map .annotation:not(.dim)").all_text_contents()
         assert [text for text in labels if "detour" in text]
         assert [text for text in labels if "fork" in text] == []
@@ -112,12 +116,16 @@ def test_run_and_state_together_light_what_is_both(browser, report):
 
 def test_clicks_in_figures_choose_and_let_go(browser, report):
     with opened(browser, report) as page:
-        click(page, "training_map", -1, 1)
-        assert fragment(page) == "#state=1"
-        click(page, "training_map", -1, 1)
+        states = page.evaluate(
+            f"{PLOT % 'training_map'}.data.findIndex((t) => t.name === 'states')"
+        )
+        click(page, "training_map", states, 2)
+        assert fragment(page) == "#state=2"
+        click(page, "training_map", states, 2)
         assert fragment(page) == ""
-        click(page, "convergence", -1, 0)  # the censored run
+        click(page, "timeline", 5, 0)  # the censored run, after four states and those converged
         assert fragment(page) == "#run=seed9"
+        page.wait_for_timeout(500)  # or it would be a double click
         click(page, "timeline", 0, 0)
         chosen = page.evaluate("selection.chosen.runs")
         row = page.evaluate(f"{PLOT % 'timeline'}.data[0].customdata[0]")
@@ -129,7 +137,8 @@ def test_a_click_on_an_arrow_chooses_the_runs_that_take_it(browser, report):
         edge = page.evaluate(
             f"{PLOT % 'training_map'}.data.findLastIndex((t) => t.name === '1 → 2')"
         )
-        click(page, "training_map", edge, 6)
+        middle = page.evaluate(f"{PLOT % 'training_map'}.data[{edge}].x.length >> 1")
+        click(page, "training_map", edge, middle)
         assert fragment(page) == "#run=seed3&run=seed7"
         assert page.locator("#choose-run").input_value() == "several"
         assert said(page) == "Highlighted: run seed3, run seed7."
@@ -138,7 +147,7 @@ def test_a_click_on_an_arrow_chooses_the_runs_that_take_it(browser, report):
 def test_shift_adds_a_run_to_those_chosen(browser, report):
     with opened(browser, report, "#run=seed9") as page:
         page.keyboard.down("Shift")
-        click(page, "convergence", -2, 0)  # the fastest run
+        click(page, "timeline", 4, 0)  # the fastest run
         page.keyboard.up("Shift")
         assert fragment(page) == "#run=seed9&run=seed2"
 
@@ -211,7 +220,7 @@ def test_escape_and_the_button_clear_the_choice(browser, report):
 
 def test_everything_can_be_chosen_with_the_keyboard(browser, grouped):
     with opened(browser, grouped) as page:
-        page.evaluate("document.querySelector('nav a:last-child').focus()")
+        page.evaluate("document.querySelector('.sections a:last-child').focus()")
         for expected in ("choose-run", "choose-group", "choose-state"):
             page.keyboard.press("Tab")
             assert page.evaluate("document.activeElement.id") == expected
@@ -226,7 +235,7 @@ def test_everything_can_be_chosen_with_the_keyboard(browser, grouped):
 
 def test_links_to_sections_keep_the_choice_and_address_both(browser, report):
     with opened(browser, report, "#run=seed3") as page:
-        page.locator("nav a", has_text="Phases").click()
+        page.locator(".sections a", has_text="Phases").click()
         assert fragment(page) == "#phases&run=seed3"
         assert settles(
             page,

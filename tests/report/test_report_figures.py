@@ -55,7 +55,7 @@ def test_figures_that_need_an_outcome_say_why_they_are_not_there(bare):
     for name in ("convergence", "outcome_curves"):
         with pytest.raises(NotEnoughDataError, match="No outcome"):
             getattr(figures, name)(bare)
-    comparisons = ("waiting_curves", "performance_profile", "slowest_and_fastest")
+    comparisons = ("waiting_curves", "performance_profile", "slowest_and_fastest", "why_slow")
     for name in comparisons:
         with pytest.raises(NotEnoughDataError, match=r"converge"):
             getattr(figures, name)(bare)

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from hmmdyn.hmm.choose.duration import measure_change
 from hmmdyn.hmm.choose.passages import (
     BOUNDARY_COLUMNS,
+    GRADUAL,
     SETTLING,
     SHORTEST_VISIT,
     SLICE,
@@ -40,6 +41,7 @@ from hmmdyn.hmm.choose.passages import (
     judge_boundaries,
     within_states,
 )
+from hmmdyn.hmm.choose.whose_time import whose_time
 from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.fit.starts import from_labels
 from hmmdyn.hmm.model.labels import chain_order, time_order
@@ -62,8 +64,8 @@ _SHARED_RUNS = 0.6
 _FEW_SHARED_RUNS = 0.2
 # ... are this far apart in deviations (Ashman et al. 1994: 2 is where two modes can be seen), ...
 _ASHMAN = 4.0
-# ... and in median distances between the two sides of a boundary.
-_FORK_DISTANCE = 0.5
+# ... and in median distances between the two sides of a boundary; so are those of a gradual one.
+_LEAST_DISTANCE = 0.5
 # A state is cut in two at these shares of its visits, to look for one more boundary.
 _CUTS = (0.08, 0.2, 0.5, 0.8)
 _LOOK_ITERATIONS = 40
@@ -246,18 +248,21 @@ def _dated(
     found = find_passages(find_visits(level.labels, lengths))
     within = within_states(values, level.labels)
     columns = {name: np.full(len(level.boundaries), np.nan) for name in _CHANGE_COLUMNS}
+    timing = np.full(len(level.boundaries), "", dtype=object)
     rows = []
     supported = level.boundaries["kind"].isin(SUPPORTED)
     for i, (j, k) in enumerate(_pairs(level.boundaries)):
         if not supported.iloc[i]:
             continue
         change = measure_change(values, found.between(j, k), within, steps, lengths, resampling)
+        own = whose_time(change, resampling)
         for name, column in columns.items():
-            column[i] = getattr(change, name)
+            column[i] = getattr(own if name.startswith("spread") else change, name)
+        timing[i] = own.verdict
         rows += [(int(r), j, k, float(d)) for r, d in zip(change.runs, change.dates, strict=True)]
     passages = pd.DataFrame(rows, columns=["run", "from_state", "to_state", "step"])
     return Dated(
-        level.boundaries.assign(**columns),
+        level.boundaries.assign(**columns, timing=timing),
         passages.sort_values(["run", "step"], ignore_index=True),
     )
 
@@ -366,11 +371,26 @@ class _MapMaker:
         return np.array(passed, dtype=np.int64)
 
     def _judge(self, labels: IntArray) -> pd.DataFrame:
-        """Judge boundaries; nothing settles out of a state in which runs do not start."""
+        """Judge boundaries, beside each other and by where runs start.
+
+        Nothing settles out of a state in which runs do not start. Noise that lasts is crossed as
+        a gradual change is, but not as far as the boundaries that are there.
+        """
         judged = judge_boundaries(self._values, labels, self._lengths, self._need, self._resampling)
+        supported = judged["kind"].isin(SUPPORTED).to_numpy(dtype=bool)
+        if supported.any():
+            gaps = self._gaps(labels, judged)
+            near = gaps < _LEAST_DISTANCE * np.median(gaps[supported])
+            judged.loc[(judged["kind"] == GRADUAL).to_numpy(dtype=bool) & near, "kind"] = SLICE
         starting = self._starting(labels)[judged["from_state"].to_numpy(dtype=np.int64)]
         judged.loc[(judged["kind"] == SETTLING).to_numpy(dtype=bool) & ~starting, "kind"] = SLICE
         return judged
+
+    def _gaps(self, labels: IntArray, boundaries: pd.DataFrame) -> FloatArray:
+        """How far apart the two states of each boundary are, shape (B,)."""
+        means = _means(self._values, labels)
+        ends = means[boundaries["to_state"]] - means[boundaries["from_state"]]
+        return np.asarray(np.linalg.norm(ends, axis=1))
 
     def _starting(self, labels: IntArray) -> NDArray[np.bool_]:
         """Whether runs start in each state, shape (K,)."""
@@ -443,7 +463,7 @@ class _MapMaker:
 
     def _dealt(self, state: int) -> IntArray:
         """Deal a state's checkpoints to the states before and after them, the nearer in mean."""
-        labels, means = self.labels.copy(), self._means()
+        labels, means = self.labels.copy(), _means(self._values, self.labels)
         visits = find_visits(self.labels, self._lengths)
         for v in np.flatnonzero(visits.state == state):
             rows = np.arange(visits.begin[v], visits.end[v])
@@ -456,9 +476,6 @@ class _MapMaker:
             away = ((self._values[rows][:, None] - means[others]) ** 2).sum(axis=2)
             labels[rows] = np.array(others)[away.argmin(axis=1)]
         return labels
-
-    def _means(self) -> FloatArray:
-        return np.array([self._values[self.labels == k].mean(axis=0) for k in self._states()])
 
     def _dissolve_passed_through(self) -> bool:
         """Dissolve the emptiest state that is emptier than what comes before and after it."""
@@ -540,7 +557,7 @@ class _MapMaker:
         alone = [k for k in self._states() if k not in joined]
         if not alone:
             return False
-        means = self._means()
+        means = _means(self._values, self.labels)
         away = ((means - means[alone[0]]) ** 2).sum(axis=1)
         away[alone[0]] = np.inf
         nearest = int(away.argmin())
@@ -553,7 +570,7 @@ class _MapMaker:
         joined = {frozenset(pair) for pair in _pairs(b[b["kind"] != SLICE])}
         if self._n_states > 2 and joined:
             seen = _RunMeans.of(self._values, self.labels, self._runs)
-            means = self._means()
+            means = _means(self._values, self.labels)
             typical = np.median(
                 [np.linalg.norm(means[j] - means[k]) for j, k in map(tuple, joined)]
             )
@@ -562,7 +579,7 @@ class _MapMaker:
                 if frozenset((j, k)) in joined or seen.share_of_runs(j, k) > _SHARED_RUNS:
                     continue
                 distance = float(np.linalg.norm(means[j] - means[k]) / typical)
-                if distance < _FORK_DISTANCE or seen.separation(j, k) < _ASHMAN:
+                if distance < _LEAST_DISTANCE or seen.separation(j, k) < _ASHMAN:
                     unfounded.append((distance, j, k))
             if unfounded:
                 _, j, k = min(unfounded)
@@ -674,7 +691,15 @@ _CHANGE_COLUMNS = (
     "duration",
     "duration_low",
     "duration_high",
+    "spread",
+    "spread_low",
+    "spread_high",
 )
+
+
+def _means(values: FloatArray, labels: IntArray) -> FloatArray:
+    """Mean of each state, shape (K, D)."""
+    return np.array([values[labels == k].mean(axis=0) for k in range(int(labels.max()) + 1)])
 
 
 def _pairs(boundaries: pd.DataFrame) -> Iterator[tuple[int, int]]:

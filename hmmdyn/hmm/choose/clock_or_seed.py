@@ -21,10 +21,10 @@ from hmmdyn.hmm.model.inference import decode
 from hmmdyn.hmm.model.kernels import TimeMajor
 from hmmdyn.hmm.model.parts import emissions_of
 from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.boundaries import CANNOT_TELL, OWN_TIME, SCHEDULE
 from hmmdyn.results.model import HMMParameters, ModelOptions
 from hmmdyn.results.observations import Sequences
 
-OWN_TIME, SCHEDULE, CANNOT_TELL = "each seed in its own time", "shared by schedule", "cannot tell"
 # Both models see the runs in so many principal components at most.
 _COMPONENTS = 6
 _FOLDS = 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,19 @@ _NOTHING = _Piece(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.i
 _Pieces = dict[tuple[int, int], _Piece]  # by (run number, state)
 
 
+def thin_curves(
+    findings: OutcomeFindings, column: str, runs: Collection[int], yaxis: str
+) -> list[go.Scatter]:
+    """Return a trace per run and state of one column, of the runs of these numbers alone."""
+    checkpoints = _checkpoints(findings).assign(y=findings.table[column].to_numpy())
+    pieces = _pieces(checkpoints[checkpoints["number"].isin(runs)])
+    traces = _traces(findings, pieces)
+    for trace in traces:
+        trace.update(mode="lines", marker=None, showlegend=False, yaxis=yaxis)
+        trace.update(line={"width": 1.2}, opacity=0.75, legendgroup=None)
+    return traces
+
+
 def draw_curves(findings: OutcomeFindings, columns: Sequence[str]) -> go.Figure:
     """Draw the columns, one at a time and the others in a menu, on axes of their own per group.
 
@@ -80,24 +93,7 @@ def draw_curves(findings: OutcomeFindings, columns: Sequence[str]) -> go.Figure:
     )
     figure.update_annotations(x=0, xanchor="left", font={"size": 13})
     runs = list(run_numbers(findings))
-    names = plot_labels(full_run_names(findings), pd.DataFrame(runs, columns=RUN_KEY))
-    looks, in_legend = _looks(findings), {state: key for key in reversed(keys) for state in key[1:]}
-    traces = [
-        go.Scatter(
-            x=piece.x,
-            y=piece.y,
-            meta={"run": run, "state": state, "name": names[run]},
-            **{"showlegend": (run, state) == in_legend[state], **looks[state]},
-            mode=piece.mode,
-            marker={
-                "size": piece.size if piece.size.any() else 0,
-                "opacity": 1,
-                "line": {"width": 0},
-            },
-            hovertemplate="%{meta.name}<br>%{x:,}: %{y:.4~g}",
-        )
-        for (run, state), piece in zip(keys, pieces[columns[0]], strict=True)
-    ]
+    traces = _traces(findings, dict(zip(keys, pieces[columns[0]], strict=True)))
     rows = [groups.index(runs[run][0]) + 1 for run, _ in keys]
     figure.add_traces(traces, rows=rows, cols=[1] * len(rows))
     figure.update_xaxes(exponentformat="none")
@@ -117,6 +113,30 @@ def draw_curves(findings: OutcomeFindings, columns: Sequence[str]) -> go.Figure:
     if len(columns) > 1:
         figure.update_layout(updatemenus=[_menu(findings, pieces)])
     return figure
+
+
+def _traces(findings: OutcomeFindings, pieces: _Pieces) -> list[go.Scatter]:
+    """Return a trace per run and state."""
+    runs = list(run_numbers(findings))
+    names = plot_labels(full_run_names(findings), pd.DataFrame(runs, columns=RUN_KEY))
+    looks = _looks(findings)
+    in_legend = {state: (run, state) for run, state in reversed(pieces)}
+    return [
+        go.Scatter(
+            x=piece.x,
+            y=piece.y,
+            meta={"run": run, "state": state, "name": names[run]},
+            **{"showlegend": (run, state) == in_legend[state], **looks[state]},
+            mode=piece.mode,
+            marker={
+                "size": piece.size if piece.size.any() else 0,
+                "opacity": 1,
+                "line": {"width": 0},
+            },
+            hovertemplate="%{meta.name}<br>%{x:,}: %{y:.4~g}",
+        )
+        for (run, state), piece in pieces.items()
+    ]
 
 
 def _looks(findings: OutcomeFindings) -> list[dict[str, Any]]:
@@ -260,7 +280,14 @@ def _layout_of(findings: OutcomeFindings, column: str) -> dict[str, object]:
         level = {"x0": 0, "x1": 1, "y0": measure.threshold, "y1": measure.threshold}
         look = {"color": theme.DETOUR, "width": 1.5, "dash": "dot"}
         shapes = [
-            {"type": "line", "xref": f"x{n} domain", "yref": f"y{n}", **level, "line": look}
+            {
+                "name": "threshold",
+                "type": "line",
+                "xref": f"x{n} domain",
+                "yref": f"y{n}",
+                **level,
+                "line": look,
+            }
             for n in numbers
         ]
     titles = {f"yaxis{n}.title.text": words.label(column, 30) for n in numbers}

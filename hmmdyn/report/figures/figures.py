@@ -23,17 +23,20 @@ from hmmdyn.report import words
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.curves import draw_curves
 from hmmdyn.report.figures.extremes import slowest_and_fastest
+from hmmdyn.report.figures.group_maps import group_maps
 from hmmdyn.report.figures.run_rows import RunRows
 from hmmdyn.report.figures.speed import performance_profile, waiting_curves
-from hmmdyn.report.figures.strips import strips
 from hmmdyn.report.figures.theme import standalone
+from hmmdyn.report.figures.timeline import timeline
 from hmmdyn.report.figures.training_map import training_map
+from hmmdyn.report.figures.why_slow import why_slow
 from hmmdyn.report.lookup import CRITERIA, HELD_OUT_SCORES, own_levels
 from hmmdyn.results.findings import Findings, OutcomeFindings
 
 __all__ = [
     "Figures",
     "convergence",
+    "group_maps",
     "metric_trajectories",
     "model_selection",
     "outcome_curves",
@@ -43,6 +46,7 @@ __all__ = [
     "timeline",
     "training_map",
     "waiting_curves",
+    "why_slow",
 ]
 
 _DASHES = dict(zip(CRITERIA, ("solid", "dash", "dot", "longdash"), strict=True))
@@ -56,6 +60,7 @@ class Figures:
     """
 
     def __init__(self, findings: OutcomeFindings) -> None:
+        self.timeline = _themed(timeline, findings)
         self.convergence = _themed(convergence, findings)
         self.waiting_curves = _themed(waiting_curves, findings)
         self.performance_profile = _themed(performance_profile, findings)
@@ -63,7 +68,8 @@ class Figures:
         if not isinstance(findings, Findings):
             return
         self.training_map = _themed(training_map, findings)
-        self.timeline = _themed(timeline, findings)
+        self.group_maps = _themed(group_maps, findings)
+        self.why_slow = _themed(why_slow, findings)
         self.slowest_and_fastest = _themed(slowest_and_fastest, findings)
         self.metric_trajectories = _themed(metric_trajectories, findings)
         self.state_means = _themed(state_means, findings)
@@ -82,21 +88,6 @@ def _themed(draw: Callable[..., go.Figure], findings: OutcomeFindings) -> Callab
     choice = Parameter("theme", Parameter.KEYWORD_ONLY, default="light", annotation="str")
     themed.__signature__ = signature(draw).replace(parameters=[*parameters, choice])  # type: ignore[attr-defined]
     return themed
-
-
-def timeline(findings: Findings) -> go.Figure:
-    """Draw which state every run is in at every step: a strip per run, the fastest on top.
-
-    A state begins halfway between two checkpoints. Convergence is marked on the strip; a run that
-    had not converged when it ended (censored) has an open triangle at its end, and one that is
-    unlike the others of its group a star at its beginning.
-    """
-    run_rows = RunRows(findings, row_pixels=24)
-    figure = go.Figure(
-        [*strips(findings, run_rows.runs), *run_rows.marks(), *run_rows.outliers(findings.outliers)]
-    )
-    figure.update_layout(barmode="overlay", **run_rows.frame())
-    return figure
 
 
 def convergence(findings: OutcomeFindings) -> go.Figure:

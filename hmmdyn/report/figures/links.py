@@ -10,6 +10,9 @@ and points that go with it, and a click on one of them makes the choice:
 ``each``
     ``run``, ``group`` or ``state``: every point shows its own, the number in its ``customdata``.
 
+In ``layout.meta``, ``waiting`` says that curves are of the runs still to converge. A shape named
+``threshold`` lies at the convergence threshold.
+
 What says nothing of runs is lit whichever run is chosen, and likewise for groups and states. In
 ``layout.meta``, ``x`` is ``step`` where that is the x axis, and ``runs`` or ``states`` are the
 numbers that the ticks of the y axis name. An annotation of a state or transition has its trace's

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import math
+from collections.abc import Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -34,7 +36,8 @@ _MARKS: dict[str, dict[str, Any]] = {
         "line": {"width": 1.5, "color": "#3d4552"},
     },
 }
-_TWO_LINES = 38  # pixels
+_TWO_LINES, _ONE_LINE = 38, 22  # pixels
+_NAME_PIXELS = 13  # between two names of runs
 _CHARACTER_PIXELS = 6  # at least, on average
 _BAND = theme.see_through(theme.MARK, 0.16)
 
@@ -50,20 +53,34 @@ class RunRows:
     """
 
     def __init__(
-        self, findings: OutcomeFindings, runs: pd.DataFrame | None = None, *, row_pixels: int
+        self, findings: OutcomeFindings, runs: pd.DataFrame | None = None, *, row_pixels: float
     ) -> None:
         self._findings = findings
         runs = findings.runs if runs is None else runs.reset_index(drop=True)
         group = runs.groupby("group", sort=False).ngroup()
         # A heading without the name of a group is one line.
-        several = findings.table["group"].nunique() > 1
-        self._heading = max(_TWO_LINES / row_pixels, 1) if several else 1  # in rows
+        lines = _TWO_LINES if findings.table["group"].nunique() > 1 else _ONE_LINE
+        self._heading = max(lines / row_pixels, 1)  # in rows
+        self._row_pixels = row_pixels
         self.runs = _with_ranks(findings, runs).assign(
             y=np.arange(len(runs)) + self._heading * (group + 1),
             label=plot_labels(full_run_names(findings), runs),
             number=numbers_of(findings, runs),
         )
         self.pixels = row_pixels * (float(self.runs["y"].max()) + 1)
+
+    @property
+    def named(self) -> pd.DataFrame:
+        """The runs whose names have room beside their rows: of each group its first and last, too.
+
+        All of them where rows are thick enough.
+        """
+        apart = max(math.ceil(_NAME_PIXELS / self._row_pixels), 1)
+        place = self.runs.groupby("group", sort=False).cumcount()
+        size = self.runs.groupby("group", sort=False)["y"].transform("size")
+        is_last = place == size - 1
+        has_room = (place % apart == 0) & (size - 1 - place >= apart)
+        return self.runs[has_room | is_last | (place == 0) & (size > apart)]
 
     def marks(self) -> list[go.Scatter]:
         """Return a trace of the converged runs and one of the censored, where there are any."""
@@ -75,7 +92,7 @@ class RunRows:
                 name=status,
                 customdata=own["number"],
                 meta={"each": "run"},
-                marker={"size": 11, **_MARKS[status]},
+                marker={"size": self._mark_pixels, **_MARKS[status]},
                 hovertext=[self._card(run) for run in rows(own)],
                 hoverinfo="text",
                 cliponaxis=False,
@@ -83,6 +100,11 @@ class RunRows:
             for status in ("converged", "censored")
             if len(own := self.runs[self.runs["status"] == status])
         ]
+
+    @property
+    def _mark_pixels(self) -> float:
+        """Marks are as large as their rows allow, and still to be seen where these are thin."""
+        return float(np.clip(self._row_pixels, 5, 11))
 
     def outliers(self, table: pd.DataFrame) -> list[go.Scatter]:
         """Return a trace of the runs that are unlike the others of their group, if there are.
@@ -100,7 +122,7 @@ class RunRows:
                 name="outlier (unlike the others)",
                 customdata=own["number"],
                 meta={"each": "run"},
-                marker={"size": 15, **_MARKS["outlier"]},
+                marker={"size": self._mark_pixels + 4, **_MARKS["outlier"]},
                 hovertext=[
                     f"<b>{run.label}</b><br>unlike the others of its group:<br>"
                     + "<br>".join(map(html.escape, wrap(words.name(run.reason, 600), 60)))
@@ -158,20 +180,20 @@ class RunRows:
     def frame(self) -> dict[str, Any]:
         """Return the layout: a tick per run, headings, and a height that fits."""
         short = run_names(self._findings)
-        names = plot_labels(short, self.runs)
+        named = self.named
         longest = max(
             len(short[key]) for key in zip(self.runs["group"], self.runs["run"], strict=True)
         )
         return {
             # Which run each tick names.
-            "meta": {**STEP_AXIS, "runs": self.runs["number"].tolist()},
+            "meta": {**STEP_AXIS, "runs": named["number"].tolist()},
             "xaxis": {
                 "title": {"text": self._findings.step_unit},
                 "rangemode": "tozero",
                 "exponentformat": "none",
             },
             "yaxis": {
-                **theme.named_ticks(self.runs["y"], names),
+                **theme.named_ticks(named["y"], plot_labels(short, named)),
                 "range": [self.runs["y"].max() + 0.6, -0.6],
                 "showgrid": False,
                 "ticks": "",
@@ -206,6 +228,11 @@ class RunRows:
             return card
         low, high = int(run.rank_low), int(run.rank_high)
         return f"{card}<br>rank {low}{f' to {high}' if high > low else ''} among all runs"
+
+
+def margin_for(names: Sequence[str]) -> int:
+    """Return a left margin in which names of runs have room."""
+    return 16 + round(6.6 * max(map(len, names), default=0))
 
 
 def plot_labels(names: dict[tuple[str, str], str], runs: pd.DataFrame) -> list[str]:

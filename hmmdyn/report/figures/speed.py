@@ -51,7 +51,7 @@ def waiting_curves(findings: OutcomeFindings) -> go.Figure:
         figure.add_traces(list(_marks(findings, group, curve, numbers)))
     figure.update_layout(
         **_frame("runs still to converge"),
-        meta=STEP_AXIS,
+        meta={**STEP_AXIS, "waiting": True},
         xaxis={
             "title": {"text": findings.step_unit},
             "rangemode": "tozero",

@@ -15,10 +15,10 @@ from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
 
 
-def strips(findings: Findings, runs: pd.DataFrame) -> list[go.Bar]:
+def strips(findings: Findings, runs: pd.DataFrame, thick: float = theme.STRIP) -> list[go.Bar]:
     """Return a trace per state that some of the ``runs`` of :class:`.run_rows.RunRows` visits.
 
-    A state begins halfway between two checkpoints.
+    A state begins halfway between two checkpoints. A strip is ``thick`` rows high.
     """
     visits = findings.ways.stays.merge(runs[[*RUN_KEY, "y", "label", "number"]], on=RUN_KEY)
     changes = findings.change_points.rename(columns={"step": "first_step"})
@@ -34,7 +34,7 @@ def strips(findings: Findings, runs: pd.DataFrame) -> list[go.Bar]:
             base=own["start"],
             y=own["y"],
             orientation="h",
-            width=0.78,
+            width=thick,
             name=f"state {state}",
             customdata=own["number"],
             meta={"state": state, "each": "run"},
@@ -44,6 +44,34 @@ def strips(findings: Findings, runs: pd.DataFrame) -> list[go.Bar]:
         )
         for state, colour in enumerate(colours)
         if len(own := visits[visits["state"] == state])
+    ]
+
+
+def strips_of_outcomes(runs: pd.DataFrame, thick: float = theme.STRIP) -> list[go.Bar]:
+    """Return strips of runs without states: a trace until they converge, and one from there on."""
+    known = runs[runs["status"] != "unknown"]
+    converged = known[known["converged"]]
+    pieces = (
+        ("not yet converged", known, known["step"], 0, theme.BEFORE),
+        ("converged", converged, converged["last_step"], converged["step"], theme.AFTER),
+    )
+    return [
+        go.Bar(
+            x=end - start,
+            base=start if len(own) and isinstance(start, pd.Series) else [start] * len(own),
+            y=own["y"],
+            orientation="h",
+            width=thick,
+            name=name,
+            showlegend=False,
+            customdata=own["number"],
+            meta={"each": "run"},
+            marker={"color": colour, "line": {"width": 0}},
+            hovertext=[f"<b>{run.label}</b><br>{name}" for run in rows(own)],
+            hoverinfo="text",
+        )
+        for name, own, end, start, colour in pieces
+        if len(own)
     ]
 
 

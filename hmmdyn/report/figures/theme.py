@@ -24,6 +24,13 @@ STATE_COLOURS = (
 MARK = "#7b8491"
 DETOUR = "#e0521b"
 DEAD_END = "#3b7dd8"
+# A line between two states, whatever their colours: it lies on bars, never on the ground.
+BOUNDARY = "#ffffff"
+
+STRIP = 0.78  # how thick the strip of a run is, in rows
+
+# Before and after convergence, where there are no states.
+BEFORE, AFTER = "#a4abb6", "#4d9aa6"
 
 # Lines of groups, in figures that show no states: no colour without its dash. Legible on either
 # ground (contrast 3), and as far apart for all kinds of vision as four such colours can be, 0.15.
@@ -38,7 +45,7 @@ DIVERGING = (
     (0.0, "#542788"), (0.25, "#998ec3"), (0.5, "#f7f7f7"), (0.75, "#f1a340"), (1.0, "#b35806"),
 )  # fmt: skip
 
-FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+FONT = 'Inter, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
 
 def state_colours(n_states: int) -> tuple[str, ...]:
@@ -64,6 +71,13 @@ def see_through(colour: str, opacity: float) -> str:
     """Return the colour as that of a band through which others are seen."""
     red, green, blue = _rgb(colour)
     return f"rgba({red},{green},{blue},{opacity:.3f})"
+
+
+def between(one: str, other: str, n: int) -> list[str]:
+    """Return ``n`` colours in equal steps from one to another, neither of them among these."""
+    share = np.linspace(0, 1, n + 2)[1:-1, None]
+    channels = (1 - share) * np.array(_rgb(one)) + share * np.array(_rgb(other))
+    return ["#{:02x}{:02x}{:02x}".format(*rgb) for rgb in np.round(channels).astype(int)]
 
 
 def text_on(colour: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hmmdyn.report import words
-from hmmdyn.report.lookup import founded_states, rows, state_name
+from hmmdyn.report.lookup import confirmed_detours, if_founded, rows, state_name
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.convergence import Regression
 from hmmdyn.results.findings import Findings
@@ -46,10 +46,10 @@ def say(findings: Findings) -> Iterator[Statement]:
     apart = findings.detours["verdict"].isin(said)
     # Each with what is said of it in brief.
     texts = [
-        (f"{brief} {words.name(state.reason, 800)}", brief)
+        (f"{text} {words.name(state.reason, 800)}", if_founded(findings, [state.state], text))
         for state in rows(findings.detours[apart])
-        for brief in [f"{words.capital(state_name(findings, state.state))} {said[state.verdict]}."]
-    ] or [("No state is shown to be a detour.",) * 2]
+        for text in [f"{words.capital(state_name(findings, state.state))} {said[state.verdict]}."]
+    ] or [(_none_of_all(findings),) * 2]
     listed = {
         ON_THE_WAY: (
             "State {} lies on the way of every run that converged: nothing shows what it costs.",
@@ -71,11 +71,11 @@ def say(findings: Findings) -> Iterator[Statement]:
     others = findings.detours[~apart]
     for verdict, (of_one, of_several) in listed.items():
         states = others.loc[others["verdict"] == verdict, "state"]
-        founded = set(states) <= founded_states(findings)
         if len(states):
             sentence = of_one if len(states) == 1 else of_several
             text = sentence.format(words.listing(states, at_most=12))
-            texts.append((text, text if verdict == CANNOT_TELL and founded else ""))
+            brief = if_founded(findings, states, text) if verdict == CANNOT_TELL else ""
+            texts.append((text, brief))
     for i, (text, brief) in enumerate(texts):
         yield Statement(topic, text, _DETOUR if i == 0 else "", brief)
     regression = findings.regression
@@ -87,6 +87,13 @@ def say(findings: Findings) -> Iterator[Statement]:
         f"R² = {words.fraction(regression.r_squared)}, {words.p_value(regression.p)}; "
         f"{_predicted(regression)}. {words.name(regression.warning, 1000)}",
     )
+
+
+def _none_of_all(findings: Findings) -> str:
+    """Say that no state is a detour, in all groups together where one is in a group by itself."""
+    if confirmed_detours(findings):
+        return "Over all groups together no state is shown to be a detour."
+    return "No state is shown to be a detour."
 
 
 def _predicted(regression: Regression) -> str:

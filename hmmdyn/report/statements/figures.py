@@ -36,13 +36,15 @@ def figure_summaries(
         "convergence": " ".join(s.text for s in said["convergence"]),
         "waiting_curves": _waiting_in_words(findings),
         "performance_profile": _profile_in_words(findings),
+        "timeline": " ".join(s.text for s in said["convergence"]),
     }
     if not isinstance(findings, Findings):
         return of_outcomes
     return {
         **of_outcomes,
         "training_map": _map_in_words(findings),
-        "timeline": " ".join(s.text for s in said["ways"]) or "There is one state.",
+        "timeline": " ".join(s.text for topic in ("ways", "convergence") for s in said[topic]),
+        "why_slow": " ".join(s.text for s in said["slowness"]),
         "slowest_and_fastest": _extremes_in_words(findings),
         "state_means": _means_in_words(findings),
     }

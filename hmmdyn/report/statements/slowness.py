@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hmmdyn.report import words
-from hmmdyn.report.lookup import founded_states, full_run_names, rows, state_name
+from hmmdyn.report.lookup import full_run_names, if_founded, rows, state_name
 from hmmdyn.report.statements.convergence import TOPIC
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
@@ -36,12 +36,11 @@ def say(findings: Findings) -> Iterator[Statement]:
         if quarter.n_stopped
         else ""
     )
-    founded = founded_states(findings)
     yield Statement(
         TOPIC,
         f"{text} In all {'it' if alone else 'they'} took {words.number(quarter.longer, 3)} {unit}s "
         f"longer.{stopped}",
-        brief=text if most.state in founded else "",
+        brief=if_founded(findings, [most.state], text),
     )
     names = full_run_names(findings)
     each = (
@@ -52,5 +51,4 @@ def say(findings: Findings) -> Iterator[Statement]:
         f"Of each slow run, the state it stayed in longest compared with the others ({unit}s): "
         f"{words.listing(each)}."
     )
-    told = set(quarter.runs["state"]) <= founded
-    yield Statement(TOPIC, text, brief=text if told else "")
+    yield Statement(TOPIC, text, brief=if_founded(findings, quarter.runs["state"], text))

@@ -165,11 +165,13 @@ def _ranks(findings: OutcomeFindings, speed: ConvergenceSpeed) -> Iterator[State
 def _groups(speed: ConvergenceSpeed, unit: str) -> Iterator[Statement]:
     """Say which groups converge faster than which."""
     all_groups = speed.tests["group_a"].isna()
-    for test in rows(speed.tests[all_groups]):
-        text = _ALL_GROUPS[test.verdict].format(p=words.p_value(test.p))
-        yield Statement(_TOPIC, text, _TESTED, brief=text)
     pairs = list(rows(speed.tests[~all_groups].sort_values("p_corrected", kind="stable")))
     differ = [_difference(pair, unit) for pair in pairs if pair.verdict in (FASTER, SLOWER)]
+    for test in rows(speed.tests[all_groups]):
+        text = _ALL_GROUPS[test.verdict].format(p=words.p_value(test.p))
+        # Beside a pair that differs, that all groups together do not would read as a contradiction.
+        is_said = test.verdict == DIFFERENT or not differ
+        yield Statement(_TOPIC, text, _TESTED, brief=text if is_said else "")
     if differ:
         further = len(differ) - _NAMED
         more = (

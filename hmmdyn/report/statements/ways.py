@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hmmdyn.report import words
-from hmmdyn.report.lookup import Fork, forks, rows, state_name
+from hmmdyn.report.lookup import Fork, forks, if_founded, rows, state_name
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.report.statements.transitions import by_name
 from hmmdyn.results.findings import Findings
@@ -23,12 +23,15 @@ def say(findings: Findings) -> Iterator[Statement]:
     walk = " → ".join(map(str, common.path))
     if n_runs == 1:
         text = f"The run goes {walk}. One run cannot show forks."
-        yield Statement("Where runs fork", text, brief=text)
+        brief = if_founded(findings, common.path, text)
+        yield Statement("Where runs fork", text, brief=brief)
         return
     n_on_it = common.n_runs + common.n_part
     part = f", {common.n_part} of them part of the way" if common.n_part else ""
     if len(taken) == 1:
-        text = f"All {n_runs} runs enter the states in the same order, {walk}{part}."
+        same = f"All {n_runs} runs enter the states in the same order"
+        text = f"{same}, {walk}{part}."
+        brief = if_founded(findings, common.path, text) or f"{same}{part}."
     else:
         n_tied = int((taken["n_runs"] + taken["n_part"] == n_on_it).sum())
         text = (
@@ -36,7 +39,8 @@ def say(findings: Findings) -> Iterator[Statement]:
             + (f"{n_tied} of them are equally common, one being" if n_tied > 1 else "most often in")
             + f" {walk} ({n_on_it} of {n_runs} runs{part})."
         )
-    yield Statement("Where runs fork", text, brief=text)
+        brief = if_founded(findings, common.path, text)
+    yield Statement("Where runs fork", text, brief=brief)
     for fork in forks(findings)[:_FORKS_NAMED]:
         elsewhere = fork.n_runs - sum(fork.exits.values())
         ways = words.listing(
@@ -48,15 +52,20 @@ def say(findings: Findings) -> Iterator[Statement]:
             f"Runs fork after {state_name(findings, fork.state)}: of the {fork.n_runs} runs that "
             f"go on from there to a state new to them, {ways}.{_by_group(findings, fork)}"
             f"{by_name(findings, fork)}",
-            brief=f"Runs fork after {state_name(findings, fork.state)}: {ways}."
-            f"{_by_group(findings, fork)}",
+            brief=if_founded(
+                findings,
+                (fork.state, *fork.exits),
+                f"Runs fork after {state_name(findings, fork.state)}: {ways}."
+                f"{_by_group(findings, fork)}",
+            ),
         )
     further = forks(findings)[_FORKS_NAMED:]
     if further:
         states = words.listing((str(fork.state) for fork in further), at_most=12)
         noun = "state" if len(further) == 1 else "states"
         text = f"They fork again after {noun} {states}."
-        yield Statement("Where runs fork", text, brief=text)
+        brief = if_founded(findings, (fork.state for fork in further), text)
+        yield Statement("Where runs fork", text, brief=brief)
     if not findings.forking:
         text = "The map is a line: nothing forks and nothing returns."
         yield Statement("Where runs fork", text, brief=text)

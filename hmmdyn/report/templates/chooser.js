@@ -38,7 +38,11 @@
     runs.options[1].textContent = several ? `${chosen.runs.length} runs` : "";
     runs.value = several ? "several" : String(chosen.runs[0] ?? "");
     if (group) group.value = String(chosen.group ?? "");
-    if (state) state.value = String(chosen.state ?? "");
+    if (state) {
+      const options = selection.states.map((name, k) => new Option(name, k));
+      state.replaceChildren(state.options[0], ...options);
+      state.value = String(chosen.state ?? "");
+    }
     const words = inWords(chosen);
     document.getElementById("chosen").textContent = words;
     bar.classList.toggle("idle", !words);

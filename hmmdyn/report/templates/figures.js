@@ -4,9 +4,9 @@
 (() => {
   const themes = read("themes");
   const narrow = window.matchMedia("(max-width: 40rem)");
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const touch = window.matchMedia("(pointer: coarse)");
   const plots = [...document.querySelectorAll(".plot")];
+  const isMap = (plot) => plot.dataset.map !== undefined;
   const isDrawn = (plot) => plot.classList.contains("js-plotly-plot");
   const control = (plot, name) =>
     plot.closest("figure").querySelector(`select[data-control="${name}"]`);
@@ -24,6 +24,25 @@
     u4: Uint32Array, f4: Float32Array, f8: Float64Array,
   }; // prettier-ignore
   let printing = false;
+  const template = () => (scheme.isDark && !printing ? themes.dark : themes.light);
+
+  // Figures and plotly.js are in the page compressed. They are unpacked after the first paint, and
+  // plotly.js is run as a script that the page's policy knows by its hash.
+  let specs;
+  async function unpacked(id) {
+    const packed = document.getElementById(id).textContent;
+    const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).text();
+  }
+  async function unpack() {
+    specs = JSON.parse(await unpacked("specs"));
+    const script = document.createElement("script");
+    script.textContent = await unpacked("plotly");
+    document.head.append(script);
+  }
+  const painted = new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  const ready = painted.then(unpack);
 
   function decoded(values) {
     if (!values?.bdata) return values;
@@ -71,25 +90,45 @@
     axes.rescale(data, layout, time.value);
   }
 
+  // The outcome that defines convergence comes first in its figure.
+  function outcomes() {
+    const { data } = structuredClone(specs["outcome_curves-spec"] ?? { data: [] });
+    for (const trace of data) for (const key of ["x", "y"]) trace[key] = decoded(trace[key]);
+    return levels.smallCurves(data);
+  }
+
   function draw(plot) {
-    const { spec, narrowSpec } = plot.dataset;
-    const { data, layout } = read(narrowSpec && narrow.matches && !printing ? narrowSpec : spec);
-    takeColumn(plot, data, layout);
-    for (const trace of data)
+    const isNarrow = narrow.matches && !printing;
+    const map = `map-${levels.shown()?.n_states}-${isNarrow ? "narrow" : "wide"}`;
+    const { data: made, layout } = structuredClone(specs[isMap(plot) ? map : plot.dataset.spec]);
+    takeColumn(plot, made, layout);
+    for (const trace of made)
       for (const key of ["x", "y", "base", "customdata"]) trace[key] = decoded(trace[key]);
+    plot.followsLevel = isMap(plot) || levels.follows(made, layout);
+    plot.followsThreshold = thresholds.follows(layout);
+    const data = isMap(plot)
+      ? made
+      : thresholds.applied(levels.recoloured(made, layout), layout);
+    plot.whole = isMap(plot) && (layout.meta.upright ? layout.yaxis : layout.xaxis).range;
     takeScale(plot, data, layout);
     takeTime(plot, data, layout);
-    layout.template = dark.matches && !printing ? themes.dark : themes.light;
+    layout.template = template();
     // A zoom stays as long as the axes mean the same.
     layout.uirevision = ["column", "scale", "time"].map((name) => control(plot, name)?.value).join();
     // Paper does not resize what is on it: the width must be right before it is printed.
     layout.width = printing ? plot.clientWidth : undefined;
     // A finger scrolls the page; it must not be caught by zooming.
-    if (touch.matches) layout.dragmode = false;
+    layout.dragmode = touch.matches ? false : isMap(plot) ? "pan" : undefined;
     plot.style.minHeight = `${layout.height}px`;
     const isNew = !isDrawn(plot);
-    Plotly.react(plot, data, layout, config);
+    if (isNew) plot.replaceChildren();
+    Plotly.react(plot, data, layout, isMap(plot) ? { ...config, displayModeBar: false } : config);
     if (isNew) listen(plot);
+    if (isMap(plot)) {
+      plot.curves ??= outcomes();
+      plot.facts = specs[`map-${levels.shown().n_states}-facts`];
+      plot.dispatchEvent(new Event("map-drawn"));
+    }
     highlight(plot);
   }
 
@@ -107,7 +146,11 @@
 
   function highlight(plot) {
     const lit = selection.light();
-    const dim = (element, what) => element.classList.toggle("dim", !lit(what));
+    // A figure of the level that is told has no states of another.
+    const hasStates = plot.followsLevel || selection.chosen.level === null;
+    const dim = (element, { states: k, ...what }) =>
+      element.classList.toggle("dim", !lit({ ...what, states: hasStates ? k : undefined }));
+    if (isMap(plot)) keepColours(plot);
     const few = selection.chosen.runs.length > 0;
     for (const element of plot.querySelectorAll(".trace")) {
       const { meta, customdata } = plot.data[element.__data__?.[0]?.trace.index] ?? {};
@@ -132,12 +175,20 @@
         dim(tick, runs ? { runs: [runs[at]] } : { states: [states[at]] });
       }
     }
-    if (states) veil(plot, states.filter((k) => !lit({ states: [k] })));
+    if (states) veil(plot, states.filter((k) => hasStates && !lit({ states: [k] })));
+  }
+
+  // What is dimmed without being seen through is a mixture with its own colour.
+  function keepColours(plot) {
+    for (const { style } of plot.querySelectorAll(".trace path, .annotation path")) {
+      style.setProperty("--own-fill", style.fill || "transparent");
+      style.setProperty("--own-stroke", style.stroke || "transparent");
+    }
   }
 
   // The rows of a heat map are one picture: a veil lies over those that are not chosen.
   function veil(plot, states) {
-    const { bgcolor } = (dark.matches && !printing ? themes.dark : themes.light).layout.hoverlabel;
+    const { bgcolor } = template().layout.hoverlabel;
     const look = { type: "rect", xref: "paper", x0: 0, x1: 1, line: { width: 0 }, opacity: 0.75 };
     const shapes = states.map((k) => ({ ...look, y0: k - 0.5, y1: k + 0.5, fillcolor: bgcolor }));
     if (JSON.stringify(plot.layout.shapes ?? []) !== JSON.stringify(shapes))
@@ -171,6 +222,7 @@
   // --- when to draw ---
 
   function print(begins) {
+    if (!window.Plotly) return; // whoever prints so soon has no figures
     printing = begins;
     document.body.classList.toggle("printing", begins);
     plots.forEach(draw);
@@ -182,7 +234,7 @@
     (entries) => {
       for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
         nearView.unobserve(target);
-        if (!isDrawn(target)) draw(target);
+        ready.then(() => isDrawn(target) || draw(target));
       }
     },
     { rootMargin: "300px 0px" },
@@ -199,9 +251,19 @@
       other.value = target.value;
     redraw((plot) => control(plot, "time"));
   });
-  selection.onChange(() => plots.filter(isDrawn).forEach(highlight));
-  narrow.addEventListener("change", () => redraw((plot) => plot.dataset.narrowSpec));
-  dark.addEventListener("change", () => redraw(() => true));
+  // At another level or threshold, the figures that follow it are drawn again.
+  let drawn = { level: null, threshold: null };
+  selection.onChange(() => {
+    const { level, threshold } = selection.chosen;
+    const isOther = { level: level !== drawn.level, threshold: threshold !== drawn.threshold };
+    drawn = { level, threshold };
+    for (const plot of plots.filter(isDrawn))
+      if ((isOther.level && plot.followsLevel) || (isOther.threshold && plot.followsThreshold))
+        draw(plot);
+      else highlight(plot);
+  });
+  narrow.addEventListener("change", () => redraw(isMap));
+  scheme.onChange(() => redraw(() => true));
   window.addEventListener("beforeprint", () => print(true));
   window.addEventListener("afterprint", () => print(false));
 })();

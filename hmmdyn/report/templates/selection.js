@@ -1,5 +1,6 @@
-// What the reader has chosen to highlight: runs, a group, a state. The choice stands in the address
-// behind "#", so that a link shows it and the browser's "back" undoes it: #map&run=seed3&state=2.
+// What the reader has chosen to highlight: runs, a group, a state; and at which level of the zoom and
+// by which threshold. The choice stands in the address behind "#", so that a link shows it and the
+// browser's "back" undoes it: #map&level=5&run=seed3&state=2.
 "use strict";
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 
@@ -7,13 +8,17 @@ const selection = (() => {
   const { groups, runs, states } = read("names");
   const listeners = [];
   const nothing = { runs: [], group: null, state: null };
-  let chosen = { ...nothing, section: "", unknown: [] };
+  const asTold = { level: null, threshold: null };
+  let chosen = { ...nothing, ...asTold, section: "", unknown: [] };
+  const visited = (run, level) => (level ? level.visited[run] : runs[run].states);
 
   // With several groups a run is group/run; a slash within a name is encoded.
-  function address({ section, group, runs: numbers, state }) {
+  function address({ section, level, threshold, group, runs: numbers, state }) {
     const name = (run) => [...(groups.length > 1 ? [groups[run.group].name] : []), run.name];
     return [
       ...(section ? [section] : []),
+      ...(level === null ? [] : [`level=${level}`]),
+      ...(threshold === null ? [] : [`threshold=${threshold}`]),
       ...(group === null ? [] : [`group=${encodeURIComponent(groups[group].name)}`]),
       ...numbers.map((r) => `run=${name(runs[r]).map(encodeURIComponent).join("/")}`),
       ...(state === null ? [] : [`state=${state}`]),
@@ -36,22 +41,29 @@ const selection = (() => {
       const exact = runs.findIndex((r) => r.name === run && within(r));
       return exact >= 0 ? exact : runs.findIndex((r) => r.name === decoded(text));
     },
-    state: (text) => (/^\d{1,6}$/.test(text) && Number(text) < states.length ? Number(text) : -1),
+    state: (text, level) =>
+      /^\d{1,6}$/.test(text) && Number(text) < (level ?? states.length) ? Number(text) : -1,
+    level: (text) => (/^\d{1,6}$/.test(text) && levels.at(Number(text)) ? Number(text) : -1),
+    threshold: (text) => (/^-?\d[\d.e+-]*$/.test(text) && thresholds.allows(Number(text)) ? Number(text) : NaN),
   };
 
   // An address can hold anything: what is not in this report is named as such, and no more.
   function parsed(fragment) {
-    const result = { ...nothing, section: "", unknown: [] };
+    const result = { ...nothing, ...asTold, section: "", unknown: [] };
     const found = new Set();
-    for (const part of fragment.split("&").filter(Boolean)) {
-      const [, key, value] = part.match(/^(run|group|state)=(.*)$/s) ?? [];
+    const parts = fragment.split("&").filter(Boolean);
+    // Which states there are goes with the level.
+    parts.sort((a, b) => b.startsWith("level=") - a.startsWith("level="));
+    for (const part of parts) {
+      const [, key, value] = part.match(/^(run|group|state|level|threshold)=(.*)$/s) ?? [];
       if (key === undefined) {
         if (document.getElementById(decoded(part))) result.section = part;
         continue;
       }
-      const number = find[key](value);
-      if (number < 0) result.unknown.push(`${key} ${decoded(value).slice(0, 60)}`);
+      const number = find[key](value, result.level);
+      if (number === -1 || Number.isNaN(number)) result.unknown.push(`${key} ${decoded(value).slice(0, 60)}`);
       else if (key === "run") found.add(number);
+      else if (key === "level") result.level = number === levels.told ? null : number;
       else result[key] = number;
     }
     const within = (r) => result.group === null || runs[r].group === result.group;
@@ -63,12 +75,14 @@ const selection = (() => {
     listeners.forEach((listener) => listener());
   }
 
-  function choose(change) {
+  // Of a slider's many values, "back" knows the last one only.
+  function choose(change, sliding = false) {
     const next = { ...chosen, unknown: [], ...change };
     const fragment = address(next);
     if (fragment !== address(chosen)) {
-      const page = location.href.split("#")[0];
-      history.pushState(null, "", fragment ? `#${fragment}` : page);
+      const place = fragment ? `#${fragment}` : location.href.split("#")[0];
+      if (sliding) history.replaceState(null, "", place);
+      else history.pushState(null, "", place);
     }
     become(next);
   }
@@ -105,6 +119,9 @@ const selection = (() => {
       choose({ group: number, runs: kept });
     },
     state: (number) => choose({ state: number }),
+    // A state of one level is none of another.
+    level: (number) => choose({ level: number === levels.told ? null : number, state: null }, true),
+    threshold: (value) => choose({ threshold: value }, true),
   };
 
   // Choosing what is chosen already lets go of it.
@@ -132,7 +149,8 @@ const selection = (() => {
     if (lit === null && chosen.state === null) return () => true;
     const inLit = new Set(lit);
     const groupsLit = new Set(lit?.map((r) => runs[r].group));
-    const statesLit = new Set(lit?.flatMap((r) => runs[r].states));
+    const level = levels.shown();
+    const statesLit = new Set(lit?.flatMap((r) => visited(r, level)));
     return ({ runs: ofRuns, group, states: ofStates }) => {
       if (chosen.state !== null && ofStates && !ofStates.includes(chosen.state)) return false;
       if (lit === null) return true;
@@ -145,7 +163,9 @@ const selection = (() => {
   return {
     groups,
     runs,
-    states,
+    get states() {
+      return levels.shown()?.names ?? states;
+    },
     pick,
     toggle,
     light,

@@ -36,7 +36,8 @@
 
   function update(details) {
     const lit = selection.light();
-    const { runs, group, state } = selection.chosen;
+    const { runs, group, state, level } = selection.chosen;
+    const isShown = (row) => Number(row.dataset.level ?? levels.told) === (level ?? levels.told);
     const sought = details.querySelector("input")?.value.trim().toLowerCase() ?? "";
     const rows = [...details.querySelectorAll("tbody tr")];
     let first = null;
@@ -44,9 +45,10 @@
       const what = ofRow(row);
       const ofGroup = row.dataset.group === undefined || Number(row.dataset.group) === group;
       row.hidden =
+        (row.dataset.level !== undefined && !isShown(row)) ||
         (group !== null && !ofGroup) || !row.textContent.toLowerCase().includes(sought);
       const meant =
-        ((runs.length && what.runs) || (state !== null && what.states)) && lit(what) && !row.hidden;
+        ((runs.length && what.runs) || (state !== null && what.states && isShown(row))) && lit(what) && !row.hidden;
       row.classList.toggle("chosen", Boolean(meant));
       if (meant) row.setAttribute("aria-current", "true");
       else row.removeAttribute("aria-current");
@@ -55,7 +57,7 @@
     const n = rows.filter((row) => !row.hidden).length;
     const tally = details.querySelector(".tally");
     tally.textContent = n < rows.length ? `${n} of ${rows.length} rows match.` : "";
-    if (first && details.open) show(first);
+    if (first && details.open !== false) show(first);
   }
 
   // Within its box only: the page itself must not jump.
@@ -73,13 +75,15 @@
     if (column === "group") selection.toggle.group(Number(group));
     else if (column?.endsWith("state") && states) {
       const state = Number(cell.textContent);
+      const { level } = cell.parentElement.dataset;
+      if (level === undefined && selection.chosen.level !== null) selection.pick.level(levels.told);
       if (!Number.isNaN(state)) selection.toggle.state(state);
     } else if (run !== undefined) selection.toggle.runs([Number(run)], add);
     else if (group !== undefined) selection.toggle.group(Number(group));
     else if (states) selection.toggle.state(Number(states.split(" ")[0]));
   }
 
-  for (const details of document.querySelectorAll("details.data")) {
+  for (const details of document.querySelectorAll(".data")) {
     details.addEventListener("input", () => update(details));
     details.addEventListener("toggle", () => update(details));
     details.addEventListener("click", (event) => {
@@ -92,6 +96,6 @@
     });
   }
   selection.onChange(() =>
-    document.querySelectorAll("details.data").forEach((details) => update(details)),
+    document.querySelectorAll(".data").forEach((details) => update(details)),
   );
 })();
