@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from hmmdyn.results.columns import Members, holds
 from hmmdyn.results.convergence import Convergence, ConvergenceSpeed, Dissimilarity, Regression
 from hmmdyn.results.detours import DETOURS
 from hmmdyn.results.groups import GroupComparison
+from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.map_in_time import MapInTime
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.notice import Notice
@@ -101,6 +103,11 @@ class OutcomeFindings:
     options: Mapping[str, object] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def runs_of_table(self) -> pd.DataFrame:
+        """One row per run, ``group, run, seed``, in the order of ``table``."""
+        return self.table[[*RUN_KEY, "seed"]].drop_duplicates(RUN_KEY, ignore_index=True)
 
     @property
     def members(self) -> Members:
