@@ -77,6 +77,7 @@ HOMES = {
     "tensorstore": ("checkpoints/formats/orbax_folder.py",),
     "tensorboard": ("logs/event_file.py",),
     "kaleido": ("report/export.py",),
+    "PIL": ("report/export.py",),
     "transformers": ("record/transformers.py",),
     "lightning": ("record/lightning.py",),
     "pytorch_lightning": ("record/lightning.py",),
@@ -86,7 +87,16 @@ HOMES = {
 STATISTICS = {"scipy", "sklearn", "statsmodels", "hmmlearn"}
 SUMMARIES = {"mean", "median", "std", "var", "sem", "quantile", "percentile", "corr", "cov"}
 # Imported only once they are needed: extras, and what computes nothing here.
-OPTIONAL = {"torch", "torchvision", "h5py", "tensorstore", "tensorboard", "kaleido", "hmmlearn"}
+OPTIONAL = {
+    "torch",
+    "torchvision",
+    "h5py",
+    "tensorstore",
+    "tensorboard",
+    "kaleido",
+    "PIL",
+    "hmmlearn",
+}
 # Inside hmm/, from the ground up; the modules beside these folders stand on all of them.
 HMM_FLOORS = ("model", "fit", "choose")
 # Modules that are themselves imported only once something is trained, and made of PyTorch.

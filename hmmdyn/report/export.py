@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,18 +21,22 @@ from hmmdyn.report import layout
 from hmmdyn.report.document import to_json
 from hmmdyn.report.figures import theme as themes
 from hmmdyn.report.figures.figures import Figures
+from hmmdyn.report.figures.replay import replay
 from hmmdyn.report.page import render
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import to_csv
-from hmmdyn.results.findings import OutcomeFindings
+from hmmdyn.results.findings import Findings, OutcomeFindings
 
 if TYPE_CHECKING:
     from kaleido import Kaleido
 
-_PICTURES = ("png", "svg")
+_PICTURES = ("png", "svg", "gif")
+_MOVING = "gif"
 # On a slide, this many pixels wide, the figures' letters can be read from the back of the room.
 _WIDTH = 960
 _SCALE = 2  # png: pixels of the picture to each of those
+# Milliseconds that a picture of the replay is shown, and the last one.
+_SHOWN, _LAST_SHOWN = 120, 2000
 
 _Job = tuple[go.Figure, str]  # a figure, and the format it is wanted in
 
@@ -56,19 +61,22 @@ def require_formats(formats: Collection[str], theme: str = "light") -> None:
     try:
         from kaleido import Kaleido
         from kaleido.errors import ChromeNotFoundError
+
+        if _MOVING in formats:
+            import PIL  # noqa: F401
     except ImportError as error:
         raise MissingPackageError(
-            "Pictures (png, svg) are drawn by the package Kaleido, which is not installed, and a "
-            "browser.\n"
+            "Pictures (png, svg, gif) are drawn by the package Kaleido and a browser, moving ones "
+            f"put together by Pillow; {error.name} is not installed.\n"
             "Install it with  pip install 'hmmdyn[export]'  or do without pictures."
         ) from error
     try:
         Kaleido(mathjax=False)  # looks for the browser, but does not start it yet
     except ChromeNotFoundError as error:
         raise MissingPackageError(
-            "Pictures (png, svg) are drawn by a browser, and there is neither Chrome nor Chromium "
-            "nor Edge where programs are (or where BROWSER_PATH points).\nInstall one, for "
-            "instance with  kaleido_get_chrome  or do without pictures."
+            "Pictures (png, svg, gif) are drawn by a browser, and there is neither Chrome nor "
+            "Chromium nor Edge where programs are (or where BROWSER_PATH points).\nInstall one, "
+            "for instance with  kaleido_get_chrome  or do without pictures."
         ) from error
 
 
@@ -82,9 +90,10 @@ def write_report(
 
     ``report.html``; ``report.json``; a CSV file per table that applies; as ``png`` or ``svg`` the
     figures, in the folder ``figures``, as wide as a slide (figures that do not apply to the
-    findings are left out; the page says why). Page, JSON and tables are replaced together, or all
-    are left as they were, as are those of formats not asked for. The same findings give the same
-    bytes; pictures, where the same browser with the same fonts draws them.
+    findings are left out; the page says why); as ``gif`` the replay of training over the map. Page,
+    JSON and tables are replaced together, or all are left as they were, as are those of formats not
+    asked for. The same findings give the same bytes; pictures, where the same browser with the same
+    fonts draws them.
 
     Parameters
     ----------
@@ -150,6 +159,7 @@ def _pictures_among(formats: Collection[str]) -> list[str]:
 def _pictures(findings: OutcomeFindings, formats: Sequence[str], theme: str) -> dict[str, bytes]:
     """Draw every figure that applies, in each of the formats, by file name."""
     jobs: dict[str, _Job] = {}
+    still = [kind for kind in formats if kind != _MOVING]
     for name, draw in vars(Figures(findings)).items():
         with suppress(NotEnoughDataError):
             figure = draw(theme=theme)
@@ -157,11 +167,38 @@ def _pictures(findings: OutcomeFindings, formats: Sequence[str], theme: str) -> 
             figure.layout.updatemenus = ()
             for number, trace in enumerate(figure.data):
                 trace.uid = str(number)  # or plotly.js takes random ones
-            jobs |= {layout.picture_file(name, kind): (figure, kind) for kind in formats}
+            jobs |= {layout.picture_file(name, kind): (figure, kind) for kind in still}
+    frames: list[_Job] = []
+    if _MOVING in formats and isinstance(findings, Findings):
+        template = themes.standalone(theme)
+        frames = [(f.update_layout(template=template), "png") for f in replay(findings)]
     # In a thread of its own, because a notebook has an event loop in this one.
     with ThreadPoolExecutor(1) as thread:
-        drawn = thread.submit(asyncio.run, _drawn(list(jobs.values()))).result()
-    return dict(zip(jobs, drawn, strict=True))
+        drawn = thread.submit(asyncio.run, _drawn([*jobs.values(), *frames])).result()
+    pictures = dict(zip(jobs, drawn, strict=False))
+    if frames:
+        pictures[layout.picture_file("training_map", _MOVING)] = _moving(drawn[len(jobs) :])
+    return pictures
+
+
+def _moving(frames: Sequence[bytes]) -> bytes:
+    """Put pictures together to one that moves, over and over, its last one longer."""
+    from PIL import Image
+
+    # Every colour is in the last picture, by which time all runs have gone through their states.
+    images = [Image.open(BytesIO(frame)).convert("RGB").reduce(_SCALE) for frame in frames]
+    palette = images[-1].quantize(256)
+    first, *others = (image.quantize(palette=palette) for image in images)
+    file = BytesIO()
+    first.save(
+        file,
+        format="GIF",
+        save_all=True,
+        append_images=others,
+        duration=[_SHOWN] * len(others) + [_LAST_SHOWN],
+        loop=0,
+    )
+    return file.getvalue()
 
 
 async def _drawn(jobs: Sequence[_Job]) -> list[bytes]:
@@ -180,8 +217,9 @@ async def _drawn(jobs: Sequence[_Job]) -> list[bytes]:
             return [await _picture(browser, figure, kind) for figure, kind in jobs]
     except failures as error:
         raise OutputError(
-            f"The browser that draws pictures (png, svg) failed: {error or type(error).__name__}.\n"
-            "The rest of the report is written. Try again, or do without pictures."
+            "The browser that draws pictures (png, svg, gif) failed: "
+            f"{error or type(error).__name__}.\nThe rest of the report is written. Try again, or "
+            "do without pictures."
         ) from error
 
 

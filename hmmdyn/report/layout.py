@@ -30,7 +30,7 @@ def table_file(name: str) -> str:
 
 
 def picture_file(figure: str, kind: str) -> str:
-    """Name the file of a figure's picture, ``png`` or ``svg``."""
+    """Name the file of a figure's picture, ``png``, ``svg`` or ``gif``."""
     return f"{figure}.{kind}"
 
 
@@ -59,7 +59,11 @@ def files_of_report(folder: Path, tables: Iterable[str]) -> list[str]:
     pictures = [] if (folder / FIGURES).is_symlink() else (folder / FIGURES).glob("*")
     return [
         *(PAGE, METRICS, STATES, TRAINING_MAP),
-        *(f"{FIGURES}/{p.name}" for p in pictures if re.fullmatch(r"[a-z_]+\.(png|svg)", p.name)),
+        *(
+            f"{FIGURES}/{p.name}"
+            for p in pictures
+            if re.fullmatch(r"[a-z_]+\.(png|svg|gif)", p.name)
+        ),
         *(table_file(name) for name in tables if re.fullmatch("[a-z_]+", name)),
         DOCUMENT,
     ]

@@ -19,12 +19,13 @@ from hmmdyn.results.findings import Findings
 
 
 def levels_of_page(findings: Findings) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return all levels as plain data, the finest first, and their maps by name.
+    """Return all levels as plain data, the finest first, and their maps and facts by name.
 
     ``told`` is the number of states of the level that the rest of the page is about, ``supported``
     that of the supported map, if there is one. Of each level: ``names`` and ``colours`` of its
-    states; ``stays`` of every run, one after the other, as state, start and end; ``states`` and
-    ``changes``, the facts of each. A map is called ``map-5-wide`` or ``map-5-narrow``.
+    states; and ``stays`` of every run, one after the other, as state, start and end. Maps are
+    called ``map-5-wide`` and ``map-5-narrow``; ``map-5-facts`` are those of its ``states`` and
+    ``changes``.
     """
     evidence = findings.selection.evidence
     colours = level_colours(findings)
@@ -32,6 +33,7 @@ def levels_of_page(findings: Findings) -> tuple[dict[str, Any], dict[str, Any]]:
     for level in findings.map_in_time.stays:
         facts = FactsOfLevel(findings, level)
         levels.append({"n_states": level, "colours": colours[level], **_level(findings, facts)})
+        maps[f"map-{level}-facts"] = _facts(findings, facts)
         for name, orientation in (("wide", "horizontal"), ("narrow", "vertical")):
             maps[f"map-{level}-{name}"] = _spec(draw(Canvas(facts, colours[level], orientation)))
     supported = evidence.n_supported if evidence is not None else None
@@ -41,7 +43,6 @@ def levels_of_page(findings: Findings) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _level(findings: Findings, facts: FactsOfLevel) -> dict[str, Any]:
     found, level = findings.map_in_time, facts.level
-    edges = found.transitions[found.transitions["level"] == level]
     numbers = run_numbers(findings)
     stays: list[list[float]] = [[] for _ in numbers]
     for stay in rows(found.stays[level]):
@@ -50,7 +51,15 @@ def _level(findings: Findings, facts: FactsOfLevel) -> dict[str, Any]:
     return {
         "names": [state_name(findings, k) if facts.is_told else f"state {k}" for k in range(level)],
         "stays": stays,
-        "states": [_plain(numbers, facts.of_state(k)) for k in range(level)],
+    }
+
+
+def _facts(findings: Findings, facts: FactsOfLevel) -> dict[str, Any]:
+    found = findings.map_in_time.transitions
+    edges = found[found["level"] == facts.level]
+    numbers = run_numbers(findings)
+    return {
+        "states": [_plain(numbers, facts.of_state(k)) for k in range(facts.level)],
         "changes": [
             {
                 "from": int(edge.from_state),

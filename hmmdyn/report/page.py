@@ -62,6 +62,7 @@ _SCRIPTS = (
     "axes.js",
     "figures.js",
     "map.js",
+    "replay.js",
     "ranked.js",
     "tables.js",
     "copy.js",

@@ -4,7 +4,10 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from hmmdyn.choices import FORMATS
@@ -192,6 +195,31 @@ def test_a_menu_is_not_in_a_picture(pictures):
     assert b"updatemenu" not in pictures["light"]["figures/outcome_curves.svg"]
     with_menu = Figures(make_hostile_findings()).outcome_curves()
     assert with_menu.layout.updatemenus
+
+
+def test_a_gif_replays_training_over_the_map(painter, monkeypatch, tmp_path):
+    from PIL import Image
+
+    monkeypatch.setattr(export, "replay", partial(export.replay, n_frames=4))
+    write_report(Report(make_findings(5)), tmp_path, ["gif"])
+    assert files(tmp_path) == ["figures/training_map.gif"]
+    with Image.open(tmp_path / "figures" / "training_map.gif") as picture:
+        assert (picture.n_frames, picture.width) == (4, 960)
+        seen = [np.asarray(picture.convert("RGB")) for _ in frames_of(picture)]
+    assert all((a != b).any() for a, b in pairwise(seen))
+
+
+def frames_of(picture):
+    for number in range(picture.n_frames):
+        picture.seek(number)
+        yield number
+
+
+def test_without_pillow_a_gif_names_what_to_install(monkeypatch):
+    pytest.importorskip("kaleido")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(MissingPackageError, match=r"PIL[\s\S]*pip install 'hmmdyn\[export\]'"):
+        require_formats(["gif"])
 
 
 def test_figures_that_do_not_apply_are_left_out(painter, bare, monkeypatch, tmp_path):

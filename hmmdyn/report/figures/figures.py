@@ -23,6 +23,7 @@ from hmmdyn.report import words
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.curves import draw_curves
 from hmmdyn.report.figures.extremes import slowest_and_fastest
+from hmmdyn.report.figures.group_maps import group_maps
 from hmmdyn.report.figures.run_rows import RunRows
 from hmmdyn.report.figures.speed import performance_profile, waiting_curves
 from hmmdyn.report.figures.theme import standalone
@@ -35,6 +36,7 @@ from hmmdyn.results.findings import Findings, OutcomeFindings
 __all__ = [
     "Figures",
     "convergence",
+    "group_maps",
     "metric_trajectories",
     "model_selection",
     "outcome_curves",
@@ -66,6 +68,7 @@ class Figures:
         if not isinstance(findings, Findings):
             return
         self.training_map = _themed(training_map, findings)
+        self.group_maps = _themed(group_maps, findings)
         self.why_slow = _themed(why_slow, findings)
         self.slowest_and_fastest = _themed(slowest_and_fastest, findings)
         self.metric_trajectories = _themed(metric_trajectories, findings)

@@ -59,6 +59,10 @@ class TimeAxis:
         at = np.asarray(steps, dtype=float)
         return np.log10(1 + np.maximum(at, 0) / self.unit) if self.log else at
 
+    def step(self, place: float) -> float:
+        """Return the step that stands at a place."""
+        return float(self.unit * (10**place - 1)) if self.log else float(place)
+
     @property
     def span(self) -> tuple[float, float]:
         """The ends of the axis, as places."""

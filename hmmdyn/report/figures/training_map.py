@@ -18,7 +18,7 @@ from hmmdyn.errors import UsageError
 from hmmdyn.report import words
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.level_colours import level_colours
-from hmmdyn.report.figures.links import numbers_of, run_numbers
+from hmmdyn.report.figures.links import group_numbers, numbers_of, run_numbers
 from hmmdyn.report.figures.map_layout import (
     BAR,
     Box,
@@ -108,7 +108,7 @@ def draw(canvas: Canvas) -> go.Figure:
             *(trace for edge in canvas.arrows for trace in _arrow(canvas, edge)),
             _bars(canvas),
             *(trace for edge in canvas.boundaries for trace in _boundary(canvas, edge)),
-            *_rug(canvas),
+            *canvas.rug(),
         ]
     )
     figure.update_layout(
@@ -206,6 +206,42 @@ class Canvas:
         places = {"base": base, along: lengths, beside: (-across).tolist()}
         return {**places, "orientation": "v" if self.vertical else "h", "width": 2 * BAR}
 
+    def rug(self, group: int | None = None, below: float = 0.0) -> list[go.Scatter]:
+        """Return a mark below each state for every run that enters it, where it first does.
+
+        Of all runs or those of a group by its number, ``below`` where the map itself would be.
+        """
+        first = self.stays.drop_duplicates([*RUN_KEY, "state"])
+        entered = first[first.duplicated(RUN_KEY)]
+        if group is not None:
+            name = list(group_numbers(self.findings))[group]
+            entered = entered[entered["group"] == name]
+        traces = []
+        for state in range(self.level):
+            own = entered[entered["state"] == state]
+            if own.empty:
+                continue
+            across = self.layout.lanes[self.layout.bars[state].lane] + BAR + _RUG + below
+            along = self.layout.along(own["start"].to_numpy())
+            x, y = self.place(np.column_stack([along, np.full(len(own), across)]))
+            traces.append(
+                go.Scatter(
+                    x=x,
+                    y=y,
+                    mode="markers",
+                    name=f"runs that enter state {state}",
+                    customdata=numbers_of(self.findings, own),
+                    meta={"state": state, "each": "run"},
+                    marker={
+                        "symbol": "line-ew" if self.vertical else "line-ns",
+                        "size": _RUG,
+                        "line": {"width": 1.4, "color": self.colours[state]},
+                    },
+                    hoverinfo="skip",
+                )
+            )
+        return traces
+
     @cached_property
     def texts(self) -> list[Text]:
         """The labels of the map, each in a place that is free."""
@@ -287,37 +323,6 @@ def _bars(canvas: Canvas) -> go.Bar:
         hovertext=[_card(canvas, canvas.facts.of_state(bar.state)) for bar in layout.bars],
         hoverinfo="text",
     )
-
-
-def _rug(canvas: Canvas) -> list[go.Scatter]:
-    """Return a mark below each state for every run that enters it, where it first does."""
-    first = canvas.stays.drop_duplicates([*RUN_KEY, "state"])
-    entered = first[first.duplicated(RUN_KEY)]
-    traces = []
-    for state in range(canvas.level):
-        own = entered[entered["state"] == state]
-        if own.empty:
-            continue
-        across = canvas.layout.lanes[canvas.layout.bars[state].lane] + BAR + _RUG
-        along = canvas.layout.along(own["start"].to_numpy())
-        x, y = canvas.place(np.column_stack([along, np.full(len(own), across)]))
-        traces.append(
-            go.Scatter(
-                x=x,
-                y=y,
-                mode="markers",
-                name=f"runs that enter state {state}",
-                customdata=numbers_of(canvas.findings, own),
-                meta={"state": state, "each": "run"},
-                marker={
-                    "symbol": "line-ew" if canvas.vertical else "line-ns",
-                    "size": _RUG,
-                    "line": {"width": 1.4, "color": canvas.colours[state]},
-                },
-                hoverinfo="skip",
-            )
-        )
-    return traces
 
 
 # --- changes of state ---
@@ -470,7 +475,7 @@ def _placed_texts(canvas: Canvas) -> Iterable[Text]:
         text = _boundary_lines(canvas, edge)
         if text:
             along = float(edge.points[:, 0].mean())
-            spots = _beside_main(canvas, text, along) if edge.points[0, 1] == 0 else []
+            spots = beside_main(canvas, text, along) if edge.points[0, 1] == 0 else []
             free = first_free(spots, [*taken, *bars], lines)
             if free is not None:
                 taken.append(free)
@@ -478,7 +483,7 @@ def _placed_texts(canvas: Canvas) -> Iterable[Text]:
                 yield Text(text, free, link)
     for bar, text, link in outside:
         along = (bar.begin + bar.end) / 2
-        spots = _beside_main(canvas, text, along) if bar.lane == 0 else _around(canvas, bar, text)
+        spots = beside_main(canvas, text, along) if bar.lane == 0 else _around(canvas, bar, text)
         free = first_free(spots, [*taken, *bars], lines) or spots[-1]
         taken.append(free)
         yield Text(text, free, link)
@@ -487,7 +492,7 @@ def _placed_texts(canvas: Canvas) -> Iterable[Text]:
         if fork is None or edge.to_state not in fork.exits:
             continue
         text = (_count(canvas, edge),)
-        free = first_free(_beside_edge(canvas, edge, text), [*taken, *bars], lines)
+        free = first_free(beside_edge(canvas, edge, text), [*taken, *bars], lines)
         if free is not None:
             taken.append(free)
             yield Text(text, free, json.dumps(canvas.link(edge.from_state, edge.to_state)))
@@ -503,7 +508,7 @@ def _fits(text: Box, bar: Box) -> bool:
     return text.half_along + 1 < bar.half_along and text.half_across <= bar.half_across + 2
 
 
-def _beside_main(canvas: Canvas, lines: Sequence[str], along: float) -> list[Box]:
+def beside_main(canvas: Canvas, lines: Sequence[str], along: float) -> list[Box]:
     """Return places beside the main lane, the nearest first: rows, and to both sides in each."""
     box = _box_of(lines, along, 0.0, canvas)
     length = canvas.layout.length
@@ -549,7 +554,7 @@ def _around(canvas: Canvas, bar: Any, lines: Sequence[str]) -> list[Box]:
     return [Box(a, c, box.half_along, box.half_across) for a, c in places]
 
 
-def _beside_edge(canvas: Canvas, edge: Edge, lines: Sequence[str]) -> list[Box]:
+def beside_edge(canvas: Canvas, edge: Edge, lines: Sequence[str]) -> list[Box]:
     """Return places beside an arrow, from its middle on and on both sides."""
     points = along_edges([edge])
     in_order = sorted(range(len(points)), key=lambda i: abs(i - len(points) / 2))

@@ -72,6 +72,13 @@
     axes.rescale(data, layout, time.value);
   }
 
+  // The outcome that defines convergence comes first in its figure.
+  function outcomes() {
+    const { data } = structuredClone(specs["outcome_curves-spec"] ?? { data: [] });
+    for (const trace of data) for (const key of ["x", "y"]) trace[key] = decoded(trace[key]);
+    return levels.smallCurves(data);
+  }
+
   function draw(plot) {
     const isNarrow = narrow.matches && !printing;
     const map = `map-${levels.shown()?.n_states}-${isNarrow ? "narrow" : "wide"}`;
@@ -99,7 +106,11 @@
     if (isNew) plot.replaceChildren();
     Plotly.react(plot, data, layout, isMap(plot) ? { ...config, displayModeBar: false } : config);
     if (isNew) listen(plot);
-    if (isMap(plot)) plot.dispatchEvent(new Event("map-drawn"));
+    if (isMap(plot)) {
+      plot.curves ??= outcomes();
+      plot.facts = specs[`map-${levels.shown().n_states}-facts`];
+      plot.dispatchEvent(new Event("map-drawn"));
+    }
     highlight(plot);
   }
 

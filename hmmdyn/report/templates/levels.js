@@ -61,6 +61,22 @@ const levels = (() => {
     return [...points.values()].sort((a, b) => a.x - b.x);
   }
 
+  const MOST = 150; // points of a small curve
+
+  // Of every run its curve in a figure, as points [step, value] of which no more than some.
+  function smallCurves(data) {
+    const pieces = selection.runs.map(() => []);
+    for (const trace of data.filter(isCurve)) pieces[trace.meta.run].push(trace);
+    const runs = pieces.map((own) => {
+      const points = wholeCurve(own).map(({ x, y }) => [x, y]);
+      const stride = Math.ceil(points.length / MOST);
+      return points.filter((_, i) => i % stride === 0 || i === points.length - 1);
+    });
+    const values = runs.flat().map(([, y]) => y);
+    const extreme = (better) => values.reduce((a, b) => better(a, b), values[0] ?? 0);
+    return { runs, low: extreme(Math.min), high: extreme(Math.max) };
+  }
+
   // A piece leads from the point before, in the colour of the state that it leads to.
   function curves(pieces, { stays, names, colours }, inLegend) {
     const points = wholeCurve(pieces);
@@ -119,5 +135,5 @@ const levels = (() => {
 
   const follows = (data, { meta }) =>
     meta?.x === "step" && data.some((trace) => isStrip(trace) || isCurve(trace));
-  return { all, told, supported, at, shown, recoloured, follows, asText };
+  return { all, told, supported, at, shown, recoloured, follows, smallCurves, asText };
 })();

@@ -49,9 +49,9 @@
   }
 
   function show(value) {
-    const level = levels.shown();
+    if (!plot.facts) return;
     const [kind, number] = value.split(" ");
-    const all = kind === "state" ? level.states : level.changes;
+    const all = plot.facts[kind === "state" ? "states" : "changes"];
     const told = all[Number(number)];
     if (!told) return;
     about.value = value;
@@ -73,19 +73,20 @@
   }
 
   function fill() {
-    const level = levels.shown();
+    const { names } = levels.shown();
+    const { changes } = plot.facts;
     const options = (label, items) => {
       const group = element("optgroup", "", { label });
       items.forEach(([text, value]) => group.append(element("option", text, { value })));
       return group;
     };
     about.replaceChildren(
-      options("States", level.names.map((name, k) => [name, `state ${k}`])),
-      ...(level.changes.length
-        ? [options("Changes", level.changes.map(({ title }, i) => [title, `change ${i}`]))]
+      options("States", names.map((name, k) => [name, `state ${k}`])),
+      ...(changes.length
+        ? [options("Changes", changes.map(({ title }, i) => [title, `change ${i}`]))]
         : []),
     );
-    const judged = level.changes.findIndex(({ lines }) => /^(sharp|gradual)/.test(lines["how sharp"][0]));
+    const judged = changes.findIndex(({ lines }) => /^(sharp|gradual)/.test(lines["how sharp"][0] ?? ""));
     show(judged >= 0 ? `change ${judged}` : "state 0");
   }
 
@@ -94,7 +95,7 @@
     if (meta?.each === "state") return `state ${own}`;
     if (meta?.state !== undefined) return `state ${meta.state}`;
     const [from, to] = meta?.states ?? [];
-    const i = levels.shown().changes.findIndex((change) => change.from === from && change.to === to);
+    const i = plot.facts.changes.findIndex((change) => change.from === from && change.to === to);
     return i >= 0 ? `change ${i}` : null;
   }
 
@@ -105,6 +106,12 @@
     if (value) show(value);
   });
   plot.addEventListener("map-drawn", () => {
+    if (levels.shown() !== drawnLevel) {
+      drawnLevel = levels.shown();
+      fill();
+      const { state } = selection.chosen;
+      if (state !== null) show(`state ${state}`);
+    }
     if (plot.dataset.listening) return;
     plot.dataset.listening = "yes";
     plot.on("plotly_hover", ({ points: [point] }) => {
@@ -133,8 +140,6 @@
       slider.setAttribute("aria-valuetext", words);
       document.getElementById("level-told").textContent = words;
     }
-    if (level !== drawnLevel) fill();
-    drawnLevel = level;
     const { state } = selection.chosen;
     if (state !== null) show(`state ${state}`);
   }
