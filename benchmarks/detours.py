@@ -37,6 +37,7 @@ from hmmdyn.hmm.choose.passages import SUPPORTED
 from hmmdyn.hmm.choose.supported import _model_of
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import decode
+from hmmdyn.results.model import PLAIN_MODEL
 from hmmdyn.results.observations import Observations, Sequences
 from hmmdyn.results.verdicts import CONFIRMED
 from hmmdyn.simulate.worlds import World, simulate_world
@@ -169,7 +170,7 @@ def decoded(number: int) -> Decoded:
     swept = sweep(data, [FINEST - 1, FINEST], covariance_type="diag", n_restarts=4, random_state=0)
     finest = swept.winners[max(swept.winners)].states
     found = supported_map(seen, finest, covariance_type="diag", random_state=0)
-    states = decode(_model_of(seen, found.labels, "diag"), seen)
+    states = decode(_model_of(seen, found.labels, "diag", PLAIN_MODEL), seen)
     outcomes = runs.table[["group", "run", "seed", "step", "accuracy"]]
     keys = outcomes.drop(columns="accuracy")
     return Decoded(keys.assign(state=states), outcomes, seen, found, runs.phases)

@@ -10,9 +10,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+from hmmdyn.metrics.registry import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "hmmdyn"
@@ -182,19 +185,25 @@ _FORMS = {
 }
 
 
-def metrics() -> str:
-    """The metrics there are."""
-    from hmmdyn.metrics.registry import all_metrics
+def metrics(family: str) -> str:
+    """The metrics of a family."""
+    from hmmdyn.metrics.registry import select_metrics
 
-    rows = ["| column | what it is | computed of |", "|---|---|---|"]
-    rows += [f"| `{m.name}` | {m.description} | {_OF[m.needs]} |" for m in all_metrics()]
+    rows = ["| column | what it is | computed of | source |", "|---|---|---|---|"]
+    rows += [
+        f"| `{m.name}` | {_cell(m.description)} | {_OF[m.needs]} | {m.source} |"
+        for m in select_metrics([family])
+    ]
     return "\n".join(rows)
 
 
 _OF = {
-    "matrices": "each weight matrix; their mean",
+    "matrix": "each weight matrix; their mean",
     "weights": "all entries of the weight matrices",
     "biases": "all entries of the biases",
+    "initial": "all weights, and those of the run's first checkpoint",
+    "previous": "all weights, and those of the checkpoint before",
+    "run": "the run's checkpoints up to here",
 }
 
 
@@ -276,7 +285,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "floors": floors,
     "libraries": libraries,
     "logs": logs,
-    "metrics": metrics,
+    **{f"metrics {family}": partial(metrics, family) for family in FAMILIES},
     "options": options,
     "command line": command_line,
     "tables": tables,

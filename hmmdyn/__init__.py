@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hmmdyn.checkpoints.read import open_checkpoint
     from hmmdyn.errors import HmmdynError
     from hmmdyn.hmm import TrainingMap
+    from hmmdyn.metrics.registry import metric
     from hmmdyn.options import Options
     from hmmdyn.pipeline import analyze, fit, read_runs, scan
     from hmmdyn.record.recorder import MetricRecorder
@@ -34,6 +35,7 @@ _HOME = {
     "Trajectories": "tables.trajectories",
     "analyze": "pipeline",
     "fit": "pipeline",
+    "metric": "metrics.registry",
     "open_checkpoint": "checkpoints.read",
     "read_runs": "pipeline",
     "scan": "pipeline",
@@ -50,6 +52,7 @@ __all__ = [
     "__version__",
     "analyze",
     "fit",
+    "metric",
     "open_checkpoint",
     "read_runs",
     "scan",

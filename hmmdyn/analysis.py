@@ -119,24 +119,41 @@ class OutcomeAnalysis(OutcomeFindings):
     ) -> Path:
         """Write the report folder; returns the path of its ``report.html``, if that is among it.
 
-        Beside the report (:meth:`export`): ``metrics.parquet``, the curves. What an earlier
-        analysis left there of states and other maps goes, as far as hmmdyn wrote it.
+        Beside the report (:meth:`export`): ``metrics.parquet``, and where there are states
+        ``states.parquet`` and ``training_map.json``. Other maps (the recommended one, those of
+        groups) have the same in folders of their own below it. What an earlier analysis left there
+        goes, as far as hmmdyn wrote it. All files are replaced together, or left as they were.
 
         Raises
         ------
         UsageError, MissingPackageError
             A format is not known, or pictures need what is not installed.
         OutputError
-            The folder cannot be written.
+            The folder cannot be written, or another analysis is writing it.
         """
-        from hmmdyn.report.folder import remove_files_of_map, remove_other_reports
+        from hmmdyn.report.folder import alone_in
 
         folder = Path(folder)
+        with alone_in(folder):
+            with staged(folder) as unfinished:
+                page = self._write_files(unfinished, formats, theme)
+            self._remove_what_was(folder, formats)
+        return folder / page.relative_to(unfinished)
+
+    def _write_files(self, folder: Path, formats: Collection[str], theme: str) -> Path:
+        """Write everything into an empty folder; return what :meth:`export` does."""
         write_table(self.trajectories, folder / layout.METRICS)
+        return self.export(folder, formats, theme)
+
+    def _remove_what_was(self, folder: Path, formats: Collection[str]) -> None:
+        """Remove what an earlier analysis wrote and this one did not."""
+        from hmmdyn.report.export import remove_tables
+        from hmmdyn.report.folder import remove_files_of_map, remove_other_reports
+
+        if "csv" in formats:
+            remove_tables(self._report, folder)
         remove_files_of_map(folder)
-        page = self.export(folder, formats, theme)
         remove_other_reports(folder, kept=())
-        return page
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -172,45 +189,30 @@ class Analysis(OutcomeAnalysis, Findings):
         """
         return self if n_states == self.parameters.n_states else self.told_at(n_states)
 
-    def write(
-        self,
-        folder: Path | str,
-        formats: Collection[str] = DEFAULT_FORMATS,
-        theme: str = "light",
-    ) -> Path:
-        """Write the report folder; returns the path of its ``report.html``, if that is among it.
+    def _others(self) -> dict[str, Analysis]:
+        """Return the analyses that have reports of their own, by their places below this one's."""
+        others = dict(
+            zip(layout.group_folders(self.of_groups), self.of_groups.values(), strict=True)
+        )
+        return others | ({layout.RECOMMENDED: self.recommended} if self.recommended else {})
 
-        Beside the report (:meth:`export`): ``metrics.parquet``, ``states.parquet`` and
-        ``training_map.json``. The recommended map, where it is another, has the same in the folder
-        ``recommended``. Reports of other maps that an earlier analysis left there go, as far as
-        hmmdyn wrote them. All files are replaced together, or left as they were.
+    def _write_files(self, folder: Path, formats: Collection[str], theme: str) -> Path:
+        page = super()._write_files(folder, formats, theme)
+        with replacing(folder / layout.STATES) as temporary, temporary.open("wb") as file:
+            self.states.to_parquet(file, index=False)
+        self.training_map.save(folder / layout.TRAINING_MAP)
+        for place, other in self._others().items():
+            other._write_files(folder / place, formats, theme)
+        return page
 
-        Raises
-        ------
-        UsageError, MissingPackageError
-            A format is not known, or pictures need what is not installed.
-        OutputError
-            The folder cannot be written.
-        """
+    def _remove_what_was(self, folder: Path, formats: Collection[str]) -> None:
         from hmmdyn.report.export import remove_tables
         from hmmdyn.report.folder import remove_other_reports
 
-        folder = Path(folder)
-        places = layout.group_folders(self.of_groups)
-        others = dict(zip(places, self.of_groups.values(), strict=True))
-        if self.recommended is not None:
-            others[layout.RECOMMENDED] = self.recommended
-        with staged(folder) as unfinished:
-            write_table(self.trajectories, unfinished / layout.METRICS)
-            states = unfinished / layout.STATES
-            with replacing(states) as temporary, temporary.open("wb") as file:
-                self.states.to_parquet(file, index=False)
-            self.training_map.save(unfinished / layout.TRAINING_MAP)
-            for place, other in others.items():
-                other.write(unfinished / place, formats, theme)
-            page = self.export(unfinished, formats, theme)
+        others = self._others()
         if "csv" in formats:
             for place, analysis in {".": self, **others}.items():
                 remove_tables(analysis._report, folder / place)
+        for place, other in others.items():
+            remove_other_reports(folder / place, kept=other._others())
         remove_other_reports(folder, kept=others)
-        return folder / page.relative_to(unfinished)

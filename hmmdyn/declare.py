@@ -52,6 +52,8 @@ class Option:
         The words it may take; any where empty.
     flag : str
         What the command line calls it, where that is not ``--`` and its name.
+    commas : bool
+        Whether one word of the command line may hold several values, between commas.
     parse, write : callable
         How one word of the command line becomes one value, and back.
     name : str
@@ -68,6 +70,7 @@ class Option:
     least: float | None = None
     choices: tuple[str, ...] = ()
     flag: str = ""
+    commas: bool = False
     parse: Callable[[str], Any] = str
     write: Callable[[Any], str] = str
     # What the field itself says; see `options_of`.
@@ -86,6 +89,8 @@ class Option:
         if self.kind is bool:
             return [self.flag]
         values = value if isinstance(value, tuple) else (value,)
+        if self.commas:
+            return [self.flag, ",".join(map(self.write, values))]
         return [word for one in values for word in (self.flag, self.write(one))]
 
     def checked(self, value: Any) -> Any:
@@ -122,6 +127,8 @@ class Option:
         wanted = f"a tuple, each of it {_in_words(one)}"
         values = tuple(self._require(isinstance(value, Iterable), value, wanted))
         self._require(all(_is(item, one) for item in values), value, wanted)
+        for item in values if self.choices else ():
+            require_one_of(item, self.choices, self.name)
         return values
 
     def _number(self, value: Any) -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+from threading import current_thread, main_thread
 
 from hmmdyn.errors import OutputError
 from hmmdyn.messages import Either
@@ -46,7 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def staged(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder; on success all files in it move into ``folder``, else none does.
 
-    So a full disk, or an error half way, leaves what was there before, and no mixture.
+    So a full disk, an error half way or Ctrl-C leaves what was there before, and no mixture.
 
     Raises
     ------
@@ -57,14 +59,31 @@ def staged(folder: Path) -> Iterator[Path]:
     try:
         place.mkdir(parents=True)
         yield place
-        for path in sorted(path for path in place.rglob("*") if path.is_file()):
-            target = folder / path.relative_to(place)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
+        with _uninterrupted():
+            for path in sorted(path for path in place.rglob("*") if path.is_file()):
+                target = folder / path.relative_to(place)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
     except OSError as error:
         raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of what takes a moment and must not be cut in two."""
+    if current_thread() is not main_thread():  # it is the main thread's alone
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -21,6 +21,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from hmmdyn.errors import OutputError
 from hmmdyn.files import cannot_write
+from hmmdyn.messages import Message
 from hmmdyn.names import printable
 
 _WAITING = 2.0  # seconds: processes forked by a killed one take a moment to end
@@ -43,7 +44,7 @@ class Lock:
         File to lock, made for that and removed afterwards.
     what : str
         What is locked, and the verb: ``runs/seed0 is being recorded``.
-    remedy : str
+    remedy : str or Message
         What to do if it is taken.
     wait : float
         Seconds to wait for another holder.
@@ -56,12 +57,14 @@ class Lock:
         The file cannot be made.
     """
 
-    def __init__(self, path: Path, what: str, remedy: str, *, wait: float = _WAITING) -> None:
+    def __init__(
+        self, path: Path, what: str, remedy: str | Message, *, wait: float = _WAITING
+    ) -> None:
         self._path = path
         try:
             self._lock = _acquired(path, wait)
         except Timeout as error:
-            raise TakenError(f"{printable(what)} {_holder(path)}.\n{remedy}") from error
+            raise TakenError(f"{printable(what)} {_holder(path)}.\n", remedy) from error
         except OSError as error:
             raise cannot_write(path, error) from error
         _leave_note(path)

@@ -8,7 +8,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from hmmdyn.choices import COVARIANCE_TYPES, DIRECTIONS, PROTOCOLS, STANDARDISATIONS
+from hmmdyn.choices import (
+    COVARIANCE_TYPES,
+    DIRECTIONS,
+    PARTS_BY,
+    PROTOCOLS,
+    STANDARDISATIONS,
+)
 from hmmdyn.declare import (
     CONVERGENCE,
     EFFORT,
@@ -105,7 +111,27 @@ class Options(ModelOptions):
         more="From Python: (regular expression, axis, number of equal parts).",
     )
     metrics: tuple[str, ...] = option(
-        (), "Metrics to use; all where none is named.", panel=WHAT, flag="--metric"
+        (),
+        "Metrics and families of metrics, with commas between: 'paper,movement'.",
+        panel=WHAT,
+        commas=True,
+        more="Where none is named, the paper's fourteen are measured of checkpoints, and all "
+        "columns of a table are taken. ``hmmdyn metrics`` lists them.",
+    )
+    metrics_from: Path | None = option(
+        None,
+        "A Python file of metrics of your own, which is executed.",
+        panel=READING,
+        more="Its functions carry ``@hmmdyn.metric(needs=…)``; they are a family called as the "
+        "file, and have to be named in ``metrics`` as others have.",
+    )
+    by: tuple[str, ...] = option(
+        (),
+        "Also measure the parts of the network: by 'layer', by 'role' (q, k, v, mlp in, …), or "
+        "'layer,role'.",
+        panel=READING,
+        choices=PARTS_BY,
+        commas=True,
     )
     drop_metrics: tuple[str, ...] = option(
         (), "Metrics to leave out.", panel=WHAT, flag="--drop-metric"

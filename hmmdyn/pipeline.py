@@ -143,7 +143,7 @@ def _given_from_python(source: Any, options: Options) -> Trajectories | None:
 
     asked: dict[str, Any] = {
         "outcomes": options.outcome_columns,
-        "metrics": (*options.metrics, *options.keep_metrics),
+        "metrics": _columns_named(options),
     }
     if isinstance(source, (list, tuple)) and source:
         frames = [as_frame(one) for one in source]
@@ -159,6 +159,13 @@ def _given_from_python(source: Any, options: Options) -> Trajectories | None:
         return None
     options.require_fit_for(TABLE, "the DataFrame")
     return from_frame(frame, **asked)
+
+
+def _columns_named(options: Options) -> tuple[str, ...]:
+    """Return the metrics that are asked for by name, which are columns of a table."""
+    from hmmdyn.metrics.registry import without_families
+
+    return (*without_families(options.metrics), *options.keep_metrics)
 
 
 def _require(fits: bool, message: str) -> None:
@@ -236,7 +243,7 @@ def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories
         return read_table(
             path,
             outcomes=options.outcome_columns,
-            metrics=(*options.metrics, *options.keep_metrics),
+            metrics=_columns_named(options),
         )
     recorded = read_recordings(tree or path)
     require_known(options.outcome_columns, recorded.outcomes, "outcome")
@@ -251,7 +258,7 @@ def _read_logs(tree: Tree, options: Options) -> Trajectories | None:
     return read_run_logs(
         tree,
         outcomes=options.outcome_columns,
-        metrics=(*options.metrics, *options.keep_metrics),
+        metrics=_columns_named(options),
     )
 
 
@@ -267,12 +274,15 @@ def _measured(
     from hmmdyn.checkpoints.logs import find_outcomes, join_outcomes, of_runs_in
     from hmmdyn.checkpoints.parameters import ParameterRules
     from hmmdyn.metrics.extract import extract
-    from hmmdyn.metrics.registry import all_metrics
+    from hmmdyn.metrics.registry import load_metrics, select_metrics
     from hmmdyn.tables.trajectories import Trajectories
 
     # Before anything is measured, which takes long.
-    known = [metric.name for metric in all_metrics()]
-    require_known((*options.metrics, *options.drop_metrics), known, "metric")
+    if options.metrics_from is not None:
+        load_metrics(options.metrics_from)
+    chosen = select_metrics(options.metrics or None)
+    if options.drop_metrics:
+        select_metrics(options.drop_metrics)
     # Logs are read with all runs in sight: that of a run left out is not taken for another's.
     logged = index.logged or find_outcomes(index, options.outcomes_file)
     index = without_runs(index, options.exclude_runs)
@@ -281,6 +291,9 @@ def _measured(
         _require_somewhere(options.outcome, joined.table, index)
     extraction = extract(
         index,
+        metrics=[metric.name for metric in chosen],
+        metrics_from=options.metrics_from,
+        by=options.by,
         rules=ParameterRules(options.include, options.exclude, options.split),
         cache=cache,
         n_jobs=jobs,
@@ -297,6 +310,7 @@ def _measured(
         tuple(str(c) for c in outcomes if c not in CHECKPOINT_KEY),
         index.step_unit,
         (*index.notices, *logged.notices, *joined.notices, *extraction.notices, *renamed),
+        extraction.parts,
     )
 
 
@@ -363,6 +377,7 @@ def fit(
         The metrics do not allow it; the message says why.
     """
     from hmmdyn.hmm import fit_training_map
+    from hmmdyn.metrics.registry import expanded, without_families
     from hmmdyn.tables.trajectories import Trajectories
 
     options = Options.of(options)
@@ -372,12 +387,14 @@ def fit(
         f"'trajectories' must be hmmdyn.Trajectories, got {type(trajectories).__name__}. "
         "Write hmmdyn.fit(hmmdyn.read_runs('runs/')), for instance.",
     )
+    asked = expanded(options.metrics, trajectories.metrics)
+    dropped = expanded(options.drop_metrics, trajectories.metrics)
     fitted = fit_training_map(
-        trajectories.select(metrics=options.metrics, drop_metrics=options.drop_metrics),
+        trajectories.select(metrics=asked, drop_metrics=dropped),
         options.candidates,
         standardise=options.standardise,
         standardise_first=options.standardise_first,
-        keep_metrics=(*options.metrics, *options.keep_metrics),
+        keep_metrics=(*without_families(options.metrics), *options.keep_metrics),
         covariance_type=options.covariance,
         protocol=options.protocol,
         options=options.model,
@@ -576,6 +593,7 @@ def _state_findings(
         transition_times,
     )
     from hmmdyn.dynamics.ways import find_ways, fork_choices
+    from hmmdyn.results.boundaries import BOUNDARIES
     from hmmdyn.tables.trajectories import KEY_COLUMNS
 
     chosen, decoding = fitted.trajectories, fitted.decoding
@@ -590,8 +608,8 @@ def _state_findings(
     convergence = found.convergence
     clock = CHECKPOINTS if options.protocol == "paper" else STEPS
     occupancy = bag_of_states(decoding.states, parameters.n_states, clock)
-    # States of other maps may be slices of drift.
     evidence = fitted.selection.evidence
+    # States of other maps may be slices of drift.
     confirmable = evidence.confirmable if evidence else ()
     regression, why_no_regression = _of(
         convergence,
@@ -626,7 +644,9 @@ def _state_findings(
             parameters, decoding.observations.features, decoding.observations.standardisation
         ),
         transitions=edges,
-        transition_times=transition_times(changes),
+        transition_times=transition_times(
+            changes, evidence.supported if evidence else BOUNDARIES.frame()
+        ),
         influences=influences(decoding, parameters),
         change_points=changes,
         fork_choices=choices,

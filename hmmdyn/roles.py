@@ -50,6 +50,12 @@ _STEPS = (
     "n_updates",
     "updates",
     "update",
+    "batch",
+    "batch_idx",
+    "minibatch",
+    "checkpoint",
+    "ckpt",
+    "revision",  # of a model on a hub: step1000
 )
 _EPOCHS = ("epoch", "epochs", "current_epoch", "epoch_num")
 # Amounts of data: they stand for steps where nothing else counts them.
@@ -92,11 +98,62 @@ _SEED = re.compile(
     r"|cfg|args|params?|hparams|hyperparameters|trainer)_)*seed"
 )
 _GROUPS = ("group", "group_name", "recipe", "condition", "experiment_group")
-_SPLIT_COLUMNS = ("mode", "split", "phase", "subset", "stage", "partition", "data_split")
+# What runs are told apart by where no group is told and their rows would contradict each other.
+_RECIPES = (
+    "task",
+    "task_name",
+    "dataset",
+    "dataset_name",
+    "env",
+    "env_id",
+    "env_name",
+    "environment",
+    "game",
+    "algo",
+    "algorithm",
+    "method",
+    "agent",
+    "policy",
+    "model",
+    "model_name",
+    "model_size",
+    "arch",
+    "architecture",
+    "optimizer",
+    "optimiser",
+    "variant",
+    "setting",
+    "config",
+    "config_name",
+    "exp",
+    "experiment",
+    "ablation",
+    "treatment",
+    "lr",
+    "learning_rate",
+    "weight_decay",
+    "wd",
+    "width",
+    "depth",
+    "batch_size",
+)
+_SPLIT_COLUMNS = (
+    "mode",
+    "split",
+    "split_name",
+    "phase",
+    "subset",
+    "stage",
+    "partition",
+    "data_split",
+    "dataset",
+    "set",
+)
 _INDICES = re.compile(
-    r"unnamed:_?[0-9]+(?:_level_[0-9]+)?|index|level_[0-9]+|__index_level_[0-9]+__|"
+    r"unnamed:_?[0-9]+(?:_[0-9]+)?(?:_level_[0-9]+)?|index|level_[0-9]+|__index_level_[0-9]+__|"
 )
 _PROVENANCE = ("mtime_ns", "path", "size")  # of hmmdyn's own tables
+_OF_FILES = re.compile(r"(?:file|checkpoint|ckpt|disk)_?size(?:_(?:k|m|g)?b(?:ytes)?)?")
 
 _PLAIN_LOSS = re.compile(
     r"(?:lm|ce|total|mean|avg|average|cross|entropy|crossentropy|epoch|batch|step)"
@@ -112,24 +169,32 @@ _HELD_OUT = re.compile(
 _LOWER_IS_BETTER = re.compile(
     r".*loss(?:es)?|.*perplexity|.*error|ppl|err|nll|xent|crossentropy|r?mse|n?mae|mape|wer|cer"
     r"|bpb|bpc|bpd|bits(?:per)?(?:byte|char|dim)|fid|kid|lpips|eer|ece|brier|hd95|hausdorff|chamfer"
-    r"|regret"
+    r"|regret|smape|rmsd|mpjpe|fail(?:s|ed|ure|ures|urerate)?|(?:crash|collision)(?:es|s|rate)?"
+    r"|misclassification|hinge|falsepositiverate|fpr[0-9]*|fnr|der|mcd"
 )
 _HIGHER_IS_BETTER = re.compile(
     r".*accurac(?:y|ies)|(?:train|val|valid|test|eval)?acc(?:norm|@?[0-9]+)?|bacc|top@?[0-9]+"
+    r"|prec@?[0-9]+|r@[0-9]+"
     r"|(?:micro|macro)?f[1-9]|scores?|rew(?:ards?)?|returns?|epret|eprew|episoderewards?|auc|auroc"
     r"|auprc|rocauc|prauc|bleu[0-9]?|rouge.*|meteor|cider|chrf|spice|m?iou|jaccard|dice|psnr"
     r"|m?ssim|r2|precision|recall|correct|exactmatch|success(?:es)?(?:rate)?|solve[dr]?rate"
-    r"|win(?:ning)?rate|passrate|pass@?[0-9]+|hits@?[0-9]+|(?:precision|recall|ndcg|map|mrr)@?[0-9]+"
-    r"|ndcg|mrr|mcc|kappa|specificity|sensitivity|spearmanr?|pearsonr?|elo|elbo|loglikelihood"
-    r"|likelihood|hitrate"
+    r"|win(?:ning)?rate|passrate|pass@?[0-9]+|(?:precision|recall|ndcg|map|mrr|hits?|hr)@?[0-9]+"
+    r"|ndcg|mrr|mcc|kappa|specificity|sensitivity|spearmanr?|pearsonr?|kendall(?:tau)?|elo|elbo"
+    r"|loglikelihood|likelihood|hitrate|solved|passed|tpr|truepositiverate|corrcoef|sacrebleu|panopticquality|pq"
+    r"|si_?sdr|sisdr|sdr|stoi|pesq|lddt|gdtts|fitness"
+    # Benchmarks by name, of which a column holds the score.
+    r"|mmlu|hellaswag|piqa|winogrande|boolq|openbookqa|obqa|sciq|gsm8k|humaneval|mbpp|truthfulqa"
+    r"|triviaqa|commonsenseqa|csqa|lambada|arceasy|arcchallenge|bbh|logiqa|blimp|mnli|qnli|qqp|mrpc"
+    r"|sst2|copa|wsc"
 )
 # Short words that may mean something else: outcomes only where the other words are neutral.
 _SHORT_LOWER = re.compile(r"ce|cost|kl_loss|bce|is_loss")
-_SHORT_HIGHER = re.compile(r"m?ap(?:[0-9]+)?|ret|em|ll|ar|qwk")
+_SHORT_HIGHER = re.compile(r"m?ap(?:[0-9]+|[sml])?|ret|em|ll|ar|qwk")
 _NEUTRAL = re.compile(
-    r"average|avg|mean|ep|episodic|episode|mid|final|best|m|bbox|box|segm|seg|mask|coco|metrics?"
+    r"average|avg|mean|ep|episodic|episode|mid|final|best|s|m|l|bbox|box|segm|seg|mask|coco|metrics?"
     r"|metric|b|[0-9]+|smooth|ema|raw|score|rollout"
 )
+_NEGATIVE = re.compile(r"neg(?:ative)?|minus")  # as neg_elbo, neg_mean_squared_error
 _NOT_AN_OUTCOME = re.compile(
     r"scale|scaler|scaling|seconds?|secs?|time|runtime|duration|lr|norms?|coef|coefficient|weights?"
     r"|len|length|threshold"
@@ -141,6 +206,16 @@ _JOINED = (  # words that are one
     (r"acc[-_ ](?:per[-_ ])?norm(?![a-z])", "accnorm"),
     (r"(success|win|pass|solved?|hit)[-_ ]?rate", r"\1rate"),
     (r"log[-_ ]?likelihood", "loglikelihood"),
+    (r"(fail(?:ure)?|crash|collision)[-_ ]?rate", r"\1rate"),
+    (r"top[-_ ]?([0-9]+)", r"top\1"),
+    (r"fid[-_ ]?[0-9]+k?(?![a-z0-9])", "fid"),
+    (r"r(?:\^|\*\*)2(?![0-9])", "r2"),
+    (r"arc[-_ ](easy|challenge)", r"arc\1"),
+    (r"si[-_ ]sdr", "sisdr"),
+    (r"gdt[-_ ]ts", "gdtts"),
+    (r"(true|false)[-_ ]positive[-_ ]rate", r"\1positiverate"),
+    (r"panoptic[-_ ]quality", "panopticquality"),
+    (r"(?:tok|token|it|iter|sample|step|ex|example|img|image|seq|frame)s?/s(?:ec)?$", "throughput"),
 )
 _SPREAD = re.compile(
     r"std|stdev|stddev|sd|var|variance|min|max|iqr|low|high|lower|upper|se|ci|ci[0-9]+|quantile"
@@ -151,6 +226,12 @@ _CLOCK = re.compile(
     r"seconds?|secs?|sec|times?|time(?:elapsed|stamps?)|timestamps?|runtime|duration|elapsed"
     r"|walltime|wall|clock|eta|fps|ips|sps|throughput|ms|minutes?|hours?|days?|latency|datetime|date"
     r"|mtime"
+)
+# What the machine did: its load, memory, power, heat.
+_MACHINE = re.compile(r"system|gpus?|cpus?|ram|vram|cuda|rss|mfu|hfu|watts?")
+_MEMORY = re.compile(
+    r"(?:peak|max|used?|usage|util(?:ization)?|alloc(?:ated)?|reserved|device|host|percent|total)?_?"
+    r"mem(?:ory)?_?(?:usage|used|util|allocated|reserved|percent)?_?(?:[kmg]i?b)?"
 )
 _TIME_ALONE = re.compile(r"(?:time|t)(?=_?mix)")  # a layer's name, not a clock
 _WORK = re.compile(
@@ -164,9 +245,13 @@ _OF_WORK = re.compile(
     r"|val(?:id|idation)?|test|eval(?:uation)?|time|charts|rollout|idx|index|id|size|per|since"
     r"|restore|progress|this|sampled|agent|so|far"
 )
-_TWO_WORDS = r"(learning|weight|loss|grad)[-_ /]?(rates?|decay|scale)"
+_TWO_WORDS = (
+    r"(learning|weight|loss|grad|exploration|clip|eps|ent|entropy|kl|vf|value)[-_ /]?"
+    r"(rates?|decay|scale|range|greedy|coef(?:f|ficient)?(?![a-z]))"
+)
 _SCHEDULE = re.compile(
-    r"lr|lrs|learningrate|learningrates|weightdecay|momentum|lossscale|gradscale"
+    r"lr|lrs|learningrate|learningrates|weightdecay|wd|momentum|lossscale|gradscale|warmup|dropout"
+    r"|epsgreedy|explorationrate|cliprange|(?:ent(?:ropy)?|kl|vf|value)coef(?:f|ficient)?"
 )
 
 
@@ -214,6 +299,11 @@ def is_group(name: str) -> bool:
     return normalise_column(name) in _GROUPS
 
 
+def is_recipe(name: str) -> bool:
+    """Whether runs may differ by a column of this name: a model, an optimiser, a task, …."""
+    return normalise_column(name) in _RECIPES
+
+
 def names_split(name: str) -> bool:
     """Whether a column of this name says which part of the data a row is about."""
     return normalise_column(name) in _SPLIT_COLUMNS
@@ -237,6 +327,8 @@ def is_provenance(name: str, others: Iterable[str]) -> bool:
 
     ``size`` and ``path`` may be anybody's; beside ``mtime_ns`` they are hmmdyn's.
     """
+    if _OF_FILES.fullmatch(normalise_column(name)):
+        return True
     return name in _PROVENANCE and "mtime_ns" in set(others)
 
 
@@ -245,7 +337,15 @@ def is_clock(name: str) -> bool:
     words = _words(name)
     if any(map(_TIME_ALONE.match, words)) or re.search(r"time[-_ ]?mix", name.lower()):
         return False
-    return _any(_CLOCK, words) or "per_second" in normalise_column(name)
+    whole = normalise_column(name)
+    return _any(_CLOCK, words) or "per_second" in whole or whole in ("t", "dt")
+
+
+def is_of_the_machine(name: str) -> bool:
+    """Whether a column of this name tells what the machine did: its load, memory, power, heat."""
+    words = _words(name)
+    of_memory = _MEMORY.fullmatch("_".join(words)) is not None
+    return (of_memory or _any(_MACHINE, words)) and not is_outcome(name)
 
 
 def is_counter(name: str) -> bool:
@@ -263,9 +363,7 @@ def is_counter(name: str) -> bool:
 
 def is_schedule(name: str) -> bool:
     """Whether a column of this name is set by the recipe: a learning rate, …."""
-    joined = re.sub(
-        r"(learning|weight|loss|grad)[-_ /]?(rates?|decay|scale)", r"\1\2", name.lower()
-    )
+    joined = re.sub(_TWO_WORDS, r"\1\2", name.lower())
     return _any(_SCHEDULE, _words(joined)) and not _any(_HIGHER_IS_BETTER, _words(joined))
 
 
@@ -300,7 +398,9 @@ def is_accuracy(name: str) -> bool:
 def better_side(name: str) -> str:
     """``below`` where lower is better (loss, error), ``above`` for everything else."""
     words = _words(name)
-    return "below" if _any(_LOWER_IS_BETTER, words) or _any(_SHORT_LOWER, words) else "above"
+    below = _any(_LOWER_IS_BETTER, words) or _any(_SHORT_LOWER, words)
+    negative = _any(_NEGATIVE, words) and "nll" not in words
+    return "below" if below != negative else "above"
 
 
 def data_split(name: str) -> str:
@@ -353,7 +453,9 @@ def _split_words(name: str) -> tuple[str, ...]:
 def _words(name: str) -> list[str]:
     """Words between separators or before a capital: ``evalLoss/top-1`` -> eval loss top 1."""
     # ``mAP`` is one word of three letters, ``AverageEpRet`` three words.
-    joined = re.sub(r"(?<![A-Za-z])(m?(?:AP|IoU))(?=[^a-z]|$)", lambda m: m[1].lower(), name)
+    joined = re.sub(
+        r"(?<![A-Za-z])(m?(?:AP[sml]?|IoU)|nDCG)(?=[^a-z]|$)", lambda m: m[1].lower(), name
+    )
     return list(_split_words(joined))
 
 

@@ -34,7 +34,7 @@ ALLOWED = {
     "files": {"errors", "messages"},
     "workers": set(),
     "names": {"errors"},
-    "locks": {"errors", "files", "names"},
+    "locks": {"errors", "files", "messages", "names"},
     "roles": {"names"},
     "options": GROUND,
     "logs": GROUND,
@@ -52,7 +52,8 @@ ALLOWED = {
     "pipeline": GROUND
     | {"analysis", "logs", "tables", "options", "checkpoints", "stores", "metrics", "record"}
     | {"hmm", "dynamics", "report"},
-    "cli": GROUND | {"tables", "options", "pipeline", "analysis", "checkpoints", "report", "tasks"},
+    "cli": GROUND
+    | {"tables", "options", "pipeline", "analysis", "checkpoints", "metrics", "report", "tasks"},
 }
 # Within checkpoints/: finding opens files only to tell their format, and logs are read without the
 # readers of weights.

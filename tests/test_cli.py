@@ -319,6 +319,8 @@ def test_the_command_in_the_report_gives_the_same_options(runs, tmp_path, monkey
         exclude=("d",),
         split=(("attn=x", 1, 3),),
         metrics=("l1", "l2"),
+        metrics_from=runs / "my_metrics.py",
+        by=("layer", "role"),
         drop_metrics=("l1",),
         keep_metrics=("l2",),
         exclude_runs=("seed0", "runs/seed1"),

@@ -12,12 +12,10 @@ from hmmdyn.choices import DEFAULT_FORMATS, FORMATS, THEMES
 from hmmdyn.cli.arguments import ANALYZE, AsJson, Given, Jobs, Preset, chosen, takes
 from hmmdyn.cli.console import err, n_jobs, out, plain, progress, show_notices, silent
 from hmmdyn.errors import UsageError
-from hmmdyn.files import remove_unfinished, require_writable
+from hmmdyn.files import require_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from hmmdyn.locks import Lock
 
 
 @takes(ANALYZE)
@@ -91,6 +89,7 @@ def analyze(
     from hmmdyn import pipeline
     from hmmdyn.cli.found import find
     from hmmdyn.report.export import require_formats
+    from hmmdyn.report.folder import alone_in
 
     options = chosen(given, preset)
     written = tuple(name.strip() for name in formats.split(","))
@@ -99,7 +98,7 @@ def analyze(
         raise UsageError("There is no page to open: leave out --open, or add html to --format.")
     require_writable(output)
     notes = silent if quiet else err if as_json else out
-    with _alone_in(output):
+    with alone_in(output):
         found = find(source, options, notes)
         with progress(quiet) as told:
             analysis = pipeline.analyze(
@@ -130,19 +129,6 @@ def _open(page: Path) -> None:
 
     if not webbrowser.open(page.resolve().as_uri()):
         err.print(f"There is no browser to open {plain(page)} in.", soft_wrap=True)
-
-
-def _alone_in(output: Path) -> Lock:
-    """Keep other analyses out of a report folder; what a killed one left unfinished there goes."""
-    from hmmdyn.locks import Lock
-
-    lock = Lock(
-        output / ".hmmdyn.lock",
-        f"The report folder {output} is being written",
-        "Wait until the other analysis is done, or write into another folder with -o DIR.",
-    )
-    remove_unfinished(output)
-    return lock
 
 
 def _show(text: str, page: Path, others: Mapping[str, Path], notes: Console) -> None:

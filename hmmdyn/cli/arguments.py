@@ -19,7 +19,7 @@ from hmmdyn.options import OPTIONS, PRESETS, Options
 
 # Which options a command takes.
 SCAN = tuple(one for one in OPTIONS if one.name in ("layout", "include", "exclude", "split"))
-EXTRACT = tuple(one for one in OPTIONS if one.panel == READING)
+EXTRACT = tuple(one for one in OPTIONS if one.panel == READING or one.name == "metrics")
 FIT = tuple(
     one
     for one in OPTIONS
@@ -119,7 +119,7 @@ def _parameter(one: Option) -> Parameter:
     choices = list(one.choices)
     argument = typer.Option(
         f"{one.flag}/--no-{one.flag[2:]}" if kind is bool and one.panel == RECIPE else one.flag,
-        help=escape(one.help) + " Repeatable." * one.several,
+        help=escape(one.help) + " Repeatable." * (one.several and not one.commas),
         rich_help_panel=one.panel,
         min=one.least if one.panel != RECIPE else None,
         metavar="|".join(choices) or None,
@@ -134,7 +134,10 @@ def _parameter(one: Option) -> Parameter:
 
 
 def _value(one: Option, value: Any) -> Any:
-    return tuple(map(one.parse, value)) if one.several else value
+    if not one.several:
+        return value
+    words = [part for word in value for part in word.split(",")] if one.commas else value
+    return tuple(map(one.parse, words))
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.observations import Sequences
@@ -19,15 +21,25 @@ _POINTS = 8
 # of other runs than are not, where a run is ahead of them.
 _END = 0.9
 _AT_ENDS = 4
+# A run is looked at so often at most, and compared with others of a block of so many runs.
+_LOOKS = 200
+_BLOCK = 50
 
 
-def distances_from_others(data: Sequences, states: IntArray) -> list[FloatArray]:
+def distances_from_others(
+    data: Sequences, states: IntArray, *, random_state: int = 0
+) -> list[FloatArray]:
     """Return how far each checkpoint is from the nearest place on the way of any other run.
 
     A run that takes the way of the others more slowly is nowhere far from it, nor is one that was
     saved at other steps. One that takes it faster gets at last to where the others would have come
     after their ends: from a stretch on of which most checkpoints are nearest to the last tenth of
     another run, it is ahead, and not known to be apart.
+
+    Long runs are looked at as if they had been saved less often, at up to 200 checkpoints; the
+    others between two looks have the distance of the look before. Runs of large groups are dealt
+    into blocks of up to 50, and the others are those of a run's block: that the ways of more runs
+    come nearer to it than those of fifty do tells nothing of the run.
 
     Parameters
     ----------
@@ -36,6 +48,8 @@ def distances_from_others(data: Sequences, states: IntArray) -> list[FloatArray]
     states : ndarray, shape (n,)
         Their decoded states. The unit is the deviation of a metric within states; a missing value
         is taken to be that of its state.
+    random_state : int
+        Deals the runs of large groups into blocks.
 
     Returns
     -------
@@ -43,28 +57,31 @@ def distances_from_others(data: Sequences, states: IntArray) -> list[FloatArray]
         Mean squared distances over metrics, 0 where the run is ahead.
     """
     places = _in_deviations_within_states(data.values, states) / np.sqrt(data.n_features)
-    of_run = data.split(places)
+    strides = [math.ceil(n / _LOOKS) for n in data.lengths]
+    of_run = [own[::stride] for own, stride in zip(data.split(places), strides, strict=True)]
     ways = [_Way.of(own) for own in of_run]
-    nearest = [np.full(len(own), np.inf) for own in of_run]
-    at_end = [np.zeros(len(own), dtype=bool) for own in of_run]
-    # Any two runs differ in some digit of their number, so that the trees on the other side of
-    # each digit hold all others: few trees, and none for every run.
-    number = np.arange(len(of_run))
-    for digit in range(int(len(of_run) - 1).bit_length()):
-        side = (number >> digit) & 1
-        for one in (0, 1):
-            others = [ways[r] for r in number[side != one]]
-            tree = KDTree(np.concatenate([way.points for way in others]))
-            ends = np.concatenate([way.at_end for way in others])
-            for r in number[side == one]:
-                distance, which = tree.query(of_run[r])
-                nearer = distance < nearest[r]
-                nearest[r] = np.where(nearer, distance, nearest[r])
-                at_end[r] = np.where(nearer, ends[which], at_end[r])
-    return [
-        np.where(_ahead(ends), 0.0, distance**2)
-        for distance, ends in zip(nearest, at_end, strict=True)
-    ]
+    far: list[FloatArray] = [np.zeros(0)] * len(of_run)
+    order = np.random.default_rng(random_state).permutation(len(of_run))
+    for block in np.array_split(order, math.ceil(len(order) / _BLOCK)):
+        for r in block:
+            squared, at_end = _nearest(of_run[r], [ways[other] for other in block if other != r])
+            looks = np.where(_ahead(at_end), 0.0, squared)
+            far[r] = np.repeat(looks, strides[r])[: data.lengths[r]]
+    return far
+
+
+def _nearest(places: FloatArray, others: Sequence[_Way]) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Squared distance of each place from the nearest way, and whether that is at its end."""
+    nearest = np.full(len(places), np.inf)
+    at_end = np.zeros(len(places), dtype=bool)
+    for way in others:
+        # All squared distances but for the square of the place, which is the same for all points.
+        which = (way.squares - 2 * (places @ way.points.T)).argmin(axis=1)
+        squared = ((places - way.points[which]) ** 2).sum(axis=1)
+        nearer = squared < nearest
+        nearest[nearer] = squared[nearer]
+        at_end[nearer] = way.at_end[which[nearer]]
+    return nearest, at_end
 
 
 def _ahead(at_end: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -89,6 +106,11 @@ class _Way:
 
     points: FloatArray
     at_end: NDArray[np.bool_]
+
+    @cached_property
+    def squares(self) -> FloatArray:
+        """Squared length of each point, shape (P,)."""
+        return np.asarray((self.points**2).sum(axis=1))
 
     @classmethod
     def of(cls, places: FloatArray) -> _Way:

@@ -32,6 +32,8 @@ FALSE_ALARMS = 0.05
 # Where more are alike, they are no outliers but another way to walk the map.
 _HIDDEN = 2
 _DRAWS = 9_999
+# Of more runs, those of a fold are held out together: one run in twenty hardly shapes the map.
+_FOLDS = 20
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def find_outliers(
     step_unit : str
         How steps are called in the reasons.
     random_state : int
-        Seeds the draws behind p.
+        Seeds the draws behind p, and deals the runs of large groups.
 
     Returns
     -------
@@ -121,49 +123,37 @@ def find_outliers(
     """
     runs = observations.runs.reset_index(drop=True)
     path = states["state"].to_numpy()
-    with threadpool_limits(1):
-        held_out = list(_held_out(observations, path, parameters, options))
-    table = runs.assign(
-        score=[one.score for one in held_out], misfit=[one.misfit for one in held_out]
-    )
     groups = []
-    for name in runs["group"].unique():
-        mine = (runs["group"] == name).to_numpy(dtype=bool)
-        own = path[mine[observations.run_of_row]]
-        groups.append(_Group.of(table[mine], observations.of(mine), own, parameters.n_states))
+    with threadpool_limits(1):
+        table = runs.assign(**_held_out(observations, path, parameters, options))
+        for name in runs["group"].unique():
+            mine = (runs["group"] == name).to_numpy(dtype=bool)
+            data, own = observations.of(mine), path[mine[observations.run_of_row]]
+            groups.append(_Group.of(table[mine], data, own, parameters.n_states, random_state))
     n_tested = sum(len(group.table) >= MIN_RUNS for group in groups)
     judged = [group.judged(n_tested, step_unit, random_state) for group in groups]
     return OUTLIERS.frame(pd.concat(judged).sort_index())
 
 
-@dataclass(frozen=True)
-class _HeldOut:
-    """How well the map fitted without a run describes it.
-
-    ``score`` in nats per checkpoint; ``misfit``, the mean squared standardised distance of its
-    known values from its states.
-    """
-
-    score: float
-    misfit: float
-
-
 def _held_out(
     data: Sequences, path: IntArray, parameters: HMMParameters, options: ModelOptions
-) -> Iterator[_HeldOut]:
-    """Score every run under the map fitted to the others."""
-    for r, length in enumerate(data.lengths):
-        fitted = refit_without(parameters, data, path, r, options=options)
+) -> dict[str, FloatArray]:
+    """Score every run under the map fitted without it: ``score`` and ``misfit``, each (R,)."""
+    n_runs = len(data.lengths)
+    fold_of = np.arange(n_runs) % min(n_runs, _FOLDS)
+    score, misfit = np.full((2, n_runs), np.nan)
+    for fold in range(fold_of.max() + 1):
+        held = fold_of == fold
+        fitted = refit_without(parameters, data, path, held, options=options)
         if fitted is None:
-            yield _HeldOut(np.nan, np.nan)
             continue
-        mine = data.of(np.arange(len(data.lengths)) == r)
+        mine = data.of(held)
         seen = beliefs(fitted, mine)
-        n_known = int((~np.isnan(mine.values)).sum())
-        yield _HeldOut(
-            float(seen.log_likelihood[0] / length),
-            float(squared_distances(fitted, mine, seen).sum() / n_known),
-        )
+        score[held] = seen.log_likelihood / mine.lengths
+        known = np.add.reduceat((~np.isnan(mine.values)).sum(axis=1), mine.first_rows)
+        squares = squared_distances(fitted, mine, seen)
+        misfit[held] = np.add.reduceat(squares, mine.first_rows) / known
+    return {"score": score, "misfit": misfit}
 
 
 def _ways_back(paths: list[IntArray], n_states: int) -> list[FloatArray]:
@@ -209,7 +199,14 @@ class _Group:
     back: list[FloatArray]
 
     @classmethod
-    def of(cls, table: pd.DataFrame, data: Sequences, states: IntArray, n_states: int) -> _Group:
+    def of(
+        cls,
+        table: pd.DataFrame,
+        data: Sequences,
+        states: IntArray,
+        n_states: int,
+        random_state: int,
+    ) -> _Group:
         """Take the runs of a group, their observations and decoded states."""
         if data.steps is None:
             raise AssertionError("observations know their steps")
@@ -225,7 +222,11 @@ class _Group:
         time = judged(data.split(time_of_checkpoints(checkpoints).to_numpy()))
         paths = judged(data.split(states))
         alone = len(table) == 1
-        far = [np.zeros(len(states))] if alone else distances_from_others(data, states)
+        far = (
+            [np.zeros(len(states))]
+            if alone
+            else distances_from_others(data, states, random_state=random_state)
+        )
         return cls(
             table,
             judged(steps),

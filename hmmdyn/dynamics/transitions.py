@@ -17,7 +17,7 @@ from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.model import HMMParameters
-from hmmdyn.results.transitions import INFLUENCES, TRANSITIONS
+from hmmdyn.results.transitions import INFLUENCES, TRANSITION_TIMES, TRANSITIONS
 
 # A run names so many features as the most influential ones of a transition.
 _TOP = 3
@@ -106,17 +106,19 @@ def training_map_edges(
     return TRANSITIONS.frame(edges)
 
 
-def transition_times(changes: pd.DataFrame) -> pd.DataFrame:
+def transition_times(changes: pd.DataFrame, boundaries: pd.DataFrame) -> pd.DataFrame:
     """Summarise over runs when each transition is first taken: see ``Findings``.
 
     Parameters
     ----------
     changes : DataFrame
         As :func:`change_points` returns them.
+    boundaries : DataFrame
+        Those that are supported, with their dates: a change has one date, wherever it is told.
     """
     first = changes.drop_duplicates([*RUN_KEY, "from_state", "to_state"])
     times = first.assign(width=first["step_high"] - first["step_low"])
-    return times.groupby(["from_state", "to_state"], as_index=False).agg(
+    summary = times.groupby(["from_state", "to_state"], as_index=False).agg(
         n_runs=("step", "size"),
         first_step=("step", "min"),
         median_step=("step", "median"),
@@ -125,6 +127,10 @@ def transition_times(changes: pd.DataFrame) -> pd.DataFrame:
         step_high=("step_high", "max"),
         width=("width", "median"),
     )
+    dated = boundaries[["from_state", "to_state", "date", "date_low", "date_high"]]
+    summary = summary.merge(dated, on=["from_state", "to_state"], how="left")
+    summary["date"] = summary["date"].fillna(summary["median_step"])
+    return summary[TRANSITION_TIMES.names]
 
 
 def influences(decoding: Decoding, parameters: HMMParameters) -> pd.DataFrame:

@@ -9,12 +9,17 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from hmmdyn import roles
+from hmmdyn.logs.numbers import as_numbers
 from hmmdyn.names import normalise_column
 from hmmdyn.roles import data_split, is_outcome, is_split, names_split
 
 _NAMES = ("metric", "key", "tag", "metric_name", "variable", "series", "metric_key")
 _VALUES = ("value", "metric_value")
 _MOST_SPLITS = 8
+# A name of a seed, with or without a quantity: seed0, loss_seed0, seed0/loss.
+SEED_NAME = re.compile(
+    r"(?:(?P<before>.+?)[-_ /.])?(?i:seed)[-_ =]?(?P<seed>[0-9]+)(?:[-_ /.]+(?P<after>.+))?"
+)
 ROW_NUMBER = "It numbers the rows."
 ANOTHER = "It counts steps or names runs; another column does that already."
 
@@ -62,15 +67,16 @@ class Columns:
 
 def understand(frame: pd.DataFrame) -> Columns:
     """Find the role of every column; names are unique."""
-    for reshape in (_from_monitor, _from_panel, _from_long, _with_constants):
+    for reshape in (_from_monitor, _from_panel, _from_seeds, _from_long, _with_constants):
         frame = reshape(frame)
+    frame = _with_spelled_splits(frame)
     split = next((c for c in frame.columns if _tells_split(frame[c], str(c))), None)
     if split is not None:
         frame = _side_by_side(frame, split)
     names = list(frame.columns)
     passed_over: dict[str, str] = {}
     for at, name in enumerate(names):
-        if roles.is_index(name) and (at == 0 or name.startswith("unnamed:")):
+        if roles.is_index(name) and (at == 0 or name.lower().startswith("unnamed:")):
             passed_over[name] = ROW_NUMBER
     names = [name for name in names if name not in passed_over]
     known = frame.notna().mean()
@@ -84,10 +90,20 @@ def understand(frame: pd.DataFrame) -> Columns:
     for name in names:
         if name in taken:
             continue
-        if roles.run_rank(name) is not None or roles.is_seed(name) or roles.is_group(name):
+        if _tells_whose(name):
             passed_over[name] = ANOTHER
     values = tuple(n for n in names if n not in taken and n not in passed_over)
     return Columns(frame, steps, epochs, amounts, run, seed, group, values, passed_over)
+
+
+def _tells_whose(name: str) -> bool:
+    """Whether a column of this name says which run a row is of."""
+    return roles.run_rank(name) is not None or roles.is_seed(name) or roles.is_group(name)
+
+
+def _tells_row(name: str) -> bool:
+    """Whether a column of this name says which run a row is of, or when it was logged."""
+    return roles.tells_time(name) or _tells_whose(name)
 
 
 def _ranked(names: Iterable[str], rank: object, known: pd.Series) -> tuple[str, ...]:
@@ -131,6 +147,25 @@ def _from_panel(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(pieces, ignore_index=True) if pieces else frame
 
 
+def _from_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+    """A column per seed (``seed0``, ``loss_seed0``, ``seed0/loss``), to rows of seeds."""
+    times = [c for c in frame.columns if roles.tells_time(c)]
+    rest = [c for c in frame.columns if c not in times and not roles.is_index(c)]
+    told = {c: SEED_NAME.fullmatch(c) for c in rest}
+    if not times or len(rest) < 2 or not all(told.values()):
+        return frame
+    of_seed: dict[str, dict[str, str]] = {}
+    for column, match in told.items():
+        assert match is not None
+        name = "/".join(part for part in (match["before"], match["after"]) if part) or "value"
+        of_seed.setdefault(match["seed"], {})[name] = column
+    pieces = []
+    for seed, columns in of_seed.items():
+        piece = frame[[*times, *columns.values()]].set_axis([*times, *columns], axis=1)
+        pieces.append(piece.dropna(subset=list(columns), how="all").assign(seed=seed))
+    return pd.concat(pieces, ignore_index=True)
+
+
 def _from_long(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows of one value with its name, as MLflow's and other exports have them, to columns."""
     names = [c for c in frame.columns if normalise_column(c) in _NAMES and _is_text(frame[c])]
@@ -141,14 +176,7 @@ def _from_long(frame: pd.DataFrame) -> pd.DataFrame:
     keys = [
         c
         for c in frame.columns
-        if c not in (name, value)
-        and (
-            roles.tells_time(c)
-            or roles.run_rank(c) is not None
-            or roles.is_seed(c)
-            or roles.is_group(c)
-            or names_split(c)
-        )
+        if c not in (name, value) and (_tells_row(c) or names_split(c) or roles.is_recipe(c))
     ]
     if not keys:
         return frame
@@ -180,12 +208,26 @@ def _with_constants(frame: pd.DataFrame) -> pd.DataFrame:
         told = frame.loc[settings, name].dropna()
         if frame.loc[~settings, name].notna().any() or told.empty:
             continue
-        identity = roles.is_seed(name) or roles.run_rank(name) is not None or roles.is_group(name)
-        if identity and told.nunique() == 1:
+        if _tells_whose(name) and told.nunique() == 1:
             frame[name] = told.iloc[0]
         else:
             frame = frame.drop(columns=name)
     return frame
+
+
+def _with_spelled_splits(frame: pd.DataFrame) -> pd.DataFrame:
+    """Spell out a column that says of each row whether it is about training data."""
+    for name in frame.columns:
+        match = _IS_SPLIT.fullmatch(normalise_column(name))
+        values = as_numbers(frame[name]).values if match else pd.Series()
+        if match and set(values.dropna()) == {0.0, 1.0}:
+            other = "eval" if match["split"].startswith("train") else "train"
+            words = values.map({1.0: match["split"], 0.0: other}).astype("string")
+            return frame.assign(**{name: words})
+    return frame
+
+
+_IS_SPLIT = re.compile(r"is_(?P<split>train(?:ing)?|val(?:id|idation)?|test|eval(?:uation)?)")
 
 
 def _tells_split(column: pd.Series, name: str) -> bool:
@@ -194,7 +236,7 @@ def _tells_split(column: pd.Series, name: str) -> bool:
     words = column.dropna().astype(str).str.strip().unique()
     if not 0 < len(words) <= _MOST_SPLITS:
         return False
-    some_split = any(map(is_split, words))
+    some_split = any(map(is_split, words)) or all(map(data_split, words))
     return all(map(is_split, words)) or (names_split(name) and some_split)
 
 
@@ -203,24 +245,26 @@ def _side_by_side(frame: pd.DataFrame, split: str) -> pd.DataFrame:
     of_row = frame[split].astype("string").str.strip().str.lower()
     parts = list(of_row.dropna().unique())
     columns: dict[str, pd.Series] = {}
+    roles_of_rows = [c for c in frame.columns if _tells_row(c)]
     for name in frame.columns:
         column = frame[name]
         if name == split:
             continue
-        is_role = (
-            roles.tells_time(name)
-            or roles.run_rank(name) is not None
-            or roles.is_seed(name)
-            or roles.is_group(name)
-            or roles.is_index(name)
-        )
+        is_role = name in roles_of_rows or roles.is_index(name)
         where = [part for part in parts if column[of_row == part].notna().any()]
-        if is_role or data_split(name) or not (is_outcome(name) or len(where) > 1):
+        several = len(where) > 1 and not _agree(column, frame[roles_of_rows])
+        if is_role or data_split(name) or not (is_outcome(name) or several):
             columns[name] = column
             continue
         for part in where:
             columns[f"{part}/{name}"] = column.where(of_row == part)
     return pd.DataFrame(columns)
+
+
+def _agree(column: pd.Series, keys: pd.DataFrame) -> bool:
+    """Whether rows of the same run and time have the same value wherever they have one."""
+    by = [keys[name] for name in keys]
+    return bool(by) and not column.groupby(by, dropna=False).nunique().gt(1).any()
 
 
 def split_of_path(names: Iterable[str]) -> str:

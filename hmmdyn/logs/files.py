@@ -9,11 +9,12 @@ TRAINER_STATE = "trainer_state.json"  # Hugging Face's
 EVALUATIONS = "evaluations.npz"  # Stable-Baselines3's
 PACKED = (".gz", ".zst", ".bz2", ".lz4", ".xz", ".zip")
 _LARGEST_TRIED = 32 * 2**20  # bytes
-_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+WANDB = ".wandb"  # a run as Weights & Biases keeps it on disk
+_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", WANDB)
 # Names that other things have as well: whether they are logs is told by their content alone.
 _PERHAPS = (".json", ".txt", ".log", ".parquet", ".feather", ".arrow", ".db", ".sqlite", ".sqlite3")
 _NEVER = re.compile(
-    r"(?:.*[-_.])?(?:config|tokenizer|vocab|special_tokens_map|preprocessor_config|manifest|index"
+    r"debug(?:-internal)?\.log|(?:.*[-_.])?(?:config|tokenizer|vocab|special_tokens_map|preprocessor_config|manifest|index"
     r"|requirements|readme|license|package|args|params|hparams|metadata|meta|schema|added_tokens"
     r"|generation_config|model_index|environment|wandb-metadata|wandb-summary)\.(?:json|txt)",
     re.IGNORECASE,

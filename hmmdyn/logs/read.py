@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from hmmdyn.errors import LogError, NoTimeError
+from hmmdyn.errors import LogError
 from hmmdyn.logs.arrays import read_evaluations
 from hmmdyn.logs.columnar import read_feather, read_parquet
 from hmmdyn.logs.content import decoded, read_content, require_readable
@@ -21,12 +23,14 @@ from hmmdyn.logs.lines import has_mllog, read_mllog, read_step_lines
 from hmmdyn.logs.log import Log
 from hmmdyn.logs.records import read_document, read_json_lines, read_trainer_state
 from hmmdyn.logs.separated import read_separated
+from hmmdyn.logs.wandb import read_wandb
 from hmmdyn.names import printable
 
 _BINARY: dict[bytes, Callable[[bytes, bool], Log]] = {
     b"PAR1": read_parquet,
     b"ARROW1": read_feather,
     b"PK\x03\x04": lambda data, _: read_evaluations(data),
+    b":W&B": lambda data, _: read_wandb(data),
 }
 _NOT_READ = {
     b"\xd0\xcf\x11\xe0": "it is a spreadsheet: save it as CSV",
@@ -106,12 +110,12 @@ def _read_text(text: str, name: str, require_time: bool) -> Log:
         return _read_json(text)
     if has_mllog(text):
         return read_mllog(text)
-    try:
+    if name.lower().split(".")[-1] in ("csv", "tsv"):
         return read_separated(text, require_time=require_time)
-    except NoTimeError:
-        if name.lower().split(".")[-1] in ("csv", "tsv"):
-            raise
-        return read_step_lines(text)
+    for read in (partial(read_separated, require_time=True), read_step_lines):
+        with suppress(LogError, pd.errors.ParserError, pd.errors.ParserWarning):
+            return read(text)
+    return read_separated(text, require_time=require_time)
 
 
 def _read_json(text: str) -> Log:

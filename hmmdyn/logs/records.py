@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -36,7 +37,7 @@ def read_json_lines(text: str) -> Log:
         except (ValueError, RecursionError):
             record = None
         if isinstance(record, dict):
-            rows.append(dict(_fields(_without_plan(record))))
+            rows.append(dict(flat_fields(_without_plan(record))))
         elif at == last and not text.endswith(("\n", "\r")):
             torn = True
         else:
@@ -58,14 +59,16 @@ def read_trainer_state(document: Any) -> Log:
     if not isinstance(history, list):
         raise LogError("it holds no log_history")
     rows = [row for row in history if isinstance(row, dict) and "train_runtime" not in row]
-    return Log(pd.DataFrame([dict(_fields(row)) for row in rows]), "trainer state")
+    return Log(pd.DataFrame([dict(flat_fields(row)) for row in rows]), "trainer state")
 
 
 def read_document(document: Any) -> Log:
     """Read a JSON document that holds a log in any of the forms that are usual.
 
     A list of records; a record that holds such a list, or lists of numbers, one per column (Keras's
-    ``History.history``, DeepOBS), or columns of row -> value (as pandas writes them).
+    ``History.history``, DeepOBS), or columns of row -> value (as pandas writes them); records by
+    step; for each quantity step -> value, pairs of these (or TensorBoard's triples of time, step
+    and value), or a list of steps and one of values (Sacred).
 
     Raises
     ------
@@ -74,14 +77,24 @@ def read_document(document: Any) -> Log:
     if isinstance(document, dict) and "log_history" in document:
         return read_trainer_state(document)
     if isinstance(document, list):
+        pairs = _series(document)
+        if pairs is not None:
+            return _of_series({"value": pairs})
         return _list_of_records(document)
     if not isinstance(document, dict):
         raise LogError("it is not a JSON object or list")
     if isinstance(document.get("columns"), list) and isinstance(document.get("data"), list):
         return _split_form(document["columns"], document["data"])
+    by_step = _records_by_step(document)
+    if by_step is not None:
+        return by_step
     columns = _columns_by_row(document)
     if columns is not None:
         return Log(columns, "JSON columns")
+    told = {str(name): _series(values) for name, values in document.items()}
+    series = {name: one for name, one in told.items() if one is not None}
+    if series:
+        return _with_constants(_of_series(series), document)
     for key in _HISTORIES:
         inner = document.get(key)
         if isinstance(inner, list) and inner and isinstance(inner[0], dict):
@@ -94,7 +107,7 @@ def read_document(document: Any) -> Log:
 
 
 def _list_of_records(records: Sequence[Any]) -> Log:
-    rows = [dict(_fields(row)) for row in records if isinstance(row, dict)]
+    rows = [dict(flat_fields(row)) for row in records if isinstance(row, dict)]
     if not rows:
         raise LogError("it holds no records")
     n_others = len(records) - len(rows)
@@ -119,7 +132,55 @@ def _columns_by_row(document: Mapping[str, Any]) -> pd.DataFrame | None:
     if not all(all(key.isdecimal() for key in column) for column in inner):
         return None
     frame = pd.DataFrame({name: pd.Series(column) for name, column in document.items()})
-    return frame.loc[sorted(frame.index, key=int)].reset_index(drop=True)
+    frame = frame.loc[sorted(frame.index, key=int)]
+    if any(map(tells_time, frame.columns)):
+        return frame.reset_index(drop=True)
+    return frame.rename_axis("step").reset_index()
+
+
+def _records_by_step(document: Mapping[str, Any]) -> Log | None:
+    """Read ``{"0": {"loss": 2.0}, "100": {"loss": 1.5}, …}``; None where it is something else."""
+    named = {key: _NAMED_STEP.fullmatch(key) for key in document}
+    if not all(named.values()) or not all(isinstance(row, dict) for row in document.values()):
+        return None
+    rows = []
+    for key, match in named.items():
+        row = dict(flat_fields(document[key]))
+        if match is not None and not any(map(tells_time, row)):
+            row[match["name"] or "step"] = match["number"]
+        rows.append(row)
+    return Log(pd.DataFrame(rows), "JSON records") if rows else None
+
+
+_NAMED_STEP = re.compile(r"(?:(?P<name>step|epoch|iter)[-_ ]?)?(?P<number>[0-9]{1,16})")
+
+
+def _series(values: Any) -> tuple[list[Any], list[Any]] | None:
+    """Return steps and values of one quantity, from any form that both come in together."""
+    if isinstance(values, dict):
+        steps = next((values[name] for name in values if tells_time(name)), None)
+        numbers = next((values[name] for name in ("values", "value") if name in values), None)
+        if not isinstance(steps, list) or not isinstance(numbers, list):
+            return None
+        return (steps, numbers) if len(steps) == len(numbers) > 0 else None
+    if not isinstance(values, list) or not values or not isinstance(values[0], list):
+        return None
+    length = len(values[0])
+    pairs = length in (2, 3) and all(
+        isinstance(row, list) and len(row) == length and all(map(_is_scalar, row)) for row in values
+    )
+    if not pairs or any(not _is_step(row[-2]) for row in values):
+        return None
+    return [row[-2] for row in values], [row[-1] for row in values]
+
+
+def _of_series(series: Mapping[str, tuple[list[Any], list[Any]]]) -> Log:
+    frames = [pd.DataFrame({"step": steps, name: v}) for name, (steps, v) in series.items()]
+    return Log(pd.concat(frames, ignore_index=True), "JSON series")
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value % 1 == 0
 
 
 def _lists_in(record: Mapping[str, Any], prefix: str = "", depth: int = 2) -> dict[str, list[Any]]:
@@ -173,7 +234,7 @@ def _without_plan(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return record
 
 
-def _fields(
+def flat_fields(
     record: Mapping[str, Any], prefix: str = "", depth: int = _DEPTH
 ) -> Iterator[tuple[str, Any]]:
     """Yield the values of a record; what is nested gets a joined name, lists are texts."""
@@ -182,7 +243,7 @@ def _fields(
         if value is None:
             continue
         if isinstance(value, dict) and depth:
-            yield from _fields(value, f"{name}/", depth - 1)
+            yield from flat_fields(value, f"{name}/", depth - 1)
         elif _is_identity(name):
             yield name, str(value)
         elif isinstance(value, (bool, float, str)):

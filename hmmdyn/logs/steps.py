@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -71,14 +72,14 @@ def on_one_axis(columns: Columns, runs: pd.Series, unit: str | None = None) -> A
     if not wanted:
         raise NoTimeError(NO_TIME)
     frame = columns.frame
-    epoch = as_numbers(frame[columns.epochs[0]]).values if columns.epochs else None
+    epoch = _counts(frame[columns.epochs[0]]) if columns.epochs else None
     problem, within = "", ""
     for kind, name in wanted:
         why = _no_step(frame[name], name)
         if why:
             problem = problem or why
             continue
-        at = as_numbers(frame[name]).values
+        at = _counts(frame[name])
         if kind == "step":
             again = _starts_again(whole(at), epoch, _like_rows(columns, runs))
             if again:
@@ -94,8 +95,32 @@ def on_one_axis(columns: Columns, runs: pd.Series, unit: str | None = None) -> A
         counted_in = amount_unit(name) if name in columns.amounts else kind
         return Axis(at, counted_in, name, _goes_back(at, runs), several, note)
     if within:
-        raise LogError(f"{within}, and so it is no step of the whole training")
+        several = ", unless it holds several runs: a column 'run' or 'seed' must tell them apart"
+        raise LogError(
+            f"{within}, and so it is no step of the whole training"
+            + (several if runs.nunique() == 1 else "")
+        )
     raise LogError(problem)
+
+
+def _counts(column: pd.Series) -> pd.Series:
+    """Read a column of counts: numbers, or as people write them (``1,000``, ``10k``, ``step5``)."""
+    if column.dtype.kind not in "iufbmM":
+        told = column.astype("string").str.strip()
+        parts = told.str.extract(_WRITTEN_COUNT)
+        if told.notna().any() and (parts["number"].notna() | told.isna()).all():
+            numbers = pd.to_numeric(parts["number"].str.replace(",", ""))
+            scale = parts["scale"].str.lower().map(_SCALES).fillna(1.0)
+            return (numbers.astype("float64") * scale.astype("float64")).round(6)
+    return as_numbers(column).values
+
+
+_SCALES = {"k": 1e3, "m": 1e6, "b": 1e9}
+_WRITTEN_COUNT = re.compile(
+    r"^(?:[a-z_]*(?:steps?|iter(?:ation)?|epoch|checkpoint|ckpt)[-_=: ]?)?"
+    r"(?P<number>[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:\.[0-9]+)?)\s?(?P<scale>[kmb])?$",
+    re.IGNORECASE,
+)
 
 
 def _no_step(column: pd.Series, name: str) -> str:

@@ -11,9 +11,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ from hmmdyn.locks import Lock
 from hmmdyn.messages import Either, Message
 from hmmdyn.metrics.measure import Architecture, Measurement
 from hmmdyn.metrics.registry import VERSION
+from hmmdyn.metrics.tally import Part
 from hmmdyn.names import file_stem, printable
 from hmmdyn.results.checkpoints import CheckpointFile
 
@@ -76,7 +77,8 @@ class MeasurementCache:
     """Measurements by checkpoint file, written to disk every few seconds and on exit.
 
     A measurement is found again only while the file (path, size, modification time, and what a
-    few stretches of it hold), the metrics, their version and the parameter rules are the same.
+    few stretches of it hold), the metrics' version and the parameter rules are the same, and it
+    has all the metrics. Other metrics measured earlier are kept beside them.
 
     Parameters
     ----------
@@ -85,7 +87,10 @@ class MeasurementCache:
     root : Path
         The folder of the runs.
     metrics : iterable of str
+        Those wanted.
     rules : ParameterRules
+    own : sequence of str
+        Digests of the files that further metrics are from.
 
     Attributes
     ----------
@@ -99,12 +104,18 @@ class MeasurementCache:
     """
 
     def __init__(
-        self, path: Path | None, root: Path, metrics: Iterable[str], rules: ParameterRules
+        self,
+        path: Path | None,
+        root: Path,
+        metrics: Iterable[str],
+        rules: ParameterRules,
+        own: Sequence[str] = (),
     ) -> None:
         self._path = path
         self._root = root
         self._root_name = printable(str(root.resolve()))
-        self._options = _digest([VERSION, list(metrics), asdict(rules)])
+        self._metrics = frozenset(metrics)
+        self._options = _digest([VERSION, asdict(rules), list(own)])
         self._rows: dict[Key, Row] = {}
         self._mine: set[Key] = set()  # those put here
         self._seen: tuple[int, ...] = ()  # which file was read or written last
@@ -118,6 +129,11 @@ class MeasurementCache:
 
     def get(self, file: CheckpointFile) -> Measurement | None:
         """Return the measurement of a checkpoint, or None where it has to be made."""
+        kept = self._kept(file)
+        return kept if kept is not None and self._metrics <= kept.metrics.keys() else None
+
+    def _kept(self, file: CheckpointFile) -> Measurement | None:
+        """Return the measurement of a checkpoint, whatever metrics it has."""
         row = self._rows.get(self._key(file))
         wanted = {"size": file.size, "mtime_ns": file.mtime_ns, "options": self._options}
         if row is None or any(row[name] != value for name, value in wanted.items()):
@@ -128,16 +144,17 @@ class MeasurementCache:
         return Measurement(
             architecture=_architecture(row["architecture"]),
             metrics=json.loads(row["metrics"]),
-            frozen=tuple(details["frozen"]),
-            outcomes=details["outcomes"],
-            not_finite=tuple(details["not_finite"]),
-            fingerprints=details["fingerprints"],
+            frozen=tuple(details.pop("frozen")),
+            not_finite=tuple(details.pop("not_finite")),
+            by=tuple(details.pop("by")),
+            parts={Part(by, name): values for by, name, values in details.pop("parts")},
+            **details,
         )
 
     def put(self, file: CheckpointFile, measurement: Measurement) -> None:
         """Keep a measurement, and write all to disk if that was not done for a while."""
         root, path = key = self._key(file)
-        details = asdict(measurement)
+        details = _as_json(self._with_earlier(file, measurement))
         self._mine.add(key)
         self._rows[key] = _checked(
             {
@@ -155,6 +172,25 @@ class MeasurementCache:
         self._unsaved = True
         if time.monotonic() >= self._next_flush:
             self.flush()
+
+    def _with_earlier(self, file: CheckpointFile, measurement: Measurement) -> Measurement:
+        """Add the metrics that were measured of the same tensors earlier.
+
+        Those that compare with another checkpoint are not kept: it may be another one now.
+        """
+        kept = self._kept(file)
+        alike = kept is not None and (kept.frozen, kept.by) == (measurement.frozen, measurement.by)
+        if kept is None or not alike or kept.compared_with:
+            return measurement
+        return replace(
+            measurement,
+            metrics={**kept.metrics, **measurement.metrics},
+            problems={**kept.problems, **measurement.problems},
+            parts={
+                part: {**kept.parts.get(part, {}), **values}
+                for part, values in measurement.parts.items()
+            },
+        )
 
     def flush(self) -> None:
         """Write everything to disk; the file is replaced as a whole."""
@@ -219,6 +255,12 @@ def relative_path(file: CheckpointFile, root: Path) -> str:
 
 def _digest(value: object) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
+
+
+def _as_json(measurement: Measurement) -> dict[str, Any]:
+    """Return a measurement as JSON holds it, whose keys are text."""
+    details = asdict(replace(measurement, parts={}))
+    return {**details, "parts": [[*part, values] for part, values in measurement.parts.items()]}
 
 
 def _checked(row: Row) -> Row:

@@ -103,6 +103,7 @@ def notices_of(measured: Measured, unchanging: Unchanging) -> list[Notice]:
         *_frozen(unchanging),
         *_dead(unchanging),
         *_not_finite(measured),
+        *_failed(measured),
     ]
 
 
@@ -159,6 +160,24 @@ def _not_finite(measured: Measured) -> Iterable[Notice]:
                 f"NaN or infinity in {some(names)} at {len(bad)} of its {len(files)} checkpoints "
                 f"({some(f'{file.step:,}' for file in bad)}): metrics are NaN there.",
             )
+
+
+def _failed(measured: Measured) -> Iterable[Notice]:
+    """Name the metrics that failed, each once, with where it did first."""
+    where: dict[str, list[CheckpointFile]] = {}
+    for file, measurement in measured.items():
+        for name in measurement.problems:
+            where.setdefault(name, []).append(file)
+    for name, files in where.items():
+        first = files[0]
+        yield Notice(
+            _STAGE,
+            "odd",
+            f"metric {printable(name)}",
+            f"It is NaN at {len(files):,} of {len(measured):,} checkpoints, first at step "
+            f"{first.step:,} of run {printable(first.run)}: {measured[first].problems[name]}. The "
+            "other metrics are not touched by it.",
+        )
 
 
 def _by_group(files: Iterable[CheckpointFile]) -> dict[str, list[CheckpointFile]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,10 +26,13 @@ from hmmdyn.metrics.checks import (
     runs_of,
 )
 from hmmdyn.metrics.measure import Measurement, measure
-from hmmdyn.metrics.registry import Metric, select_metrics
-from hmmdyn.names import some
+from hmmdyn.metrics.registry import Metric, load_metrics, select_metrics, with_needed
+from hmmdyn.metrics.tally import Reference
+from hmmdyn.names import printable, some
+from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
 from hmmdyn.results.notice import Notice
+from hmmdyn.results.parts import PARTS
 from hmmdyn.workers import end_with_parent
 
 
@@ -46,6 +49,9 @@ class Extraction:
     metrics, stored_outcomes : tuple of str
         Columns of ``table``; stored outcomes were found in the checkpoints themselves.
     notices : tuple of Notice
+    parts : DataFrame
+        Metrics of parts of the networks, one row per checkpoint, part and metric; columns as
+        `hmmdyn.results.parts.PARTS`. Empty unless asked for.
     n_computed, n_reused : int
         Checkpoints measured now, and taken from the cache.
     """
@@ -54,6 +60,7 @@ class Extraction:
     metrics: tuple[str, ...]
     stored_outcomes: tuple[str, ...]
     notices: tuple[Notice, ...]
+    parts: pd.DataFrame
     n_computed: int
     n_reused: int
 
@@ -62,6 +69,8 @@ def extract(
     index: CheckpointIndex,
     *,
     metrics: Iterable[str] | None = None,
+    metrics_from: Path | None = None,
+    by: Sequence[str] = (),
     rules: ParameterRules = DEFAULT_RULES,
     cache: Path | None = None,
     n_jobs: int = 1,
@@ -79,7 +88,12 @@ def extract(
     index : CheckpointIndex
         The checkpoints to measure.
     metrics : iterable of str, optional
-        Names of metrics; all of them by default.
+        Names of metrics and families; the paper's by default.
+    metrics_from : Path, optional
+        A file of metrics of one's own (see :func:`hmmdyn.metrics.registry.load_metrics`), which is
+        executed.
+    by : sequence of {"layer", "role"}
+        Measure the parts of the network, too.
     rules : ParameterRules
         Which tensors are weights and biases.
     cache : Path, optional
@@ -103,28 +117,37 @@ def extract(
     OutputError
         The cache cannot be written, or its place is taken by something else.
     UsageError
-        A metric does not exist, a rule does not fit, or ``n_jobs`` is 0.
+        A metric does not exist, a rule does not fit, ``n_jobs`` is 0, or the file of metrics
+        fails.
     """
     if n_jobs == 0:
         raise UsageError("'n_jobs' must be a number of processes, or -1 for all cores, got 0.")
+    own = () if metrics_from is None else (load_metrics(metrics_from),)
     chosen = select_metrics(metrics)
-    names = tuple(metric.name for metric in chosen)
+    needed = with_needed(chosen)
+    what = _What(tuple(m.name for m in needed if m.needs != "run"), rules, metrics_from, tuple(by))
     probed = _probes(index.checkpoints)
-    with MeasurementCache(cache, index.root, names, rules) as store:
-        work = _Work(store, names, rules, n_jobs, len(index.checkpoints), progress)
+    references = _references(index.checkpoints, needed)
+    with MeasurementCache(cache, index.root, what.metrics, rules, own) as store:
+        work = _Work(store, what, n_jobs, len(index.checkpoints), progress)
         probes = work.run([_Task(file, None, fingerprint=True) for file in probed])
         require_same_architecture(probes)
         unchanging = find_unchanging(probes)
         measured = work.run(
             [
-                _Task(file, tuple(sorted(unchanging.frozen.get(file.group, ()))), file in probed)
+                _Task(
+                    file,
+                    tuple(sorted(unchanging.frozen.get(file.group, ()))),
+                    file in probed,
+                    references[file],
+                )
                 for file in index.checkpoints
             ]
         )
     bad = {relative_path(file, index.root): why for file, why in work.failures.items()}
     if bad and (not skip_bad or not measured):
         raise CheckpointError(_all_bad_files(bad, len(index.checkpoints)))
-    found = tabulate(index.root, measured, chosen, unchanging)
+    found = tabulate(index.root, measured, chosen, unchanging, by)
     n_computed = sum(file in work.computed for file in measured)
     return replace(
         found,
@@ -135,7 +158,11 @@ def extract(
 
 
 def tabulate(
-    root: Path, measured: Measured, metrics: tuple[Metric, ...], unchanging: Unchanging
+    root: Path,
+    measured: Measured,
+    metrics: tuple[Metric, ...],
+    unchanging: Unchanging,
+    by: Sequence[str] = (),
 ) -> Extraction:
     """Put measurements made earlier into one table, one row each.
 
@@ -149,6 +176,8 @@ def tabulate(
         The columns wanted; those about biases only where biases change in every group.
     unchanging : Unchanging
         Tensors that were left out, and runs whose metrics never move, for the notices.
+    by : sequence of {"layer", "role"}
+        The parts of the networks wanted.
 
     Raises
     ------
@@ -160,27 +189,55 @@ def tabulate(
     names = tuple(metric.name for metric in kept)
     outcomes = tuple(sorted({name for m in measured.values() for name in m.outcomes}))
     return Extraction(
-        table=_table(root, measured, names, outcomes),
+        table=_table(root, measured, kept, outcomes),
         metrics=names,
         stored_outcomes=outcomes,
         notices=(*notices_of(measured, unchanging), *no_biases),
+        parts=_parts(measured, names, by),
         n_computed=0,
         n_reused=len(measured),
     )
 
 
 @dataclass(frozen=True)
+class _What:
+    """What is measured of every checkpoint."""
+
+    metrics: tuple[str, ...]
+    rules: ParameterRules
+    metrics_from: Path | None
+    by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class _Task:
-    """Measure a checkpoint without the ``frozen`` tensors; None: whichever the cache left out."""
+    """Measure a checkpoint, compared with its ``references``, without the ``frozen`` tensors.
+
+    None: whichever the cache left out.
+    """
 
     file: CheckpointFile
     frozen: tuple[str, ...] | None
     fingerprint: bool
+    references: Mapping[Reference, CheckpointFile] = field(default_factory=dict)
 
-    def is_done_by(self, measurement: Measurement) -> bool:
+    @property
+    def compared_with(self) -> dict[str, str]:
+        """What tells the references from other files, or from earlier ones in their place."""
+        return {
+            kind: f"{printable(file.path.name)} {file.size} {file.mtime_ns}"
+            for kind, file in self.references.items()
+        }
+
+    def is_done_by(self, measurement: Measurement, by: Sequence[str]) -> bool:
         """Whether a measurement of the same file, metrics and rules is what is asked for."""
+        if not set(by) <= set(measurement.by):
+            return False
         has_fingerprints = not self.fingerprint or bool(measurement.fingerprints)
-        return has_fingerprints and self.frozen in (None, measurement.frozen)
+        if self.frozen is None:
+            return has_fingerprints
+        same = self.compared_with.items() <= measurement.compared_with.items()
+        return has_fingerprints and measurement.frozen == self.frozen and same
 
 
 @dataclass
@@ -188,8 +245,7 @@ class _Work:
     """Carries out tasks that the cache has no result for, and keeps account."""
 
     store: MeasurementCache
-    metrics: tuple[str, ...]
-    rules: ParameterRules
+    what: _What
     n_jobs: int
     n_total: int
     progress: Callable[[int, int], None] | None
@@ -203,7 +259,7 @@ class _Work:
         to_do = []
         for task in tasks:
             kept = self.store.get(task.file)
-            if kept is not None and task.is_done_by(kept):
+            if kept is not None and task.is_done_by(kept, self.what.by):
                 found[task.file] = kept
             elif task.file not in self.failures:
                 to_do.append(task)
@@ -224,14 +280,11 @@ class _Work:
         self, tasks: Sequence[_Task]
     ) -> Iterator[tuple[CheckpointFile, Measurement | str]]:
         if self.n_jobs == 1 or len(tasks) < 2:
-            yield from (_measure(task, self.metrics, self.rules) for task in tasks)
+            yield from (_measure(task, self.what) for task in tasks)
         else:
             parallel = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")
             here = Path.cwd(), os.getpid()
-            calls = (
-                joblib.delayed(_measure_in_worker)(task, self.metrics, self.rules, *here)
-                for task in tasks
-            )
+            calls = (joblib.delayed(_measure_in_worker)(task, self.what, *here) for task in tasks)
             try:
                 yield from parallel(calls)
             except BrokenProcessPool as error:
@@ -248,24 +301,25 @@ class _Work:
             self.progress(len(self.done), self.n_total)
 
 
-def _measure(
-    task: _Task, metrics: tuple[str, ...], rules: ParameterRules
-) -> tuple[CheckpointFile, Measurement | str]:
+def _measure(task: _Task, what: _What) -> tuple[CheckpointFile, Measurement | str]:
     """Measure a checkpoint, or say why it cannot be read."""
     try:
-        return task.file, measure(
+        measurement = measure(
             task.file.path,
-            metrics,
-            rules,
+            what.metrics,
+            what.rules,
             frozen=task.frozen or (),
             fingerprint=task.fingerprint,
+            references={kind: file.path for kind, file in task.references.items()},
+            by=what.by,
         )
     except CheckpointError as error:
         return task.file, str(error)
+    return task.file, replace(measurement, compared_with=task.compared_with)
 
 
 def _measure_in_worker(
-    task: _Task, metrics: tuple[str, ...], rules: ParameterRules, folder: Path, parent: int
+    task: _Task, what: _What, folder: Path, parent: int
 ) -> tuple[CheckpointFile, Measurement | str]:
     """As `_measure`, in the parent's ``folder``: workers live on, and it may have moved since.
 
@@ -274,7 +328,24 @@ def _measure_in_worker(
     end_with_parent(parent)
     os.chdir(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return _measure(task, metrics, rules)
+    if what.metrics_from is not None:
+        load_metrics(what.metrics_from)
+    return _measure(task, what)
+
+
+def _references(
+    files: Sequence[CheckpointFile], metrics: Iterable[Metric]
+) -> dict[CheckpointFile, dict[Reference, CheckpointFile]]:
+    """Find what each checkpoint is compared with: the first of its run, and the one before."""
+    needs = {metric.needs for metric in metrics}
+    found: dict[CheckpointFile, dict[Reference, CheckpointFile]] = {file: {} for file in files}
+    for of_run in runs_of(files).values():
+        for before, file in zip([None, *of_run], of_run, strict=False):
+            if "initial" in needs:
+                found[file]["initial"] = of_run[0]
+            if "previous" in needs and before is not None:
+                found[file]["previous"] = before
+    return found
 
 
 def _probes(files: Sequence[CheckpointFile]) -> dict[CheckpointFile, None]:
@@ -341,8 +412,30 @@ def _without_bias_metrics(
     return kept, [Notice("metrics", "left out", subject, reason)]
 
 
+def _column(metric: Metric, measured: Measured) -> FloatArray:
+    """Values of a metric, one for each checkpoint."""
+    if metric.needs != "run":
+        return np.array([m.metrics[metric.name] for m in measured.values()], dtype=np.float64)
+    of_runs = []
+    for files in runs_of(measured).values():
+        run = pd.DataFrame([{name: measured[f].metrics[name] for name in metric.of} for f in files])
+        of_runs.append(np.asarray(metric.function(run), dtype=np.float64))
+    return np.concatenate(of_runs)
+
+
+def _parts(measured: Measured, metrics: Sequence[str], by: Sequence[str]) -> pd.DataFrame:
+    rows = [
+        (file.group, file.run, file.step, part.by, part.name, metric, values[metric])
+        for file, measurement in measured.items()
+        for part, values in measurement.parts.items()
+        for metric in metrics
+        if part.by in by and metric in values
+    ]
+    return PARTS.frame(pd.DataFrame(rows, columns=PARTS.names))
+
+
 def _table(
-    root: Path, measured: Measured, metrics: Sequence[str], outcomes: Sequence[str]
+    root: Path, measured: Measured, metrics: Sequence[Metric], outcomes: Sequence[str]
 ) -> pd.DataFrame:
     files, found = list(measured), list(measured.values())
     columns: dict[str, object] = {
@@ -351,8 +444,8 @@ def _table(
         "seed": pd.array([file.seed for file in files], dtype="Int64"),
         "step": np.array([file.step for file in files], dtype=np.int64),
     }
-    for name in metrics:
-        columns[name] = np.array([m.metrics[name] for m in found], dtype=np.float64)
+    for metric in metrics:
+        columns[metric.name] = _column(metric, measured)
     for name in outcomes:
         columns[name] = np.array([m.outcomes.get(name, np.nan) for m in found], dtype=np.float64)
     columns["path"] = [relative_path(file, root) for file in files]

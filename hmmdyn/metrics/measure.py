@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,19 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from hmmdyn.checkpoints.matrices import Axes
-from hmmdyn.checkpoints.parameters import (
-    ParameterRules,
-    Parameters,
-    matrices_of,
-    select_parameters,
-)
+from hmmdyn.checkpoints.parameters import ParameterRules, Parameters, select_parameters
 from hmmdyn.checkpoints.read import Checkpoint, open_checkpoint
-from hmmdyn.checkpoints.tensor import WIDENED, LazyTensor
 from hmmdyn.errors import NoWeightsError
 from hmmdyn.messages import Message, Remedy
-from hmmdyn.metrics.registry import Metric, select_metrics
-from hmmdyn.metrics.summary import Entries, Matrix
+from hmmdyn.metrics.registry import select_metrics
+from hmmdyn.metrics.tally import Changes, Part, References, Tally
 from hmmdyn.names import printable, some
 
 FROZEN = "never changes"
@@ -61,6 +53,15 @@ class Measurement:
         Outcomes stored in the checkpoint.
     not_finite : tuple of str
         Tensors measured that hold NaN or infinity.
+    compared_with : Mapping of str to str
+        The ``initial`` and ``previous`` checkpoints that metrics compare it with, and what tells
+        these files from others.
+    problems : Mapping of str to str
+        Metric -> how it failed, and on which tensor first; it is NaN.
+    by : tuple of str
+        Which parts of the network were measured, too: ``layer``, ``role``.
+    parts : Mapping of Part to mapping of str to float
+        Part -> metric -> value.
     fingerprints : Mapping of str to str
         Weight or bias -> hash of its numbers; empty unless asked for.
     """
@@ -70,6 +71,10 @@ class Measurement:
     metrics: Mapping[str, float]
     outcomes: Mapping[str, float]
     not_finite: tuple[str, ...] = ()
+    compared_with: Mapping[str, str] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+    by: tuple[str, ...] = ()
+    parts: Mapping[Part, Mapping[str, float]] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -80,6 +85,8 @@ def measure(
     *,
     frozen: Collection[str] = (),
     fingerprint: bool = False,
+    references: References | None = None,
+    by: Collection[str] = (),
 ) -> Measurement:
     """Compute metrics of one checkpoint.
 
@@ -90,13 +97,18 @@ def measure(
     path : Path
         The checkpoint.
     metrics : iterable of str, or None
-        Names of metrics, None for all.
+        Names of metrics and families, None for those of the paper.
     rules : ParameterRules
         Which tensors are weights and biases.
     frozen : collection of str
         Weights and biases to leave out.
     fingerprint : bool
         Also hash every weight and bias, the frozen ones too.
+    references : mapping of str to Path, optional
+        Where the run's ``initial`` checkpoint and the ``previous`` one are. Metrics that compare
+        with one that is not there, or cannot be read, are NaN.
+    by : collection of {"layer", "role"}
+        Also measure the parts of the network.
 
     Raises
     ------
@@ -108,7 +120,15 @@ def measure(
         A metric does not exist, or a rule does not fit.
     """
     with open_checkpoint(path) as checkpoint:
-        return measure_opened(checkpoint, metrics, rules, frozen=frozen, fingerprint=fingerprint)
+        return measure_opened(
+            checkpoint,
+            metrics,
+            rules,
+            frozen=frozen,
+            fingerprint=fingerprint,
+            references=references,
+            by=by,
+        )
 
 
 def measure_opened(
@@ -118,6 +138,8 @@ def measure_opened(
     *,
     frozen: Collection[str] = (),
     fingerprint: bool = False,
+    references: References | None = None,
+    by: Collection[str] = (),
 ) -> Measurement:
     """As `measure`, of a checkpoint that is open.
 
@@ -125,12 +147,13 @@ def measure_opened(
     ----------
     checkpoint : Checkpoint
         What to measure; it stays open.
-    metrics, rules, frozen, fingerprint
+    metrics, rules, frozen, fingerprint, references, by
         As of :func:`measure`, whose errors it raises too.
     """
-    with _threads().limit(limits=1):
+    chosen = select_metrics(metrics)
+    with _threads().limit(limits=1), Changes(chosen, references or {}) as changes:
         parameters = select_parameters(checkpoint, rules)
-        tally = _Tally(select_metrics(metrics), checkpoint, parameters, frozen)
+        tally = Tally(chosen, checkpoint, parameters, rules, frozen, changes, by)
         if not tally.weights:
             raise NoWeightsError(_no_weights(checkpoint.path, parameters, frozen))
         fingerprints: dict[str, str] = {}
@@ -141,7 +164,7 @@ def measure_opened(
             if fingerprint:
                 fingerprints[name] = fingerprint_of(values)
             if name not in frozen:
-                tally.add(name, values, rules, parameters.axes.get(name))
+                tally.add(name, values)
         return Measurement(
             architecture=Architecture(
                 weights={name: checkpoint[name].shape for name in parameters.weights},
@@ -152,6 +175,9 @@ def measure_opened(
             metrics=tally.metrics(),
             outcomes=checkpoint.scalars,
             not_finite=tuple(tally.not_finite),
+            problems={**changes.problems, **tally.problems},
+            by=tuple(by),
+            parts=tally.parts(),
             fingerprints=fingerprints,
         )
 
@@ -160,83 +186,6 @@ def fingerprint_of(values: NDArray[Any]) -> str:
     """Hash the numbers of a tensor: equal for the same numbers, bit for bit."""
     data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
     return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
-class _Tally:
-    """Gathers what the metrics need while the tensors pass by."""
-
-    def __init__(
-        self,
-        metrics: tuple[Metric, ...],
-        checkpoint: Checkpoint,
-        parameters: Parameters,
-        frozen: Collection[str],
-    ) -> None:
-        self.weights = [name for name in parameters.weights if name not in frozen]
-        self.not_finite: list[str] = []
-        biases = [name for name in parameters.biases if name not in frozen]
-        self._metrics = metrics
-        self._per_matrix: dict[str, list[float]] = {
-            metric.name: [] for metric in metrics if metric.needs == "matrices"
-        }
-        self._pools = {
-            "weights": _Pool([checkpoint[name] for name in self.weights]),
-            "biases": _Pool([checkpoint[name] for name in biases]),
-        }
-
-    def add(
-        self, name: str, values: NDArray[Any], rules: ParameterRules, axes: Axes | None
-    ) -> None:
-        """Take the numbers of one weight, which has axes, or bias."""
-        if not np.isfinite(values).all():
-            self.not_finite.append(name)
-        if axes is None:
-            self._pools["biases"].add(values)
-            return
-        self._pools["weights"].add(values)
-        for matrix in map(Matrix, matrices_of(name, values, rules, axes)):
-            for metric in self._metrics:
-                if metric.needs == "matrices":
-                    self._per_matrix[metric.name].append(_value(metric, matrix))
-
-    def metrics(self) -> dict[str, float]:
-        """Name -> value, once every tensor has passed."""
-        entries = {kind: pool.summary() for kind, pool in self._pools.items()}
-        return {
-            metric.name: (
-                float(np.mean(self._per_matrix[metric.name]))
-                if metric.needs == "matrices"
-                else _value(metric, entries[metric.needs])
-            )
-            for metric in self._metrics
-        }
-
-
-class _Pool:
-    """The entries of several tensors in one array, made once in its final size."""
-
-    def __init__(self, tensors: list[LazyTensor]) -> None:
-        # Narrower types arrive widened to float32, which is half the memory of float64.
-        narrow = all(tensor.dtype in {"float32", *WIDENED} for tensor in tensors)
-        size = sum(math.prod(tensor.shape) for tensor in tensors)
-        self._values = np.empty(size, np.float32 if narrow else np.float64)
-        self._filled = 0
-
-    def add(self, values: NDArray[Any]) -> None:
-        end = self._filled + values.size
-        self._values[self._filled : end] = values.ravel()
-        self._filled = end
-
-    def summary(self) -> Entries:
-        with np.errstate(invalid="ignore", over="ignore"):
-            return Entries.of(self._values)
-
-
-def _value(metric: Metric, argument: Matrix | Entries) -> float:
-    """Value of a metric, NaN where it is infinite."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        value = metric.function(argument)
-    return value if math.isfinite(value) else math.nan
 
 
 @cache

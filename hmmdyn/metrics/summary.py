@@ -1,12 +1,12 @@
-"""What metrics are functions of: one weight matrix, or the entries of a network pooled.
+"""What metrics are functions of: a weight matrix, all entries pooled, a change, a network.
 
-Whatever several metrics need is computed here once.
+Whatever several metrics need is computed here once, and only when a metric asks for it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hmmdyn.checkpoints.tensor import LazyTensor
+from hmmdyn.metrics.power_law import PowerLaw, fit_power_law
 from hmmdyn.metrics.spectrum import singular_values
 from hmmdyn.results.arrays import FloatArray
 
 _CHUNK = 1 << 20  # entries widened to float64 at a time
+_ROUNDING = 1e-12  # of the largest singular value
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,37 +56,183 @@ class Matrix:
         """Largest singular value."""
         return float(self.singular_values[0])
 
+    @cached_property
+    def eigenvalues(self) -> FloatArray:
+        """Eigenvalues of WᵀW that are not rounding, smallest first; none of a matrix with NaN."""
+        values = self.singular_values[::-1]
+        return np.asarray(np.square(values[values > _ROUNDING * values[-1]]), dtype=np.float64)
+
+    @cached_property
+    def power_law(self) -> PowerLaw:
+        """The power law that fits the largest eigenvalues best."""
+        return fit_power_law(self.eigenvalues)
+
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """All entries of a set of tensors, ``values`` of shape (n,), which are reordered.
+
+    Numbers are computed once, in float64 whatever the type of the values, and NaN where there are
+    no values.
+    """
+
+    values: NDArray[Any]
+
+    @property
+    def mean(self) -> float:
+        """Mean."""
+        return self._moments[0]
+
+    @property
+    def variance(self) -> float:
+        """Population variance."""
+        return self._moments[1]
+
+    @property
+    def kurtosis(self) -> float:
+        """Fourth central moment over the squared variance: 3 for a normal distribution."""
+        return self._moments[2] / self.variance**2 if self.variance else math.nan
+
+    @property
+    def median(self) -> float:
+        """Median."""
+        return self.quantile(0.5)
+
+    def quantile(self, share: float) -> float:
+        """Return a quantile, between two entries by linear interpolation."""
+        n = len(self.values)
+        if not n or np.isnan(self.values).any():
+            return math.nan
+        _ = self._moments  # sums depend on the order, to the last bits: before it changes
+        at = share * (n - 1)
+        around = sorted({math.floor(at), math.ceil(at)})
+        self.values.partition(around)
+        low, high = self.values[around[0]], self.values[around[-1]]
+        # As the mean of two for the median, so that it is exact.
+        weight = at - around[0]
+        return float(low) * (1 - weight) + float(high) * weight if weight else float(low)
+
+    def share_below(self, size: float) -> float:
+        """Return the share of entries whose absolute value is below ``size``."""
+        if not len(self.values) or math.isnan(size):
+            return math.nan
+        below = sum(int((np.abs(chunk) < size).sum()) for chunk in _chunks(self.values))
+        return below / len(self.values)
+
+    @cached_property
+    def _moments(self) -> tuple[float, float, float]:
+        """Mean, and the second and fourth central moments."""
+        n = len(self.values)
+        if not n:
+            return math.nan, math.nan, math.nan
+        mean = float(sum(chunk.sum() for chunk in _chunks(self.values)) / n)
+        second = fourth = 0.0
+        for chunk in _chunks(self.values):
+            squares = np.square(chunk - mean)
+            second += float(squares.sum())
+            fourth += float(squares @ squares)
+        return mean, second / n, fourth / n
+
 
 @dataclass(frozen=True)
-class Entries:
-    """Mean, median and population variance of all entries of a set of tensors."""
+class Change:
+    """How weights changed since another checkpoint: sums over entries, which add up.
 
-    mean: float
-    median: float
-    variance: float
+    Attributes
+    ----------
+    l1 : float
+        Sum of absolute differences.
+    squares : float
+        Sum of squared differences.
+    linf : float
+        Largest absolute difference.
+    dot : float
+        Sum of the products of entries now and then.
+    now, then : float
+        Sums of squared entries.
+    """
+
+    l1: float = 0.0
+    squares: float = 0.0
+    linf: float = 0.0
+    dot: float = 0.0
+    now: float = 0.0
+    then: float = 0.0
 
     @classmethod
-    def of(cls, values: NDArray[Any]) -> Entries:
-        """Summarise ``values``, shape (n,), in float64 whatever their type; reorders them.
+    def of(cls, now: NDArray[Any], then: NDArray[Any]) -> Change:
+        """Compare two tensors in float64.
 
-        All are NaN where there are no values.
+        Raises
+        ------
+        ValueError
+            Their shapes differ.
         """
-        if len(values) == 0:
-            return cls(math.nan, math.nan, math.nan)
-        mean = float(sum(chunk.sum() for chunk in _chunks(values)) / len(values))
-        squares = sum(np.square(chunk - mean).sum() for chunk in _chunks(values))
-        return cls(mean, _median(values), float(squares / len(values)))
+        if now.shape != then.shape:
+            raise ValueError(f"shapes {now.shape} and {then.shape} differ")
+        total = cls()
+        for a, b in zip(_chunks(now.ravel()), _chunks(then.ravel()), strict=True):
+            d = a - b
+            total += cls(
+                float(np.abs(d).sum()),
+                float(d @ d),
+                float(np.abs(d).max(initial=0.0)),
+                float(a @ b),
+                float(a @ a),
+                float(b @ b),
+            )
+        return total
+
+    def __add__(self, other: Change) -> Change:
+        return Change(
+            self.l1 + other.l1,
+            self.squares + other.squares,
+            # NaN wins, as in the sums.
+            float(np.maximum(self.linf, other.linf)),
+            self.dot + other.dot,
+            self.now + other.now,
+            self.then + other.then,
+        )
+
+    @property
+    def l2(self) -> float:
+        """Euclidean distance."""
+        return math.sqrt(self.squares)
+
+    @property
+    def cosine(self) -> float:
+        """Cosine between the weights now and then; NaN where either is zero."""
+        norms = math.sqrt(self.now) * math.sqrt(self.then)
+        return self.dot / norms if norms else math.nan
+
+
+class Network(Mapping[str, NDArray[Any]]):
+    """Every tensor of a checkpoint by its name; numbers are read when they are asked for.
+
+    Attributes
+    ----------
+    weights : tuple of str
+        Names of those that count as weight matrices.
+    """
+
+    def __init__(self, tensors: Mapping[str, LazyTensor], weights: tuple[str, ...]) -> None:
+        self.weights = weights
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._tensors[name].read()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor, without reading it."""
+        return self._tensors[name].shape
 
 
 def _chunks(values: NDArray[Any]) -> Iterator[FloatArray]:
     for start in range(0, len(values), _CHUNK):
         yield values[start : start + _CHUNK].astype(np.float64)
-
-
-def _median(values: NDArray[Any]) -> float:
-    """Median by partition in place; the mean of the middle two is taken in float64."""
-    if np.isnan(values).any():
-        return math.nan
-    middle = [(len(values) - 1) // 2, len(values) // 2]
-    values.partition(middle)
-    return float(values[middle].astype(np.float64).mean())

@@ -20,8 +20,8 @@ from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.errors import ArchitectureMismatchError, UsageError
 from hmmdyn.locks import Lock
 from hmmdyn.metrics.measure import Measurement, fingerprint_of, measure_opened
-from hmmdyn.metrics.registry import all_metrics, select_metrics
-from hmmdyn.names import normalise_column, require_one_of
+from hmmdyn.metrics.registry import Metric, all_metrics, select_metrics
+from hmmdyn.names import normalise_column, require_one_of, some
 from hmmdyn.record.live import copied, live_weights
 from hmmdyn.record.rows import (
     OF_ROW,
@@ -71,8 +71,10 @@ class MetricRecorder:
     every : int
         `step` records at multiples of it.
     metrics : iterable of str, optional
-        Names of metrics, all by default. Without ``spectral_norm``, ``trace_over_spectral``,
-        ``mean_sv`` and ``var_sv`` no singular values are computed, which take most of the time.
+        Names of metrics and families; the paper's by default. Those that compare checkpoints with
+        one another are measured of checkpoints only. Without ``spectral_norm``,
+        ``trace_over_spectral``, ``mean_sv`` and ``var_sv`` no singular values are computed, which
+        take most of the time.
     rules : ParameterRules
         Which tensors are weights and biases (`hmmdyn.record.ParameterRules`): regular expressions
         of what to include, exclude and split.
@@ -111,7 +113,7 @@ class MetricRecorder:
             raise UsageError(f"'every' must be a whole number from 1 on, got {every!r}.")
         require_one_of(step_unit, STEP_UNITS, "step_unit")
         self.every = every
-        names = tuple(metric.name for metric in select_metrics(metrics))
+        names = _recordable(select_metrics(metrics))
         self._plan = Plan(names, rules, step_unit)
         self._waiting: dict[str, Any] = {}  # outcomes for the next row
         self._recording: Recording | None = None
@@ -305,6 +307,23 @@ class MetricRecorder:
                 f"An outcome cannot be called {clash[0]!r}, which names something else in the row."
             )
         return named
+
+
+def _recordable(metrics: Iterable[Metric]) -> tuple[str, ...]:
+    """Return the names of metrics that the weights of one moment suffice for.
+
+    Raises
+    ------
+    UsageError
+        Others were asked for.
+    """
+    others = [m.name for m in metrics if m.needs in ("initial", "previous", "run")]
+    if others:
+        raise UsageError(
+            f"A recorder sees the weights of one moment, and {some(others)} compare "
+            "checkpoints. Save checkpoints and use hmmdyn extract for these, or leave them out."
+        )
+    return tuple(m.name for m in metrics)
 
 
 def _measured(measurement: Measurement) -> Row:

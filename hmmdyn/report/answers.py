@@ -25,7 +25,9 @@ from hmmdyn.report.lookup import (
     told_boundaries,
 )
 from hmmdyn.report.report import Report
+from hmmdyn.report.statements.boundaries import UNSEEN, WHOSE_TIME
 from hmmdyn.report.statements.statement import Statement
+from hmmdyn.results.boundaries import EITHER_TIME, OWN_TIME, SCHEDULE
 from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.verdicts import CANNOT_TELL, DIFFERENT, FASTER, SLOWER
 
@@ -33,16 +35,11 @@ _BOUNDARIES_NAMED = 3
 _SLOW_NAMED = 5
 _SLOW_IN_SHORT = 3
 # What sets the time of changes: the sentence, and in a few words.
-_TIMING = {
-    "each seed in its own time": (
-        "Each seed changes in its own time.",
-        "Seeds, not the schedule, set the time",
-    ),
-    "shared by schedule": (
-        "What runs do is shared by schedule.",
-        "The schedule, not seeds, sets the time",
-    ),
-    CANNOT_TELL: ("Seeds or schedule: these runs cannot tell.", "Seeds or schedule? Cannot tell"),
+_WHOSE_TIME = {
+    OWN_TIME: "Seeds, not the schedule, set the time",
+    SCHEDULE: "The schedule, not seeds, sets the time",
+    EITHER_TIME: "Seeds set the time of some changes",
+    CANNOT_TELL: "Seeds or schedule? Cannot tell",
 }
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -223,7 +220,7 @@ def _phases(findings: Findings) -> Answer:
         ]
     elif evidence.supported.empty:
         short = "None that has evidence"
-        sentences = ["None: no boundary between states has evidence; these runs drift."]
+        sentences = [UNSEEN]
     elif (told := told_boundaries(evidence)).empty:
         short = "None that is found again"
         sentences = [
@@ -354,8 +351,8 @@ def _chance(findings: Findings, report: Report) -> Answer:
     sentences, short = [], "Nothing is shown to be"
     evidence = findings.selection.evidence
     if evidence is not None and evidence.is_supported and len(told_boundaries(evidence)):
-        sentence, short = _TIMING.get(evidence.timing, _TIMING[CANNOT_TELL])
-        sentences.append(sentence)
+        sentences.append(WHOSE_TIME[evidence.whose_time])
+        short = _WHOSE_TIME[evidence.whose_time]
     confirmed = confirmed_detours(findings)
     if confirmed:
         noun = "detour" if len(confirmed) == 1 else "detours"

@@ -218,8 +218,7 @@ async def _drawn(jobs: Sequence[_Job]) -> list[bytes]:
     except failures as error:
         raise OutputError(
             "The browser that draws pictures (png, svg, gif) failed: "
-            f"{error or type(error).__name__}.\nThe rest of the report is written. Try again, or "
-            "do without pictures."
+            f"{error or type(error).__name__}.\nTry again, or do without pictures."
         ) from error
 
 

@@ -1,16 +1,56 @@
-"""What earlier analyses left in a report folder: the reports below it that no page links to now."""
+"""A report folder has one analysis at a time, and nothing in it that an earlier one left."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from hmmdyn.errors import OutputError
-from hmmdyn.messages import Either
+from hmmdyn.files import remove_unfinished
+from hmmdyn.locks import Lock
+from hmmdyn.messages import Either, Message
 from hmmdyn.report import layout
 from hmmdyn.report.document import FORMAT
+
+# The report folders that are held where this is asked, so that what writes one may ask again.
+_HELD: ContextVar[frozenset[Path]] = ContextVar("_HELD", default=frozenset())
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other analyses out of a report folder; what a killed one left unfinished there goes.
+
+    Whoever has the folder already goes on having it.
+
+    Raises
+    ------
+    TakenError
+        Another analysis is writing it; the message says which process.
+    OutputError
+        The folder cannot be written.
+    """
+    place = folder.resolve()
+    if place in _HELD.get():
+        yield
+        return
+    lock = Lock(
+        folder / ".hmmdyn.lock",
+        f"The report folder {folder} is being written",
+        Message(
+            "Wait until the other analysis is done, or write into another folder",
+            Either(typed=" with -o DIR.", called="."),
+        ),
+    )
+    token = _HELD.set(_HELD.get() | {place})
+    try:
+        remove_unfinished(folder)
+        yield
+    finally:
+        _HELD.reset(token)
+        lock.release()
 
 
 def remove_other_reports(folder: Path, kept: Collection[str]) -> None:

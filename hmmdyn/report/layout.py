@@ -16,6 +16,7 @@ from hmmdyn.names import file_stem
 
 PAGE, DOCUMENT = "report.html", "report.json"
 METRICS, STATES, TRAINING_MAP = "metrics.parquet", "states.parquet", "training_map.json"
+PARTS = "metrics-parts.parquet"  # of layers and roles, beside the metrics
 FIGURES = "figures"
 RECOMMENDED, GROUPS = "recommended", "groups"
 
@@ -58,7 +59,7 @@ def files_of_report(folder: Path, tables: Iterable[str]) -> list[str]:
     """
     pictures = [] if (folder / FIGURES).is_symlink() else (folder / FIGURES).glob("*")
     return [
-        *(PAGE, METRICS, STATES, TRAINING_MAP),
+        *(PAGE, METRICS, PARTS, STATES, TRAINING_MAP),
         *(
             f"{FIGURES}/{p.name}"
             for p in pictures

@@ -24,6 +24,9 @@ from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.shown import Shown
 
 NOT_ASKED = "not asked"
+# Whose time a map or boundary keeps.
+OWN_TIME, SCHEDULE, CANNOT_TELL = "each seed in its own time", "shared by schedule", "cannot tell"
+EITHER_TIME = "some by schedule, some in each seed's own time"
 # A state or boundary found in so large a share is found (Tibshirani & Walther 2005: 0.8 to 0.9).
 FOUND = 0.8
 
@@ -37,7 +40,9 @@ BOUNDARIES = Table(
     note="δ: time around the middle of the way from one state to the other, over time around the "
     "emptier end: 0 for a jump, 1 for drift at constant speed. Sharp and gradual boundaries are "
     "supported; runs settle out of a start without one; a slice is none. Date: median over runs; "
-    "duration: from 10 to 90 % of the change. Found: whether maps of half of the runs have it too.",
+    "duration: from 10 to 90 % of the change. Spread: between the runs' dates; each seed has its "
+    "own time where they spread over longer than the change and two checkpoints last, all keep a "
+    "schedule where they do not. Found: whether maps of half of the runs have it too.",
     columns=(
         *EDGE_COLUMNS,
         Column("kind", TEXT, "sharp, gradual, settling or slice"),
@@ -59,6 +64,16 @@ BOUNDARIES = Table(
         Column("duration", NUMBER, "from 10 to 90 % of the change", STEPS, missing=_UNDATED),
         Column("duration_low", NUMBER, "90 % interval of duration", STEPS, missing=_UNDATED),
         Column("duration_high", NUMBER, "90 % interval of duration", STEPS, missing=_UNDATED),
+        Column(
+            "spread", NUMBER, "between the runs' dates, from 10 to 90 %", STEPS, missing=_UNDATED
+        ),
+        Column("spread_low", NUMBER, "90 % interval of spread", STEPS, missing=_UNDATED),
+        Column("spread_high", NUMBER, "90 % interval of spread", STEPS, missing=_UNDATED),
+        Column(
+            "timing",
+            TEXT,
+            "each seed in its own time, shared by schedule, cannot tell; empty where not supported",
+        ),
         Column(
             "found_share",
             NUMBER,
@@ -179,8 +194,8 @@ class Evidence(Shown):
     n_supported : int
         The level that is the supported map.
     timing : str
-        ``each seed in its own time``, ``shared by schedule`` or ``cannot tell``; asked once for all
-        levels.
+        ``each seed in its own time``, ``shared by schedule`` or ``cannot tell``: of the whole
+        course, asked once for all levels. ``boundaries`` has whose time each of them keeps.
     timing_reason : str
         In words, with the numbers.
     """
@@ -234,6 +249,17 @@ class Evidence(Shown):
         """The boundaries that are supported, in order of their dates."""
         dated = self.boundaries[self.boundaries["date"].notna()]
         return dated.sort_values("date", kind="stable")
+
+    @property
+    def whose_time(self) -> str:
+        """Whose time supported boundaries keep; that of the whole course where none of them tells.
+
+        As ``timing``, or ``some by schedule, some in each seed's own time``.
+        """
+        told = set(self.supported["timing"]) - {CANNOT_TELL}
+        if not told:
+            return self.timing
+        return EITHER_TIME if len(told) > 1 else told.pop()
 
     @property
     def founded(self) -> frozenset[int]:

@@ -28,7 +28,8 @@ OUTLIERS = Table(
         Column(
             "score",
             NUMBER,
-            "log-likelihood of the run under the map fitted without it",
+            "log-likelihood of the run under the map fitted without it, of more than 20 runs "
+            "without a twentieth of them",
             "nats per checkpoint",
         ),
         Column(
@@ -46,9 +47,10 @@ OUTLIERS = Table(
         Column(
             "apart",
             NUMBER,
-            "mean squared distance of its metrics from the way of any other run of its group, in "
-            "their standard deviations within states, over the tenth of its checkpoints where that "
-            "is largest; where it only comes further on the way than the others did, 0",
+            "mean squared distance of its metrics from the way of any other run of its group (of "
+            "large groups, of 50 runs), in their standard deviations within states, over the tenth "
+            "of its checkpoints where that is largest; where it only comes further on the way than "
+            "the others did, 0",
         ),
         Column(
             "returned",

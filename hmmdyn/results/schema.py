@@ -44,6 +44,7 @@ from hmmdyn.results.map_in_time import (
 from hmmdyn.results.notice import NOTICES
 from hmmdyn.results.outcomes import DELAYS, IMPROVEMENTS, MATCHES, OUTCOME_TRANSITIONS, SPIKES
 from hmmdyn.results.outliers import OUTLIERS
+from hmmdyn.results.parts import PARTS
 from hmmdyn.results.selection import ATTEMPTS, MODEL_SELECTION
 from hmmdyn.results.slowness import BEFORE_CONVERGENCE, EXTREMES, RUNS, SLOW_RUNS, SLOWEST_QUARTER
 from hmmdyn.results.states import OCCUPANCY, STATE_MEANS, STATE_METRICS, STATE_SUMMARY, STATES
@@ -57,7 +58,7 @@ from hmmdyn.results.transitions import (
 from hmmdyn.results.ways import FORKS, STAYS, WAYS
 
 # A row per checkpoint: too long for CSV and JSON, so they are Parquet files beside the report.
-CURVES = (METRICS, STATES)
+CURVES = (METRICS, PARTS, STATES)
 # The tables of the report, in its order.
 REPORTED = (
     STATE_SUMMARY,

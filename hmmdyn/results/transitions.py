@@ -44,18 +44,23 @@ TRANSITIONS = Table(
     ),
 )
 
+_UNDATED = "where the boundary is not supported"
+
 TRANSITION_TIMES = Table(
     name="transition_times",
     title="When runs first make each state transition",
     rows="transition",
-    note="First, median and last step over the runs that make it; step low and high: between these "
-    "all of them change state, by their 90 % intervals; width: of such an interval, median "
-    "over runs.",
+    note="Date: of the boundary where it is supported, the middle of the change, with its 90 % "
+    "interval; of a change without evidence, the median over runs of the first checkpoint in the "
+    "new state. First and last: the runs' own, as decoded; step low and high: between these all of "
+    "them change state, by their 90 % intervals; width: of such an interval, median over runs.",
     columns=(
         *EDGE_COLUMNS,
         Column("n_runs", INTEGER, "runs that make it", "runs"),
+        Column("date", NUMBER, "of the boundary, or of the decoded change: see the note", STEPS),
+        Column("date_low", NUMBER, "90 % interval of date", STEPS, missing=_UNDATED),
+        Column("date_high", NUMBER, "90 % interval of date", STEPS, missing=_UNDATED),
         Column("first_step", INTEGER, "first checkpoint in to_state, the earliest run", STEPS),
-        Column("median_step", NUMBER, "… median over runs", STEPS),
         Column("last_step", INTEGER, "… the latest run", STEPS),
         Column("step_low", INTEGER, "lowest end of any run's 90 % interval", STEPS),
         Column("step_high", INTEGER, "highest end of any run's 90 % interval", STEPS),
@@ -110,7 +115,9 @@ CHANGE_POINTS = Table(
     rows="decoded change of state of a run",
     note="Every change of state of every run, between the previous step and the step, with a 90 % "
     "interval (after step low, not after step high) that allows for autocorrelation; "
-    "probability, given the model and the whole run, that it happened just there.",
+    "probability, given the model and the whole run, that it happened just there. Where on its way "
+    "a run is taken to be in the new state need not be the middle of the change, which is the date "
+    "of a boundary.",
     columns=(
         *RUN_COLUMNS,
         Column("previous_step", INTEGER, "last checkpoint in the old state", STEPS),

@@ -15,7 +15,7 @@ from hmmdyn.checkpoints.find.walking import Tree
 from hmmdyn.errors import LayoutError, LogError, NoTimeError
 from hmmdyn.logs import read_log
 from hmmdyn.logs.align import at_checkpoints
-from hmmdyn.logs.files import is_log
+from hmmdyn.logs.files import WANDB, is_log
 from hmmdyn.logs.numbers import as_numbers
 from hmmdyn.logs.steps import last_written, on_one_axis, whole
 from hmmdyn.names import printable, some
@@ -24,7 +24,7 @@ from hmmdyn.results.notice import Notice
 from hmmdyn.roles import is_outcome
 from hmmdyn.stores.identity import Identity, identify
 from hmmdyn.stores.mlflow import find_mlflow_runs
-from hmmdyn.stores.pieces import LeftOut, Piece, understood
+from hmmdyn.stores.pieces import LeftOut, Piece, told_by_names, understood
 from hmmdyn.tables.metric_table import from_frame
 from hmmdyn.tables.trajectories import Trajectories
 
@@ -59,7 +59,7 @@ def read_run_logs(
     find_candidates(tree.folders, not_read)
     for path, why in not_read.items():
         left_out.because(f"Not read: {why}", printable(path))
-    pieces = list(_pieces(tree, left_out))
+    pieces = told_by_names(list(_pieces(tree, left_out)))
     if not pieces:
         return None
     return together(tree.root, pieces, left_out, outcomes=outcomes, metrics=metrics)
@@ -102,7 +102,8 @@ def together(
     (unit,) = units if len(units) == 1 else {unit}
     table = _merged(list(frames.values()), unit, left_out)
     found = from_frame(table, outcomes=outcomes, metrics=metrics, source=printable(str(root)))
-    text = f"No checkpoints were found, but {len(frames):,} logs: {some(frames)}."
+    logs = "1 log" if len(frames) == 1 else f"{len(frames):,} logs"
+    text = f"No checkpoints were found, but {logs}: {some(frames)}."
     read = Notice("metrics", "odd", "logs", text)
     found = _in_the_rhythm_of_metrics(found)
     return replace(found, notices=(read, *left_out.notices(), *found.notices))
@@ -136,7 +137,7 @@ def _require_no_second_start(
 
 
 def _pieces(tree: Tree, left_out: LeftOut) -> Iterator[Piece]:
-    in_stores = set()
+    in_stores: set[tuple[str, ...]] = set()
     for run in find_mlflow_runs(tree):
         in_stores.add(run.parts)
         try:
@@ -144,8 +145,11 @@ def _pieces(tree: Tree, left_out: LeftOut) -> Iterator[Piece]:
             yield understood((*run.parts, "metrics"), run.shown, log, left_out)
         except LogError as error:
             left_out.because(f"Logs not used, because {error}", run.shown)
+    of_wandb = {f.parts for f in tree.folders if any(e.name.endswith(WANDB) for e in f.files)}
     for file in find_logs(tree.folders):
-        if any(file.parts[: len(store)] == store for store in in_stores):
+        above = {file.parts[:depth] for depth in range(len(file.parts))}
+        # What W&B puts beside its runs is what they printed, and the machine's state.
+        if above & in_stores or (above & of_wandb and not file.path.name.endswith(WANDB)):
             continue
         try:
             yield understood(

@@ -14,6 +14,7 @@ from hmmdyn.checkpoints.find.seeds import seeds_by_number
 from hmmdyn.errors import LayoutError
 from hmmdyn.logs.columns import split_of_path
 from hmmdyn.names import printable
+from hmmdyn.roles import is_clock
 from hmmdyn.stores.pieces import Piece
 
 # Names of files and folders that say what a log holds, or who wrote it, not which run it is of.
@@ -22,7 +23,7 @@ _OF_LOGS = re.compile(
     r"|progress|monitor|evaluations?|eval_measurements|measurements|scalars|events|trainer_state"
     r"|curves?|stats|summar(?:y|ies)|plots|csv|csv_logs?|tensorboard(?:_logs?)?|tb(?:_logs?)?|output"
     r"|vis_data|files|dvclive|data|debug|stdout|raw|evals?|loss(?:es)?|acc(?:uracy)?|outcomes?|table"
-    r"|rewards?|returns?)(?:[-_.](?:log|logs|history|metrics|data|v?[0-9]+))?",
+    r"|rewards?|returns?|wandb|(?:offline-)?run-[0-9]{8}_[0-9]{6}-[a-z0-9]+)(?:[-_.](?:log|logs|history|metrics|data|v?[0-9]+))?",
     re.IGNORECASE,
 )
 
@@ -81,7 +82,7 @@ def _names(pieces: Sequence[Piece]) -> list[tuple[str, ...]]:
         kept.append(names)
     stems = Counter(stem for folder in folders.values() for stem in {kept[at][-1] for at in folder})
     for here in folders.values():
-        columns = [set(pieces[at].columns.values) for at in here]
+        columns = [{n for n in pieces[at].columns.values if not is_clock(n)} for at in here]
         apart = len(here) > 1 and not any(a & b for a, b in combinations(columns, 2))
         for at in here:
             *above, stem = kept[at]

@@ -15,7 +15,7 @@ from hmmdyn.logs.columns import understand
 from hmmdyn.names import printable
 from hmmdyn.results.notice import Notice
 from hmmdyn.stores.folder import together
-from hmmdyn.stores.pieces import LeftOut, understood
+from hmmdyn.stores.pieces import LeftOut, told_by_names, understood
 from hmmdyn.tables.metric_table import from_frame
 from hmmdyn.tables.trajectories import Trajectories
 
@@ -68,7 +68,7 @@ def read_files(
             pieces.append(understood((*parts[:-1], file.stem), shown, read_log(file), left_out))
         except LogError as error:
             raise TableError(f"{printable(str(file))} cannot be read: {error}.") from None
-    found = together(shared[0], pieces, left_out, outcomes=outcomes, metrics=metrics)
+    found = together(shared[0], told_by_names(pieces), left_out, outcomes=outcomes, metrics=metrics)
     if found is None:
         raise TableError("None of the files holds rows that can be used.")
     # Its first notice is about a folder in which checkpoints were looked for.

@@ -24,11 +24,13 @@ from hmmdyn.logs import read_log
 from hmmdyn.logs.columnar import METADATA_KEY, flattened
 from hmmdyn.logs.columns import Columns, seed_numbers, understand
 from hmmdyn.logs.numbers import as_numbers
+from hmmdyn.logs.recipes import with_recipe
 from hmmdyn.logs.steps import Axis, last_written, on_one_axis, whole
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import natural_key, printable, require_known, some
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.notice import Notice
+from hmmdyn.results.parts import PARTS
 from hmmdyn.roles import STEP_UNITS, is_clock, is_outcome
 from hmmdyn.tables.sort_columns import sort_columns, without_time
 from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories
@@ -40,7 +42,7 @@ TABLE_FORMATS = (
     ".json), Parquet and Feather (.parquet)"
 )
 
-_LIKE_A_STEP = re.compile("step|iter|epoch|update|batch", re.IGNORECASE)
+_LIKE_A_STEP = re.compile("step|iter|epoch|update|batch|token|sample", re.IGNORECASE)
 
 
 def read_table(
@@ -97,7 +99,9 @@ def read_table(
     table = trajectories.table.merge(
         frame[[*CHECKPOINT_KEY, *provenance]], on=CHECKPOINT_KEY, how="left"
     )
-    return replace(trajectories, table=table, step_unit=own["step_unit"])
+    return replace(
+        trajectories, table=table, step_unit=own["step_unit"], parts=_read_parts(path, shown)
+    )
 
 
 def from_frame(
@@ -128,7 +132,7 @@ def from_frame(
         raise TableError(f"{source} has no rows.")
     frame = flattened(frame)
     _require_unique_columns(list(frame.columns), source)
-    columns = understand(frame)
+    columns = with_recipe(understand(frame))
     _require_time(columns, source)
     require_known(outcomes, columns.values, "column")
     numbers, left_out, read_as = _numeric_columns(columns, outcomes)
@@ -168,6 +172,8 @@ def from_frame(
 def write_table(trajectories: Trajectories, path: Path) -> None:
     """Write the table as Parquet, atomically; the file's metadata tell metrics from outcomes.
 
+    The metrics of parts of the networks, where there are any, are a file beside it, `parts_beside`.
+
     Raises
     ------
     OutputError
@@ -186,6 +192,17 @@ def write_table(trajectories: Trajectories, path: Path) -> None:
     # An open file, because Arrow takes no path that is not valid UTF-8.
     with replacing(path) as temporary, temporary.open("wb") as file:
         pq.write_table(table, file)
+    beside = parts_beside(path)
+    if trajectories.parts.empty:
+        beside.unlink(missing_ok=True)  # of an earlier table in this place
+        return
+    with replacing(beside) as temporary, temporary.open("wb") as file:
+        pq.write_table(pa.Table.from_pandas(trajectories.parts, preserve_index=False), file)
+
+
+def parts_beside(path: Path) -> Path:
+    """Return where the metrics of parts of the networks are, beside a metric table."""
+    return path.with_name(f"{path.stem}-parts.parquet")
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
@@ -197,6 +214,22 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     rank = {run: i for i, run in enumerate(runs)}
     order = np.array([rank[key] for key in zip(table["group"], table["run"], strict=True)])
     return table.iloc[np.lexsort((table["step"].to_numpy(), order))].reset_index(drop=True)
+
+
+def _read_parts(path: Path, shown: str) -> pd.DataFrame:
+    """Read the metrics of parts beside a table, if there are any."""
+    beside = parts_beside(path)
+    if not beside.is_file():
+        return PARTS.frame()
+    try:
+        parts: pd.DataFrame = pq.read_table(beside).to_pandas(ignore_metadata=True)
+        PARTS.check(parts)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise TableError(
+            f"{printable(str(beside))}, which belongs to {shown}, cannot be read: "
+            f"{printable(str(error).splitlines()[0])}. Measure again, or delete it."
+        ) from None
+    return parts
 
 
 def _own_columns(written: bytes, shown: str) -> dict[str, Any]:
@@ -321,9 +354,11 @@ def _rows_with_a_step(
     if bad.any():
         shown = ", ".join(repr(v) for v in column[bad].iloc[:3].tolist())
         first = int(np.flatnonzero(bad)[0]) + 1
+        is_share = axis.at[bad].notna().any()
+        remedy = f" Multiply it, or number the {axis.unit}s otherwise." if is_share else ""
         raise TableError(
             f"{source}: column {axis.column!r} must hold whole numbers, but {int(bad.sum()):,} of "
-            f"{len(column):,} rows do not ({shown}; the first is row {first:,})."
+            f"{len(column):,} rows do not ({shown}; the first is row {first:,}).{remedy}"
         )
     if not known.any():
         raise TableError(f"{source} has no row with a step.")
@@ -338,7 +373,7 @@ def _require_one_run(
         return
     goes_back = bool(axis.goes_back[keys.index].any())
     begins_anew = goes_back and (keys["step"].iloc[1:] <= keys["step"].iloc[0]).any()
-    again = (numbers.groupby(keys["step"]).nunique() > 1).to_numpy().any()
+    again = (numbers.groupby([keys["group"], keys["step"]]).nunique() > 1).to_numpy().any()
     if again and (begins_anew or not (goes_back or axis.several)):
         raise TableError(
             f"{source} does not say which rows belong together, and the same steps come again: it "

@@ -13,6 +13,7 @@ from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.roles import (
     is_clock,
     is_counter,
+    is_of_the_machine,
     is_outcome,
     is_provenance,
     is_schedule,
@@ -60,6 +61,8 @@ def sort_columns(numbers: pd.DataFrame, outcomes: Sequence[str], metrics: Sequen
             )
         elif name in clocks or any(numbers[name].equals(numbers[clock]) for clock in clocks):
             left_out[name] = _not_asked("It tells the time, not the state of the model", name)
+        elif is_of_the_machine(name):
+            left_out[name] = _not_asked("It tells of the machine, not the state of the model", name)
         elif is_counter(name):
             left_out[name] = _not_asked("It counts work done, not the state of the model", name)
         elif is_schedule(name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.observations import Observations, Standardisation
+from hmmdyn.results.parts import PARTS
 from hmmdyn.tables.start import (
     about_starts_not_known,
     common_start,
@@ -54,6 +55,8 @@ class Trajectories:
         ``step``, ``epoch``, ``sample`` or ``token``.
     notices : tuple of Notice
         What was left out or looked odd on the way here.
+    parts : DataFrame
+        The metrics of parts of the networks, where they were measured (``by``): `PARTS`.
     """
 
     table: pd.DataFrame
@@ -61,6 +64,7 @@ class Trajectories:
     outcomes: tuple[str, ...]
     step_unit: str = "step"
     notices: tuple[Notice, ...] = ()
+    parts: pd.DataFrame = field(default_factory=PARTS.frame)
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -116,19 +120,29 @@ class Trajectories:
         NotEnoughDataError
             No run is left.
         """
-        keys = list(self.table[RUN_KEY].itertuples(index=False, name=None))
+        keys = _keys(self.table)
         excluded = runs_named(names, keys)
         table = self.table[[key not in excluded for key in keys]].reset_index(drop=True)
+        parts = self.parts[[key not in excluded for key in _keys(self.parts)]]
         if table.empty:
             raise NotEnoughDataError("No run is left: every one of them was excluded by request.")
         notices = tuple(
             Notice("model", "left out", f"run {name}", "Left out by request.") for name in names
         )
-        return replace(self, table=table, notices=self.notices + notices)
+        return replace(
+            self,
+            table=table,
+            notices=self.notices + notices,
+            parts=parts.reset_index(drop=True),
+        )
 
     def of_group(self, group: str) -> Trajectories:
         """Return the runs of one group alone."""
-        return replace(self, table=self.table[self.table["group"] == group].reset_index(drop=True))
+        table, parts = (
+            frame[frame["group"] == group].reset_index(drop=True)
+            for frame in (self.table, self.parts)
+        )
+        return replace(self, table=table, parts=parts)
 
     def observations(self, standardise: str = "run", first: int | None = None) -> Observations:
         """Standardise the metrics: z = (x - mean) / deviation, ddof 0 (docs/method/metrics.md).
@@ -522,3 +536,8 @@ def _flat_in_some_runs(
         )
         for feature, where in flat.items()
     ]
+
+
+def _keys(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """(group, run) of every row."""
+    return list(frame[RUN_KEY].itertuples(index=False, name=None))

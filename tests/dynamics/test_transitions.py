@@ -15,8 +15,10 @@ from hmmdyn.dynamics.transitions import (
 )
 from hmmdyn.hmm import TrainingMap
 from hmmdyn.hmm.model.inference import beliefs
+from hmmdyn.results.boundaries import BOUNDARIES
 from hmmdyn.results.convergence import Convergence
 from hmmdyn.results.observations import Sequences, Standardisation
+from hmmdyn.results.transitions import TRANSITION_TIMES
 from tests.simulate import observations, random_parameters, sample
 
 LENGTHS = [25, 18, 1]
@@ -242,7 +244,7 @@ def test_edges_count_runs_and_average_converged_ones(decoded):
     assert np.isnan(second["convergence_mean"])
 
 
-def test_times_are_those_of_the_first_change_of_every_run():
+def test_times_are_those_of_the_first_change_of_every_run_and_the_date_is_the_boundarys():
     changes = pd.DataFrame(
         {
             "group": "all",
@@ -254,15 +256,19 @@ def test_times_are_those_of_the_first_change_of_every_run():
             "to_state": [1, 1, 1, 1, 2],
         }
     )
-    times = transition_times(changes)
-    assert times.to_dict("split")["data"] == [
-        [0, 1, 3, 100, 300.0, 400, 90, 400, 10.0],
-        [1, 2, 1, 600, 600.0, 600, 550, 650, 100.0],
+    times = transition_times(changes, BOUNDARIES.frame())
+    assert list(times) == TRANSITION_TIMES.names
+    assert times.drop(columns=["date_low", "date_high"]).to_dict("split")["data"] == [
+        [0, 1, 3, 300.0, 100, 400, 90, 400, 10.0],
+        [1, 2, 1, 600.0, 600, 600, 550, 650, 100.0],
     ]
-    assert list(times) == [
-        "from_state", "to_state", "n_runs", "first_step", "median_step", "last_step", "step_low",
-        "step_high", "width",
-    ]  # fmt: skip
+    assert times[["date_low", "date_high"]].isna().all(axis=None)
+    supported = pd.DataFrame(
+        [{"from_state": 0, "to_state": 1, "date": 280.0, "date_low": 240.0, "date_high": 310.0}]
+    )
+    dated = transition_times(changes, supported)
+    assert dated["date"].tolist() == [280.0, 600.0]
+    assert dated["date_low"].tolist()[0] == 240.0
 
 
 def test_no_change_makes_empty_tables_with_their_columns(decoded):
@@ -275,8 +281,9 @@ def test_no_change_makes_empty_tables_with_their_columns(decoded):
     assert edges.empty
     assert "convergence_se" in edges
     assert influences(still, parameters).empty
-    assert transition_times(changes).empty
-    assert "width" in transition_times(changes)
+    times = transition_times(changes, BOUNDARIES.frame())
+    assert times.empty
+    assert "width" in times
     assert not is_forking(edges, 1)
 
 

@@ -14,26 +14,36 @@ HIGHER = """
     rollout/ep_rew_mean eval/mean_reward AverageEpRet charts/episodic_return success_rate win_rate
     mAP bbox_mAP_50 metrics/mAP50(B) metrics/mAP50-95(B) coco/bbox_mAP mAP@0.5 val/ap IoU mIoU dice
     test_accuracies pass@1 hits@10 ndcg@10 mrr elbo bleu rougeL auroc
+    top-1 top_5 prec1 Prec@5 R@1 HR@10 nDCG@5 APs AP50 R^2 kendall matthews_corrcoef sacrebleu PQ
+    SI-SDR solved hellaswag gsm8k arc_challenge neg_mean_squared_error true_positive_rate
 """
 LOWER = """
     loss eval/loss trainLoss val_loss_epoch train_losses train/cross_entropy_loss perplexity ppl
     word_perplexity byte_perplexity bits_per_byte lambada/bits_per_byte valid_err test_error wer fid
-    rmse nll
+    rmse nll smape FID50k failure_rate collision_rate misclassification hinge false_positive_rate
+    neg_log_likelihood neg_elbo lambada/ppl
 """
 SPREADS = "acc_stderr hellaswag/acc_stderr acc_norm_stderr,none StdEpRet MaxEpRet loss_std"
 CLOCKS = """
     time train_runtime eval_samples_per_second _runtime _timestamp Wall_time time/fps
-    time/time_elapsed total_duration accumulated_eval_time train_tokens_per_second
+    time/time_elapsed total_duration accumulated_eval_time train_tokens_per_second tok/s it/s dt
 """
 COUNTERS = """
     tokens_seen total_flos preemption_count test/num_examples train/n_updates TotalEnvInteracts
     EnvironmentSteps episodes batch_size rollout/ep_len_mean EpLen
 """
-SCHEDULES = "lr lr-SGD learning_rate optimizer/lr/group_0 weight_decay momentum loss_scale"
+SCHEDULES = """
+    lr lr-SGD learning_rate optimizer/lr/group_0 weight_decay momentum loss_scale wd warmup
+    rollout/exploration_rate train/clip_range ent_coef kl_coef
+"""
+MACHINE = """
+    system/gpu.0.temp system.memory gpu_util cpu memory peak_memory_mb max_memory_allocated mfu
+"""
 METRICS = """
     l1 l2 l1_over_l2 mean_w median_w var_w mean_b var_b trace spectral_norm trace_over_spectral
     mean_sv var_sv grad_norm effective_rank weight_std feature_map_rank attention_map dead_tokens
-    time_mix_k sharpness entropy train/std cosine_sim participation_ratio
+    time_mix_k sharpness entropy train/std cosine_sim participation_ratio alpha_power
+    memory_capacity
 """
 
 
@@ -46,6 +56,7 @@ def role(name):
             "clock": roles.is_clock,
             "counter": roles.is_counter,
             "schedule": roles.is_schedule,
+            "machine": roles.is_of_the_machine,
         }.items()
         if test(name)
     ]
@@ -61,6 +72,7 @@ def role(name):
         (CLOCKS, "clock"),
         (COUNTERS, "counter"),
         (SCHEDULES, "schedule"),
+        (MACHINE, "machine"),
         (METRICS, "metric"),
     ],
 )
@@ -93,6 +105,8 @@ def test_the_better_side():
         "timesteps_total",
         "tokens",
         "samples",
+        "batch",
+        "revision",
     ],
 )
 @pytest.mark.parametrize("run", ["run", "Name", "run_id", "seed", "random_seed", "config.seed"])
@@ -157,7 +171,7 @@ def test_a_copy_of_a_clock_is_one_and_nothing_else_left_is_said():
 
 def test_a_saved_row_number_is_left_out(tmp_path):
     plain = runs()
-    for name in ("Unnamed: 0", "index", "level_0"):
+    for name in ("Unnamed: 0", "Unnamed: 0.1", "index", "level_0"):
         found = from_frame(plain.reset_index(names=name))
         pd.testing.assert_frame_equal(found.table, from_frame(plain).table)
         assert "numbers the rows" in found.notices[0].message
@@ -183,6 +197,52 @@ def test_percent_and_truth_values():
     assert "Read 93 % as 0.93." in [n.message for n in found.notices]
 
 
+def test_what_the_machine_did_and_sizes_of_files_are_no_metrics():
+    frame = runs(file_size=lambda f, rng: rng.normal(size=len(f)))
+    frame["gpu_temp"] = frame["file_size"] ** 2
+    found = from_frame(frame)
+    assert found.metrics == ("l2",)
+    assert {n.message.partition(".")[0] for n in found.notices} == {
+        "It tells of the checkpoint's file",
+        "It tells of the machine, not the state of the model",
+    }
+
+
+# --------------------------------------------------------------------------------- recipes
+
+
+def test_a_column_of_recipes_is_the_group_where_rows_would_contradict_each_other():
+    frame = runs(2, 2)
+    several = pd.concat(
+        [
+            frame.assign(env=env, algo=algo, lr=0.1, loss=frame["l2"] + shift)
+            for shift, (env, algo) in enumerate([("Hop", "ppo"), ("Hop", "sac"), ("Run", "ppo")])
+        ]
+    )
+    found = from_frame(several)
+    assert found.runs["group"].unique().tolist() == ["Hop/ppo", "Hop/sac", "Run/ppo"]
+    assert len(found.runs) == 6
+    told = {n.subject: n.message for n in found.notices}
+    assert told["column env"] == "Runs of one name differ by it: it is their group."
+    one = from_frame(several[(several["env"] == "Hop") & (several["algo"] == "ppo")])
+    assert one.runs["group"].unique().tolist() == ["all"]
+
+
+def test_a_resumed_run_with_a_new_learning_rate_stays_one():
+    frame = pd.DataFrame({"step": [0, 10, 20, 10, 20, 30], "l2": [1.0, 2, 9, 2.5, 3, 4]})
+    assert from_frame(frame.assign(model="gpt")).runs["group"].tolist() == ["all"]
+
+
+def test_recipes_without_seeds_are_a_run_each():
+    frame = pd.DataFrame(
+        {"optimizer": ["adam"] * 2 + ["sgd"] * 2, "step": [0, 10] * 2, "loss": [2.0, 1, 3, 2]}
+    )
+    assert from_frame(frame).runs[["group", "run"]].to_numpy().tolist() == [
+        ["adam", "run"],
+        ["sgd", "run"],
+    ]
+
+
 # ------------------------------------------------------------------------- parts of the data
 
 
@@ -200,6 +260,21 @@ def test_rows_of_training_and_evaluation_are_two_outcomes(name):
     assert found.outcomes == ("train/loss", "val/loss")
     assert found.metrics == ("l2",)
     assert found.table["val/loss"].tolist() == [2.5, 2.0]
+
+
+def test_a_truth_value_or_the_name_of_a_data_set_may_tell_the_part():
+    frame = pd.DataFrame({"step": [0, 0, 10, 10], "loss": [2.0, 2.5, 0.5, 2.0]})
+    told = frame.assign(is_train=[True, False] * 2)
+    assert from_frame(told).outcomes == ("train/loss", "eval/loss")
+    told = frame.assign(dataset=["c4-train", "c4-val"] * 2)
+    assert from_frame(told).outcomes == ("c4-train/loss", "c4-val/loss")
+
+
+def test_a_metric_that_is_alike_in_all_parts_of_the_data_is_one():
+    frame = pd.DataFrame(
+        {"step": [0, 0, 10, 10], "split": ["train", "val"] * 2, "l2": [1.0, 1.0, 2.5, 2.5]}
+    )
+    assert from_frame(frame.assign(loss=[2.0, 2.5, 0.5, 2.0])).metrics == ("l2",)
 
 
 def test_a_text_column_that_tells_no_split_splits_nothing():
@@ -237,6 +312,14 @@ def test_a_panel_of_runs():
         "adam-seed0": [2.0, 1.0],
         "a - b": [3.0, 2.0],
     }
+
+
+@pytest.mark.parametrize("name", ["loss_seed{}", "seed{}/loss", "Seed {} loss"])
+def test_a_column_per_seed(name):
+    frame = pd.DataFrame({"step": [0, 10]} | {name.format(s): [2.0 + s, 1.0] for s in (0, 1)})
+    found = from_frame(frame)
+    assert (found.runs["run"].tolist(), found.outcomes) == (["seed0", "seed1"], ("loss",))
+    assert found.table["loss"].tolist() == [2.0, 1.0, 3.0, 1.0]
 
 
 def test_rows_of_one_metric_each():
@@ -342,6 +425,19 @@ def test_a_step_that_starts_again_in_every_epoch():
 def test_a_time_of_day_is_no_step(times):
     with pytest.raises(TableError, match=r"times of day.*number the rows"):
         from_frame(pd.DataFrame({"step": times, "l2": [1.0, 2, 4]}))
+
+
+@pytest.mark.parametrize(
+    "written", [["0", "1,000", "20,000"], ["0", "1k", "20K"], ["step0", "step1000", "step20000"]]
+)
+def test_steps_as_people_write_them(written):
+    found = from_frame(pd.DataFrame({"step": written, "l2": [1.0, 2, 4]}))
+    assert found.table["step"].tolist() == [0, 1000, 20000]
+
+
+def test_a_share_of_an_epoch_is_no_step_and_the_remedy_is_said():
+    with pytest.raises(TableError, match=r"whole numbers.*Multiply it"):
+        from_frame(pd.DataFrame({"epoch": [0, 0.5, 1], "l2": [1.0, 2, 4]}))
 
 
 def test_the_likely_column_is_pointed_at():

@@ -23,6 +23,16 @@ DOCUMENTS = {
     "records in a history": json.dumps({"history": RECORDS}),
     "trainer state": json.dumps({"global_step": 10, "log_history": RECORDS}),
     "pandas, by column": pd.DataFrame(RECORDS).to_json(),
+    "records by step": json.dumps({row["step"]: row for row in RECORDS}),
+    "values by step": json.dumps(
+        {name: {row["step"]: row[name] for row in RECORDS} for name in ("l2", "loss")}
+    ),
+    "pairs of step and value": json.dumps(
+        {name: [[row["step"], row[name]] for row in RECORDS] for name in ("l2", "loss")}
+    ),
+    "steps and values (Sacred)": json.dumps(
+        {name: {"steps": LISTS["step"], "values": LISTS[name]} for name in ("l2", "loss")}
+    ),
     "pandas, split": pd.DataFrame(RECORDS).to_json(orient="split"),
 }
 
@@ -31,7 +41,8 @@ DOCUMENTS = {
 def test_forms_of_json(tmp_path, form):
     path = tmp_path / "log.json"
     path.write_text(DOCUMENTS[form])
-    frame = read_log(path).frame[["step", "l2", "loss"]]
+    frame = read_log(path).frame[["step", "l2", "loss"]].astype(float)
+    frame = frame.groupby("step", as_index=False).last()
     assert frame.astype(float).to_numpy().tolist() == [[0, 1.5, 2], [10, 1.25, 1]]
 
 
@@ -206,6 +217,30 @@ LINES = {
         f"[2024-01-01 10:00:0{i}] step {i * 125}/250 | val_loss = {v}\n"
         for i, v in enumerate((10.8, 4.5, 3.9))
     ),
+    "nanoGPT": "tokens per iteration will be: 491,520\n"
+    "step 0: train loss 10.7, val loss 10.8\niter 0: loss 10.75, time 900.1ms, mfu -100.00%\n"
+    "iter 10: loss 10.1, time 200.1ms, mfu 10.00%\n"
+    "step 125: train loss 4.4, val loss 4.5\nstep 250: train loss 3.8, val loss 3.9\n",
+    "fairseq": "".join(
+        f'2024-01-01 10:00:00 | INFO | valid | {{"epoch": 1, "valid_loss": "{v}", '
+        f'"valid_num_updates": "{i * 125}"}}\n'
+        for i, v in enumerate((10.8, 4.5, 3.9))
+    ),
+    "Keras, as printed": "".join(
+        f"Epoch {i * 125}/250\n 1/9 [>...] - ETA: 1s - loss: 9.0\n"
+        f"9/9 [====] - 3s 10ms/step - loss: 4.0 - val_loss: {v}\n"
+        for i, v in enumerate((10.8, 4.5, 3.9))
+    ),
+    "PyTorch's examples": "".join(
+        f"Train Epoch: {i * 125} [0/60000 (0%)]\tLoss: 9.5\n\n"
+        f"Test set: Average loss: {v}, Accuracy: 9000/10000 (90%)\n"
+        for i, v in enumerate((10.8, 4.5, 3.9))
+    ),
+    "OLMo": "".join(
+        f"2024-01-01T10:00:00.0 host:0 olmo.train:5 INFO [step={i * 125}/250,epoch=0]\n"
+        f"    optim/total_grad_norm=0.5\n    val/loss={v}\n"
+        for i, v in enumerate((10.8, 4.5, 3.9))
+    ),
 }
 
 
@@ -213,8 +248,17 @@ LINES = {
 def test_lines_that_begin_with_a_step(tmp_path, form):
     path = tmp_path / "run.txt"
     path.write_text(LINES[form])
-    frame = read_log(path).frame.dropna(subset="val_loss")
-    assert frame[["step", "val_loss"]].to_numpy().tolist() == [[0, 10.8], [125, 4.5], [250, 3.9]]
+    frame = read_log(path, require_time=True).frame.rename(columns=str.lower)
+    (loss,) = {"val_loss", "valid_loss", "val/loss", "test_average_loss"} & set(frame)
+    at = next(name for name in ("step", "num_updates", "epoch") if name in frame)
+    frame = frame.dropna(subset=loss)[[at, loss]].astype(float).groupby(at, as_index=False).last()
+    assert frame.to_numpy().tolist() == [[0, 10.8], [125, 4.5], [250, 3.9]]
+
+
+def test_a_fraction_and_a_part_of_the_data_in_a_line(tmp_path):
+    path = tmp_path / "run.log"
+    path.write_text(LINES["PyTorch's examples"])
+    assert read_log(path).frame["test_Accuracy"].dropna().tolist() == [0.9] * 3
 
 
 def test_stable_baselines3_evaluations(tmp_path):

@@ -138,7 +138,7 @@ def make_findings(
         state_summary=_state_summary(states, table, n_states),
         state_metrics=metric_levels(parameters, features, Standardisation("run")),
         transitions=edges,
-        transition_times=transition_times(changes),
+        transition_times=transition_times(changes, BOUNDARIES.frame()),
         influences=_influences(edges, means, features),
         change_points=changes,
         fork_choices=choices,

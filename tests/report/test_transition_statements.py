@@ -7,6 +7,7 @@ from hmmdyn.dynamics.transitions import transition_times
 from hmmdyn.dynamics.ways import fork_choices
 from hmmdyn.report.lookup import Fork
 from hmmdyn.report.statements.transitions import by_name, say
+from hmmdyn.results.boundaries import BOUNDARIES
 from hmmdyn.results.keys import RUN_KEY
 
 
@@ -57,7 +58,7 @@ def found(paths, n_states=4, widened=0, groups=None):
         ),
         change_points=changes,
         transitions=edges.assign(n_total=len(paths)),
-        transition_times=transition_times(changes),
+        transition_times=transition_times(changes, BOUNDARIES.frame()),
         influences=pd.DataFrame(
             {
                 "from_state": edges["from_state"],

@@ -11,6 +11,7 @@ from hmmdyn import scan
 from hmmdyn.checkpoints.find.walking import walked
 from hmmdyn.errors import LayoutError, NoCheckpointsError
 from hmmdyn.stores import read_run_logs
+from tests.stores.wandb_files import written
 
 STEPS = (0, 10, 20, 30)
 
@@ -164,6 +165,16 @@ def lightning(root):
         write(root, f"seed{seed}/lightning_logs/version_0/hparams.yaml", "lr: 0.1\n")
 
 
+def wandb_offline(root):
+    for seed in (0, 1):
+        history = [{"_step": s, "l2": norm(seed, s), "eval/loss": loss(seed, s)} for s in STEPS]
+        folder = f"wandb/offline-run-2026113{seed}_000907-yxo6qr6{seed}"
+        run = written(f"yxo6qr6{seed}", f"seed{seed}", history, group="adam", seed=seed)
+        write(root, f"{folder}/run-yxo6qr6{seed}.wandb", "").write_bytes(run)
+        printed = "".join(f"step {s} loss {loss(seed, s)}\n" for s in STEPS)
+        write(root, f"{folder}/files/output.log", printed)
+
+
 FORMATS = {
     "a CSV file per seed": csv_per_seed,
     "a folder per seed": csv_per_folder,
@@ -172,6 +183,7 @@ FORMATS = {
     "one Parquet table": one_table,
     "exported panels of Weights & Biases": wandb_panels,
     "trainer states of Hugging Face": trainer_states,
+    "folders of Weights & Biases, sent or offline": wandb_offline,
     "MLflow's store of files": mlflow_files,
     "MLflow's database": mlflow_database,
     "Trackio's database": trackio,
@@ -196,6 +208,18 @@ def test_folders_read_as_the_same_runs(tmp_path, name):
         assert rows["l2"].tolist() == pytest.approx([norm(seed, s) for s in STEPS], rel=1e-6)
         assert rows[outcome].tolist() == pytest.approx([loss(seed, s) for s in STEPS], rel=1e-6)
     assert found.notices[0].message.startswith("No checkpoints were found, but ")
+
+
+@pytest.mark.parametrize("seeds", [(0, 1), (None, None), (0, 0)])
+def test_runs_of_one_name_at_weights_and_biases_are_two(tmp_path, seeds):
+    for number, seed in enumerate(seeds):
+        history = [{"_step": s, "l2": norm(number, s)} for s in STEPS]
+        run = written(f"id{number}", "base", history, group="", seed=seed)
+        write(tmp_path, f"runs/wandb/offline-run-2{number}/x.wandb", "").write_bytes(run)
+    found = read(tmp_path / "runs")
+    names = ["seed0", "seed1"] if seeds == (0, 1) else ["id0", "id1"]
+    assert found.runs["run"].tolist() == [f"base-{name}" for name in names]
+    assert found.table["l2"].tolist() == [norm(n, s) for n in (0, 1) for s in STEPS]
 
 
 def test_groups_come_from_the_paths(tmp_path):
@@ -268,6 +292,33 @@ def test_training_and_evaluation_in_two_files(tmp_path):
             )
         write(tmp_path, f"seed{seed}/norms.csv", "step,l2\n0,1\n10,2.5\n")
     assert set(read(tmp_path).outcomes) == {"train/loss", "eval/loss"}
+
+
+@pytest.mark.parametrize("name", ["seed{}_{}", "{1}-seed{0}", "adam.seed{}.{}"])
+def test_files_that_differ_in_the_part_of_the_data_alone(tmp_path, name):
+    for seed in (0, 1):
+        for part in ("train", "test"):
+            write(
+                tmp_path, f"{name.format(seed, part)}.csv", f"step,loss\n0,2\n10,{part == 'test':d}"
+            )
+    found = read(tmp_path)
+    assert found.runs["run"].tolist() == ["seed0", "seed1"]
+    assert set(found.outcomes) == {"train/loss", "test/loss"}
+    assert found.table["test/loss"].tolist() == [2.0, 1.0] * 2
+
+
+@pytest.mark.parametrize(
+    "name", ["run-seed{}-tag-{}", "seed{}/{}", "{1}_seed{0}", "seed{}/train/{}"]
+)
+def test_files_of_one_value_are_called_by_their_quantity(tmp_path, name):
+    for seed in (0, 1):
+        for quantity, value in (("loss", loss), ("l2", norm)):
+            rows = "".join(f"{1.7e9 + s},{s},{value(seed, s)}\n" for s in STEPS)
+            write(tmp_path, f"{name.format(seed, quantity)}.csv", f"Wall time,Step,Value\n{rows}")
+    found = read(tmp_path)
+    assert found.metrics == ("l2",)
+    assert found.outcomes == (("train/loss",) if "train" in name else ("loss",))
+    assert found.runs["run"].tolist() == ["seed0", "seed1"]
 
 
 def test_what_is_no_log_is_passed_over_and_what_is_broken_is_named(tmp_path):

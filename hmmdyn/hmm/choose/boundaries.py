@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from hmmdyn.hmm.choose.duration import measure_change
 from hmmdyn.hmm.choose.passages import (
     BOUNDARY_COLUMNS,
+    GRADUAL,
     SETTLING,
     SHORTEST_VISIT,
     SLICE,
@@ -40,6 +41,7 @@ from hmmdyn.hmm.choose.passages import (
     judge_boundaries,
     within_states,
 )
+from hmmdyn.hmm.choose.whose_time import whose_time
 from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.fit.starts import from_labels
 from hmmdyn.hmm.model.labels import chain_order, time_order
@@ -62,8 +64,8 @@ _SHARED_RUNS = 0.6
 _FEW_SHARED_RUNS = 0.2
 # ... are this far apart in deviations (Ashman et al. 1994: 2 is where two modes can be seen), ...
 _ASHMAN = 4.0
-# ... and in median distances between the two sides of a boundary.
-_FORK_DISTANCE = 0.5
+# ... and in median distances between the two sides of a boundary; so are those of a gradual one.
+_LEAST_DISTANCE = 0.5
 # A state is cut in two at these shares of its visits, to look for one more boundary.
 _CUTS = (0.08, 0.2, 0.5, 0.8)
 _LOOK_ITERATIONS = 40
@@ -191,11 +193,23 @@ def supported_map(
     SupportedMap
     """
     maker = _MapMaker(data, covariance_type, options, Resampling(n_draws, random_state))
-    maker.take(labels)
-    maker.settle()
-    maker.look_inside()
-    maker.settle()
+    maker.make(labels)
     return maker.finished(clock_of(data).astype(np.float64))
+
+
+def supported_states(
+    data: Sequences,
+    labels: IntArray,
+    *,
+    covariance_type: str = "diag",
+    options: ModelOptions = PLAIN_MODEL,
+    n_draws: int = 400,
+    random_state: int = 0,
+) -> IntArray:
+    """Return the labels of :func:`supported_map` alone, which costs neither dates nor a zoom."""
+    maker = _MapMaker(data, covariance_type, options, Resampling(n_draws, random_state))
+    maker.make(labels)
+    return maker.labels
 
 
 def needed_runs(n_runs: int) -> int:
@@ -234,18 +248,21 @@ def _dated(
     found = find_passages(find_visits(level.labels, lengths))
     within = within_states(values, level.labels)
     columns = {name: np.full(len(level.boundaries), np.nan) for name in _CHANGE_COLUMNS}
+    timing = np.full(len(level.boundaries), "", dtype=object)
     rows = []
     supported = level.boundaries["kind"].isin(SUPPORTED)
     for i, (j, k) in enumerate(_pairs(level.boundaries)):
         if not supported.iloc[i]:
             continue
         change = measure_change(values, found.between(j, k), within, steps, lengths, resampling)
+        own = whose_time(change, resampling)
         for name, column in columns.items():
-            column[i] = getattr(change, name)
+            column[i] = getattr(own if name.startswith("spread") else change, name)
+        timing[i] = own.verdict
         rows += [(int(r), j, k, float(d)) for r, d in zip(change.runs, change.dates, strict=True)]
     passages = pd.DataFrame(rows, columns=["run", "from_state", "to_state", "step"])
     return Dated(
-        level.boundaries.assign(**columns),
+        level.boundaries.assign(**columns, timing=timing),
         passages.sort_values(["run", "step"], ignore_index=True),
     )
 
@@ -275,7 +292,10 @@ def interpolated(values: FloatArray, lengths: IntArray) -> FloatArray:
 
 
 class _MapMaker:
-    """The map on its way from fine to coarse, with everything that was done to it."""
+    """The map on its way from fine to coarse, with everything that was done to it.
+
+    ``labels`` (n,) are its states as they are.
+    """
 
     def __init__(
         self,
@@ -293,10 +313,17 @@ class _MapMaker:
         self._em = EM(Sequences(data.values, lengths), covariance_type, options=options)
         self._resampling = resampling
         self._need = needed_runs(len(lengths))
-        self._labels: IntArray = np.zeros(len(data.values), dtype=np.int64)
+        self.labels: IntArray = np.zeros(len(data.values), dtype=np.int64)
         self._boundaries = pd.DataFrame(columns=BOUNDARY_COLUMNS)
         self._levels: list[Level] = []
         self._log: list[dict[str, object]] = []
+
+    def make(self, labels: IntArray) -> None:
+        """Go from fine labels to states that are supported."""
+        self.take(labels)
+        self.settle()
+        self.look_inside()
+        self.settle()
 
     def settle(self) -> None:
         """Merge and dissolve until every boundary is supported, and every fork."""
@@ -305,20 +332,20 @@ class _MapMaker:
 
     @property
     def _n_states(self) -> int:
-        return int(self._labels.max()) + 1
+        return int(self.labels.max()) + 1
 
     def take(self, labels: IntArray) -> None:
         """Make labels the map's, with states in order of time, and judge their boundaries."""
         _, labels = np.unique(labels, return_inverse=True)
         n_states = int(labels.max()) + 1
         in_order = chain_order if self._options.left_right else time_order
-        self._labels = np.argsort(in_order(labels, self._lengths, n_states))[labels]
-        self._boundaries = self._judge(self._labels)
+        self.labels = np.argsort(in_order(labels, self._lengths, n_states))[labels]
+        self._boundaries = self._judge(self.labels)
         passed = self._visits_in_passing()
         if len(passed):
             # A state that has such visits only is gone, and leaves no gap in the numbers.
-            _, self._labels = np.unique(self._halved(passed), return_inverse=True)
-            self._boundaries = self._judge(self._labels)
+            _, self.labels = np.unique(self._halved(passed), return_inverse=True)
+            self._boundaries = self._judge(self.labels)
 
     def _visits_in_passing(self) -> IntArray:
         """Visits to a state that has boundaries of its own, but is only crossed here.
@@ -331,7 +358,7 @@ class _MapMaker:
         entered = set(_pairs(b[weak & (b["before"] > b["after"])]))
         left = set(_pairs(b[weak & (b["before"] < b["after"])]))
         founded = {k for pair in _pairs(b[~weak]) for k in pair}
-        visits = find_visits(self._labels, self._lengths)
+        visits = find_visits(self.labels, self._lengths)
         state, run = visits.state.tolist(), visits.run.tolist()
         passed = [
             v
@@ -344,11 +371,26 @@ class _MapMaker:
         return np.array(passed, dtype=np.int64)
 
     def _judge(self, labels: IntArray) -> pd.DataFrame:
-        """Judge boundaries; nothing settles out of a state in which runs do not start."""
+        """Judge boundaries, beside each other and by where runs start.
+
+        Nothing settles out of a state in which runs do not start. Noise that lasts is crossed as
+        a gradual change is, but not as far as the boundaries that are there.
+        """
         judged = judge_boundaries(self._values, labels, self._lengths, self._need, self._resampling)
+        supported = judged["kind"].isin(SUPPORTED).to_numpy(dtype=bool)
+        if supported.any():
+            gaps = self._gaps(labels, judged)
+            near = gaps < _LEAST_DISTANCE * np.median(gaps[supported])
+            judged.loc[(judged["kind"] == GRADUAL).to_numpy(dtype=bool) & near, "kind"] = SLICE
         starting = self._starting(labels)[judged["from_state"].to_numpy(dtype=np.int64)]
         judged.loc[(judged["kind"] == SETTLING).to_numpy(dtype=bool) & ~starting, "kind"] = SLICE
         return judged
+
+    def _gaps(self, labels: IntArray, boundaries: pd.DataFrame) -> FloatArray:
+        """How far apart the two states of each boundary are, shape (B,)."""
+        means = _means(self._values, labels)
+        ends = means[boundaries["to_state"]] - means[boundaries["from_state"]]
+        return np.asarray(np.linalg.norm(ends, axis=1))
 
     def _starting(self, labels: IntArray) -> NDArray[np.bool_]:
         """Whether runs start in each state, shape (K,)."""
@@ -379,7 +421,7 @@ class _MapMaker:
     ) -> None:
         """Go on with other labels, and say why."""
         n_states = self._n_states
-        self._levels.append(Level(self._labels, self._boundaries, action))
+        self._levels.append(Level(self.labels, self._boundaries, action))
         self._log.append(
             {"n_states": n_states, "action": action, "state": state, "into": into, "delta": delta}
         )
@@ -402,7 +444,7 @@ class _MapMaker:
         Too few of all runs, or fewer than half of those that visit it: the checkpoints that an
         abrupt change was caught midway at are visited by many runs and stayed in by few.
         """
-        visits = find_visits(self._labels, self._lengths)
+        visits = find_visits(self.labels, self._lengths)
         long = visits.length >= SHORTEST_VISIT
         n_visit, n_stay = (
             np.array([len(set(visits.run[(visits.state == k) & which])) for k in self._states()])
@@ -421,8 +463,8 @@ class _MapMaker:
 
     def _dealt(self, state: int) -> IntArray:
         """Deal a state's checkpoints to the states before and after them, the nearer in mean."""
-        labels, means = self._labels.copy(), self._means()
-        visits = find_visits(self._labels, self._lengths)
+        labels, means = self.labels.copy(), _means(self._values, self.labels)
+        visits = find_visits(self.labels, self._lengths)
         for v in np.flatnonzero(visits.state == state):
             rows = np.arange(visits.begin[v], visits.end[v])
             around = [
@@ -435,14 +477,11 @@ class _MapMaker:
             labels[rows] = np.array(others)[away.argmin(axis=1)]
         return labels
 
-    def _means(self) -> FloatArray:
-        return np.array([self._values[self._labels == k].mean(axis=0) for k in self._states()])
-
     def _dissolve_passed_through(self) -> bool:
         """Dissolve the emptiest state that is emptier than what comes before and after it."""
         b = self._boundaries
         weak = ~b["kind"].isin(SUPPORTED)
-        starting = self._starting(self._labels)
+        starting = self._starting(self.labels)
         emptiness = {}
         for k in self._states():
             into, out_of = b["to_state"] == k, b["from_state"] == k
@@ -455,7 +494,7 @@ class _MapMaker:
         if not emptiness:
             return False
         state = min(emptiness, key=lambda k: emptiness[k])
-        visits = find_visits(self._labels, self._lengths)
+        visits = find_visits(self.labels, self._lengths)
         halved = self._halved(np.flatnonzero(visits.state == state))
         # A run that is nowhere else has no neighbours to give its checkpoints to.
         alone = halved == state
@@ -464,8 +503,8 @@ class _MapMaker:
 
     def _halved(self, chosen: IntArray) -> IntArray:
         """Give the first half of each chosen visit to the state before it, the rest to the next."""
-        labels = self._labels.copy()
-        visits = find_visits(self._labels, self._lengths)
+        labels = self.labels.copy()
+        visits = find_visits(self.labels, self._lengths)
         for v in chosen:
             begin, end = int(visits.begin[v]), int(visits.end[v])
             before = v > 0 and visits.run[v - 1] == visits.run[v]
@@ -496,11 +535,11 @@ class _MapMaker:
         return False
 
     def _merged(self, j: int, k: int) -> IntArray:
-        return np.where(self._labels == k, j, self._labels)
+        return np.where(self.labels == k, j, self.labels)
 
     def _merge_one_level(self) -> bool:
         """Merge the two alternatives of different runs that are least apart, if too little."""
-        seen = _RunMeans.of(self._values, self._labels, self._runs)
+        seen = _RunMeans.of(self._values, self.labels, self._runs)
         alternatives = [
             (seen.separation(j, k), j, k)
             for j, k in combinations(self._states(), 2)
@@ -518,7 +557,7 @@ class _MapMaker:
         alone = [k for k in self._states() if k not in joined]
         if not alone:
             return False
-        means = self._means()
+        means = _means(self._values, self.labels)
         away = ((means - means[alone[0]]) ** 2).sum(axis=1)
         away[alone[0]] = np.inf
         nearest = int(away.argmin())
@@ -530,8 +569,8 @@ class _MapMaker:
         b = self._boundaries
         joined = {frozenset(pair) for pair in _pairs(b[b["kind"] != SLICE])}
         if self._n_states > 2 and joined:
-            seen = _RunMeans.of(self._values, self._labels, self._runs)
-            means = self._means()
+            seen = _RunMeans.of(self._values, self.labels, self._runs)
+            means = _means(self._values, self.labels)
             typical = np.median(
                 [np.linalg.norm(means[j] - means[k]) for j, k in map(tuple, joined)]
             )
@@ -540,7 +579,7 @@ class _MapMaker:
                 if frozenset((j, k)) in joined or seen.share_of_runs(j, k) > _SHARED_RUNS:
                     continue
                 distance = float(np.linalg.norm(means[j] - means[k]) / typical)
-                if distance < _FORK_DISTANCE or seen.separation(j, k) < _ASHMAN:
+                if distance < _LEAST_DISTANCE or seen.separation(j, k) < _ASHMAN:
                     unfounded.append((distance, j, k))
             if unfounded:
                 _, j, k = min(unfounded)
@@ -554,7 +593,7 @@ class _MapMaker:
         while state < self._n_states:
             labels = self._split(state)
             if labels is not None and self._all_earned(labels, state):
-                self._levels.append(Level(self._labels, self._boundaries, "split"))
+                self._levels.append(Level(self.labels, self._boundaries, "split"))
                 self._log.append(
                     {
                         "n_states": self._n_states,
@@ -570,7 +609,7 @@ class _MapMaker:
 
     def _split(self, state: int) -> IntArray | None:
         """Cut a state's visits by a model of two states: the best of several cuts, if any."""
-        visits = find_visits(self._labels, self._lengths)
+        visits = find_visits(self.labels, self._lengths)
         chosen = (visits.state == state) & (visits.length >= _LOOK_SHORTEST)
         if chosen.sum() < _NEEDED:
             return None
@@ -599,7 +638,7 @@ class _MapMaker:
         halves = em.decode(best)
         if len(np.unique(halves)) < 2:
             return None
-        labels = self._labels.copy()
+        labels = self.labels.copy()
         labels[rows] = np.where(halves == 1, self._n_states, state)
         return labels
 
@@ -615,11 +654,11 @@ class _MapMaker:
 
     def finished(self, steps: FloatArray) -> SupportedMap:
         """Date the boundaries of the map as it is, and go on to one state for the zoom."""
-        labels, boundaries = self._labels, self._boundaries
+        labels, boundaries = self.labels, self._boundaries
         level = Level(labels, boundaries, "")
         found = _dated(self._values, self._lengths, steps, level, self._resampling)
         self._to_one_state()
-        self._levels.append(Level(self._labels, self._boundaries, ""))
+        self._levels.append(Level(self.labels, self._boundaries, ""))
         settling = set(boundaries.loc[boundaries["kind"] == SETTLING, "from_state"])
         settling -= {
             k for pair in _pairs(boundaries[boundaries["kind"].isin(SUPPORTED)]) for k in pair
@@ -652,7 +691,15 @@ _CHANGE_COLUMNS = (
     "duration",
     "duration_low",
     "duration_high",
+    "spread",
+    "spread_low",
+    "spread_high",
 )
+
+
+def _means(values: FloatArray, labels: IntArray) -> FloatArray:
+    """Mean of each state, shape (K, D)."""
+    return np.array([values[labels == k].mean(axis=0) for k in range(int(labels.max()) + 1)])
 
 
 def _pairs(boundaries: pd.DataFrame) -> Iterator[tuple[int, int]]:

@@ -18,12 +18,13 @@ from hmmdyn.hmm.choose.boundaries import clock_of, interpolated
 from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.fit.starts import from_labels
 from hmmdyn.hmm.model.inference import decode
+from hmmdyn.hmm.model.kernels import TimeMajor
 from hmmdyn.hmm.model.parts import emissions_of
 from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.boundaries import CANNOT_TELL, OWN_TIME, SCHEDULE
 from hmmdyn.results.model import HMMParameters, ModelOptions
 from hmmdyn.results.observations import Sequences
 
-OWN_TIME, SCHEDULE, CANNOT_TELL = "each seed in its own time", "shared by schedule", "cannot tell"
 # Both models see the runs in so many principal components at most.
 _COMPONENTS = 6
 _FOLDS = 5
@@ -193,16 +194,18 @@ def _log_after_first(
     parameters: HMMParameters, density: FloatArray, lengths: IntArray
 ) -> FloatArray:
     """Log-density of each run given its first checkpoint, by the forward recursion; shape (R,)."""
-    scores = []
+    side_by_side = TimeMajor(lengths)
     with np.errstate(divide="ignore"):
         start, transitions = np.log(parameters.startprob), np.log(parameters.transmat)
-    for end, n in zip(np.cumsum(lengths), lengths, strict=True):
-        forward = start + density[end - n]
-        first = logsumexp(forward)
-        for row in range(end - n + 1, end):
-            forward = logsumexp(forward[:, None] + transitions, axis=0) + density[row]
-        scores.append(logsumexp(forward) - first)
-    return np.array(scores)
+    first, *later = np.split(density[side_by_side.rows], side_by_side.begins[1:-1])
+    forward = start + first
+    before = np.logaddexp.reduce(forward, axis=1)
+    for here in later:
+        arrived = forward[: len(here), :, None] + transitions
+        forward[: len(here)] = np.logaddexp.reduce(arrived, axis=1) + here
+    scores = np.empty(len(lengths))
+    scores[side_by_side.runs] = np.logaddexp.reduce(forward, axis=1) - before
+    return scores
 
 
 def _clock_score(
@@ -307,10 +310,10 @@ def _scale_weights(z: FloatArray) -> FloatArray:
     """Weights of the scales by EM, shape (scales,)."""
     weights = np.full(len(_SCALES), 1 / len(_SCALES))
     density = _log_scaled(z)
+    density = np.exp(density - density.max(axis=1, keepdims=True))
     for _ in range(50):
-        posterior = density + np.log(weights)
-        posterior = np.exp(posterior - logsumexp(posterior, axis=1, keepdims=True))
-        weights = (posterior.sum(axis=0) + 0.1) / (len(z) + 0.1 * len(_SCALES))
+        shares = weights * (density.T @ (1 / (density @ weights)))
+        weights = (shares + 0.1) / (len(z) + 0.1 * len(_SCALES))
     return weights
 
 

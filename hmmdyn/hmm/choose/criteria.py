@@ -11,7 +11,8 @@ from scipy.special import xlogy
 from hmmdyn.hmm.choose.folds import Split
 from hmmdyn.hmm.fit.em import Fit
 from hmmdyn.hmm.fit.sweep import Sweep
-from hmmdyn.hmm.model.inference import beliefs, transition_posterior
+from hmmdyn.hmm.model.inference import beliefs, log_emission
+from hmmdyn.hmm.model.kernels import TimeMajor, forward_backward
 from hmmdyn.hmm.model.parts import transitions_of
 from hmmdyn.hmm.model.sizes import n_parameters
 from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
@@ -93,9 +94,9 @@ def icl(parameters: HMMParameters, data: Sequences, options: ModelOptions = PLAI
     ----------
     .. [1] Celeux & Durand (2008), Computational Statistics 23, 541-564.
     """
-    log_likelihood = float(beliefs(parameters, data).log_likelihood.sum())
+    log_likelihood, entropy = _likelihood_and_entropy(parameters, data)
     p = n_parameters(parameters.n_states, data.n_features, parameters.covariance_type, options)
-    return bic(log_likelihood, p, len(data.values)) + 2 * path_entropy(parameters, data)
+    return bic(log_likelihood, p, len(data.values)) + 2 * entropy
 
 
 def path_entropy(parameters: HMMParameters, data: Sequences) -> float:
@@ -103,16 +104,20 @@ def path_entropy(parameters: HMMParameters, data: Sequences) -> float:
 
     Of the path as a whole: less than the sum over checkpoints, as neighbours tell of each other.
     """
-    seen = beliefs(parameters, data)
-    first = data.first_rows
-    later = np.setdiff1d(np.arange(len(data.values)), first)
-    taken = np.empty_like(parameters.transmat)
-    for j, k in np.ndindex(taken.shape):
-        pair = np.full_like(later, j), np.full_like(later, k)
-        taken[j, k] = transition_posterior(parameters, seen, later, *pair).sum()
-    expected = (
-        xlogy(seen.smoothed[first], parameters.startprob).sum()
-        + xlogy(taken, parameters.transmat).sum()
-        + (seen.smoothed * seen.log_emission).sum()
+    return _likelihood_and_entropy(parameters, data)[1]
+
+
+def _likelihood_and_entropy(parameters: HMMParameters, data: Sequences) -> tuple[float, float]:
+    """Log-likelihood of all runs, and the entropy of their path, by the compiled recursions."""
+    order = TimeMajor(data.lengths)
+    log_emitted = log_emission(parameters, data).T[:, order.rows]
+    smoothed = np.array(log_emitted, order="C")  # and overwritten
+    log_likelihood, taken, first = forward_backward(
+        smoothed, parameters.startprob, parameters.transmat, order.begins
     )
-    return max(0.0, float(seen.log_likelihood.sum() - expected))
+    expected = (
+        xlogy(first, parameters.startprob).sum()
+        + xlogy(taken, parameters.transmat).sum()
+        + (smoothed * log_emitted).sum()
+    )
+    return log_likelihood, max(0.0, float(log_likelihood - expected))

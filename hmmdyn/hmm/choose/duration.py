@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.stats import norm, t
 
-from hmmdyn.hmm.choose.passages import Passages, Resampling, positions
+from hmmdyn.hmm.choose.passages import Passages, Resampling, evened, positions
 from hmmdyn.results.arrays import FloatArray, IntArray
 
 # From 10 to 90 %, a logistic curve takes so many of its scales.
@@ -37,7 +38,8 @@ class Change:
     """Date and duration of one boundary.
 
     ``date`` (median over runs) and ``duration`` (from 10 to 90 %), each with a 90 % interval over
-    runs, in steps. ``runs`` (P,) and ``dates`` (P,): every passage's own.
+    runs, in steps. ``runs`` (P,) and ``dates`` (P,): every passage's own. ``spacing``: steps from
+    one checkpoint to the next around it, median over passages.
     """
 
     date: float
@@ -48,14 +50,12 @@ class Change:
     duration_high: float
     runs: IntArray
     dates: FloatArray
+    spacing: float
 
-
-@dataclass(frozen=True)
-class _Windows:
-    """One stretch of a passage each: its position over its row, on average over ``block`` rows."""
-
-    rows: list[FloatArray]
-    position: list[FloatArray]
+    @property
+    def first_dates(self) -> FloatArray:
+        """The first date of each run, in order of ``runs``."""
+        return np.array([self.dates[self.runs == r].min() for r in np.unique(self.runs)])
 
 
 def measure_change(
@@ -94,8 +94,10 @@ def measure_change(
     .. [1] Hesterberg (2015), What teachers should know about the bootstrap, The American
        Statistician 69:371-386.
     """
-    position, which = positions(values, passages, within)
     low, high = _stretches(passages, lengths)
+    passages = evened(passages)
+    low, high = np.maximum(low, passages.begin), np.minimum(high, passages.end)
+    position, which = positions(values, passages, within)
     tracks = [position[which == p] for p in range(len(passages))]
     kept = [p for p, track in enumerate(tracks) if np.isfinite(track).all()]
     if not kept:
@@ -118,13 +120,13 @@ def measure_change(
     by_run = np.zeros((len(runs), len(widths)))
     np.add.at(by_run, of_run, rest)
     draws = resampling.weights(len(runs))
-    levels = _expanded(len(runs))
+    levels = expanded_levels(len(runs))
     drawn = _least(draws @ by_run, widths)
     width = float(_least(by_run.sum(axis=0)[None], widths)[0])
     centre = centres[:, int(by_run.sum(axis=0).argmin())]
     dates = _step_at(centre, steps)
     first = np.array([dates[of_run == r].min() for r in range(len(runs))])
-    medians = _weighted_medians(first, draws)
+    medians = weighted_quantiles(first, draws, 0.5)
     inside = passages.begin[kept], passages.end[kept] - 1
     unit = float(np.median(_steps_per_row(centre, width, steps, *inside)))
     duration_low, duration_high = _widened(width, *np.quantile(drawn, levels))
@@ -138,6 +140,7 @@ def measure_change(
         duration_high * unit,
         passages.run[kept],
         dates,
+        unit,
     )
 
 
@@ -185,7 +188,7 @@ def _best_curves(y: FloatArray, widths: FloatArray) -> tuple[FloatArray, FloatAr
     """Middle of the best curve of each width, and the squares it leaves, both shape (W,)."""
     n = len(y)
     centred = y - y.mean()
-    explained = np.stack([_explained_at_gaps(centred, width) for width in widths])
+    explained = _explained_at_gaps(centred, widths)
     # Between two points at first, then more closely around the best gap.
     closer = explained.argmax(axis=1)[:, None] + 0.5 + np.linspace(-0.75, 0.75, 7)
     curves = _curve(np.arange(n) - np.clip(closer, 0.0, n - 1.0)[:, :, None], widths[:, None, None])
@@ -202,14 +205,17 @@ def _curve(since: FloatArray, widths: FloatArray) -> FloatArray:
     return np.asarray(1 / (1 + np.exp(-np.clip(since / scale, -40, 40))))
 
 
-def _explained_at_gaps(centred: FloatArray, width: float) -> FloatArray:
-    """Squares explained by the curve with its middle in each gap between points, (n - 1,)."""
+def _explained_at_gaps(centred: FloatArray, widths: FloatArray) -> FloatArray:
+    """Squares explained by the curves with their middle in each gap between points, (W, n - 1)."""
     n = len(centred)
     # The curve around any gap is a stretch of this longer one.
-    long = _curve(np.arange(-(n - 1.5), n - 1), np.array(width))
-    along = np.correlate(long, centred, "valid")[::-1]
-    sums, squares = (np.concatenate([[0.0], np.cumsum(x)]) for x in (long, long**2))
-    total, square = ((x[n:] - x[:-n])[::-1] for x in (sums, squares))
+    long = _curve(np.arange(-(n - 1.5), n - 1), widths[:, None])
+    along = (sliding_window_view(long, n, axis=1) @ centred)[:, ::-1]
+    sums, squares = (
+        np.concatenate([np.zeros((len(widths), 1)), np.cumsum(x, axis=1)], axis=1)
+        for x in (long, long**2)
+    )
+    total, square = ((x[:, n:] - x[:, :-n])[:, ::-1] for x in (sums, squares))
     return _explained(along, square - total**2 / n)
 
 
@@ -238,7 +244,7 @@ def _widened(width: float, low: float, high: float) -> tuple[float, float]:
     return float(lower) if lower >= 1 else 0.0, float(upper)
 
 
-def _expanded(n_runs: int) -> tuple[float, float]:
+def expanded_levels(n_runs: int) -> tuple[float, float]:
     """Percentiles of the bootstrap that stand in for a t interval with so few runs."""
     if n_runs < 2:
         return 0.0, 1.0
@@ -247,13 +253,13 @@ def _expanded(n_runs: int) -> tuple[float, float]:
     return alpha, 1 - alpha
 
 
-def _weighted_medians(values: FloatArray, draws: FloatArray) -> FloatArray:
-    """Median of each draw of the values, shape (B,)."""
+def weighted_quantiles(values: FloatArray, draws: FloatArray, share: float) -> FloatArray:
+    """Quantile of each draw of the values, shape (B,); halfway where it lies between two."""
     order = np.argsort(values)
     reached = np.cumsum(draws[:, order], axis=1)
-    half = reached[:, -1:] / 2
-    lower = values[order][(reached >= half).argmax(axis=1)]
-    upper = values[order][(reached > half).argmax(axis=1)]
+    wanted = share * reached[:, -1:]
+    lower = values[order][(reached >= wanted).argmax(axis=1)]
+    upper = values[order][(reached > wanted).argmax(axis=1)]
     return np.asarray((lower + upper) / 2)
 
 

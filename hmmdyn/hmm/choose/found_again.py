@@ -12,7 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from hmmdyn.hmm.choose.boundaries import SupportedMap, clock_of, interpolated, supported_map
+from hmmdyn.hmm.choose.boundaries import (
+    SupportedMap,
+    clock_of,
+    interpolated,
+    supported_states,
+)
 from hmmdyn.hmm.choose.passages import SHORTEST_VISIT, find_visits
 from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.fit.starts import from_labels, start
@@ -146,13 +151,13 @@ def _map_of(
     em.advance(models, _SEARCH_ITERATIONS)
     best = max(models, key=lambda model: model.reached)
     labels = np.asarray(em.decode(best), dtype=np.int64)
-    return supported_map(
+    return supported_states(
         data,
         labels,
         covariance_type=covariance_type,
         options=options,
         random_state=random_state,
-    ).labels
+    )
 
 
 def _decoded(

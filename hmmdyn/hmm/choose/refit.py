@@ -1,8 +1,9 @@
-"""Fitting a map again without one of its runs, which then did not shape what describes it."""
+"""Fitting a map again without some of its runs, which then did not shape what describes them."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.model.chain import PROBABILITY_FLOOR
@@ -19,13 +20,13 @@ def refit_without(
     parameters: HMMParameters,
     data: Sequences,
     states: IntArray,
-    run: int,
+    runs: NDArray[np.bool_],
     *,
     options: ModelOptions = PLAIN_MODEL,
 ) -> HMMParameters | None:
-    """Fit a map to all its runs but one, without the states that none of the others visits.
+    """Fit a map to all its runs but some, without the states that none of the others visits.
 
-    A state that only the run left out visits would keep its parameters, and describe it well.
+    A state that only the runs left out visit would keep its parameters, and describe them well.
 
     Parameters
     ----------
@@ -35,8 +36,8 @@ def refit_without(
         The runs that it was fitted to.
     states : ndarray, shape (n,)
         Their decoded states.
-    run : int
-        Position of the run to leave out.
+    runs : ndarray, shape (R,)
+        Mask of the runs to leave out.
     options : ModelOptions
         With which the map was fitted.
 
@@ -45,12 +46,11 @@ def refit_without(
     HMMParameters or None
         None where no other run is left, or the fit turns non-finite.
     """
-    left_out = np.arange(len(data.lengths)) == run
-    if left_out.all():
+    if runs.all():
         return None
-    visited = np.unique(states[data.run_of_row != run])
+    visited = np.unique(states[~runs[data.run_of_row]])
     em = EM(
-        data.of(~left_out),
+        data.of(~runs),
         parameters.covariance_type,
         options=options,
         unit=parameters.unit,

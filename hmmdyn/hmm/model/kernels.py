@@ -202,13 +202,14 @@ class TimeMajor:
     """Runs side by side: rows ordered by time, and within a time by run, longest run first.
 
     ``rows`` (n,) says which row of the pooled runs comes where; ``begins`` (T + 1,) is the first
-    row of every time, and n. The runs that go on at a time are the first ones of the time before.
+    row of every time, and n. The runs that go on at a time are the first ones of the time before;
+    ``runs`` (R,) are those of the first time.
     """
 
     def __init__(self, lengths: IntArray) -> None:
-        longest_first = np.argsort(-lengths, kind="stable")
-        starts = (np.cumsum(lengths) - lengths)[longest_first]
-        ends = lengths[longest_first]
+        self.runs: IntArray = np.argsort(-lengths, kind="stable")
+        starts = (np.cumsum(lengths) - lengths)[self.runs]
+        ends = lengths[self.runs]
         times = np.arange(ends[0])
         going = np.searchsorted(-ends, -times, side="left")
         self.begins: IntArray = np.concatenate([[0], np.cumsum(going)])

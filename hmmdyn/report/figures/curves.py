@@ -100,7 +100,6 @@ def draw_curves(findings: OutcomeFindings, columns: Sequence[str]) -> go.Figure:
     figure.update_xaxes(title_text=findings.step_unit, row=len(groups), col=1)
     figure.update_yaxes(exponentformat="power")
     figure.update_layout(
-        template=theme.LIGHT,
         height=130 + _ROW_PIXELS * len(groups),
         # At the bottom, because the menu is at the top.
         legend={"yref": "container", "y": 0.0, "yanchor": "bottom", "traceorder": "normal"},
@@ -163,27 +162,31 @@ def _pieces(checkpoints: pd.DataFrame) -> _Pieces:
     """
     points = _points(checkpoints)
     kept = thin(*(points[c].to_numpy() for c in ("y", "stretch", "length")))
-    points = points[kept].reset_index(drop=True)
-    starts = points.index[points["stretch"].diff() != 0]
-    joined = starts[~points["broken"].to_numpy()[starts]]
-    alone = points.groupby("stretch")["y"].transform("size").eq(1) & points["broken"]
+    columns = ("x", "y", "state", "number", "stretch", "broken")
+    x, y, state, number, stretch, broken = (points[c].to_numpy()[kept] for c in columns)
+    starts = np.flatnonzero(np.diff(stretch, prepend=-1))
+    joined = starts[~broken[starts]]
+    alone = (np.bincount(stretch)[stretch] == 1) & broken if len(x) else broken
     marked = alone | (checkpoints["place"].max() < _MARKED_CHECKPOINTS)
-    points = points.assign(size=np.where(marked, _MARKER, 0), own=1)
     # Before the first row of each stretch come a gap and, unless it is broken off, the row before.
-    gaps = points.loc[starts].assign(y=np.nan, size=0, own=0).set_index(starts - 0.75)
-    joints = points.loc[joined - 1].set_index(joined - 0.5)
-    joints = joints.assign(state=points["state"][joined].to_numpy(), size=0, own=0)
-    drawn = pd.concat([gaps, joints, points]).sort_index()
+    rows = np.arange(len(x))
+    row = np.concatenate([starts, joined - 1, rows])
+    of_state = np.concatenate([state[starts], state[joined], state])
+    of_run = number[row]
+    place = np.concatenate([starts - 0.75, joined - 0.5, rows])
+    n_gaps, own = len(starts), np.arange(len(row)) >= len(starts) + len(joined)
+    y = np.concatenate([np.full(n_gaps, np.nan), y[row[n_gaps:]]])
+    size = np.where(own & marked[row], _MARKER, 0).astype(np.int32)
+    order = np.lexsort((place, of_state, of_run))
+    borders = np.flatnonzero(np.diff(of_run[order]) | np.diff(of_state[order])) + 1
     return {
         # Without the gap before the first.
-        (int(rows["number"].iloc[0]), int(rows["state"].iloc[0])): _piece(rows.iloc[1:])
-        for _, rows in drawn.groupby(["number", "state"], sort=False)
+        (int(of_run[here[0]]), int(of_state[here[0]])): _Piece(
+            _compact(x[row[here[1:]]]), _compact(y[here[1:]]), size[here[1:]], int(own[here].sum())
+        )
+        for here in np.split(order, borders)
+        if len(here)
     }
-
-
-def _piece(rows: pd.DataFrame) -> _Piece:
-    size = rows["size"].to_numpy(dtype=np.int32)
-    return _Piece(_compact(rows["x"]), _compact(rows["y"]), size, int(rows["own"].sum()))
 
 
 def _checkpoints(findings: OutcomeFindings) -> pd.DataFrame:
@@ -218,19 +221,19 @@ def _points(checkpoints: pd.DataFrame) -> pd.DataFrame:
     return points
 
 
-def _compact(values: pd.Series) -> _Numbers:
+def _compact(values: _Numbers) -> _Numbers:
     """Return numbers in 32 bits, half the size on the page, where nothing is lost to the eye."""
-    if pd.api.types.is_float_dtype(values):
-        exact = values.to_numpy(dtype=np.float64)
+    if values.dtype.kind == "f":
         with np.errstate(over="ignore"):
-            short = exact.astype(np.float32)
-        known = exact[np.isfinite(exact)]
+            short = values.astype(np.float32)
+        is_known = np.isfinite(values)
+        known = values[is_known]
         span = np.ptp(known) if len(known) else 0.0
-        lost = np.abs(short[np.isfinite(exact)] - known).max(initial=0.0)
-        return short if lost <= 1e-4 * span else exact
+        lost = np.abs(short[is_known] - known).max(initial=0.0)
+        return short if lost <= 1e-4 * span else values.astype(np.float64, copy=False)
     limits = np.iinfo(np.int32)
-    fits = values.empty or (values.min() >= limits.min and values.max() <= limits.max)
-    return values.to_numpy(dtype=np.int32 if fits else np.float64)
+    fits = not len(values) or (values.min() >= limits.min and values.max() <= limits.max)
+    return values.astype(np.int32) if fits else values.astype(np.float64)
 
 
 def _menu(findings: OutcomeFindings, pieces: dict[str, list[_Piece]]) -> dict[str, object]:

@@ -61,7 +61,6 @@ def slowest_and_fastest(findings: Findings) -> go.Figure:
     whole = upper + _GAP_PIXELS + lower
     names = zip(("fastest", "slowest") * len(pairs), above["yaxis"]["ticktext"], strict=True)
     figure.update_layout(
-        template=theme.LIGHT,
         barmode="overlay",
         height=_FRAME_PIXELS + round(whole),
         meta={"runs": above["meta"]["runs"]},

@@ -194,7 +194,6 @@ def state_means(findings: Findings) -> go.Figure:
         )
     )
     figure.update_layout(
-        template=theme.LIGHT,
         meta={"states": list(range(n_states))},
         xaxis={**theme.named_ticks(range(n_features), features), "showgrid": False},
         yaxis={
@@ -240,7 +239,7 @@ def model_selection(findings: Findings) -> go.Figure:
     figure.update_xaxes(dtick=1)
     figure.update_xaxes(title_text="number of states, K", row=2 if held_out else 1, col=1)
     # Wide enough for the legend to show which lines are dashed.
-    figure.update_layout(template=theme.LIGHT, height=560 if held_out else 380, legend_itemwidth=60)
+    figure.update_layout(height=560 if held_out else 380, legend_itemwidth=60)
     return figure
 
 

@@ -185,7 +185,6 @@ class RunRows:
             len(short[key]) for key in zip(self.runs["group"], self.runs["run"], strict=True)
         )
         return {
-            "template": theme.LIGHT,
             # Which run each tick names.
             "meta": {**STEP_AXIS, "runs": named["number"].tolist()},
             "xaxis": {

@@ -109,7 +109,6 @@ def _require_speed(findings: OutcomeFindings) -> ConvergenceSpeed:
 
 def _frame(y_title: str) -> dict[str, Any]:
     return {
-        "template": theme.LIGHT,
         "height": _HEIGHT,
         "showlegend": True,
         "yaxis": {"title": {"text": y_title}, "tickformat": ".0%", "range": [-0.02, 1.03]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import numpy as np
 import plotly.graph_objects as go
@@ -155,6 +156,7 @@ DARK = _template(ink="#dfe3ea", faint="#6d7683", grid="#2b313b", paper="#1b1f26"
 _TEMPLATES = dict(zip(THEMES, (LIGHT, DARK), strict=True))
 
 
+@cache
 def standalone(theme: str) -> go.layout.Template:
     """Return the template of a figure by itself, which brings the ground it is legible on.
 

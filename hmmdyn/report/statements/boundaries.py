@@ -8,7 +8,14 @@ from typing import Any
 from hmmdyn.report import words
 from hmmdyn.report.lookup import rows, state_name, told_boundaries
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results.boundaries import NOT_ASKED, Evidence
+from hmmdyn.results.boundaries import (
+    CANNOT_TELL,
+    EITHER_TIME,
+    NOT_ASKED,
+    OWN_TIME,
+    SCHEDULE,
+    Evidence,
+)
 from hmmdyn.results.findings import Findings
 
 _TOPIC = "Boundaries"
@@ -27,11 +34,28 @@ _FOUND = {
     "cannot tell": "the runs are too few to see whether others have it",
     NOT_ASKED: "whether maps of other runs have it was asked of the supported map only",
 }
-_TIMING = {
-    "each seed in its own time": "Each seed changes in its own time.",
-    "shared by schedule": "What runs do is shared by schedule: the step says it better than "
-    "states do.",
-    "cannot tell": "Whether seeds or the schedule set the time, these runs cannot tell.",
+# What has no evidence may be there all the same: benchmarks/supported_map.md says how often.
+UNSEEN = (
+    "No boundary has evidence. Whether these runs only drift, or change too slowly or too briefly "
+    "to be told from drift, they cannot tell."
+)
+_TIMING = (
+    "A boundary is each seed's own where the dates of the runs spread over longer than the change "
+    "and two checkpoints last, and shared by schedule where they do not, each with its 90 % "
+    "interval. Where no boundary tells, the whole course does: held-out runs are predicted by "
+    "states, and by what the other runs do at the same step."
+)
+WHOSE_TIME = {
+    OWN_TIME: "Each seed changes in its own time.",
+    SCHEDULE: "What runs do is shared by schedule.",
+    EITHER_TIME: "Some changes come by schedule, others in each seed's own time.",
+    CANNOT_TELL: "Seeds or schedule: these runs cannot tell.",
+}
+_OF_BOUNDARY = {
+    OWN_TIME: "each seed makes it in its own time",
+    SCHEDULE: "seeds make it by a schedule that they share",
+    CANNOT_TELL: "the runs are too few, or the change too long, to say whether a schedule sets its "
+    "time",
 }
 
 
@@ -44,15 +68,14 @@ def say(findings: Findings) -> Iterator[Statement]:
     if not evidence.is_supported:
         yield from _of_level(findings, evidence)
     if supported.empty and evidence.is_supported:
-        text = "No boundary has evidence: these runs drift, they show no phases."
-        yield Statement(_TOPIC, text, _KINDS, brief=text)
+        yield Statement(_TOPIC, UNSEEN, _KINDS, brief=UNSEEN)
     told = told_boundaries(evidence)
     for i, boundary in enumerate(rows(supported)):
         brief = _in_brief(findings, boundary)
         text = (
             f"{brief} δ = {words.number(boundary.delta, 2)} "
             f"({words.number(boundary.delta_low, 2)} to {words.number(boundary.delta_high, 2)}, "
-            f"90 % interval); {_FOUND[boundary.found]}."
+            f"90 % interval); {_FOUND[boundary.found]}. {_spread(findings, boundary)}"
         )
         # What is not found again is not told in brief; what could not be, not without saying so.
         if boundary.found == "no":
@@ -75,9 +98,10 @@ def say(findings: Findings) -> Iterator[Statement]:
             f"From {state_name(findings, k)}, where runs start, they only settle into what "
             "follows: there is no boundary.",
         )
-    if len(told):
-        brief = _TIMING[evidence.timing]
-        yield Statement(_TOPIC, f"{brief} {evidence.timing_reason}", brief=brief)
+    if len(supported):
+        brief = WHOSE_TIME[evidence.whose_time] if len(told) else ""
+        text = f"{WHOSE_TIME[evidence.whose_time]} Of the whole course: {evidence.timing_reason}"
+        yield Statement(_TOPIC, text, _TIMING, brief=brief)
 
 
 def _of_level(findings: Findings, evidence: Evidence) -> Iterator[Statement]:
@@ -94,6 +118,18 @@ def _of_level(findings: Findings, evidence: Evidence) -> Iterator[Statement]:
     )
     cut = f" No evidence supports the changes from {words.listing(without, at_most=12)}."
     yield Statement(_TOPIC, text + (cut if without else ""), brief=text)
+
+
+def _spread(findings: Findings, boundary: Any) -> str:
+    """Say how far the runs' dates lie apart, and what follows."""
+    spread, low, high = (
+        words.count(words.rounded(d))
+        for d in (boundary.spread, boundary.spread_low, boundary.spread_high)
+    )
+    return (
+        f"The dates of the runs spread over {spread} {findings.step_unit}s ({low} to {high}): "
+        f"{_OF_BOUNDARY[boundary.timing]}."
+    )
 
 
 def _in_brief(findings: Findings, boundary: Any) -> str:

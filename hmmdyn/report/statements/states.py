@@ -62,7 +62,7 @@ def _merged(evidence: Evidence, n_states: int, finest: int, found: str) -> tuple
         )
     if n_states > 1 and evidence.supported.empty:
         return (
-            f"The runs show no phases: {words.plural(n_states, 'state')} are left",
+            f"No phases are shown: {words.plural(n_states, 'state')} are left",
             f", merged from {finest}, and no boundary between them has evidence",
         )
     return found, f" (merged from {finest} by evidence)" if finest > n_states else " (none merged)"

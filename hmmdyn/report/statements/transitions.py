@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,7 +85,12 @@ def _when(findings: Findings, edge: Any) -> str:
         low, high = words.count(when.step_low), words.count(when.step_high)
         return f"{what}, between {unit} {low} and {high}."
     first, last = words.count(when.first_step), words.count(when.last_step)
-    at = first if first == last else f"{first} to {last} (median {words.count(when.median_step)})"
+    at = first if first == last else f"{first} to {last} (median {words.count(when.date)})"
+    if math.isfinite(when.date_low):
+        date, low, high = (
+            words.count(words.rounded(d)) for d in (when.date, when.date_low, when.date_high)
+        )
+        at = f"{date} ({low} to {high}; the first run {first}, the last {last})"
     return f"{what}, at {unit} {at}, each known to about {words.count(when.width)} {unit}s."
 
 

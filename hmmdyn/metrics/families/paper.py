@@ -16,19 +16,19 @@ from hmmdyn.metrics.registry import metric
 from hmmdyn.metrics.summary import Entries, Matrix
 
 
-@metric(needs="matrices")
+@metric(needs="matrix")
 def l1(matrix: Matrix) -> float:
     """Sum of absolute weights, mean over the weight matrices."""
     return matrix.l1
 
 
-@metric(needs="matrices")
+@metric(needs="matrix")
 def l2(matrix: Matrix) -> float:
     """Frobenius norm, mean over the weight matrices."""
     return matrix.l2
 
 
-@metric(needs="matrices")
+@metric(needs="matrix")
 def l1_over_l2(matrix: Matrix) -> float:
     """L1 norm over L2 norm, mean over the weight matrices (lower: sparser)."""
     return _ratio(matrix.l1, matrix.l2)
@@ -70,31 +70,31 @@ def var_b(biases: Entries) -> float:
     return biases.variance
 
 
-@metric(needs="matrices")
+@metric(needs="matrix")
 def trace(matrix: Matrix) -> float:
     """Sum of the leading diagonal, mean over the weight matrices."""
     return matrix.trace
 
 
-@metric(needs="matrices")
+@metric(needs="matrix")
 def spectral_norm(matrix: Matrix) -> float:
     """Largest singular value, mean over the weight matrices."""
     return matrix.spectral_norm
 
 
-@metric(needs="matrices")
+@metric(needs="matrix")
 def trace_over_spectral(matrix: Matrix) -> float:
     """Trace over largest singular value, mean over the weight matrices."""
     return _ratio(matrix.trace, matrix.spectral_norm)
 
 
-@metric(needs="matrices")
+@metric(needs="matrix")
 def mean_sv(matrix: Matrix) -> float:
     """Mean singular value, mean over the weight matrices."""
     return float(np.mean(matrix.singular_values))
 
 
-@metric(needs="matrices")
+@metric(needs="matrix")
 def var_sv(matrix: Matrix) -> float:
     """Variance of the singular values, mean over the weight matrices."""
     return float(np.var(matrix.singular_values))

@@ -1,0 +1,1 @@
+"""The metrics themselves, a module for each family: pure functions of what they need."""
