@@ -29,10 +29,10 @@ from hmmdyn.report.crossings import crossings_of_page
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.figures.links import group_numbers, run_numbers
+from hmmdyn.report.figures.preview import preview
 from hmmdyn.report.figures.timeline import CURVES_DRAWN
 from hmmdyn.report.levels import levels_of_page
 from hmmdyn.report.lookup import full_run_names, run_names, state_name, title
-from hmmdyn.report.preview import preview
 from hmmdyn.report.ranked import ranked_seeds
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
@@ -338,7 +338,11 @@ def _spec(figure: go.Figure) -> dict[str, Any]:
 
 def _specs(figures: Mapping[str, _Drawing], maps: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures by the names that the page gives them."""
-    drawn = {f"{name}-spec": d.spec for name, d in figures.items() if d.spec is not None}
+    drawn = {
+        f"{name}-spec": drawing.spec
+        for name, drawing in figures.items()
+        if drawing.spec is not None and name != "training_map"  # of which there is one per level
+    }
     return {**maps, **drawn}
 
 

@@ -92,7 +92,7 @@ def test_the_page_refers_to_nothing_outside_itself(which, request):
 def test_the_pages_own_script_and_style_load_nothing(page):
     own = page.scripts[-1][1] + unpacked(page.html, "own")
     style = page.text[: page.text.index("Skip to the answer")]
-    for text in (own, style):
+    for text in (own.replace("http://www.w3.org/2000/svg", "a name"), style):
         assert not re.search(r"https?:|fetch\(|XMLHttpRequest|import\s*\(|@import|url\(", text)
 
 
@@ -235,9 +235,8 @@ def test_every_figure_has_its_data_a_caption_and_a_height(page):
     ]  # fmt: skip
     captions = {a["id"] for a in page.all("figcaption")}
     assert {a["aria-labelledby"] for a in page.all("figure")} == captions
-    told = next(level for level in drawn["levels"]["levels"] if level["n_states"] == 4)
     for plot in plots:
-        spec = told["wide"] if "data-map" in plot else drawn[plot["data-spec"]]
+        spec = drawn["map-4-wide"] if "data-map" in plot else drawn[plot["data-spec"]]
         assert spec["data"]
         assert "template" not in spec["layout"]  # both themes stand in the page once
         assert plot["style"] == f"min-height: {spec['layout']['height']}px"
@@ -246,10 +245,13 @@ def test_every_figure_has_its_data_a_caption_and_a_height(page):
 
 def test_the_map_has_a_version_for_narrow_screens(page):
     drawn = specs(page)
-    (told,) = drawn["levels"]["levels"]
-    wide, narrow = told["wide"], told["narrow"]
+    wide, narrow = drawn["map-4-wide"], drawn["map-4-narrow"]
     assert [t["name"] for t in wide["data"]] == [t["name"] for t in narrow["data"]]
-    assert wide["data"][0]["x"] == narrow["data"][0]["y"]
+    places = [
+        next(trace[axis] for trace in spec["data"] if trace["name"] == "states")
+        for spec, axis in ((wide, "x"), (narrow, "y"))
+    ]
+    assert places[0] == places[1]  # time runs to the right, and downwards
 
 
 def test_figures_that_do_not_apply_leave_their_reason(bare):
@@ -278,6 +280,23 @@ def test_failed_attempts_are_counted_with_their_reasons(page):
         "80 starts raced, 72 brought to a valid end and 0 left behind by better ones; not valid: "
         "8 × a state is never visited."
     ) in text
+
+
+def test_the_first_figure_is_painted_before_plotly_is_there(page, hostile_page):
+    assert page.html.count('class="preview"') == 1
+    (preview,) = re.findall(r'<div class="preview".*?</div>', page.html, re.DOTALL)
+    for i in range(10):
+        assert f">seed{i}</text>" in preview
+    assert preview.count('class="line"') == 4  # a path for each state
+    assert "<b>" not in re.search(r'<div class="preview".*?</div>', hostile_page.html, re.S)[0]
+
+
+def test_the_python_of_the_page_loads_the_report(findings, tmp_path):
+    lines = Page(rendered(findings)).text
+    code = lines[lines.index("import json") : lines.index("analysis = analyze(")]
+    compile(code, "page", "exec")
+    assert "analyze('my runs', max_states=8, drop_metrics=('a', 'b'))" in lines
+    assert "hmmdyn analyze 'my runs' --preset paper" in lines
 
 
 def test_the_command_line_gives_the_report_again(findings):
