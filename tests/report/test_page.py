@@ -149,7 +149,8 @@ def test_scripts_know_the_runs_groups_and_states(page, findings):
     assert [run["name"] for run in names["runs"]] == [f"seed{i}" for i in range(10)]
     assert names["runs"][3]["states"] == [0, 1, 2, 3]
     assert names["runs"][9] == {
-        "name": "seed9", "label": "seed9", "group": 0, "states": [0, 1], "last_step": 4100,
+        "name": "seed9", "label": "seed9", "short": "seed9", "group": 0, "states": [0, 1],
+        "last_step": 4100,
     }  # fmt: skip
     assert names["states"] == ["state 0", "state 1", "state 2", "state 3 (generalisation)"]
     assert names["first_step"] == 100
@@ -238,9 +239,8 @@ def test_every_figure_has_its_data_a_caption_and_a_height(page):
     ]  # fmt: skip
     captions = {a["id"] for a in page.all("figcaption")}
     assert {a["aria-labelledby"] for a in page.all("figure")} == captions
-    told = next(level for level in drawn["levels"]["levels"] if level["n_states"] == 4)
     for plot in plots:
-        spec = told["wide"] if "data-map" in plot else drawn[plot["data-spec"]]
+        spec = drawn["map-4-wide"] if "data-map" in plot else drawn[plot["data-spec"]]
         assert spec["data"]
         assert "template" not in spec["layout"]  # both themes stand in the page once
         assert plot["style"] == f"min-height: {spec['layout']['height']}px"
@@ -249,8 +249,7 @@ def test_every_figure_has_its_data_a_caption_and_a_height(page):
 
 def test_the_map_has_a_version_for_narrow_screens(page):
     drawn = specs(page)
-    (told,) = drawn["levels"]["levels"]
-    wide, narrow = told["wide"], told["narrow"]
+    wide, narrow = drawn["map-4-wide"], drawn["map-4-narrow"]
     assert [t["name"] for t in wide["data"]] == [t["name"] for t in narrow["data"]]
     assert wide["data"][0]["x"] == narrow["data"][0]["y"]
 
