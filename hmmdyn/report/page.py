@@ -29,10 +29,10 @@ from hmmdyn.report.crossings import crossings_of_page
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.figures.links import group_numbers, run_numbers
+from hmmdyn.report.figures.preview import preview
 from hmmdyn.report.figures.timeline import CURVES_DRAWN
 from hmmdyn.report.levels import levels_of_page
 from hmmdyn.report.lookup import full_run_names, run_names, state_name, title
-from hmmdyn.report.preview import preview
 from hmmdyn.report.ranked import ranked_seeds
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
@@ -59,7 +59,6 @@ _SCRIPTS = (
     "survival.js",
     "thresholds.js",
     "chooser.js",
-    "scheme.js",
     "axes.js",
     "figures.js",
     "map.js",
@@ -69,6 +68,8 @@ _SCRIPTS = (
     "copy.js",
     "contents.js",
 )
+# What is there before they are unpacked.
+_LOADER = ("scheme.js", "unpack.js")
 # In which section each module of statements has its say.
 _SECTIONS = {
     "map": ("states", "boundaries", "ways", "transitions"),
@@ -88,12 +89,13 @@ _STATE_COLUMNS = ("state", "from_state", "to_state")
 def render(report: Report) -> str:
     """Return the report as one HTML document: no network, no other file, scripts inside.
 
-    Its content-security policy lets only the page's own two scripts run (by their hashes) and
-    forbids every connection, so that a name taken from a file can never become code. plotly.js is
-    in the page compressed; the browser unpacks it.
+    Its content-security policy lets only the page's own scripts run (by their hashes) and forbids
+    every connection, so that a name taken from a file can never become code. Scripts, figures and
+    the rows of closed tables are in the page compressed; the browser unpacks them.
     """
     findings = report.findings
-    plotly_js, own_js = get_plotlyjs(), "\n".join(map(_asset, _SCRIPTS))
+    plotly_js, own_js = get_plotlyjs(), _joined(_SCRIPTS)
+    loader = _joined(_LOADER)
     environment = Environment(
         loader=PackageLoader("hmmdyn.report"),
         autoescape=True,
@@ -116,6 +118,20 @@ def render(report: Report) -> str:
     crossings = crossings_of_page(findings)
     zoom, maps = levels_of_page(findings) if isinstance(findings, Findings) else ({}, {})
     figures = _figures(report)
+    rows = environment.get_template("rows.html.j2")
+    tables = {
+        name: replace(shown, html=Markup(rows.render(t=shown)))
+        for name, sheet in report.sheets.items()
+        for shown in [_shown(sheet, findings)]
+    }
+    data = {
+        "specs": _specs(figures, maps),
+        "rows": {name: table.html for name, table in tables.items()},
+        "names": names,
+        "levels": zoom or {"levels": []},
+        "crossings": crossings,
+        "themes": {"light": _plain(theme.LIGHT), "dark": _plain(theme.DARK)},
+    }
     page = environment.get_template("report.html.j2").render(
         findings=findings,
         source=words.name(findings.source, 120),
@@ -127,16 +143,12 @@ def render(report: Report) -> str:
         topics=_topics(report),
         contents=_contents(findings),
         figures=figures,
-        specs=_packed_specs(figures, maps),
         timeline_caption=_of_timeline(findings),
-        tables={name: _shown(sheet, findings) for name, sheet in report.sheets.items()},
+        tables=tables,
         layout=layout,
         names=names,
-        names_json=_script_json(names),
         crossings=crossings,
-        crossings_json=_script_json(crossings),
         zoom=zoom,
-        zoom_json=_script_json(zoom),
         notices=[(title, [n for n in notices if n.kind == kind]) for kind, title in _KINDS.items()],
         with_states=isinstance(findings, Findings),
         title=title(findings),
@@ -144,11 +156,12 @@ def render(report: Report) -> str:
         command=_command(findings),
         paper_command=_command_of_paper(findings),
         python=_python(findings),
-        themes=_script_json({"light": _plain(theme.LIGHT), "dark": _plain(theme.DARK)}),
         css=Markup(_asset("report.css") + _asset("map.css")),
-        policy=_policy(plotly_js, own_js),
+        policy=_policy(loader, own_js, plotly_js),
+        data=_packed(json.dumps(data, separators=(",", ":"), allow_nan=False)),
+        own=_packed_script(own_js),
         plotly=_packed_script(plotly_js),
-        own_js=Markup(own_js),
+        loader=Markup(loader),
     )
     return page + "\n"
 
@@ -228,6 +241,7 @@ class _ShownTable:
     rows: tuple[_Row, ...]
     n_rows: int
     has_search: bool
+    html: Markup | str = ""
 
 
 def _figures(report: Report) -> dict[str, _Drawing]:
@@ -322,13 +336,14 @@ def _spec(figure: go.Figure) -> dict[str, Any]:
     return spec
 
 
-def _packed_specs(figures: Mapping[str, _Drawing], maps: Mapping[str, Any]) -> str:
-    """Return the figures as the page holds them: packed, by the names that it gives them."""
-    specs = dict(maps)
-    for name, drawing in figures.items():
-        if drawing.spec is not None:
-            specs[f"{name}-spec"] = drawing.spec
-    return _packed(json.dumps(specs, separators=(",", ":"), allow_nan=False))
+def _specs(figures: Mapping[str, _Drawing], maps: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures by the names that the page gives them."""
+    drawn = {
+        f"{name}-spec": drawing.spec
+        for name, drawing in figures.items()
+        if drawing.spec is not None and name != "training_map"  # of which there is one per level
+    }
+    return {**maps, **drawn}
 
 
 def _plain(thing: go.Figure | go.layout.Template) -> dict[str, Any]:
@@ -338,12 +353,6 @@ def _plain(thing: go.Figure | go.layout.Template) -> dict[str, Any]:
         else json.dumps(thing.to_plotly_json())
     )
     return plain
-
-
-def _script_json(value: object) -> Markup:
-    """Return JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def _shown(sheet: Sheet, findings: OutcomeFindings) -> _ShownTable:
@@ -488,6 +497,10 @@ def _policy(*scripts: str) -> str:
 
 def _sha256(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _joined(scripts: Sequence[str]) -> str:
+    return "\n".join(map(_asset, scripts))
 
 
 def _asset(name: str) -> str:

@@ -26,24 +26,6 @@
   let printing = false;
   const template = () => (scheme.isDark && !printing ? themes.dark : themes.light);
 
-  // Figures and plotly.js are in the page compressed. They are unpacked after the first paint, and
-  // plotly.js is run as a script that the page's policy knows by its hash.
-  let specs;
-  async function unpacked(id) {
-    const packed = document.getElementById(id).textContent;
-    const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Response(stream).text();
-  }
-  async function unpack() {
-    specs = JSON.parse(await unpacked("specs"));
-    const script = document.createElement("script");
-    script.textContent = await unpacked("plotly");
-    document.head.append(script);
-  }
-  const painted = new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-  const ready = painted.then(unpack);
-
   function decoded(values) {
     if (!values?.bdata) return values;
     const bytes = Uint8Array.from(atob(values.bdata), (character) => character.charCodeAt(0));
@@ -100,7 +82,7 @@
   function draw(plot) {
     const isNarrow = narrow.matches && !printing;
     const map = `map-${levels.shown()?.n_states}-${isNarrow ? "narrow" : "wide"}`;
-    const { data: made, layout } = structuredClone(specs[isMap(plot) ? map : plot.dataset.spec]);
+    const { data: made, layout } = structuredClone(unpacked.data.specs[isMap(plot) ? map : plot.dataset.spec]);
     takeColumn(plot, made, layout);
     for (const trace of made)
       for (const key of ["x", "y", "base", "customdata"]) trace[key] = decoded(trace[key]);
@@ -234,7 +216,7 @@
     (entries) => {
       for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
         nearView.unobserve(target);
-        ready.then(() => isDrawn(target) || draw(target));
+        unpacked.plotly.then(() => isDrawn(target) || draw(target));
       }
     },
     { rootMargin: "300px 0px" },

@@ -1,7 +1,7 @@
 // Convergence by another threshold: which run crosses it when, in which order, and what is drawn.
 "use strict";
 const thresholds = (() => {
-  const known = document.getElementById("crossings") && read("crossings");
+  const known = read("crossings");
   const isAbove = known?.direction === "above";
   const holds = (value, threshold) => (isAbove ? value >= threshold : value <= threshold);
   const allows = (value) => Boolean(known) && value >= known.low && value <= known.high;
