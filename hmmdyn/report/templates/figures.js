@@ -74,7 +74,7 @@
 
   // The outcome that defines convergence comes first in its figure.
   function outcomes() {
-    const { data } = structuredClone(specs["outcome_curves-spec"] ?? { data: [] });
+    const { data } = structuredClone(unpacked.data.specs["outcome_curves-spec"] ?? { data: [] });
     for (const trace of data) for (const key of ["x", "y"]) trace[key] = decoded(trace[key]);
     return levels.smallCurves(data);
   }
@@ -108,7 +108,7 @@
     if (isNew) listen(plot);
     if (isMap(plot)) {
       plot.curves ??= outcomes();
-      plot.facts = specs[`map-${levels.shown().n_states}-facts`];
+      plot.facts = unpacked.data.specs[`map-${levels.shown().n_states}-facts`];
       plot.dispatchEvent(new Event("map-drawn"));
     }
     highlight(plot);
