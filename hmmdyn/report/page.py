@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
 import html
 import json
 import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 from itertools import chain, groupby
 from typing import Any
 
@@ -33,6 +28,7 @@ from hmmdyn.report.figures.preview import preview
 from hmmdyn.report.figures.timeline import CURVES_DRAWN
 from hmmdyn.report.levels import levels_of_page
 from hmmdyn.report.lookup import full_run_names, run_names, state_name, title
+from hmmdyn.report.packed import asset, packed, packed_plotly, policy
 from hmmdyn.report.ranked import ranked_seeds
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
@@ -156,11 +152,11 @@ def render(report: Report) -> str:
         command=_command(findings),
         paper_command=_command_of_paper(findings),
         python=_python(findings),
-        css=Markup(_asset("report.css") + _asset("map.css")),
-        policy=_policy(loader, own_js, plotly_js),
-        data=_packed(json.dumps(data, separators=(",", ":"), allow_nan=False)),
-        own=_packed_script(own_js),
-        plotly=_packed_script(plotly_js),
+        css=Markup(asset("report.css") + asset("map.css")),
+        policy=policy(loader, own_js, plotly_js),
+        data=packed(json.dumps(data, separators=(",", ":"), allow_nan=False)),
+        own=packed(own_js),
+        plotly=packed_plotly(),
         loader=Markup(loader),
     )
     return page + "\n"
@@ -471,37 +467,5 @@ def _python(findings: OutcomeFindings) -> str:
     )
 
 
-@cache
-def _packed_script(script: str) -> str:
-    """Return a script packed, which takes a while and is the same for every page."""
-    return _packed(script)
-
-
-def _packed(text: str) -> str:
-    """Return a text as the page holds it: compressed, in letters that no markup is made of."""
-    packed = gzip.compress(text.encode("utf-8"), mtime=0)
-    return base64.b64encode(packed).decode("ascii")
-
-
-def _policy(*scripts: str) -> str:
-    """Content-security policy: these scripts and no other, no connection to anywhere.
-
-    plotly.js sets styles on the elements it makes, and saves pictures by way of blobs.
-    """
-    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
-
-
 def _joined(scripts: Sequence[str]) -> str:
-    return "\n".join(map(_asset, scripts))
-
-
-def _asset(name: str) -> str:
-    return files("hmmdyn.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return "\n".join(map(asset, scripts))

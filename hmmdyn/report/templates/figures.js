@@ -26,6 +26,8 @@
   let printing = false;
   const template = () => (scheme.isDark && !printing ? themes.dark : themes.light);
 
+  const specs = () => unpacked.data.specs;
+
   function decoded(values) {
     if (!values?.bdata) return values;
     const bytes = Uint8Array.from(atob(values.bdata), (character) => character.charCodeAt(0));
@@ -74,7 +76,7 @@
 
   // The outcome that defines convergence comes first in its figure.
   function outcomes() {
-    const { data } = structuredClone(unpacked.data.specs["outcome_curves-spec"] ?? { data: [] });
+    const { data } = structuredClone(specs()["outcome_curves-spec"] ?? { data: [] });
     for (const trace of data) for (const key of ["x", "y"]) trace[key] = decoded(trace[key]);
     return levels.smallCurves(data);
   }
@@ -82,7 +84,7 @@
   function draw(plot) {
     const isNarrow = narrow.matches && !printing;
     const map = `map-${levels.shown()?.n_states}-${isNarrow ? "narrow" : "wide"}`;
-    const { data: made, layout } = structuredClone(unpacked.data.specs[isMap(plot) ? map : plot.dataset.spec]);
+    const { data: made, layout } = structuredClone(specs()[isMap(plot) ? map : plot.dataset.spec]);
     takeColumn(plot, made, layout);
     for (const trace of made)
       for (const key of ["x", "y", "base", "customdata"]) trace[key] = decoded(trace[key]);
@@ -108,7 +110,7 @@
     if (isNew) listen(plot);
     if (isMap(plot)) {
       plot.curves ??= outcomes();
-      plot.facts = unpacked.data.specs[`map-${levels.shown().n_states}-facts`];
+      plot.facts = specs()[`map-${levels.shown().n_states}-facts`];
       plot.dispatchEvent(new Event("map-drawn"));
     }
     highlight(plot);
