@@ -1,6 +1,6 @@
 """The zoom, the panel of the map and the threshold in a real browser, held against Python."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.report.export import write_report
 from hmmdyn.report.figures.links import run_numbers
 from hmmdyn.report.report import Report
+from hmmdyn.results.findings import OutcomeFindings
 from hmmdyn.results.keys import RUN_KEY
 from tests.report.browsing import draw_all, in_browser, open_table, opened, settles
 from tests.report.synthetic import make_findings, make_hostile_findings, with_zoom
@@ -367,3 +368,17 @@ def test_training_is_played_and_paused(browser, report):
         page.wait_for_timeout(200)
         assert page.evaluate("document.getElementById('replay-told').textContent") == stopped
         assert page.locator("#replay-play").inner_text() == "▶ Play"
+
+
+def test_a_page_without_states_has_the_threshold_and_no_map(browser, made, tmp_path):
+    alone = OutcomeFindings(**{f.name: getattr(made, f.name) for f in fields(OutcomeFindings)})
+    with opened(browser, write_report(Report(alone), tmp_path)) as page:
+        assert page.locator("#training_map, #level").count() == 0
+        slide(page, "threshold", 0.55)
+        expected = measure_convergence(
+            made.table, made.outcomes, outcome="val_accuracy", threshold=0.55
+        )
+        step = expected.table.set_index("run")["step"]
+        waits = f"""{PLOT % "timeline"}.data.find((t) => t.name === "not yet converged")"""
+        seen = page.evaluate(f"(t => [...t.customdata].map((r, i) => [r, t.x[i]]))({waits})")
+        assert dict(seen) == {int(run.removeprefix("seed")): s for run, s in step.items()}
