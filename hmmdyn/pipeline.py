@@ -623,6 +623,7 @@ def _state_findings(
         transition_times,
     )
     from hmmdyn.dynamics.ways import find_ways, fork_choices
+    from hmmdyn.dynamics.where import where_it_moves
     from hmmdyn.results.boundaries import BOUNDARIES
     from hmmdyn.tables.trajectories import KEY_COLUMNS
 
@@ -719,6 +720,9 @@ def _state_findings(
             decoding.states,
             table,
             confirmable=confirmable,
+        ),
+        where_it_moves=where_it_moves(
+            chosen.parts, decoding.states, evidence.supported if evidence else BOUNDARIES.frame()
         ),
     )
 

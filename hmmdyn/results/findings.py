@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from hmmdyn.results.columns import Members, holds
 from hmmdyn.results.convergence import Convergence, ConvergenceSpeed, Dissimilarity, Regression
 from hmmdyn.results.detours import DETOURS
 from hmmdyn.results.groups import GroupComparison
+from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.map_in_time import MapInTime
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.notice import Notice
@@ -28,6 +30,7 @@ from hmmdyn.results.transitions import (
     TRANSITIONS,
 )
 from hmmdyn.results.ways import Ways
+from hmmdyn.results.where import WHERE
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,11 @@ class OutcomeFindings:
     command: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def runs_of_table(self) -> pd.DataFrame:
+        """One row per run, ``group, run, seed``, in the order of ``table``."""
+        return self.table[[*RUN_KEY, "seed"]].drop_duplicates(RUN_KEY, ignore_index=True)
+
     @property
     def members(self) -> Members:
         """What the open columns of tables stand for here: metrics and outcomes."""
@@ -147,6 +155,9 @@ class Findings(OutcomeFindings):
         None where convergence is None or the runs are too few.
     detours : DataFrame
         Which states delay convergence: see :data:`.results.detours.DETOURS`.
+    where_it_moves : DataFrame
+        Which layers and roles move first in a change: see :data:`.results.where.WHERE`. Empty where
+        parts of the networks were not measured.
     """
 
     features: tuple[str, ...]
@@ -172,6 +183,7 @@ class Findings(OutcomeFindings):
     group_comparison: GroupComparison | None
     regression: Regression | None
     detours: pd.DataFrame = field(metadata=holds(DETOURS))
+    where_it_moves: pd.DataFrame = field(default_factory=WHERE.frame, metadata=holds(WHERE))
 
     @property
     def time_in(self) -> str:

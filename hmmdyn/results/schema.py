@@ -56,6 +56,7 @@ from hmmdyn.results.transitions import (
     TRANSITIONS,
 )
 from hmmdyn.results.ways import FORKS, STAYS, WAYS
+from hmmdyn.results.where import WHERE
 
 # A row per checkpoint: too long for CSV and JSON, so they are Parquet files beside the report.
 CURVES = (METRICS, PARTS, STATES)
@@ -64,6 +65,7 @@ REPORTED = (
     STATE_SUMMARY,
     TRANSITIONS,
     INFLUENCES,
+    WHERE,
     STATE_MEANS,
     STATE_METRICS,
     CHANGE_POINTS,

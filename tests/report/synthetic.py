@@ -216,9 +216,11 @@ def with_zoom(findings: Findings) -> Findings:
                     **{"date": 2500.0, "date_low": 2400.0, "date_high": 2600.0},
                     **{"duration": 300.0, "duration_low": 200.0, "duration_high": 400.0},
                     **{"found_share": 0.9, "found_apart": 100.0},
+                    **{"spread": 900.0, "spread_low": 700.0, "spread_high": 1000.0},
+                    "timing": "each seed in its own time",
                 }
                 if (n, j) == (k, k - 2)
-                else {}
+                else {"timing": ""}
             ),
             "found": "yes" if (n, j) == (k, k - 2) else "",
         }

@@ -21,6 +21,7 @@ from hmmdyn.report.statements import (
     states,
     transitions,
     ways,
+    where,
 )
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings, OutcomeFindings
@@ -30,6 +31,7 @@ _TOPICS = (
     data,
     states,
     boundaries,
+    where,
     ways,
     transitions,
     convergence,
