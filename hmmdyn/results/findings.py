@@ -18,7 +18,7 @@ from hmmdyn.results.map_in_time import MapInTime
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.outcomes import OutcomeTransitions
-from hmmdyn.results.outliers import OUTLIERS
+from hmmdyn.results.outliers import OUTCOME_OUTLIERS, OUTLIERS
 from hmmdyn.results.selection import Selection
 from hmmdyn.results.slowness import RUNS, Slowness
 from hmmdyn.results.states import OCCUPANCY, STATE_METRICS, STATE_SUMMARY, STATES
@@ -30,6 +30,7 @@ from hmmdyn.results.transitions import (
     TRANSITIONS,
 )
 from hmmdyn.results.ways import Ways
+from hmmdyn.results.where import WHERE
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class OutcomeFindings:
         None where convergence is None.
     outcome_transitions : OutcomeTransitions or None
         None where no outcome is known.
+    outcome_outliers : DataFrame
+        Runs with an outcome unlike the others': see :data:`.results.outliers.OUTCOME_OUTLIERS`.
     notices : tuple of Notice
         Those of all stages, each once, in the order of the stages.
     source : str
@@ -93,6 +96,7 @@ class OutcomeFindings:
     convergence: Convergence | None
     speed: ConvergenceSpeed | None
     outcome_transitions: OutcomeTransitions | None
+    outcome_outliers: pd.DataFrame = field(metadata=holds(OUTCOME_OUTLIERS))
     notices: tuple[Notice, ...]
     source: str
     other_maps: tuple[OtherMap, ...] = ()
@@ -151,6 +155,9 @@ class Findings(OutcomeFindings):
         None where convergence is None or the runs are too few.
     detours : DataFrame
         Which states delay convergence: see :data:`.results.detours.DETOURS`.
+    where_it_moves : DataFrame
+        Which layers and roles move first in a change: see :data:`.results.where.WHERE`. Empty where
+        parts of the networks were not measured.
     """
 
     features: tuple[str, ...]
@@ -176,6 +183,7 @@ class Findings(OutcomeFindings):
     group_comparison: GroupComparison | None
     regression: Regression | None
     detours: pd.DataFrame = field(metadata=holds(DETOURS))
+    where_it_moves: pd.DataFrame = field(default_factory=WHERE.frame, metadata=holds(WHERE))
 
     @property
     def time_in(self) -> str:

@@ -8,13 +8,8 @@ import pandas as pd
 import pytest
 
 from hmmdyn.dynamics.apart import distances_from_others, worst_stretch
-from hmmdyn.dynamics.outliers import (
-    _deviations,
-    _follows,
-    _share_at_least,
-    _ways_back,
-    find_outliers,
-)
+from hmmdyn.dynamics.lying_out import _deviations, _share_at_least
+from hmmdyn.dynamics.outliers import _follows, _ways_back, find_outliers
 from hmmdyn.hmm.choose.refit import _only
 from hmmdyn.hmm.fit.em import fit
 from hmmdyn.hmm.fit.starts import start
