@@ -68,9 +68,9 @@ class OutcomeAnalysis(OutcomeFindings):
         return summary(self._report, width)
 
     def _repr_html_(self) -> str:
-        from hmmdyn.report.notebook import to_html
+        from hmmdyn.report.notebook import notebook, to_html
 
-        return to_html(self._report)
+        return to_html(self._report, with_plotly=notebook.asks_for_plotly())
 
     @cached_property
     def _report(self) -> Report:

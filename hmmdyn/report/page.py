@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
 import html
 import json
 import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 from itertools import chain, groupby
 from typing import Any
 
@@ -29,10 +24,11 @@ from hmmdyn.report.crossings import crossings_of_page
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
 from hmmdyn.report.figures.links import group_numbers, run_numbers
+from hmmdyn.report.figures.preview import preview
 from hmmdyn.report.figures.timeline import CURVES_DRAWN
 from hmmdyn.report.levels import levels_of_page
 from hmmdyn.report.lookup import full_run_names, run_names, state_name, title
-from hmmdyn.report.preview import preview
+from hmmdyn.report.packed import asset, packed, packed_plotly, policy
 from hmmdyn.report.ranked import ranked_seeds
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
@@ -59,7 +55,6 @@ _SCRIPTS = (
     "survival.js",
     "thresholds.js",
     "chooser.js",
-    "scheme.js",
     "axes.js",
     "figures.js",
     "map.js",
@@ -69,10 +64,12 @@ _SCRIPTS = (
     "copy.js",
     "contents.js",
 )
+# What is there before they are unpacked.
+_LOADER = ("scheme.js", "unpack.js")
 # In which section each module of statements has its say.
 _SECTIONS = {
-    "map": ("states", "boundaries", "ways", "transitions"),
-    "seeds": ("convergence", "slowness", "speed", "outliers"),
+    "map": ("states", "boundaries", "where", "ways", "transitions"),
+    "seeds": ("convergence", "slowness", "speed", "outliers", "outcome_outliers"),
     "groups": ("groups",),
     "phases": ("outcome_transitions",),
     "evidence": ("detours", "certainty"),
@@ -88,12 +85,13 @@ _STATE_COLUMNS = ("state", "from_state", "to_state")
 def render(report: Report) -> str:
     """Return the report as one HTML document: no network, no other file, scripts inside.
 
-    Its content-security policy lets only the page's own two scripts run (by their hashes) and
-    forbids every connection, so that a name taken from a file can never become code. plotly.js is
-    in the page compressed; the browser unpacks it.
+    Its content-security policy lets only the page's own scripts run (by their hashes) and forbids
+    every connection, so that a name taken from a file can never become code. Scripts, figures and
+    the rows of closed tables are in the page compressed; the browser unpacks them.
     """
     findings = report.findings
-    plotly_js, own_js = get_plotlyjs(), "\n".join(map(_asset, _SCRIPTS))
+    plotly_js, own_js = get_plotlyjs(), _joined(_SCRIPTS)
+    loader = _joined(_LOADER)
     environment = Environment(
         loader=PackageLoader("hmmdyn.report"),
         autoescape=True,
@@ -116,6 +114,20 @@ def render(report: Report) -> str:
     crossings = crossings_of_page(findings)
     zoom, maps = levels_of_page(findings) if isinstance(findings, Findings) else ({}, {})
     figures = _figures(report)
+    rows = environment.get_template("rows.html.j2")
+    tables = {
+        name: replace(shown, html=Markup(rows.render(t=shown)))
+        for name, sheet in report.sheets.items()
+        for shown in [_shown(sheet, findings)]
+    }
+    data = {
+        "specs": _specs(figures, maps),
+        "rows": {name: table.html for name, table in tables.items()},
+        "names": names,
+        "levels": zoom or {"levels": []},
+        "crossings": crossings,
+        "themes": {"light": _plain(theme.LIGHT), "dark": _plain(theme.DARK)},
+    }
     page = environment.get_template("report.html.j2").render(
         findings=findings,
         source=words.name(findings.source, 120),
@@ -127,16 +139,12 @@ def render(report: Report) -> str:
         topics=_topics(report),
         contents=_contents(findings),
         figures=figures,
-        specs=_packed_specs(figures, maps),
         timeline_caption=_of_timeline(findings),
-        tables={name: _shown(sheet, findings) for name, sheet in report.sheets.items()},
+        tables=tables,
         layout=layout,
         names=names,
-        names_json=_script_json(names),
         crossings=crossings,
-        crossings_json=_script_json(crossings),
         zoom=zoom,
-        zoom_json=_script_json(zoom),
         notices=[(title, [n for n in notices if n.kind == kind]) for kind, title in _KINDS.items()],
         with_states=isinstance(findings, Findings),
         title=title(findings),
@@ -144,11 +152,12 @@ def render(report: Report) -> str:
         command=_command(findings),
         paper_command=_command_of_paper(findings),
         python=_python(findings),
-        themes=_script_json({"light": _plain(theme.LIGHT), "dark": _plain(theme.DARK)}),
-        css=Markup(_asset("report.css") + _asset("map.css")),
-        policy=_policy(plotly_js, own_js),
-        plotly=_packed_script(plotly_js),
-        own_js=Markup(own_js),
+        css=Markup(asset("report.css") + asset("map.css")),
+        policy=policy(loader, own_js, plotly_js),
+        data=packed(json.dumps(data, separators=(",", ":"), allow_nan=False)),
+        own=packed(own_js),
+        plotly=packed_plotly(),
+        loader=Markup(loader),
     )
     return page + "\n"
 
@@ -190,7 +199,7 @@ class _Drawing:
     """A figure on the page: its JSON, or why not.
 
     ``columns`` can be chosen for it. ``has_steps``: its x axis is the step. Of ``values``, where it
-    draws curves, it draws ``points``.
+    draws curves, it draws ``points``. It leaves out ``undrawn`` runs.
     """
 
     reason: str = ""
@@ -202,6 +211,7 @@ class _Drawing:
     has_steps: bool = False
     points: int = 0
     values: int = 0
+    undrawn: int = 0
 
 
 @dataclass(frozen=True)
@@ -228,11 +238,12 @@ class _ShownTable:
     rows: tuple[_Row, ...]
     n_rows: int
     has_search: bool
+    html: Markup | str = ""
 
 
 def _figures(report: Report) -> dict[str, _Drawing]:
     draw = Figures(report.findings)
-    summaries = figure_summaries(report.findings, report.said)
+    summaries, n_runs = figure_summaries(report.findings, report.said), len(report.findings.runs)
     drawn: dict[str, Callable[[], go.Figure]] = vars(draw)
     result = {}
     for name, function in drawn.items():
@@ -254,6 +265,7 @@ def _figures(report: Report) -> dict[str, _Drawing]:
             has_steps=about.get("x") == "step",
             points=about.get("points", 0),
             values=about.get("values", 0),
+            undrawn=n_runs - about.get("n_drawn", n_runs),
         )
     return result
 
@@ -322,13 +334,14 @@ def _spec(figure: go.Figure) -> dict[str, Any]:
     return spec
 
 
-def _packed_specs(figures: Mapping[str, _Drawing], maps: Mapping[str, Any]) -> str:
-    """Return the figures as the page holds them: packed, by the names that it gives them."""
-    specs = dict(maps)
-    for name, drawing in figures.items():
-        if drawing.spec is not None:
-            specs[f"{name}-spec"] = drawing.spec
-    return _packed(json.dumps(specs, separators=(",", ":"), allow_nan=False))
+def _specs(figures: Mapping[str, _Drawing], maps: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures by the names that the page gives them."""
+    drawn = {
+        f"{name}-spec": drawing.spec
+        for name, drawing in figures.items()
+        if drawing.spec is not None and name != "training_map"  # of which there is one per level
+    }
+    return {**maps, **drawn}
 
 
 def _plain(thing: go.Figure | go.layout.Template) -> dict[str, Any]:
@@ -338,12 +351,6 @@ def _plain(thing: go.Figure | go.layout.Template) -> dict[str, Any]:
         else json.dumps(thing.to_plotly_json())
     )
     return plain
-
-
-def _script_json(value: object) -> Markup:
-    """Return JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def _shown(sheet: Sheet, findings: OutcomeFindings) -> _ShownTable:
@@ -372,15 +379,14 @@ def _links(
     state_columns = [
         c for c in _STATE_COLUMNS if c in frame and pd.api.types.is_numeric_dtype(frame[c])
     ]
-    for _, row in frame.iterrows():
-        group, run = str(row.get("group")), str(row.get("run"))
-        states = [str(int(row[c])) for c in state_columns if pd.notna(row[c])]
+    nothing = [None] * len(frame)
+    names = [frame[c].astype(str).tolist() if c in frame else nothing for c in ("group", "run")]
+    levels = frame["level"].tolist() if "level" in frame else nothing
+    states = [frame[c].tolist() for c in state_columns]
+    for group, run, level, *visited in zip(*names, levels, *states, strict=True):
         number = groups.get(group) if len(groups) > 1 else None
-        yield runs.get((group, run)), number, " ".join(states), _whole(row.get("level"))
-
-
-def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
+        told = " ".join(str(int(state)) for state in visited if pd.notna(state))
+        yield runs.get((group, run)), number, told, None if level is None else int(level)
 
 
 def _kind(column: pd.Series) -> str:
@@ -462,33 +468,5 @@ def _python(findings: OutcomeFindings) -> str:
     )
 
 
-@cache
-def _packed_script(script: str) -> str:
-    """Return a script packed, which takes a while and is the same for every page."""
-    return _packed(script)
-
-
-def _packed(text: str) -> str:
-    """Return a text as the page holds it: compressed, in letters that no markup is made of."""
-    packed = gzip.compress(text.encode("utf-8"), mtime=0)
-    return base64.b64encode(packed).decode("ascii")
-
-
-def _policy(*scripts: str) -> str:
-    """Content-security policy: these scripts and no other, no connection to anywhere.
-
-    plotly.js sets styles on the elements it makes, and saves pictures by way of blobs.
-    """
-    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
-
-
-def _asset(name: str) -> str:
-    return files("hmmdyn.report").joinpath("templates", name).read_text(encoding="utf-8")
+def _joined(scripts: Sequence[str]) -> str:
+    return "\n".join(map(asset, scripts))

@@ -46,6 +46,7 @@ def opened(browser, report, fragment="", *, draw=True, **options) -> Iterator:
         ),
     )
     page.goto(report.as_uri() + fragment)
+    assert settles(page, "typeof selection", "object")  # its scripts are unpacked
     if draw:
         draw_all(page)
     yield page

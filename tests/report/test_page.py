@@ -1,6 +1,5 @@
 import base64
 import csv
-import gzip
 import hashlib
 import io
 import json
@@ -21,6 +20,7 @@ from hmmdyn.report.page import render
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet, sheets, to_csv
 from hmmdyn.results.notice import NOTICES, Notice
+from tests.report.packed import data, filled, unpacked
 from tests.report.synthetic import make_findings, without_outcomes
 
 
@@ -29,6 +29,7 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
+        self.html = html
         self.tags, self.scripts, self.text = [], [], ""
         self._script = None
         self.feed(html)
@@ -55,28 +56,23 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(findings):
-    return Page(render(Report(findings)))
+    return Page(rendered(findings))
 
 
 @pytest.fixture(scope="module")
 def hostile_page(hostile):
-    return Page(render(Report(hostile)))
+    return Page(rendered(hostile))
 
 
-def unpacked(page, what="plotly"):
-    """What the page holds compressed: plotly.js, or the figures."""
-    (packed,) = [text for attributes, text in page.scripts if attributes.get("id") == what]
-    return gzip.decompress(base64.b64decode(packed)).decode()
+def rendered(findings):
+    """The page as it is read: with the rows of its tables."""
+    return filled(render(Report(findings)))
 
 
 def specs(page):
-    """What the page holds as JSON, the figures among it."""
-    plain = {
-        attributes["id"]: json.loads(text)
-        for attributes, text in page.scripts
-        if attributes.get("type") == "application/json"
-    }
-    return plain | json.loads(unpacked(page, "specs"))
+    """What the page's scripts know: figures, names, themes."""
+    known = data(page.html)
+    return known | known["specs"]
 
 
 # --- one file that needs nothing else ---
@@ -94,36 +90,36 @@ def test_the_page_refers_to_nothing_outside_itself(which, request):
 
 
 def test_the_pages_own_script_and_style_load_nothing(page):
-    own = page.scripts[-1][1]
+    own = page.scripts[-1][1] + unpacked(page.html, "own")
     style = page.text[: page.text.index("Skip to the answer")]
-    for text in (own, style):
+    for text in (own.replace("http://www.w3.org/2000/svg", "a name"), style):
         assert not re.search(r"https?:|fetch\(|XMLHttpRequest|import\s*\(|@import|url\(", text)
 
 
-def test_only_the_pages_two_scripts_may_run_and_nothing_may_connect(page):
+def test_only_the_pages_own_scripts_may_run_and_nothing_may_connect(page):
     (policy,) = [
         m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"
     ]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     code = [text for attributes, text in page.scripts if "type" not in attributes]
-    code.append(unpacked(page))
+    assert len(code) == 1
+    code += [unpacked(page.html, what) for what in ("own", "plotly")]
     hashes = {
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
         for text in code
     }
-    assert len(code) == 2
     assert rules["default-src"] == "'none'"
     assert set(rules["script-src"].split()) == hashes
     assert "connect-src" not in rules  # so that default-src holds
 
 
 def test_plotly_is_told_not_to_share_figures(page):
-    assert "showSendToCloud: false" in page.scripts[-1][1]
+    assert "showSendToCloud: false" in unpacked(page.html, "own")
 
 
 def test_plotly_is_in_the_page_once(page):
     assert sum(text.count("plotly.js v") for _, text in page.scripts) == 0
-    assert unpacked(page) == get_plotlyjs()
+    assert unpacked(page.html, "plotly") == get_plotlyjs()
 
 
 def test_the_same_findings_give_the_same_bytes(findings):
@@ -149,14 +145,15 @@ def test_scripts_know_the_runs_groups_and_states(page, findings):
     assert [run["name"] for run in names["runs"]] == [f"seed{i}" for i in range(10)]
     assert names["runs"][3]["states"] == [0, 1, 2, 3]
     assert names["runs"][9] == {
-        "name": "seed9", "label": "seed9", "group": 0, "states": [0, 1], "last_step": 4100,
+        "name": "seed9", "label": "seed9", "short": "seed9", "group": 0, "states": [0, 1],
+        "last_step": 4100,
     }  # fmt: skip
     assert names["states"] == ["state 0", "state 1", "state 2", "state 3 (generalisation)"]
     assert names["first_step"] == 100
 
 
 def test_rows_of_tables_know_their_run_and_states(findings):
-    html = render(Report(findings))
+    html = rendered(findings)
     change = findings.change_points.iloc[0]
     states = f"{change['from_state']} {change['to_state']}"
     assert f'<tr data-run="0" data-states="{states}">' in html
@@ -167,7 +164,7 @@ def test_rows_of_tables_know_their_group_where_there_are_several():
     made = make_findings(4, groups=("a", "b"))
     change = made.change_points.iloc[-1]
     states = f"{change['from_state']} {change['to_state']}"
-    assert f'<tr data-run="7" data-group="1" data-states="{states}">' in render(Report(made))
+    assert f'<tr data-run="7" data-group="1" data-states="{states}">' in rendered(made)
 
 
 def test_columns_that_can_be_chosen_stand_in_a_control(page, findings):
@@ -208,7 +205,7 @@ def test_sections_come_in_reading_order(page):
 
 
 def test_several_groups_have_a_section_between_seeds_and_phases():
-    page = Page(render(Report(make_findings(4, groups=("a", "b")))))
+    page = Page(rendered(make_findings(4, groups=("a", "b"))))
     ids = [a["id"] for a in page.all("section")]
     assert ids[2:5] == ["seeds", "groups", "phases"]
     assert "#groups" in [a.get("href") for a in page.all("a")]
@@ -216,7 +213,7 @@ def test_several_groups_have_a_section_between_seeds_and_phases():
 
 def test_every_table_with_rows_is_on_the_page():
     made = make_findings(10, groups=("a", "b"))
-    html = render(Report(made))
+    html = rendered(made)
     # Notices are a list.
     filled = {name for name, t in sheets(made).items() if len(t.frame)} - {"notices"}
     assert {name for name in filled if f"<code>{name}.csv</code>" not in html} == set()
@@ -224,7 +221,7 @@ def test_every_table_with_rows_is_on_the_page():
 
 def test_runs_that_cannot_be_compared_leave_no_empty_figures():
     for made in (make_findings(1), without_outcomes(make_findings())):
-        ids = {a.get("id") for a in Page(render(Report(made))).all("figure")}
+        ids = {a.get("id") for a in Page(rendered(made)).all("figure")}
         assert not ids & {"waiting_curves", "performance_profile", "slowest_and_fastest"}
         assert "timeline" in ids
 
@@ -238,9 +235,8 @@ def test_every_figure_has_its_data_a_caption_and_a_height(page):
     ]  # fmt: skip
     captions = {a["id"] for a in page.all("figcaption")}
     assert {a["aria-labelledby"] for a in page.all("figure")} == captions
-    told = next(level for level in drawn["levels"]["levels"] if level["n_states"] == 4)
     for plot in plots:
-        spec = told["wide"] if "data-map" in plot else drawn[plot["data-spec"]]
+        spec = drawn["map-4-wide"] if "data-map" in plot else drawn[plot["data-spec"]]
         assert spec["data"]
         assert "template" not in spec["layout"]  # both themes stand in the page once
         assert plot["style"] == f"min-height: {spec['layout']['height']}px"
@@ -249,14 +245,17 @@ def test_every_figure_has_its_data_a_caption_and_a_height(page):
 
 def test_the_map_has_a_version_for_narrow_screens(page):
     drawn = specs(page)
-    (told,) = drawn["levels"]["levels"]
-    wide, narrow = told["wide"], told["narrow"]
+    wide, narrow = drawn["map-4-wide"], drawn["map-4-narrow"]
     assert [t["name"] for t in wide["data"]] == [t["name"] for t in narrow["data"]]
-    assert wide["data"][0]["x"] == narrow["data"][0]["y"]
+    places = [
+        next(trace[axis] for trace in spec["data"] if trace["name"] == "states")
+        for spec, axis in ((wide, "x"), (narrow, "y"))
+    ]
+    assert places[0] == places[1]  # time runs to the right, and downwards
 
 
 def test_figures_that_do_not_apply_leave_their_reason(bare):
-    page = Page(render(Report(bare)))
+    page = Page(rendered(bare))
     plots = [a["data-spec"] for a in page.all("div") if a.get("class") == "plot"]
     assert "convergence-spec" not in plots
     assert "outcome_curves-spec" not in plots
@@ -272,7 +271,7 @@ def test_notices_are_grouped_by_kind(page):
 
 
 def test_nothing_left_out_is_said(findings):
-    assert "Nothing was left out." in Page(render(Report(replace(findings, notices=())))).text
+    assert "Nothing was left out." in Page(rendered(replace(findings, notices=()))).text
 
 
 def test_failed_attempts_are_counted_with_their_reasons(page):
@@ -283,16 +282,33 @@ def test_failed_attempts_are_counted_with_their_reasons(page):
     ) in text
 
 
+def test_the_first_figure_is_painted_before_plotly_is_there(page, hostile_page):
+    assert page.html.count('class="preview"') == 1
+    (preview,) = re.findall(r'<div class="preview".*?</div>', page.html, re.DOTALL)
+    for i in range(10):
+        assert f">seed{i}</text>" in preview
+    assert preview.count('class="line"') == 4  # a path for each state
+    assert "<b>" not in re.search(r'<div class="preview".*?</div>', hostile_page.html, re.S)[0]
+
+
+def test_the_python_of_the_page_loads_the_report(findings, tmp_path):
+    lines = Page(rendered(findings)).text
+    code = lines[lines.index("import json") : lines.index("analysis = analyze(")]
+    compile(code, "page", "exec")
+    assert "analyze('my runs', max_states=8, drop_metrics=('a', 'b'))" in lines
+    assert "hmmdyn analyze 'my runs' --preset paper" in lines
+
+
 def test_the_command_line_gives_the_report_again(findings):
-    text = " ".join(Page(render(Report(findings))).text.replace("\\", "").split())
+    text = " ".join(Page(rendered(findings)).text.replace("\\", "").split())
     assert "hmmdyn analyze 'my runs' --max-states 8 --drop-metric 'l 1'" in text
-    from_python = Page(render(Report(replace(findings, command=(), source="a table"))))
+    from_python = Page(rendered(replace(findings, command=(), source="a table")))
     assert "# a table: analyze(table, **options)" in from_python.text
 
 
 def test_a_long_table_is_cut_and_says_where_the_rest_is(findings):
     points = pd.concat([findings.change_points] * 50, ignore_index=True)
-    page = Page(render(Report(replace(findings, change_points=points))))
+    page = Page(rendered(replace(findings, change_points=points)))
     text = " ".join(page.text.split())
     assert f"Change points ({len(points):,} rows)" in text
     assert "The first 1,000 rows; all of them are in change_points.csv." in text

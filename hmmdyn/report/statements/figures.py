@@ -36,18 +36,25 @@ def figure_summaries(
         "convergence": " ".join(s.text for s in said["convergence"]),
         "waiting_curves": _waiting_in_words(findings),
         "performance_profile": _profile_in_words(findings),
-        "timeline": " ".join(s.text for s in said["convergence"]),
+        "timeline": _when_in_words(findings, said),
     }
     if not isinstance(findings, Findings):
         return of_outcomes
     return {
         **of_outcomes,
         "training_map": _map_in_words(findings),
-        "timeline": " ".join(s.text for topic in ("ways", "convergence") for s in said[topic]),
+        "timeline": f"{' '.join(s.text for s in said['ways'])} {_when_in_words(findings, said)}",
         "why_slow": " ".join(s.text for s in said["slowness"]),
         "slowest_and_fastest": _extremes_in_words(findings),
         "state_means": _means_in_words(findings),
     }
+
+
+def _when_in_words(findings: OutcomeFindings, said: Mapping[str, Sequence[Statement]]) -> str:
+    """Say when runs converged, where that is known."""
+    if findings.convergence is None:
+        return ""
+    return " ".join(statement.text for statement in said["convergence"])
 
 
 def _map_in_words(findings: Findings) -> str:

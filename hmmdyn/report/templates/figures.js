@@ -26,23 +26,7 @@
   let printing = false;
   const template = () => (scheme.isDark && !printing ? themes.dark : themes.light);
 
-  // Figures and plotly.js are in the page compressed. They are unpacked after the first paint, and
-  // plotly.js is run as a script that the page's policy knows by its hash.
-  let specs;
-  async function unpacked(id) {
-    const packed = document.getElementById(id).textContent;
-    const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Response(stream).text();
-  }
-  async function unpack() {
-    specs = JSON.parse(await unpacked("specs"));
-    const script = document.createElement("script");
-    script.textContent = await unpacked("plotly");
-    document.head.append(script);
-  }
-  const painted = new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-  const ready = painted.then(unpack);
+  const specs = () => unpacked.data.specs;
 
   function decoded(values) {
     if (!values?.bdata) return values;
@@ -92,7 +76,7 @@
 
   // The outcome that defines convergence comes first in its figure.
   function outcomes() {
-    const { data } = structuredClone(specs["outcome_curves-spec"] ?? { data: [] });
+    const { data } = structuredClone(specs()["outcome_curves-spec"] ?? { data: [] });
     for (const trace of data) for (const key of ["x", "y"]) trace[key] = decoded(trace[key]);
     return levels.smallCurves(data);
   }
@@ -100,7 +84,7 @@
   function draw(plot) {
     const isNarrow = narrow.matches && !printing;
     const map = `map-${levels.shown()?.n_states}-${isNarrow ? "narrow" : "wide"}`;
-    const { data: made, layout } = structuredClone(specs[isMap(plot) ? map : plot.dataset.spec]);
+    const { data: made, layout } = structuredClone(specs()[isMap(plot) ? map : plot.dataset.spec]);
     takeColumn(plot, made, layout);
     for (const trace of made)
       for (const key of ["x", "y", "base", "customdata"]) trace[key] = decoded(trace[key]);
@@ -126,7 +110,7 @@
     if (isNew) listen(plot);
     if (isMap(plot)) {
       plot.curves ??= outcomes();
-      plot.facts = specs[`map-${levels.shown().n_states}-facts`];
+      plot.facts = specs()[`map-${levels.shown().n_states}-facts`];
       plot.dispatchEvent(new Event("map-drawn"));
     }
     highlight(plot);
@@ -234,7 +218,7 @@
     (entries) => {
       for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
         nearView.unobserve(target);
-        ready.then(() => isDrawn(target) || draw(target));
+        unpacked.plotly.then(() => isDrawn(target) || draw(target));
       }
     },
     { rootMargin: "300px 0px" },

@@ -1,9 +1,7 @@
 // The levels of the zoom around the map, and strips and curves in the colours of the level shown.
 "use strict";
 const levels = (() => {
-  const { told, supported, levels: all } = document.getElementById("levels")
-    ? read("levels")
-    : { levels: [] };
+  const { told, supported, levels: all } = read("levels");
   for (const level of all) {
     // Of every run, its stays one after the other: state, start and end.
     level.stays = level.stays.map((flat) =>

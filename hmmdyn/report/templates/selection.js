@@ -2,7 +2,7 @@
 // by which threshold. The choice stands in the address behind "#", so that a link shows it and the
 // browser's "back" undoes it: #map&level=5&run=seed3&state=2.
 "use strict";
-const read = (id) => JSON.parse(document.getElementById(id).textContent);
+const read = (name) => structuredClone(unpacked.data[name]);
 
 const selection = (() => {
   const { groups, runs, states } = read("names");
@@ -92,7 +92,7 @@ const selection = (() => {
     if (chosen.section && location.hash.includes("&"))
       document.getElementById(decoded(chosen.section)).scrollIntoView();
   }
-  document.addEventListener("DOMContentLoaded", readAddress);
+  document.addEventListener("unpacked", readAddress);
   window.addEventListener("popstate", readAddress);
 
   // A link to a section keeps the choice.
