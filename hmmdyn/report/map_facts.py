@@ -95,7 +95,11 @@ class FactsOfLevel:
             title,
             {
                 "when": (self._from_to(row), *self._dwell(state)),
-                "how sure": (*self._evidence_of_state(state), *self._role(state)),
+                "how sure": (
+                    *self._evidence_of_state(state),
+                    *self._searches(state),
+                    *self._role(state),
+                ),
                 "outcomes": self._outcomes(state),
                 "runs": (
                     f"{words.of_runs(row.n_runs, row.n_total)}, "
@@ -112,7 +116,7 @@ class FactsOfLevel:
         return Facts(
             f"state {j} → state {k}",
             {
-                "when": (self._date(j, k),),
+                "when": (self._date(j, k), *self._spread(j, k)),
                 "how sharp": self._sharpness(boundary),
                 "runs": (
                     f"made by {words.of_runs(*self.n_runs(j, k))}",
@@ -150,6 +154,15 @@ class FactsOfLevel:
             return ()
         summary = self.findings.state_summary.iloc[state]
         return (f"dwell: {dwell(summary)} {self.findings.step_unit}s per stay (median)",)
+
+    def _searches(self, state: int) -> tuple[str, ...]:
+        """Say how many searches with other seeds have the state, where they were asked."""
+        stability = self.findings.selection.stability
+        if not self.is_told or stability is None or len(stability.states) != self.level:
+            return ()
+        n_found = int(stability.states.set_index("state")["n_found"][state])
+        searches = words.plural(stability.n_repeats, "search", "searches")
+        return (f"found again in {n_found} of {searches} with other seeds",)
 
     def _evidence_of_state(self, state: int) -> tuple[str, ...]:
         evidence = self._evidence
@@ -224,6 +237,14 @@ class FactsOfLevel:
             f"{unit} {date} ({low} to {high}), within about {lasts} {unit}s "
             f"({shortest} to {longest})"
         )
+
+    def _spread(self, j: int, k: int) -> tuple[str, ...]:
+        """Say how far the dates of the runs lie apart, and whose time that tells of."""
+        boundary = self._boundaries.get((j, k))
+        if boundary is None or pd.isna(boundary.spread):
+            return ()
+        spread = words.count(words.rounded(boundary.spread))
+        return (f"runs spread over {spread} {self.findings.step_unit}s: {boundary.timing}",)
 
     def _sharpness(self, boundary: Any) -> tuple[str, ...]:
         if boundary is None:

@@ -153,6 +153,7 @@ def make_findings(
         slowness=find_slowness(states, in_order, n_states),
         outcome_transitions=find_outcome_transitions(table, OUTCOMES, changes),
         outliers=_outliers(runs),
+        outcome_outliers=_outcome_outliers(runs),
         group_comparison=compare_groups(
             states, table, occupancy, changes, choices, convergence, parameters
         ),
@@ -215,9 +216,11 @@ def with_zoom(findings: Findings) -> Findings:
                     **{"date": 2500.0, "date_low": 2400.0, "date_high": 2600.0},
                     **{"duration": 300.0, "duration_low": 200.0, "duration_high": 400.0},
                     **{"found_share": 0.9, "found_apart": 100.0},
+                    **{"spread": 900.0, "spread_low": 700.0, "spread_high": 1000.0},
+                    "timing": "each seed in its own time",
                 }
                 if (n, j) == (k, k - 2)
-                else {}
+                else {"timing": ""}
             ),
             "found": "yes" if (n, j) == (k, k - 2) else "",
         }
@@ -432,6 +435,20 @@ def _outliers(runs):
         p_corrected=p,
         outlier=out,
         reason=np.where(out, "It goes back to a state that the others leave for good.", ""),
+    )
+
+
+def _outcome_outliers(runs):
+    """One run of several loses again what it had reached."""
+    out = (np.arange(len(runs)) == 2) & (len(runs) > 3)
+    p = np.where(out, 0.0002, 0.5)
+    return runs.assign(
+        outcome="eval_accuracy",
+        lost=np.where(out, 0.8, 0.02),
+        p=p,
+        p_corrected=p,
+        outlier=out,
+        reason=np.where(out, "Its eval_accuracy goes back from 0.9 to 0.1.", ""),
     )
 
 

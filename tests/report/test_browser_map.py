@@ -1,6 +1,6 @@
 """The zoom, the panel of the map and the threshold in a real browser, held against Python."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.report.export import write_report
 from hmmdyn.report.figures.links import run_numbers
 from hmmdyn.report.report import Report
+from hmmdyn.results.findings import OutcomeFindings
 from hmmdyn.results.keys import RUN_KEY
 from tests.report.browsing import draw_all, in_browser, open_table, opened, settles
 from tests.report.synthetic import make_findings, make_hostile_findings, with_zoom
@@ -320,3 +321,64 @@ def test_narrow_windows_have_the_sliders_and_nothing_wider_than_they_are(browser
         assert page.locator("#threshold").is_visible()
         too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(too_wide) <= 0
+
+
+# --- the replay ---
+
+DOTS = """() => [...document.querySelectorAll("#training_map .replay circle")].map((dot) => {
+  const { _offset, p2d } = document.querySelector("#training_map .plot")._fullLayout.xaxis;
+  return p2d(dot.getAttribute("cx") - _offset);
+})"""
+
+
+def test_a_dot_per_run_goes_through_the_bars_of_the_map_in_step_with_the_curves(
+    browser, report, made
+):
+    with opened(browser, report) as page:
+        assert page.locator("#training_map .replay circle").count() == 0
+        slide(page, "replay-moment", 400)
+        assert page.locator("#replay-told").inner_text() == "step 1,640"
+        bars = page.evaluate(f"(s => [[...s.base], [...s.x]])({STATES})")
+        stays = made.map_in_time.stays[4]
+        for number, place in enumerate(page.evaluate(DOTS)):
+            own = stays[stays["run"] == f"seed{number}"]
+            stay = own[own["end"] >= 1640].iloc[0]
+            share = (1640 - stay["start"]) / (stay["end"] - stay["start"])
+            begin, length = (side[int(stay["state"])] for side in bars)
+            assert place == pytest.approx(begin + share * length, abs=2)
+        curves = page.locator("#training_map .replay-curves polyline")
+        assert curves.count() == 10
+        assert page.locator("#training_map .replay-curves").is_visible()
+        page.locator("#replay-end").click()
+        assert page.locator("#training_map .replay circle").count() == 0
+
+
+def test_training_is_played_to_its_end_at_once_where_motion_is_not_wanted(browser, report):
+    with opened(browser, report, reduced_motion="reduce") as page:
+        page.locator("#replay-play").press("Enter")
+        assert page.locator("#replay-told").inner_text() == "step 4,100"
+
+
+def test_training_is_played_and_paused(browser, report):
+    with opened(browser, report) as page:
+        page.locator("#replay-play").click()
+        assert settles(page, "Number(document.getElementById('replay-moment').value) > 20", True)
+        page.locator("#replay-play").click()
+        stopped = page.evaluate("document.getElementById('replay-told').textContent")
+        page.wait_for_timeout(200)
+        assert page.evaluate("document.getElementById('replay-told').textContent") == stopped
+        assert page.locator("#replay-play").inner_text() == "▶ Play"
+
+
+def test_a_page_without_states_has_the_threshold_and_no_map(browser, made, tmp_path):
+    alone = OutcomeFindings(**{f.name: getattr(made, f.name) for f in fields(OutcomeFindings)})
+    with opened(browser, write_report(Report(alone), tmp_path)) as page:
+        assert page.locator("#training_map, #level").count() == 0
+        slide(page, "threshold", 0.55)
+        expected = measure_convergence(
+            made.table, made.outcomes, outcome="val_accuracy", threshold=0.55
+        )
+        step = expected.table.set_index("run")["step"]
+        waits = f"""{PLOT % "timeline"}.data.find((t) => t.name === "not yet converged")"""
+        seen = page.evaluate(f"(t => [...t.customdata].map((r, i) => [r, t.x[i]]))({waits})")
+        assert dict(seen) == {int(run.removeprefix("seed")): s for run, s in step.items()}

@@ -36,13 +36,15 @@ def drawn_points(figure):
 def test_the_facade_offers_every_figure_and_only_those(findings):
     facade = figures.Figures(findings)
     assert sorted(vars(facade)) == sorted(PUBLIC)
+    grouped = figures.Figures(make_findings(3, groups=("a", "b")))
     for name in PUBLIC:
-        assert isinstance(getattr(facade, name)(), go.Figure)
+        drawn = grouped if name == "group_maps" else facade
+        assert isinstance(getattr(drawn, name)(), go.Figure)
         first = next(iter(inspect.signature(getattr(figures, name)).parameters))
         assert first == "findings"
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", sorted(set(PUBLIC) - {"group_maps"}))
 def test_every_state_has_its_colour_in_every_figure(findings, name):
     colours = theme.state_colours(4)
     for trace in getattr(figures, name)(findings).data:
@@ -59,7 +61,7 @@ def test_figures_that_need_an_outcome_say_why_they_are_not_there(bare):
     for name in comparisons:
         with pytest.raises(NotEnoughDataError, match=r"converge"):
             getattr(figures, name)(bare)
-    for name in set(PUBLIC) - {"convergence", "outcome_curves", *comparisons}:
+    for name in set(PUBLIC) - {"convergence", "outcome_curves", "group_maps", *comparisons}:
         assert getattr(figures, name)(bare).data
 
 

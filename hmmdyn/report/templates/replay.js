@@ -13,7 +13,7 @@
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
   const last = Math.max(...selection.runs.map((run) => run.last_step), 1);
   const svg = (name, attributes = {}) => {
-    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    const made = document.createElementNS(canvas.namespaceURI, name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
     return made;
   };

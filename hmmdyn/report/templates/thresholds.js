@@ -52,6 +52,20 @@ const thresholds = (() => {
 
   const isOfRows = ({ meta, yaxis }) => meta?.each === "run" && (yaxis ?? "y") === "y";
 
+  // Strips of runs without states: until they converge, and from there on.
+  function untilConverged(order, crossed, converged) {
+    const own = order.filter((run) => (converged ? crossed[run]?.converged : crossed[run]));
+    const begin = (run) => (converged ? crossed[run].step : 0);
+    const end = (run) => (converged ? selection.runs[run].last_step : crossed[run].step);
+    const what = converged ? "converged" : "not yet converged";
+    return {
+      customdata: own,
+      base: own.map(begin),
+      x: own.map((run) => end(run) - begin(run)),
+      hovertext: own.map((run) => `<b>${asText(selection.runs[run].label)}</b><br>${what}`),
+    };
+  }
+
   // Rows of runs stand in the new order within their group, with marks where runs now converge.
   function rerank(data, layout, threshold) {
     const crossed = crossings(threshold);
@@ -85,7 +99,9 @@ const thresholds = (() => {
         trace.text = trace.customdata.map((run) => (crossed[run] ? times(crossed[run]) : ""));
         continue;
       }
-      if (converged !== undefined) {
+      if (trace.type === "bar" && trace.meta.state === undefined) {
+        Object.assign(trace, untilConverged(order, crossed, converged));
+      } else if (converged !== undefined) {
         const own = order.filter((run) => crossed[run]?.converged === converged);
         trace.customdata = own;
         trace.x = own.map((run) => crossed[run].step);
