@@ -15,6 +15,7 @@ import os
 import platform
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ from hmmdyn.metrics.extract import extract  # noqa: E402
 from hmmdyn.metrics.registry import select_metrics  # noqa: E402
 from hmmdyn.record.rows import RECORDING  # noqa: E402
 from tests.make_runs import weights, write_runs  # noqa: E402
+from tests.simulate import phased_table  # noqa: E402
 
 HOLD = """
 import sys
@@ -48,6 +50,16 @@ for step in range((recorder.last_step or -1) + 1, 10**6):
     recorder.record(weights(0, step), step, train_loss=1.0)
     print(step, flush=True)
 """
+
+
+# What tests try, each case once.
+ATTACKS = {
+    "hostile checkpoints, made by hand": "tests/checkpoints/hostile",
+    "native readers that loop, swell or die": "tests/checkpoints/formats/test_native.py",
+    "Ctrl-C in each stage, and two analyses of one folder": "tests/test_interrupted.py",
+    "two recorders, ranks and forks of one run": "tests/record/test_one_recorder.py",
+    "hostile names, in a browser": "tests/report/test_browser_names.py",
+}
 
 
 def steps(run: Path) -> list[int]:
@@ -146,6 +158,55 @@ def flipped_bits(n: int, folder: Path) -> Counter[str]:
     return found
 
 
+def stopped_analyses(how: signal.Signals, n: int, folder: Path) -> Counter[str]:
+    """Stop an analysis at any moment, n times, each time beside the report of an earlier one."""
+    source, report = folder / "runs.parquet", folder / "report"
+    phased_table(n_runs=6).to_parquet(source)
+    command = [sys.executable, "-m", "hmmdyn", "analyze", str(source), "-o", str(report)]
+    command += ["--max-states", "3", "--restarts", "2", "--jobs", "1"]
+    start = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    usual = time.monotonic() - start
+    whole = contents(report)
+    draw, found = random.Random(0), Counter[str]()
+    for _ in range(n):
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        time.sleep(draw.uniform(0, usual))
+        process.send_signal(how)
+        said = process.communicate()[1]
+        left = [path.name for path in report.glob(".*")]
+        if "Traceback" in said:
+            found["traceback"] += 1
+        elif contents(report) != whole:
+            found["report not as it was"] += 1
+        elif how == signal.SIGINT and left:
+            found["something unfinished left"] += 1
+        elif process.returncode == 0:
+            found["done before, report whole"] += 1
+        else:
+            found["ended, earlier report whole"] += 1
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    found["something unfinished left"] += bool(list(report.glob(".*")))
+    return found
+
+
+def contents(report: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in report.iterdir() if not p.name.startswith(".")}
+
+
+def tests_of(folder: str) -> Counter[str]:
+    """Run tests that attack, a case each, and count those that hold."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", folder, "-q", "-p", "no:cacheprovider"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    counts = re.findall(r"(\d+) (passed|failed)", done.stdout.splitlines()[-1])
+    names = {"passed": "held", "failed": "did not hold"}
+    return Counter({names[what]: int(n) for n, what in counts})
+
+
 def damaged_files(n: int) -> dict[str, Counter[str]]:
     """Damage files of every format, n of each; as the tests do."""
     done = subprocess.run(
@@ -177,6 +238,15 @@ def main() -> None:
         ("second recorder beside one that records", lambda f: second_recorders(times(100), f)),
         ("one bit flipped in kept measurements", lambda f: flipped_bits(times(2000), f)),
         ("recorder killed (SIGKILL) and started again", lambda f: killed_recorders(times(60), f)),
+        (
+            "analysis stopped by Ctrl-C at any moment",
+            lambda f: stopped_analyses(signal.SIGINT, times(60), f),
+        ),
+        (
+            "analysis killed (SIGKILL) at any moment",
+            lambda f: stopped_analyses(signal.SIGKILL, times(60), f),
+        ),
+        *((what, lambda _, at=place: tests_of(at)) for what, place in ATTACKS.items()),
     ]
     rows: list[tuple[str, Counter[str]]] = []
     start = time.monotonic()
@@ -210,6 +280,8 @@ hmmdyn {__version__}, Python {platform.python_version()}, {platform.system()},
 
 - A killed recorder is started again in the same folder at once; "no row lost" means that every row
   whose step it had printed is there, in order, and that it goes on after the last one.
+- An analysis is stopped at a moment drawn evenly from how long one takes. What one that was killed
+  had not finished stays until the next, which removes it.
 - A bit is flipped anywhere in the file, Parquet's own lists included. Wrong metrics would be a
   measurement that is read and is not what was kept.
 - Damaged files have bytes changed, dropped, repeated, cut off, or numbers put in the place of

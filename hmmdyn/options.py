@@ -147,6 +147,12 @@ class Options(ModelOptions):
     exclude_runs: tuple[str, ...] = option(
         (), "Runs to leave out: run, or group/run.", panel=WHAT, flag="--exclude-run"
     )
+    step_column: str | None = option(
+        None,
+        "Column of a table that counts training; recognised by its name where None.",
+        panel=WHAT,
+        more="``step``, ``epoch``, ``tokens``, ``samples``, ``env_steps`` and others are known.",
+    )
     outcome_columns: tuple[str, ...] = option(
         (),
         "Columns of a table that are outcomes, though their names do not say so.",
@@ -353,7 +359,7 @@ class Options(ModelOptions):
 OPTIONS: tuple[Option, ...] = options_of(Options)
 _READ_BY = {
     FOLDER: [one for one in OPTIONS if one.panel == READING],
-    TABLE: [one for one in OPTIONS if one.name == "outcome_columns"],
+    TABLE: [one for one in OPTIONS if one.name in ("outcome_columns", "step_column")],
 }
 
 _OF_STATES = [

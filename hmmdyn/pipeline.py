@@ -57,8 +57,35 @@ def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
     """
     from hmmdyn.checkpoints.find.discover import discover
     from hmmdyn.checkpoints.units import counted_as_logged
+    from hmmdyn.logs import LogReader
 
-    return counted_as_logged(discover(Path(root), layout))
+    return counted_as_logged(discover(Path(root), layout), LogReader())
+
+
+def scan_with_outcomes(
+    root: Path | Tree, layout: str | None = None, outcomes_file: Path | None = None
+) -> CheckpointIndex:
+    """Find the checkpoints under a folder, and what is logged beside them: each log is read once.
+
+    Parameters
+    ----------
+    root : Path or Tree
+        The folder, or what a walk under it has seen.
+    layout, outcomes_file
+        As in :class:`Options`.
+
+    Raises
+    ------
+    HmmdynError
+    """
+    from hmmdyn.checkpoints.find.discover import discover
+    from hmmdyn.checkpoints.logs import find_outcomes
+    from hmmdyn.checkpoints.units import counted_as_logged
+    from hmmdyn.logs import LogReader
+
+    logs = LogReader()
+    index = counted_as_logged(discover(root, layout), logs)
+    return replace(index, logged=find_outcomes(index, outcomes_file, logs))
 
 
 def scan_logs(root: Path | str) -> Trajectories | None:
@@ -137,15 +164,21 @@ def read_runs(
 
 def _given_from_python(source: Any, options: Options) -> Trajectories | None:
     """Read a table of any library, or a list of tables or of files; None for anything else."""
-    from hmmdyn.logs.frames import as_frame
+    from hmmdyn.logs.frames import as_frame, is_frame, is_records
     from hmmdyn.stores.several import read_files, read_frames
     from hmmdyn.tables.metric_table import from_frame
 
     asked: dict[str, Any] = {
         "outcomes": options.outcome_columns,
         "metrics": _columns_named(options),
+        "step_column": options.step_column,
     }
-    if isinstance(source, (list, tuple)) and source:
+    if isinstance(source, Mapping) and source and all(map(is_frame, source.values())):
+        options.require_fit_for(TABLE, "the frames")
+        frames = [as_frame(one) for one in source.values()]
+        known = [frame for frame in frames if frame is not None]
+        return read_frames(known, names=source, **asked)
+    if isinstance(source, (list, tuple)) and source and not is_records(source):
         frames = [as_frame(one) for one in source]
         if all(frame is not None for frame in frames):
             options.require_fit_for(TABLE, "the list of frames")
@@ -217,13 +250,9 @@ def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories
     """Find what a path holds: checkpoints, with what is logged beside them, or else logs.
 
     A folder that holds logs and no checkpoints is read as the runs that they tell. A folder is
-    walked once, whatever is looked for in it, and a log is read once (twice, where it has to say
-    what the numbers of checkpoints count).
+    walked once, whatever is looked for in it, and a log is read once.
     """
-    from hmmdyn.checkpoints.find.discover import discover
     from hmmdyn.checkpoints.find.walking import walked
-    from hmmdyn.checkpoints.logs import find_outcomes
-    from hmmdyn.checkpoints.units import counted_as_logged
     from hmmdyn.record.reader import has_recordings, read_recordings
     from hmmdyn.tables.metric_table import read_table
 
@@ -231,19 +260,19 @@ def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories
     tree = walked(path) if path.is_dir() else None
     if not _holds_metrics(path, tree):
         try:
-            index = counted_as_logged(discover(tree or path, options.layout))
+            return scan_with_outcomes(tree or path, options.layout, options.outcomes_file)
         except NoCheckpointsError:
             logs = None if tree is None else _read_logs(tree, options)
             if logs is None:
                 raise
             return logs
-        return replace(index, logged=find_outcomes(index, options.outcomes_file))
     options.require_fit_for(TABLE, str(source))
     if not has_recordings(tree or path):
         return read_table(
             path,
             outcomes=options.outcome_columns,
             metrics=_columns_named(options),
+            step_column=options.step_column,
         )
     recorded = read_recordings(tree or path)
     require_known(options.outcome_columns, recorded.outcomes, "outcome")
@@ -259,6 +288,7 @@ def _read_logs(tree: Tree, options: Options) -> Trajectories | None:
         tree,
         outcomes=options.outcome_columns,
         metrics=_columns_named(options),
+        step_column=options.step_column,
     )
 
 
@@ -593,6 +623,7 @@ def _state_findings(
         transition_times,
     )
     from hmmdyn.dynamics.ways import find_ways, fork_choices
+    from hmmdyn.dynamics.where import where_it_moves
     from hmmdyn.results.boundaries import BOUNDARIES
     from hmmdyn.tables.trajectories import KEY_COLUMNS
 
@@ -690,6 +721,9 @@ def _state_findings(
             table,
             confirmable=confirmable,
         ),
+        where_it_moves=where_it_moves(
+            chosen.parts, decoding.states, evidence.supported if evidence else BOUNDARIES.frame()
+        ),
     )
 
 
@@ -702,6 +736,7 @@ def _of_outcomes(
 ) -> OutcomeFindings:
     """Say of a table of runs what their outcomes tell, by themselves or with changes of state."""
     from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
+    from hmmdyn.dynamics.outcomes.unlike import find_unlike_curves
     from hmmdyn.dynamics.slowness import runs_by_convergence
     from hmmdyn.dynamics.speed import compare_speed
     from hmmdyn.results.findings import OutcomeFindings
@@ -713,7 +748,13 @@ def _of_outcomes(
         lambda c: compare_speed(c, margin=options.margin, random_state=options.seed),
     )
     outcome_transitions = (
-        find_outcome_transitions(table, trajectories.outcomes, changes, random_state=options.seed)
+        find_outcome_transitions(
+            table,
+            trajectories.outcomes,
+            changes,
+            step_unit=trajectories.step_unit,
+            random_state=options.seed,
+        )
         if convergence
         else None
     )
@@ -727,6 +768,12 @@ def _of_outcomes(
         convergence=convergence,
         speed=speed,
         outcome_transitions=outcome_transitions,
+        outcome_outliers=find_unlike_curves(
+            table,
+            trajectories.outcomes,
+            step_unit=trajectories.step_unit,
+            random_state=options.seed,
+        ),
         notices=each_once(
             trajectories.notices,
             convergence.notices if convergence else (),

@@ -325,6 +325,7 @@ def test_the_command_in_the_report_gives_the_same_options(runs, tmp_path, monkey
         keep_metrics=("l2",),
         exclude_runs=("seed0", "runs/seed1"),
         outcome_columns=("z",),
+        step_column="x",
         max_states=3,
         n_states=2,
         covariance="full",

@@ -97,12 +97,11 @@ def test_the_page_has_no_empty_heading(folder):
     )
     headings = re.findall(r"<h2>(.*?)</h2>", shown)
     assert headings == [
-        "What was analysed", "Which runs converged when", "Outcome transitions",
-        "How sure this is", "Seeds compared", "Outcomes", "What was left out, and why",
-        "How to reproduce this",
+        "Which groups were slow?", "Seeds, ranked", "Outcomes", "Evidence", "Left out, and why",
+        "Reproduce",
     ]  # fmt: skip
     figures = re.findall(r'<figure id="(\w+)"', shown)
-    assert figures == ["convergence", "waiting_curves", "performance_profile", "outcome_curves"]
+    assert figures == ["timeline", "waiting_curves", "performance_profile", "outcome_curves"]
     assert 'class="absent"' not in shown
     for word in ('href="#map"', 'id="choose-state"', "training_map", "states.parquet"):
         assert word not in page.partition("<script>")[0]
@@ -150,7 +149,7 @@ def test_what_training_is_counted_in(column, unit):
 def test_states_cannot_be_asked_for():
     with pytest.raises(UsageError) as refused:
         analyze(curves(), n_states=3, metrics=("l2",))
-    assert "Leave out --metric, --states." in as_typed(refused.value.message)
+    assert "Leave out --metrics, --states." in as_typed(refused.value.message)
     with pytest.raises(NotEnoughDataError, match="nothing to fit states to"):
         fit(read_runs(curves()))
 

@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from hmmdyn import Options, pipeline, read_runs
 from hmmdyn.checkpoints.find import walking
-from hmmdyn.checkpoints.logs import outcomes
 from hmmdyn.cli.main import app
 from hmmdyn.errors import HmmdynError
+from hmmdyn.logs import read as logs_read
 from hmmdyn.record.recorder import MetricRecorder
 from tests.make_runs import weights, write_runs
 
@@ -27,18 +27,18 @@ def stop(*_args, **_kwargs):
 def touched(monkeypatch):
     """How often each folder is listed by a walk, and each log is read, by path."""
     count = Counter()
-    scandir, read_log = os.scandir, outcomes.read_log
+    scandir, read = os.scandir, logs_read._read
 
     def listing(path):
         count[str(path)] += 1
         return scandir(path)
 
-    def reading(path, **how):
+    def reading(path, *how):
         count[str(path)] += 1
-        return read_log(path, **how)
+        return read(path, *how)
 
     monkeypatch.setattr(walking.os, "scandir", listing)
-    monkeypatch.setattr(outcomes, "read_log", reading)
+    monkeypatch.setattr(logs_read, "_read", reading)
     monkeypatch.setattr(pipeline, "fit", stop)
     return count
 
@@ -60,6 +60,21 @@ def test_checkpoints_with_logs(command, tmp_path, touched):
     where = ["-o", str(tmp_path / output)] if output else []
     result = CliRunner().invoke(app, [command, str(root), *where])
     assert result.exit_code == (1 if command == "analyze" else 0), result.output
+    assert below(root, touched) == once(root)
+
+
+@pytest.mark.parametrize("command", ["scan", "analyze"])
+def test_logs_that_tell_what_the_numbers_of_checkpoints_count(command, tmp_path, touched):
+    root = write_runs(tmp_path / "runs", n_runs=2)
+    for run in (root / "seed0", root / "seed1"):
+        for number, file in enumerate(sorted(run.glob("*.safetensors"))):
+            file.rename(run / f"checkpoint_{number}.safetensors")
+        rows = "".join(f"{epoch},{1 / (1 + epoch)}\n" for epoch in range(number + 1))
+        (run / "metrics.csv").write_text(f"epoch,eval_loss\n{rows}")
+    touched.clear()
+    where = ["-o", str(tmp_path / "report")] if command == "analyze" else []
+    result = CliRunner().invoke(app, [command, str(root), *where])
+    assert "epoch" in result.output
     assert below(root, touched) == once(root)
 
 

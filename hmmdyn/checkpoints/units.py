@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hmmdyn.errors import LogError
-from hmmdyn.logs import read_log
+from hmmdyn.logs import LogReader
 from hmmdyn.logs.columns import understand
 from hmmdyn.logs.files import is_event_file
 from hmmdyn.logs.numbers import as_numbers
@@ -16,7 +16,7 @@ from hmmdyn.results.checkpoints import CheckpointIndex
 from hmmdyn.results.notice import Notice
 
 
-def counted_as_logged(index: CheckpointIndex) -> CheckpointIndex:
+def counted_as_logged(index: CheckpointIndex, logs_of: LogReader) -> CheckpointIndex:
     """Let the logs say whether the plain numbers of checkpoints are steps or epochs.
 
     ``checkpoint_3.pt`` passes for step 3. Where the names say no more than that, and the numbers
@@ -28,7 +28,7 @@ def counted_as_logged(index: CheckpointIndex) -> CheckpointIndex:
     times: dict[str, set[float]] = {"step": set(), "epoch": set()}
     telling = []
     for log in logs:
-        found = _times_in(log.path)
+        found = _times_in(log.path, logs_of)
         for unit, numbers in found.items():
             times[unit] |= numbers
         if found["epoch"]:
@@ -59,10 +59,10 @@ def unit_of(numbers: Iterable[float], steps: Iterable[float], epochs: Iterable[f
     return "epoch" if told <= of_epochs and not told <= of_steps else "step"
 
 
-def _times_in(path: Path) -> dict[str, set[float]]:
+def _times_in(path: Path, logs_of: LogReader) -> dict[str, set[float]]:
     """Return the steps and the epochs that a log tells; none where it is no log."""
     try:
-        frame = read_log(path, require_time=True).frame
+        frame = logs_of.peek(path).frame
     except LogError:
         return {"step": set(), "epoch": set()}
     columns = understand(frame.loc[:, ~frame.columns.duplicated()])

@@ -38,7 +38,6 @@ def scan(
     Nothing is measured. Example:  [bold]hmmdyn scan runs/ --audit[/bold]
     """
     from hmmdyn import pipeline
-    from hmmdyn.checkpoints.logs import find_outcomes
     from hmmdyn.cli.found import show_index, show_runs, show_table, show_tensors
 
     options = chosen(given)
@@ -49,7 +48,7 @@ def scan(
             "only --audit looks at. Add --audit."
         )
     try:
-        index = pipeline.scan(runs, layout=options.layout)
+        index = pipeline.scan_with_outcomes(runs, options.layout)
     except NoCheckpointsError as error:
         logs = pipeline.scan_logs(runs)
         if logs is None or as_json or audit:
@@ -57,7 +56,8 @@ def scan(
         show_table(logs, out)
         show_notices(logs.notices, out)
         return
-    logged = find_outcomes(index)
+    logged = index.logged
+    assert logged is not None
     notices = index.notices + logged.notices
     findings = tensors = None
     if audit:

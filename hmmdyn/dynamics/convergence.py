@@ -216,6 +216,7 @@ def measure_convergence(
             *_notices(result, unknown, chosen, limit),
             *_at_once(table, result, limit),
             *_not_lasting(result, limit, sustained),
+            *(_groups_below(table, result, chosen, side, limit) if threshold is None else ()),
         ),
         evaluations=evaluations,
     )
@@ -276,6 +277,33 @@ def _in_words(
     return Message(*parts)
 
 
+def _groups_below(
+    table: pd.DataFrame, result: pd.DataFrame, outcome: str, direction: str, threshold: float
+) -> tuple[Notice, ...]:
+    """Name groups of which no run reaches a threshold that was chosen for all groups together."""
+    share = result.groupby("group", sort=False)["converged"].mean()
+    below = share.index[share == 0].astype(str).tolist()
+    if not below or len(below) == len(share):
+        return ()
+    best = _best_values(table, outcome, direction).groupby("group").median()[below]
+    levels = f"{best.min():.3g} to {best.max():.3g}" if len(below) > 1 else f"{best.iloc[0]:.3g}"
+    return (
+        Notice(
+            "statements",
+            "limit",
+            "groups below the threshold",
+            Message(
+                f"No run of {len(below)} of the {len(share)} groups reaches {threshold:g}, which "
+                f"was chosen for all groups together: {some(below)} (medians of their runs' best "
+                f"values: {levels}). Where groups are of different tasks, one level says little of "
+                "them: set another with ",
+                Remedy("threshold"),
+                ", or analyse each task by itself.",
+            ),
+        ),
+    )
+
+
 def _notices(
     table: pd.DataFrame, unknown: Sequence[str], outcome: str, threshold: float
 ) -> tuple[Notice, ...]:
@@ -311,7 +339,7 @@ def _notices(
                 "limit",
                 f"outcome {outcome}",
                 f"{censored} of {len(table)} runs never reach the threshold {threshold:g}; they "
-                "are censored at their last evaluated step, not counted as converged.",
+                "are censored at their last evaluation, not counted as converged.",
             )
         )
     return tuple(notices)

@@ -8,7 +8,7 @@ which :mod:`hmmdyn.dynamics.slowness` tells.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,14 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.dynamics.apart import distances_from_others, worst_stretch
+from hmmdyn.dynamics.lying_out import (
+    FALSE_ALARMS,
+    MIN_RUNS,
+    Way,
+    exponential,
+    logistic,
+    tail_probabilities,
+)
 from hmmdyn.dynamics.occupancy import time_of_checkpoints
 from hmmdyn.hmm import refit_without
 from hmmdyn.hmm.model.inference import beliefs
@@ -25,44 +33,15 @@ from hmmdyn.results.model import PLAIN_MODEL, HMMParameters, ModelOptions
 from hmmdyn.results.observations import Observations, Sequences
 from hmmdyn.results.outliers import OUTLIERS
 
-# Fewer runs of a group cannot show what is usual in it.
-MIN_RUNS = 4
-FALSE_ALARMS = 0.05
-# So many of the runs, and at most a quarter of them, may be outliers without hiding each other.
-# Where more are alike, they are no outliers but another way to walk the map.
-_HIDDEN = 2
-_DRAWS = 9_999
 # Of more runs, those of a fold are held out together: one run in twenty hardly shapes the map.
 _FOLDS = 20
-
-
-@dataclass(frozen=True)
-class _Way:
-    """A way to lie out, the law that has its tail, and what differences do not count."""
-
-    column: str
-    law: Callable[[np.random.Generator, tuple[int, int]], FloatArray]
-    resolution: float
-
-
-def _logistic(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    return rng.logistic(size=shape)
-
-
-def _exponential(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    return rng.exponential(size=shape)
-
-
 # How far a run goes from all others is that of this share of its checkpoints, where it is farthest.
 _FARTHEST = 0.1
-# In squared deviations within states: what is nearer than this is alike.
-_ALIKE = 0.3
-# Distances are compared by their logarithm, shares of a run as they are. Differences smaller than
-# the resolution do not count: where runs hardly differ, the least would be many deviations. A run
-# either goes back or does not, and one that does may stay for long: returns have the heavier tail.
+# Squared deviations within states are compared by their logarithm: what is nearer than 0.3 is
+# alike. A run either goes back or does not, and one that does may stay for long: the heavier tail.
 _WAYS = (
-    _Way("apart", _logistic, 0.2),
-    _Way("returned", _exponential, 0.05),
+    Way("apart", logistic, resolution=0.2, alike=0.3),
+    Way("returned", exponential, resolution=0.05),
 )
 
 
@@ -258,7 +237,7 @@ class _Group:
             runs = "1 run" if len(table) == 1 else f"{len(table)} runs"
             why = f"A group of {runs} cannot tell: it takes {MIN_RUNS} to see what is usual."
             return table.assign(p=np.nan, p_corrected=np.nan, outlier=False, reason=why)
-        each, any_run = _tail_probabilities(table, random_state)
+        each, any_run = tail_probabilities(table, _WAYS, random_state)
         corrected = np.minimum(np.fmin.reduce(any_run, axis=1) * len(_WAYS) * n_tested, 1.0)
         telling = any_run * len(_WAYS) * n_tested < FALSE_ALARMS
         reasons = [
@@ -314,35 +293,6 @@ class _Group:
 def _farthest(far: FloatArray) -> float:
     """Mean of the squared distances of the tenth of a run that is farthest from the others."""
     return float(np.sort(far)[-math.ceil(_FARTHEST * len(far)) :].mean())
-
-
-def _tail_probabilities(table: pd.DataFrame, random_state: int) -> tuple[FloatArray, FloatArray]:
-    """Chance that one run, and that any run, lies out as far; for each way to, shape (R, 2)."""
-    each = np.full((len(table), len(_WAYS)), np.nan)
-    any_run = each.copy()
-    for w, way in enumerate(_WAYS):
-        values = table[way.column].to_numpy(dtype=np.float64)
-        if way.column == "apart":
-            values = np.log(values + _ALIKE)
-        null = _deviations(way.law(np.random.default_rng(random_state), (_DRAWS, len(table))))
-        seen = _deviations(values, way.resolution)
-        each[:, w] = _share_at_least(null.ravel(), seen)
-        any_run[:, w] = _share_at_least(null.max(axis=1), seen)
-    return each, any_run
-
-
-def _deviations(values: FloatArray, resolution: float = 0.0) -> FloatArray:
-    """How far each lies above the mean, in deviations, without the most extreme; (…, N)."""
-    n = values.shape[-1]
-    usual = np.sort(values, axis=-1)[..., : n - min(n // 4, _HIDDEN)]
-    spread = np.hypot(usual.std(axis=-1, ddof=1, keepdims=True), resolution)
-    return np.asarray((values - usual.mean(axis=-1, keepdims=True)) / spread)
-
-
-def _share_at_least(null: FloatArray, seen: FloatArray) -> FloatArray:
-    """Share of draws that reach each value, the value itself counted as one of them."""
-    n_below = np.searchsorted(np.sort(null), seen, side="left")
-    return np.asarray((1 + len(null) - n_below) / (1 + len(null)))
 
 
 def _median(values: FloatArray) -> float:

@@ -6,6 +6,7 @@ A run that never converges is right-censored throughout (docs/method/statements.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 
 from hmmdyn.dynamics.convergence import run_name
 from hmmdyn.dynamics.evaluated import Group, SpeedTest, Tested, evaluated_runs
-from hmmdyn.dynamics.planning import runs_needed, smallest_difference, spread_of
+from hmmdyn.dynamics.planning import Spread, runs_needed, smallest_difference, spread_of
 from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.dynamics.survival import (
     Bracketed,
@@ -111,11 +112,11 @@ def compare_speed(
        and truncated data. Journal of the Royal Statistical Society B 38, 290-295.
     """
     table, left_out = _comparable(convergence)
-    groups = {str(group): own for group, own in table.groupby("group", sort=False)}
-    curves = {group: waiting_curve(_bracketed(own)) for group, own in groups.items()}
+    groups = {str(group): _Runs.of(own) for group, own in table.groupby("group", sort=False)}
+    curves = {group: waiting_curve(own.bracketed) for group, own in groups.items()}
     evaluated = evaluated_runs(convergence.evaluations)
     seen = {
-        group: [evaluated[group, run] for run in own["run"].astype(str)]
+        group: [evaluated[group, run] for run in own.table["run"].astype(str)]
         for group, own in groups.items()
     }
     rule = SpeedTest(convergence.sustained, random_state)
@@ -157,6 +158,28 @@ def _comparable(convergence: Convergence) -> tuple[pd.DataFrame, tuple[Notice, .
     return table.assign(end=end)[end.notna()].astype({"end": np.int64}), notices
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """The runs of a group: what every comparison with another group needs, worked out once.
+
+    ``known_to`` is up to which step their curve is known, ``spread`` by how much they differ.
+    """
+
+    table: pd.DataFrame
+    bracketed: Bracketed
+    known_to: float
+    spread: Spread
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> _Runs:
+        bracketed = _bracketed(table)
+        return cls(table, bracketed, _known_to(table), spread_of(bracketed))
+
+    @property
+    def n_converged(self) -> int:
+        return int(self.bracketed.converged.sum())
+
+
 def _bracketed(runs: pd.DataFrame) -> Bracketed:
     end = runs["end"].to_numpy()
     # Before its first evaluation a run has not converged, unless that was at step 0.
@@ -166,11 +189,12 @@ def _bracketed(runs: pd.DataFrame) -> Bracketed:
     return Bracketed(np.where(converged, after, end), end, converged)
 
 
-def _horizon(groups: Iterable[pd.DataFrame]) -> float:
+def _horizon(groups: Iterable[_Runs]) -> float:
     """Return the last step up to which the curve of every group is known."""
     groups = list(groups)
-    known = min(map(_known_to, groups))
-    return known if np.isfinite(known) else float(max(own["last_step"].max() for own in groups))
+    known = min(own.known_to for own in groups)
+    last = [own.table["last_step"].max() for own in groups]
+    return known if np.isfinite(known) else float(max(last))
 
 
 def _known_to(runs: pd.DataFrame) -> float:
@@ -182,11 +206,11 @@ def _known_to(runs: pd.DataFrame) -> float:
     return np.inf if last["converged"].all() else float(last["end"].iloc[0])
 
 
-def _summaries(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _summaries(groups: Mapping[str, _Runs]) -> pd.DataFrame:
     horizon = _horizon(groups.values())
     rows = []
     for group, own in groups.items():
-        runs = _bracketed(own)
+        runs = own.bracketed
         median = median_step(runs)
         mean = mean_step(runs, horizon)
         rows.append(
@@ -209,9 +233,7 @@ def _summaries(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return CONVERGENCE_GROUPS.frame(rows)
 
 
-def _tests(
-    groups: Mapping[str, pd.DataFrame], seen: Mapping[str, Group], rule: SpeedTest
-) -> pd.DataFrame:
+def _tests(groups: Mapping[str, _Runs], seen: Mapping[str, Group], rule: SpeedTest) -> pd.DataFrame:
     pairs = pd.DataFrame(
         [
             {"group_a": a, "group_b": b, **_pair(groups, seen, (a, b), rule)}
@@ -238,14 +260,14 @@ def _tests(
 
 
 def _pair(
-    groups: Mapping[str, pd.DataFrame],
+    groups: Mapping[str, _Runs],
     seen: Mapping[str, Group],
     names: tuple[str, str],
     rule: SpeedTest,
 ) -> dict[str, float]:
     a, b = (groups[name] for name in names)
     horizon = _horizon([a, b])
-    difference = difference_of_means(_bracketed(a), _bracketed(b), horizon)
+    difference = difference_of_means(a.bracketed, b.bracketed, horizon)
     return {
         **vars(rule.of_two(seen[names[0]], seen[names[1]], horizon)),
         "difference": difference.value,
@@ -256,25 +278,24 @@ def _pair(
     }
 
 
-def _smallest_between(a: pd.DataFrame, b: pd.DataFrame) -> float:
+def _smallest_between(a: _Runs, b: _Runs) -> float:
     """Return the least difference that these groups would tell: see :mod:`.dynamics.planning`."""
-    n_runs = np.array([int(own["converged"].sum()) for own in (a, b)])
-    spreads = np.array([spread_of(_bracketed(own)).value for own in (a, b)])
+    n_runs = np.array([a.n_converged, b.n_converged])
+    spreads = np.array([a.spread.value, b.spread.value])
     pooled = np.sqrt(np.average(spreads**2, weights=np.maximum(n_runs - 1, 1)))
     return smallest_difference(float(pooled), *n_runs.tolist())
 
 
-def _plan(group: str, own: pd.DataFrame) -> dict[str, object]:
+def _plan(group: str, own: _Runs) -> dict[str, object]:
     """Return a row of ``ConvergenceSpeed.planning``."""
-    runs = _bracketed(own)
-    spread, n_converged = spread_of(runs), int(runs.converged.sum())
+    spread, n_converged = own.spread, own.n_converged
     smallest = [
         smallest_difference(each, n_converged, n_converged)
         for each in (spread.value, spread.low, spread.high)
     ]
     return {
         "group": group,
-        "n_runs": len(runs),
+        "n_runs": len(own.table),
         "n_converged": n_converged,
         "spread": spread.value,
         "spread_low": spread.low,
@@ -285,10 +306,10 @@ def _plan(group: str, own: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def _seeds_needed(groups: Mapping[str, pd.DataFrame], margin: float | None) -> pd.DataFrame:
+def _seeds_needed(groups: Mapping[str, _Runs], margin: float | None) -> pd.DataFrame:
     rows = []
     for group, own in groups.items():
-        spread, share = spread_of(_bracketed(own)), own["converged"].mean()
+        spread, share = own.spread, own.table["converged"].mean()
         for difference in sorted({*_DIFFERENCES, *([margin] if margin else [])}):
             needed = [
                 np.ceil(runs_needed(each, difference) / share) if share > 0 else np.nan
@@ -301,7 +322,7 @@ def _seeds_needed(groups: Mapping[str, pd.DataFrame], margin: float | None) -> p
 
 
 def _equivalence(
-    groups: Mapping[str, pd.DataFrame],
+    groups: Mapping[str, _Runs],
     seen: Mapping[str, Group],
     margin: float | None,
     rule: SpeedTest,
@@ -314,7 +335,7 @@ def _equivalence(
     tested = []
     for a, b in [*pairs, *((b, a) for a, b in pairs)]:
         stretched = [run.stretched(factor) for run in seen[b]]
-        horizon = min(_known_to(groups[a]), factor * _known_to(groups[b]))
+        horizon = min(groups[a].known_to, factor * groups[b].known_to)
         tested.append(rule.faster(seen[a], stretched, horizon))
     able = [found.p if found.least_p < SIGNIFICANT else np.nan for found in tested]
     a_not_slower, b_not_slower = np.split(corrected(np.array(able)), 2)
@@ -339,11 +360,13 @@ def _verdict_of_margin(p_a: float, p_b: float) -> str:
 
 
 def _from_pairs(pairs: pd.DataFrame) -> Tested:
-    """Test all groups by the pair that differs most, corrected for the number of pairs."""
-    n_pairs = int(pairs["p"].notna().sum())
+    """Test all groups by their pairs: they differ where any pair does, corrected over the pairs.
+
+    The least p of a family that is corrected by Benjamini–Hochberg is Simes's for all of it.
+    """
     return Tested(
-        p=float(np.minimum(1, n_pairs * pairs["p"].min())),
-        least_p=float(np.minimum(1, n_pairs * pairs["least_p"].min())),
+        p=float(pairs["p_corrected"].min()),
+        least_p=float(np.fmin.reduce(corrected(pairs["least_p"].to_numpy()))),
     )
 
 

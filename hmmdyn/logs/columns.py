@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from hmmdyn import roles
 from hmmdyn.logs.numbers import as_numbers
-from hmmdyn.names import normalise_column
+from hmmdyn.names import normalise_column, require_known
 from hmmdyn.roles import data_split, is_outcome, is_split, names_split
 
 _NAMES = ("metric", "key", "tag", "metric_name", "variable", "series", "metric_key")
@@ -58,6 +58,27 @@ class Columns:
         """Role -> column, of those that tell whose a row is."""
         found = {"group": self.group, "run": self.run, "seed": self.seed}
         return {role: column for role, column in found.items() if column is not None}
+
+    def counted_by(self, name: str) -> Columns:
+        """Let one column alone tell when a row was logged, whatever it is called.
+
+        Raises
+        ------
+        UsageError
+            There is no such column.
+        """
+        require_known([name], map(str, self.frame.columns), "column")
+        others = {t for t in (*self.steps, *self.epochs, *self.amounts[:1]) if t != name}
+        is_epoch = roles.epoch_rank(name) is not None
+        is_amount = roles.amount_rank(name) is not None and not is_epoch
+        return replace(
+            self,
+            steps=() if is_epoch or is_amount else (name,),
+            epochs=(name,) if is_epoch else (),
+            amounts=(name,) if is_amount else (),
+            values=tuple(value for value in self.values if value != name),
+            passed_over={**self.passed_over, **dict.fromkeys(others, ANOTHER)},
+        )
 
     def other_times(self, used: str) -> dict[str, str]:
         """Return why columns are passed over where ``used`` alone says when a row was logged."""

@@ -49,6 +49,8 @@ def read_content(path: Path) -> bytes:
     """
     require_readable(path)
     data = path.read_bytes()
+    if not data:
+        raise LogError("it is empty")
     kind = next((kind for start, kind in _PACKED.items() if data.startswith(start)), None)
     try:
         if kind is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 _TRUTH = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
-_MISSING = ("", "nan", "none", "null", "na", "n/a", "-", "<na>")
+_MISSING = ("", "nan", "none", "null", "na", "n/a", "-", "--", "<na>")
 _DECIMAL_COMMA = r"[-+]?[0-9]*,[0-9]+(?:[eE][-+]?[0-9]+)?"
 
 

@@ -32,13 +32,55 @@ _BINARY: dict[bytes, Callable[[bytes, bool], Log]] = {
     b"PK\x03\x04": lambda data, _: read_evaluations(data),
     b":W&B": lambda data, _: read_wandb(data),
 }
+_OLD_SHEET, _SHEET, _HEAD = b"\xd0\xcf\x11\xe0", b"[Content_Types].xml", 4096
 _NOT_READ = {
-    b"\xd0\xcf\x11\xe0": "it is a spreadsheet: save it as CSV",
+    _OLD_SHEET: "it is a spreadsheet: save it as CSV",
     b"\x89HDF": "it is an HDF5 file, which no log is here: save it as Parquet or CSV",
     b"%PDF": "it is a PDF document",
     b"\x80\x04": "it is a Python pickle, and loading one can run any code: save it as Parquet",
     b"\x80\x05": "it is a Python pickle, and loading one can run any code: save it as Parquet",
 }
+
+
+class LogReader:
+    """Reads logs for several askers, and each once.
+
+    ``peek`` reads one that will be asked for again; ``read`` gives it, and forgets it.
+    """
+
+    def __init__(self) -> None:
+        self._peeked: dict[Path, Log | LogError] = {}
+
+    def peek(self, path: Path) -> Log:
+        """Read a log with a column of time, and keep it.
+
+        Raises
+        ------
+        LogError
+        """
+        if path not in self._peeked:
+            try:
+                self._peeked[path] = read_log(path, require_time=True)
+            except LogError as error:
+                self._peeked[path] = error
+        return _given(self._peeked[path])
+
+    def read(self, path: Path) -> Log:
+        """Read a log with a column of time, or give what was kept of it.
+
+        Raises
+        ------
+        LogError
+        """
+        if path in self._peeked:
+            return _given(self._peeked.pop(path))
+        return read_log(path, require_time=True)
+
+
+def _given(found: Log | LogError) -> Log:
+    if isinstance(found, LogError):
+        raise found
+    return found
 
 
 def read_log(path: Path, *, require_time: bool = False) -> Log:
@@ -88,6 +130,8 @@ def _read(path: Path, require_time: bool) -> Log:
         require_readable(path)
         return Log(read_events(path), "TensorBoard")
     data = read_content(path)
+    if data.startswith(b"PK") and _SHEET in data[:_HEAD]:
+        raise LogError(_NOT_READ[_OLD_SHEET])
     for start, reader in _BINARY.items():
         if data.startswith(start):
             return reader(data, require_time)

@@ -21,7 +21,7 @@ _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+(?:[eE][-+]?[0-9]+)?")
 _DECIMAL_POINT = re.compile(r"[-+]?[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]+)?")
 _UNIT = re.compile(r"[\[(<].*[\])>]|-?")
 _MISSING = ["", "NaN", "nan", "NA", "N/A", "n/a", "NULL", "null", "None", "none", "-", "<NA>"]
-_MISSING += ["#N/A", "-nan", "-NaN", "nil"]
+_MISSING += ["#N/A", "-nan", "-NaN", "nil", "--"]
 
 
 class _Form(NamedTuple):
@@ -132,6 +132,10 @@ def _form(lines: Sequence[str]) -> _Form:
 def _form_with(separator: str, lines: Sequence[str]) -> _Form | None:
     """Find the header, if the fields of these lines are separated so."""
     rows = [_fields(line, separator) for line in lines]
+    pivoted = _pivoted(rows[:3])
+    if pivoted:
+        decimal = _decimal(separator, rows[3:])
+        return _Form(_pattern(separator), pivoted, 3, len(pivoted), decimal, 0)
     for at, row in enumerate(rows):
         if not _may_be_header(row):
             continue
@@ -157,16 +161,31 @@ def _form_with(separator: str, lines: Sequence[str]) -> _Form | None:
             continue
         first = data[0]
         surplus = len(first) - len(names)
-        surplus_is_empty = surplus == 1 and all(
-            r[-1] == "" for r in data if len(r) == len(names) + 1
-        )
+        surplus_is_empty = surplus > 0 and not any(any(row[len(names) :]) for row in data)
         if not any(map(_is_number, first)) and not any(map(tells_time, names)):
             continue
         if surplus > 0 and not surplus_is_empty and not any(map(tells_time, names)):
             continue
-        n_fields = len(names) + (1 if surplus_is_empty else 0)
+        n_fields = len(names) + (surplus if surplus_is_empty else 0)
         return _Form(_pattern(separator), names, below, n_fields, _decimal(separator, data), at)
     return None
+
+
+def _pivoted(head: Sequence[Sequence[str]]) -> list[str]:
+    """Return the names of a pivot table as pandas saves it; nothing where it is none.
+
+    Its header is ``,loss,loss`` above ``seed,0,1`` above ``step,,``.
+    """
+    if len(head) < 3 or len({len(row) for row in head}) > 1:
+        return []
+    (corner, *quantities), (level, *labels), (time, *rest) = head
+    if corner or any(rest) or not tells_time(time) or not all(quantities) or not all(labels):
+        return []
+    if is_seed(level):
+        return [time, *(f"{q}_seed{v}" for q, v in zip(quantities, labels, strict=True))]
+    if run_rank(level) is not None:
+        return [time, *(f"{v} - {q}" for q, v in zip(quantities, labels, strict=True))]
+    return []
 
 
 def _fields(line: str, separator: str) -> list[str]:

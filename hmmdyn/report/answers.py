@@ -361,6 +361,7 @@ def _chance(findings: Findings, report: Report) -> Answer:
     elif findings.convergence is not None:
         sentences.append("No state is shown to delay runs.")
     sentences += _briefs(report.said["outliers"][:1])
+    sentences += _briefs(report.said["outcome_outliers"][:1])
     return Answer(topic, question, short, tuple(sentences), _power(findings))
 
 
@@ -376,6 +377,7 @@ def _power(findings: OutcomeFindings) -> tuple[str, ...]:
 
 def _outcomes(report: Report) -> Iterator[Answer]:
     """Say which transitions the outcomes pass, where there are no states to tell of."""
-    sentences = _briefs(report.said["outcome_transitions"][:2])
+    said = report.said
+    sentences = _briefs(said["outcome_outliers"][:1]) + _briefs(said["outcome_transitions"][:2])
     if sentences:
         yield Answer("Outcomes", "Which transitions?", "As the outcomes tell", sentences)

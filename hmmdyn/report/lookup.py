@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hmmdyn.report import words
@@ -19,6 +20,7 @@ CRITERIA = {"bic": "BIC", "aic": "AIC", "icl": "ICL", "held_out_bic": "BIC on he
 # How well a map predicts runs held out from its fit; higher is better.
 HELD_OUT_SCORES = {"path": "path score", "held_out": "log-likelihood"}
 _N_MOVEMENTS = 3  # features named for a transition
+_DRAWN = 200  # runs that can be told apart, or looked through, in a figure
 _SHORT = 24  # characters of a name that fit beside a figure
 
 
@@ -91,13 +93,32 @@ def dwell(state: Any) -> str:
     return words.count(state.dwell_steps) if known else f"≥ {words.count(state.dwell_at_least)}"
 
 
+def drawn_runs(findings: OutcomeFindings) -> pd.DataFrame:
+    """Return the rows of ``Findings.runs`` that figures draw one by one: all, or 200 of more.
+
+    They are an even sample of the runs from the fastest to the slowest of each group, with these
+    two and with the outliers.
+    """
+    runs = findings.runs
+    if len(runs) <= _DRAWN:
+        return runs
+    drawn = np.zeros(len(runs), dtype=bool)
+    drawn[np.linspace(0, len(runs) - 1, _DRAWN).astype(int)] = True
+    drawn |= ~runs.duplicated("group") | ~runs.duplicated("group", keep="last")
+    if isinstance(findings, Findings):
+        outliers = findings.outliers.loc[findings.outliers["outlier"], RUN_KEY]
+        keys = pd.MultiIndex.from_frame(runs[RUN_KEY])
+        drawn |= keys.isin(pd.MultiIndex.from_frame(outliers))
+    return runs[drawn].reset_index(drop=True)
+
+
 def run_names(findings: OutcomeFindings) -> dict[tuple[str, str], str]:
     """Return a short name for every run, by (group, run), without its group.
 
     It is the run's own name where that is short, else ``seed 3`` where this tells the runs of a
     group apart, else the name without its middle.
     """
-    runs = findings.table[[*RUN_KEY, "seed"]].drop_duplicates(RUN_KEY)
+    runs = findings.runs_of_table
     unique = runs["seed"].notna() & ~runs.duplicated(["group", "seed"], keep=False)
     return {
         (group, run): f"seed {seed}" if tells and len(run) > _SHORT else words.name(run, _SHORT)

@@ -68,7 +68,7 @@ _SCRIPTS = (
 _LOADER = ("scheme.js", "unpack.js")
 # In which section each module of statements has its say.
 _SECTIONS = {
-    "map": ("states", "boundaries", "ways", "transitions"),
+    "map": ("states", "boundaries", "where", "ways", "transitions"),
     "seeds": ("convergence", "slowness", "speed", "outliers"),
     "groups": ("groups",),
     "phases": ("outcome_transitions",),
@@ -199,7 +199,7 @@ class _Drawing:
     """A figure on the page: its JSON, or why not.
 
     ``columns`` can be chosen for it. ``has_steps``: its x axis is the step. Of ``values``, where it
-    draws curves, it draws ``points``.
+    draws curves, it draws ``points``. It leaves out ``undrawn`` runs.
     """
 
     reason: str = ""
@@ -211,6 +211,7 @@ class _Drawing:
     has_steps: bool = False
     points: int = 0
     values: int = 0
+    undrawn: int = 0
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ class _ShownTable:
 
 def _figures(report: Report) -> dict[str, _Drawing]:
     draw = Figures(report.findings)
-    summaries = figure_summaries(report.findings, report.said)
+    summaries, n_runs = figure_summaries(report.findings, report.said), len(report.findings.runs)
     drawn: dict[str, Callable[[], go.Figure]] = vars(draw)
     result = {}
     for name, function in drawn.items():
@@ -264,6 +265,7 @@ def _figures(report: Report) -> dict[str, _Drawing]:
             has_steps=about.get("x") == "step",
             points=about.get("points", 0),
             values=about.get("values", 0),
+            undrawn=n_runs - about.get("n_drawn", n_runs),
         )
     return result
 
@@ -377,15 +379,14 @@ def _links(
     state_columns = [
         c for c in _STATE_COLUMNS if c in frame and pd.api.types.is_numeric_dtype(frame[c])
     ]
-    for _, row in frame.iterrows():
-        group, run = str(row.get("group")), str(row.get("run"))
-        states = [str(int(row[c])) for c in state_columns if pd.notna(row[c])]
+    nothing = [None] * len(frame)
+    names = [frame[c].astype(str).tolist() if c in frame else nothing for c in ("group", "run")]
+    levels = frame["level"].tolist() if "level" in frame else nothing
+    states = [frame[c].tolist() for c in state_columns]
+    for group, run, level, *visited in zip(*names, levels, *states, strict=True):
         number = groups.get(group) if len(groups) > 1 else None
-        yield runs.get((group, run)), number, " ".join(states), _whole(row.get("level"))
-
-
-def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
+        told = " ".join(str(int(state)) for state in visited if pd.notna(state))
+        yield runs.get((group, run)), number, told, None if level is None else int(level)
 
 
 def _kind(column: pd.Series) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 
@@ -12,11 +13,12 @@ from hmmdyn.results.columns import Members, holds
 from hmmdyn.results.convergence import Convergence, ConvergenceSpeed, Dissimilarity, Regression
 from hmmdyn.results.detours import DETOURS
 from hmmdyn.results.groups import GroupComparison
+from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.map_in_time import MapInTime
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.outcomes import OutcomeTransitions
-from hmmdyn.results.outliers import OUTLIERS
+from hmmdyn.results.outliers import OUTCOME_OUTLIERS, OUTLIERS
 from hmmdyn.results.selection import Selection
 from hmmdyn.results.slowness import RUNS, Slowness
 from hmmdyn.results.states import OCCUPANCY, STATE_METRICS, STATE_SUMMARY, STATES
@@ -28,6 +30,7 @@ from hmmdyn.results.transitions import (
     TRANSITIONS,
 )
 from hmmdyn.results.ways import Ways
+from hmmdyn.results.where import WHERE
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class OutcomeFindings:
         None where convergence is None.
     outcome_transitions : OutcomeTransitions or None
         None where no outcome is known.
+    outcome_outliers : DataFrame
+        Runs with an outcome unlike the others': see :data:`.results.outliers.OUTCOME_OUTLIERS`.
     notices : tuple of Notice
         Those of all stages, each once, in the order of the stages.
     source : str
@@ -91,12 +96,18 @@ class OutcomeFindings:
     convergence: Convergence | None
     speed: ConvergenceSpeed | None
     outcome_transitions: OutcomeTransitions | None
+    outcome_outliers: pd.DataFrame = field(metadata=holds(OUTCOME_OUTLIERS))
     notices: tuple[Notice, ...]
     source: str
     other_maps: tuple[OtherMap, ...] = ()
     options: Mapping[str, object] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def runs_of_table(self) -> pd.DataFrame:
+        """One row per run, ``group, run, seed``, in the order of ``table``."""
+        return self.table[[*RUN_KEY, "seed"]].drop_duplicates(RUN_KEY, ignore_index=True)
 
     @property
     def members(self) -> Members:
@@ -144,6 +155,9 @@ class Findings(OutcomeFindings):
         None where convergence is None or the runs are too few.
     detours : DataFrame
         Which states delay convergence: see :data:`.results.detours.DETOURS`.
+    where_it_moves : DataFrame
+        Which layers and roles move first in a change: see :data:`.results.where.WHERE`. Empty where
+        parts of the networks were not measured.
     """
 
     features: tuple[str, ...]
@@ -169,6 +183,7 @@ class Findings(OutcomeFindings):
     group_comparison: GroupComparison | None
     regression: Regression | None
     detours: pd.DataFrame = field(metadata=holds(DETOURS))
+    where_it_moves: pd.DataFrame = field(default_factory=WHERE.frame, metadata=holds(WHERE))
 
     @property
     def time_in(self) -> str:

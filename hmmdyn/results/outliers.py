@@ -1,4 +1,4 @@
-"""The table of runs that walk the map unlike the others of their group."""
+"""The tables of runs that are unlike the others of their group, in metrics or in outcomes."""
 
 from __future__ import annotations
 
@@ -60,6 +60,30 @@ OUTLIERS = Table(
         ),
         p_column("p", "that one of as many usual runs lies out as far", missing=_FEW),
         p_column("p_corrected", "that any of all runs does", missing=_FEW),
+        Column("outlier", BOOLEAN, "p_corrected is below 0.05"),
+        Column("reason", TEXT, "what sets it apart, in words; empty for usual runs"),
+    ),
+)
+
+OUTCOME_OUTLIERS = Table(
+    name="outcome_outliers",
+    title="Outcomes unlike the others",
+    rows="run and outcome",
+    note="Judged by medians within equal stretches of time, up to where half of a group have "
+    "ended. To be slow is not to be unlike. Groups of fewer than four runs, and runs of fewer "
+    "than six evaluations, are not judged. p corrected for all runs, outcomes and groups.",
+    columns=(
+        *RUN_COLUMNS,
+        Column("outcome", TEXT, "which outcome"),
+        Column(
+            "lost",
+            NUMBER,
+            "how far it falls, at most, below the best it had reached, over the range of all "
+            "levels of the other runs of its group",
+            "fraction",
+        ),
+        p_column("p", "that one of as many usual runs lies out as far"),
+        p_column("p_corrected", "that any of all runs does, in any outcome"),
         Column("outlier", BOOLEAN, "p_corrected is below 0.05"),
         Column("reason", TEXT, "what sets it apart, in words; empty for usual runs"),
     ),

@@ -43,7 +43,7 @@ from hmmdyn.results.map_in_time import (
 )
 from hmmdyn.results.notice import NOTICES
 from hmmdyn.results.outcomes import DELAYS, IMPROVEMENTS, MATCHES, OUTCOME_TRANSITIONS, SPIKES
-from hmmdyn.results.outliers import OUTLIERS
+from hmmdyn.results.outliers import OUTCOME_OUTLIERS, OUTLIERS
 from hmmdyn.results.parts import PARTS
 from hmmdyn.results.selection import ATTEMPTS, MODEL_SELECTION
 from hmmdyn.results.slowness import BEFORE_CONVERGENCE, EXTREMES, RUNS, SLOW_RUNS, SLOWEST_QUARTER
@@ -56,6 +56,7 @@ from hmmdyn.results.transitions import (
     TRANSITIONS,
 )
 from hmmdyn.results.ways import FORKS, STAYS, WAYS
+from hmmdyn.results.where import WHERE
 
 # A row per checkpoint: too long for CSV and JSON, so they are Parquet files beside the report.
 CURVES = (METRICS, PARTS, STATES)
@@ -64,6 +65,7 @@ REPORTED = (
     STATE_SUMMARY,
     TRANSITIONS,
     INFLUENCES,
+    WHERE,
     STATE_MEANS,
     STATE_METRICS,
     CHANGE_POINTS,
@@ -92,6 +94,7 @@ REPORTED = (
     IMPROVEMENTS,
     DELAYS,
     SPIKES,
+    OUTCOME_OUTLIERS,
     MATCHES,
     GROUPS,
     GROUP_DISSIMILARITIES,

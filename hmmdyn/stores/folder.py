@@ -30,7 +30,11 @@ from hmmdyn.tables.trajectories import Trajectories
 
 
 def read_run_logs(
-    tree: Tree, *, outcomes: Sequence[str] = (), metrics: Sequence[str] = ()
+    tree: Tree,
+    *,
+    outcomes: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    step_column: str | None = None,
 ) -> Trajectories | None:
     """Read the logs below a folder as runs; None where there is none.
 
@@ -44,8 +48,9 @@ def read_run_logs(
     ----------
     tree : Tree
         What a walk under the folder has seen.
-    outcomes, metrics : sequence of str
-        As in :func:`hmmdyn.tables.metric_table.read_table`.
+    outcomes, metrics, step_column
+        As in :func:`hmmdyn.tables.metric_table.read_table`; logs without the column are read as if
+        it had not been asked for.
 
     Raises
     ------
@@ -59,7 +64,7 @@ def read_run_logs(
     find_candidates(tree.folders, not_read)
     for path, why in not_read.items():
         left_out.because(f"Not read: {why}", printable(path))
-    pieces = told_by_names(list(_pieces(tree, left_out)))
+    pieces = told_by_names(list(_pieces(tree, left_out, step_column)))
     if not pieces:
         return None
     return together(tree.root, pieces, left_out, outcomes=outcomes, metrics=metrics)
@@ -136,7 +141,7 @@ def _require_no_second_start(
                 )
 
 
-def _pieces(tree: Tree, left_out: LeftOut) -> Iterator[Piece]:
+def _pieces(tree: Tree, left_out: LeftOut, step_column: str | None) -> Iterator[Piece]:
     in_stores: set[tuple[str, ...]] = set()
     for run in find_mlflow_runs(tree):
         in_stores.add(run.parts)
@@ -152,9 +157,8 @@ def _pieces(tree: Tree, left_out: LeftOut) -> Iterator[Piece]:
         if above & in_stores or (above & of_wandb and not file.path.name.endswith(WANDB)):
             continue
         try:
-            yield understood(
-                file.parts, file.shown, read_log(file.path, require_time=True), left_out
-            )
+            log = read_log(file.path, require_time=step_column is None)
+            yield understood(file.parts, file.shown, log, left_out, step_column)
         except LogError as error:
             if is_log(file.path.name) or not isinstance(error, NoTimeError):
                 left_out.because(f"Logs not used, because {error}", file.shown)

@@ -97,7 +97,13 @@ class Piece:
         return self.renamed({name: f"{part}/{name}" for name in told}) if part else self
 
 
-def understood(parts: tuple[str, ...], shown: str, log: Log, left_out: LeftOut) -> Piece:
+def understood(
+    parts: tuple[str, ...],
+    shown: str,
+    log: Log,
+    left_out: LeftOut,
+    step_column: str | None = None,
+) -> Piece:
     """Understand a log, and name outcomes by the part of the data that its path tells.
 
     Parameters
@@ -110,6 +116,8 @@ def understood(parts: tuple[str, ...], shown: str, log: Log, left_out: LeftOut) 
         What was read.
     left_out : LeftOut
         Added to: what is left out, and why.
+    step_column : str, optional
+        What counts training, in logs that have this column.
 
     Raises
     ------
@@ -123,6 +131,8 @@ def understood(parts: tuple[str, ...], shown: str, log: Log, left_out: LeftOut) 
     if twice.any():
         left_out.because("Columns of a name already taken", f"{shown} ({twice.sum()})")
     columns = understand(log.frame.loc[:, ~twice])
+    if step_column in columns.frame:
+        columns = columns.counted_by(str(step_column))
     if columns.run is not None or columns.seed is not None:
         columns = with_recipe(columns)
     if not (columns.steps or columns.epochs or columns.amounts):

@@ -46,7 +46,11 @@ _LIKE_A_STEP = re.compile("step|iter|epoch|update|batch|token|sample", re.IGNORE
 
 
 def read_table(
-    path: Path, *, outcomes: Sequence[str] = (), metrics: Sequence[str] = ()
+    path: Path,
+    *,
+    outcomes: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    step_column: str | None = None,
 ) -> Trajectories:
     """Read a metric table: hmmdyn's own or anybody's, in any form that logs have.
 
@@ -54,6 +58,13 @@ def read_table(
     a group is optional. Other numeric columns are metrics, or outcomes where their names say so
     (loss, accuracy, …) or ``outcomes`` names them. What counts time or work, and what is the same
     in all runs, is left out by name, unless ``metrics`` names it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    outcomes, metrics, step_column
+        As in :func:`from_frame`.
 
     Raises
     ------
@@ -81,7 +92,9 @@ def read_table(
     )
     own = None if log.own is None else _own_columns(log.own, shown)
     if own is None:
-        found = from_frame(log.frame, outcomes=outcomes, metrics=metrics, source=shown)
+        found = from_frame(
+            log.frame, outcomes=outcomes, metrics=metrics, step_column=step_column, source=shown
+        )
         return replace(found, notices=(*notices, *found.notices))
     frame = log.frame
     missing = sorted({*KEY_COLUMNS, *own["metrics"], *own["outcomes"]} - set(frame.columns))
@@ -109,6 +122,7 @@ def from_frame(
     *,
     outcomes: Sequence[str] = (),
     metrics: Sequence[str] = (),
+    step_column: str | None = None,
     source: str = "the table",
 ) -> Trajectories:
     """Make trajectories of a DataFrame; columns as in :func:`read_table`.
@@ -119,6 +133,8 @@ def from_frame(
         Rows of checkpoints, in the order they were written.
     outcomes, metrics : sequence of str
         Columns that are these whatever their names and values say.
+    step_column : str, optional
+        The column that counts training, where its name does not say so.
     source : str
         What messages call it.
 
@@ -132,7 +148,10 @@ def from_frame(
         raise TableError(f"{source} has no rows.")
     frame = flattened(frame)
     _require_unique_columns(list(frame.columns), source)
-    columns = with_recipe(understand(frame))
+    columns = understand(frame)
+    if step_column is not None:
+        columns = columns.counted_by(step_column)
+    columns = with_recipe(columns)
     _require_time(columns, source)
     require_known(outcomes, columns.values, "column")
     numbers, left_out, read_as = _numeric_columns(columns, outcomes)
@@ -266,10 +285,12 @@ def _require_time(columns: Columns, source: str) -> None:
     if likely and is_clock(likely[0]):
         hint = f" {likely[0]!r} tells the time, which is no step: number the rows of each run."
     elif likely:
-        hint = f" {likely[0]!r} looks like it: rename it if it is."
+        hint = f" {likely[0]!r} looks like it."
     raise TableError(
-        f"{source} has no step column. Name the column of training steps 'step' (or 'epoch')."
-        f"{hint} Its columns are: {some(names, 12)}."
+        f"{source} has no step column. Name the column of training steps 'step' (or 'epoch'), or "
+        "say which it is with ",
+        Remedy("step_column", likely[0] if likely and not is_clock(likely[0]) else None),
+        f".{hint} Its columns are: {some(names, 12)}.",
     )
 
 
@@ -354,7 +375,7 @@ def _rows_with_a_step(
     if bad.any():
         shown = ", ".join(repr(v) for v in column[bad].iloc[:3].tolist())
         first = int(np.flatnonzero(bad)[0]) + 1
-        is_share = axis.at[bad].notna().any()
+        is_share = (axis.at[bad] % 1 > 0).any()
         remedy = f" Multiply it, or number the {axis.unit}s otherwise." if is_share else ""
         raise TableError(
             f"{source}: column {axis.column!r} must hold whole numbers, but {int(bad.sum()):,} of "
@@ -395,7 +416,10 @@ def _numeric_columns(
             left_out[name] = "It does not hold (real) numbers."
             continue
         if found.n_others:
-            left_out[f"{name} (in part)"] = f"{found.n_others:,} values of it are not numbers."
+            n = found.n_others
+            left_out[f"{name} (in part)"] = (
+                "A value of it is no number." if n == 1 else f"{n:,} values of it are no numbers."
+            )
         if found.read_as:
             read_as[name] = found.read_as
         numeric[name] = found.values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,7 @@ class Trajectories:
     notices: tuple[Notice, ...] = ()
     parts: pd.DataFrame = field(default_factory=PARTS.frame)
 
-    @property
+    @cached_property
     def runs(self) -> pd.DataFrame:
         """One row per run: ``group, run, seed``, in the order of the table."""
         return self.table[[*RUN_KEY, "seed"]].drop_duplicates(RUN_KEY).reset_index(drop=True)

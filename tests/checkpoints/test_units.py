@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 
 from hmmdyn import pipeline
 from hmmdyn.checkpoints.logs import find_outcomes, join_outcomes
 from hmmdyn.checkpoints.units import unit_of
+from hmmdyn.errors import LayoutError
 
 
 @pytest.mark.parametrize(
@@ -50,6 +53,14 @@ def test_epochs_by_the_log(tmp_path, name, steps):
     assert joined.table["val_loss"].tolist() == [3.0, 2.0, 1.0] * 2
 
 
+def test_a_layout_that_an_error_suggests_leaves_it_to_the_log(tmp_path):
+    write(tmp_path, "model_{}.pt", LOG)
+    with pytest.raises(LayoutError, match=re.escape("seed{seed}/model_{step}.pt")):
+        pipeline.scan(tmp_path)
+    assert pipeline.scan(tmp_path, layout="seed{seed}/model_{step}.pt").step_unit == "epoch"
+
+
 def test_a_name_that_says_step_is_believed(tmp_path):
     write(tmp_path, "step_{}.pt", LOG)
     assert pipeline.scan(tmp_path).step_unit == "step"
+    assert pipeline.scan(tmp_path, layout="seed{seed}/step_{step}.pt").step_unit == "step"

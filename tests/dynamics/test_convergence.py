@@ -202,6 +202,18 @@ def test_a_threshold_is_chosen_where_some_runs_fail():
     assert "median first value (0.5) to their median best one (1)" in found.how
 
 
+def test_groups_that_a_common_threshold_does_not_fit_are_named():
+    """Tasks of other returns, as if they were recipes of one."""
+    easy = table(**{f"e{i}": [0.0, 1.0] for i in range(6)}).assign(group="easy")
+    hard = table(**{f"h{i}": [0.0, 0.3] for i in range(3)}).assign(group="hard")
+    found = measure(pd.concat([easy, hard], ignore_index=True))
+    (message,) = [n.message for n in found.notices if n.subject == "groups below the threshold"]
+    assert "No run of 1 of the 2 groups reaches 0.9" in str(message)
+    assert "hard (medians of their runs' best values: 0.3)" in str(message)
+    asked = measure(pd.concat([easy, hard], ignore_index=True), threshold=0.9)
+    assert "groups below the threshold" not in [n.subject for n in asked.notices]
+
+
 @pytest.mark.parametrize(
     ("scale", "threshold", "meant"),
     [(1, 95, "threshold=0.95"), (1, -1, "between 0 and 1 with"), (100, 950, "between 0 and 100")],

@@ -8,13 +8,8 @@ import pandas as pd
 import pytest
 
 from hmmdyn.dynamics.apart import distances_from_others, worst_stretch
-from hmmdyn.dynamics.outliers import (
-    _deviations,
-    _follows,
-    _share_at_least,
-    _ways_back,
-    find_outliers,
-)
+from hmmdyn.dynamics.lying_out import _deviations, _share_at_least
+from hmmdyn.dynamics.outliers import _follows, _ways_back, find_outliers
 from hmmdyn.hmm.choose.refit import _only
 from hmmdyn.hmm.fit.em import fit
 from hmmdyn.hmm.fit.starts import start
@@ -473,3 +468,31 @@ def test_ten_sound_seeds_of_sparse_parity_are_alike():
     )
     assert np.isfinite(table["p"]).all()
     assert not table["outlier"].any()
+
+
+def test_long_runs_are_looked_at_two_hundred_times():
+    """Every fifth checkpoint of a thousand: as if the runs had been saved less often."""
+    values = np.cumsum(np.random.default_rng(0).normal(size=(800, 3)), axis=0)
+    rarely = distances_from_others(Sequences(values, np.full(4, 200)), np.zeros(800, dtype=int))
+    often = Sequences(np.repeat(values, 5, axis=0), np.full(4, 1000))
+    far = distances_from_others(often, np.zeros(4000, dtype=int))
+    for own, expected in zip(far, rarely, strict=True):
+        np.testing.assert_allclose(own, np.repeat(expected, 5), rtol=1e-9, atol=1e-12)
+
+
+def test_large_groups_are_compared_in_blocks():
+    """A run that has a twin in another block alone is apart; in a small group it is not."""
+    rng = np.random.default_rng(1)
+    line = np.outer(np.arange(12), [1.0, 1.0])
+    runs = [line + 0.01 * rng.normal(size=line.shape) for _ in range(118)]
+    aside = line * [1.0, -1.0]
+    order = np.random.default_rng(0).permutation(120)
+    first, last = order[0], order[-1]  # three blocks of 40: these are in the first and the third
+    values = {int(first): aside, int(last): aside + 0.01}
+    others = iter(runs)
+    values = np.concatenate([values[r] if r in values else next(others) for r in range(120)])
+    far = distances_from_others(Sequences(values, np.full(120, 12)), np.zeros(1440, dtype=int))
+    assert far[first].max() > 0.5
+    few = np.concatenate([values[r * 12 : r * 12 + 12] for r in (first, last, *order[1:4])])
+    near = distances_from_others(Sequences(few, np.full(5, 12)), np.zeros(60, dtype=int))
+    assert near[0].max() < 0.01

@@ -1,13 +1,16 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 
 from hmmdyn.hmm.choose.duration import Change
 from hmmdyn.hmm.choose.passages import Resampling
 from hmmdyn.hmm.choose.whose_time import whose_time
-from hmmdyn.results.boundaries import CANNOT_TELL, OWN_TIME, SCHEDULE
+from hmmdyn.report.statements.boundaries import WHOSE_TIME
+from hmmdyn.results.boundaries import CANNOT_TELL, EITHER_TIME, OWN_TIME, SCHEDULE, Evidence
 
 NORMAL = norm.ppf((np.arange(40) + 0.5) / 40)
 
@@ -62,3 +65,23 @@ def test_a_run_that_crosses_twice_has_its_first_date():
         dates=np.array([500.0, 900, 520, 480]),
     )
     np.testing.assert_array_equal(twice.first_dates, [500, 520, 480])
+
+
+@pytest.mark.parametrize(
+    ("of_boundaries", "verdict"),
+    [
+        ([OWN_TIME, CANNOT_TELL], OWN_TIME),
+        ([SCHEDULE, SCHEDULE], SCHEDULE),
+        ([SCHEDULE, OWN_TIME], EITHER_TIME),
+        ([CANNOT_TELL], "that of the whole course"),
+        ([], "that of the whole course"),
+    ],
+)
+def test_boundaries_say_whose_time_it_is_and_the_whole_course_where_none_does(
+    of_boundaries, verdict
+):
+    evidence = SimpleNamespace(
+        supported=pd.DataFrame({"timing": of_boundaries}), timing="that of the whole course"
+    )
+    assert Evidence.whose_time.fget(evidence) == verdict
+    assert set(WHOSE_TIME) == {OWN_TIME, SCHEDULE, EITHER_TIME, CANNOT_TELL}

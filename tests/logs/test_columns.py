@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hmmdyn import roles
-from hmmdyn.errors import TableError
+from hmmdyn.errors import TableError, UsageError
 from hmmdyn.logs.columns import split_of_path, understand
 from hmmdyn.tables.metric_table import from_frame
 
@@ -438,6 +438,20 @@ def test_steps_as_people_write_them(written):
 def test_a_share_of_an_epoch_is_no_step_and_the_remedy_is_said():
     with pytest.raises(TableError, match=r"whole numbers.*Multiply it"):
         from_frame(pd.DataFrame({"epoch": [0, 0.5, 1], "l2": [1.0, 2, 4]}))
+
+
+def test_another_column_may_count_training():
+    frame = runs().rename(columns={"step": "x"}).assign(tokens=lambda f: 7 * f["x"] ** 2)
+    assert from_frame(frame).step_unit == "token"
+    found = from_frame(frame, step_column="x")
+    assert (found.step_unit, found.metrics) == ("step", ("l2",))
+    assert found.table["step"].tolist()[:3] == [0, 100, 200]
+    assert [n.subject for n in found.notices] == ["column tokens"]
+    assert from_frame(frame, step_column="tokens").table["step"].tolist()[:2] == [0, 70000]
+    with pytest.raises(UsageError, match="There is no column 'y'"):
+        from_frame(frame, step_column="y")
+    with pytest.raises(TableError, match="step_column"):
+        from_frame(frame.drop(columns="tokens"))
 
 
 def test_the_likely_column_is_pointed_at():

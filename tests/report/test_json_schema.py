@@ -106,7 +106,7 @@ def test_what_the_schema_does_not_say_is_not_valid(findings, schema):
 
 def test_the_dictionary_tells_of_every_column(hostile):
     made = document(hostile)
-    assert list(made["columns"]) == ["metrics", "states", *made["tables"]]
+    assert list(made["columns"]) == ["metrics", "parts", "states", *made["tables"]]
     for name, rows in made["tables"].items():
         if rows:
             assert list(rows[0]) == list(made["columns"][name])

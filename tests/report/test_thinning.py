@@ -71,3 +71,9 @@ def test_the_outline_stays_within_every_piece():
         drawn = piece[keep[piece]]
         assert values[drawn].min() == values[piece].min()
         assert values[drawn].max() == values[piece].max()
+
+
+def test_curves_among_which_a_menu_chooses_share_what_fits_in_a_page():
+    assert points_per_run(40, 14) == points_per_run(40)
+    assert 200 * 200 * points_per_run(200, 200) <= 2_000_000
+    assert points_per_run(40, 200) * 40 * 200 <= 400_000

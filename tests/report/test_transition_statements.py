@@ -87,6 +87,16 @@ def test_transitions_come_with_their_steps_and_how_well_they_are_known():
     assert "What moves" not in text
 
 
+def test_a_supported_change_is_told_with_the_date_of_its_boundary():
+    findings = found([[0, 0, 1, 1], [0, 1, 1, 1], [0, 0, 0, 1]], n_states=2)
+    findings.transition_times = findings.transition_times.assign(
+        date=183.0, date_low=121.5, date_high=264.0
+    )
+    text = text_of(say(findings))
+    assert "at step 183 (122 to 264; the first run 100, the last 300)" in text
+    assert "median 2" not in text
+
+
 def test_a_visit_that_is_mostly_cut_off_lasts_at_least_so_long():
     findings = found([[0, 0, 1], [0, 0, 0], [0, 0, 0]], n_states=2)
     findings.state_summary["dwell_steps"] = np.nan

@@ -334,6 +334,13 @@ def test_what_is_no_log_is_passed_over_and_what_is_broken_is_named(tmp_path):
     assert "config.json" not in told
 
 
+def test_another_column_may_count_training(tmp_path):
+    for seed in (0, 1):
+        write(tmp_path, f"seed{seed}.csv", table(seed, step="x"))
+    assert read(tmp_path) is None
+    assert read(tmp_path, step_column="x").table["step"].tolist() == [*STEPS] * 2
+
+
 def test_a_folder_without_logs(tmp_path):
     write(tmp_path, "notes.txt", "nothing\n")
     assert read(tmp_path) is None

@@ -42,6 +42,9 @@ FRAMES = {
     "the interchange protocol": Interchange(),
     "a dict of lists": COLUMNS,
     "a dict of arrays": {name: np.array(values) for name, values in COLUMNS.items()},
+    "a list of rows": pd.DataFrame(COLUMNS).to_dict("records"),
+    "a dict of frames": {"a": pd.DataFrame(COLUMNS).iloc[:2], "b": pa.table(COLUMNS).slice(2)},
+    "a dict of series": {name: pd.Series(values) for name, values in COLUMNS.items()},
     "a list of frames": [pd.DataFrame(COLUMNS).iloc[:2], pa.table(COLUMNS).slice(2)],
 }
 
@@ -52,6 +55,13 @@ def test_frames_of_all_kinds(kind):
     assert (found.metrics, found.outcomes) == (("l2",), ("eval_loss",))
     assert found.runs["run"].tolist() == ["seed0", "seed1"]
     assert found.table["l2"].tolist() == COLUMNS["l2"]
+
+
+def test_frames_are_called_by_their_names():
+    frames = {seed: pd.DataFrame({"step": [0, 10], "l2": [1.0, 2.0 + seed]}) for seed in (3, 4)}
+    found = read_runs(frames)
+    assert found.runs["run"].tolist() == ["3", "4"]
+    assert found.table["l2"].tolist() == [1.0, 5.0, 1.0, 6.0]
 
 
 def test_polars():

@@ -142,6 +142,7 @@ class Reading(NamedTuple):
     problem: str = ""
 
 
+_SAYS_STEP = re.compile(r"(?:step|iter|update|batch)[a-z]*[-_=. ]?\{step\}", re.IGNORECASE)
 NO_STEP = "no step or epoch in its name"
 ONLY_ALIAS = "an alias such as last or best, without a step"
 TEMPORARY = "a temporary file"
@@ -394,6 +395,8 @@ class Layout:
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
         self._regex = re.compile(self._translate(pattern.strip().rstrip("/")))
+        # {step} is the only name for a plain number, so its word must say what is counted.
+        self._unit_is_told = "{epoch}" in pattern or _SAYS_STEP.search(pattern) is not None
 
     @staticmethod
     def _translate(pattern: str) -> str:
@@ -436,4 +439,11 @@ class Layout:
         if step is None and epoch is None:  # 1.2345k, or beyond 64 bits
             return None
         run = found.get("run") or (f"seed{found['seed']}" if "seed" in found else root)
-        return Reading(printable(found.get("group") or root), printable(run), seed, step, epoch)
+        return Reading(
+            printable(found.get("group") or root),
+            printable(run),
+            seed,
+            step,
+            epoch,
+            unit_is_told=self._unit_is_told,
+        )

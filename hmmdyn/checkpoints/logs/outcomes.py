@@ -21,7 +21,7 @@ from hmmdyn.checkpoints.find.logs import find_logs, given_log, in_order
 from hmmdyn.checkpoints.find.walking import walk
 from hmmdyn.checkpoints.logs.owners import Runs
 from hmmdyn.errors import LogError, NoTimeError, OutcomeError
-from hmmdyn.logs import read_log
+from hmmdyn.logs import LogReader
 from hmmdyn.logs.columns import split_of_path, understand
 from hmmdyn.logs.files import TRAINER_STATE, is_log
 from hmmdyn.logs.numbers import as_numbers
@@ -73,7 +73,9 @@ class _LeftOut:
         return (*left_out, *read)
 
 
-def find_outcomes(index: CheckpointIndex, extra: Path | None = None) -> OutcomeTable:
+def find_outcomes(
+    index: CheckpointIndex, extra: Path | None = None, logs_of: LogReader | None = None
+) -> OutcomeTable:
     """Read the losses and accuracies logged beside the checkpoints.
 
     Any file under the index's root that reads as a log with a column in the index's step unit
@@ -90,6 +92,8 @@ def find_outcomes(index: CheckpointIndex, extra: Path | None = None) -> OutcomeT
     extra : Path, optional
         A further log. All its numeric columns are taken, whatever their names, and its values go
         before those of logs found.
+    logs_of : LogReader, optional
+        Who has read some of the logs already.
 
     Returns
     -------
@@ -102,20 +106,20 @@ def find_outcomes(index: CheckpointIndex, extra: Path | None = None) -> OutcomeT
     OutcomeError
         ``extra`` cannot be read, or fits none of the runs.
     """
-    runs = Runs(index)
+    runs, logs_of = Runs(index), logs_of or LogReader()
     left_out = _LeftOut()
     given = None if extra is None else given_log(index.root, Path(extra))
     logs = find_logs(walk(index.root, {})) if index.logs is None else index.logs
     states = [log for log in logs if log.path.name == TRAINER_STATE]
     frames = {
-        log.shown: _read_found(log, runs, left_out)
+        log.shown: _read_found(log, runs, left_out, logs_of)
         for log in logs
         if log not in states and not _is_same_file(log, given)
     }
     for of_one_run in _by_run(states, runs):
-        frames |= _read_trainer_states(of_one_run, runs, left_out)
+        frames |= _read_trainer_states(of_one_run, runs, left_out, logs_of)
     if given is not None:
-        frames[given.shown] = _read_given(given, runs, left_out)
+        frames[given.shown] = _read_given(given, runs, left_out, logs_of)
     frames = {shown: frame for shown, frame in frames.items() if len(frame)}
     table = _merge(frames, runs, left_out)
     sources = {shown: len(frame) for shown, frame in frames.items()}
@@ -133,9 +137,9 @@ def _by_run(logs: Iterable[LogFile], runs: Runs) -> Iterator[list[LogFile]]:
     yield from groups.values()
 
 
-def _read_found(log: LogFile, runs: Runs, left_out: _LeftOut) -> pd.DataFrame:
+def _read_found(log: LogFile, runs: Runs, left_out: _LeftOut, logs_of: LogReader) -> pd.DataFrame:
     try:
-        return _outcomes_in(log, runs, left_out, given=False)
+        return _outcomes_in(log, runs, left_out, logs_of, given=False)
     except LogError as error:
         # A file whose name says no log, and whose content neither, is nobody's concern.
         if is_log(log.path.name) or not isinstance(error, NoTimeError):
@@ -143,16 +147,16 @@ def _read_found(log: LogFile, runs: Runs, left_out: _LeftOut) -> pd.DataFrame:
         return pd.DataFrame()
 
 
-def _read_given(log: LogFile, runs: Runs, left_out: _LeftOut) -> pd.DataFrame:
+def _read_given(log: LogFile, runs: Runs, left_out: _LeftOut, logs_of: LogReader) -> pd.DataFrame:
     try:
-        return _outcomes_in(log, runs, left_out, given=True)
+        return _outcomes_in(log, runs, left_out, logs_of, given=True)
     except LogError as error:
         given = Remedy("outcomes_file", log.shown)
         raise OutcomeError(given, f" cannot be used, because {error}.") from None
 
 
 def _read_trainer_states(
-    logs: Sequence[LogFile], runs: Runs, left_out: _LeftOut
+    logs: Sequence[LogFile], runs: Runs, left_out: _LeftOut, logs_of: LogReader
 ) -> dict[str, pd.DataFrame]:
     """Read the latest trainer state of a run, and those before the first step it tells of.
 
@@ -168,14 +172,16 @@ def _read_trainer_states(
     covered_from = math.inf
     for log in sorted(logs, key=lambda log: (time(log), in_order(log)), reverse=True):
         if time(log) <= covered_from:
-            frame = _read_found(log, runs, left_out)
+            frame = _read_found(log, runs, left_out, logs_of)
             if len(frame):
                 frames[log.shown] = frame
                 covered_from = min(covered_from, frame.index.get_level_values("step").min())
     return dict(reversed(frames.items()))
 
 
-def _outcomes_in(log: LogFile, runs: Runs, left_out: _LeftOut, *, given: bool) -> pd.DataFrame:
+def _outcomes_in(
+    log: LogFile, runs: Runs, left_out: _LeftOut, logs_of: LogReader, *, given: bool
+) -> pd.DataFrame:
     """Return the outcomes that a log holds, indexed by the number of the run and the step.
 
     Raises
@@ -183,7 +189,7 @@ def _outcomes_in(log: LogFile, runs: Runs, left_out: _LeftOut, *, given: bool) -
     LogError
         With the reason alone: the caller knows which file it was.
     """
-    logged = read_log(log.path, require_time=True)
+    logged = logs_of.read(log.path)
     if logged.own is not None and not given:  # what these runs were measured to, an earlier time
         return pd.DataFrame()
     if logged.damaged and given:

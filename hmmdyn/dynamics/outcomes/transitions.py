@@ -68,6 +68,7 @@ def find_outcome_transitions(
     outcomes: Sequence[str],
     change_points: pd.DataFrame | None,
     *,
+    step_unit: str = "step",
     random_state: int = 0,
 ) -> OutcomeTransitions:
     """Find the transitions and spikes of outcomes, and the changes of state that go with them.
@@ -81,6 +82,8 @@ def find_outcome_transitions(
         The outcome columns; there may be none.
     change_points : DataFrame or None
         See :data:`.results.transitions.CHANGE_POINTS`; None where there are no states.
+    step_unit : str
+        What training is counted in.
     random_state : int
         Of the pairings that matches are tested by.
 
@@ -132,7 +135,7 @@ def find_outcome_transitions(
         else match_transitions(
             _events(table, main), change_points, logarithmic=logarithmic, random_state=random_state
         ),
-        how=_in_words(logarithmic),
+        how=_in_words(logarithmic, step_unit),
         notices=(
             *_notices(table, curves, outcomes),
             *_undated(
@@ -270,7 +273,7 @@ def _notices(
         n_too_good = int((table[outcome] == too_good).sum())
         if n_too_good:
             message = (
-                f"Checkpoints at which it is {too_good:g}: {n_too_good:,}. They count as not "
+                f"Evaluations at which it is {too_good:g}: {n_too_good:,}. They count as not "
                 "evaluated where transitions and spikes are looked for."
             )
             notices.append(Notice("statements", "odd", f"outcome {outcome}", message))
@@ -285,16 +288,16 @@ def _undated(curves: Sequence[Curve], *, several_groups: bool) -> Iterator[Notic
         yield Notice("statements", "limit", f"outcome {curves[0].outcome}", message)
 
 
-def _in_words(logarithmic: bool) -> str:
+def _in_words(logarithmic: bool, unit: str) -> str:
     clock = (
-        "the logarithm of 1 + step, because checkpoints lie further and further apart, and then in "
-        "steps, for what is fast late in training"
+        f"the logarithm of 1 + {unit}, because evaluations lie further and further apart, and then "
+        f"in {unit}s, for what is fast late in training"
         if logarithmic
-        else "steps"
+        else f"{unit}s"
     )
     return (
         f"Time is counted in {clock}. A curve is freed from spikes by a running median of "
-        f"{rules.MEDIAN_OF} checkpoints and smoothed by straight lines through windows of "
+        f"{rules.MEDIAN_OF} evaluations and smoothed by straight lines through windows of "
         f"{rules.BANDWIDTH:.0%} of its evaluations to each side. A transition is a peak of the "
         f"slope that covers at least {rules.SHARE:.0%} of the curve's whole way, does 10 % to 90 % "
         f"of its change in {rules.FAST:.0%} of the run or less, and has calm in the "

@@ -29,6 +29,7 @@ from hmmdyn.results.observations import Sequences
 
 # Fewer runs in a half give no supported boundary at all.
 _RUNS_IN_HALF = 3
+# A half's own finest map has so many states, or as many as that of all runs.
 _FINEST = 8
 _SEARCH_ITERATIONS = 30
 YES, NO, CANNOT_TELL = "yes", "no", "cannot tell"
@@ -100,6 +101,7 @@ def found_again(
     Computational and Graphical Statistics 14:511-528.
     """
     clock, lengths = clock_of(data), data.lengths
+    finest = max(_FINEST, found.levels[0].n_states)
     whole = interpolated(data.values, lengths)
     rng = np.random.default_rng(random_state)
     strengths: list[FloatArray] = []
@@ -111,7 +113,9 @@ def found_again(
             for half in (order[: len(order) // 2], order[len(order) // 2 :]):
                 seen = np.isin(np.arange(len(lengths)), half)
                 rows = np.repeat(seen, lengths)
-                labels = _map_of(whole[rows], lengths[seen], covariance_type, options, random_state)
+                labels = _map_of(
+                    whole[rows], lengths[seen], covariance_type, options, finest, random_state
+                )
                 others = _decoded(
                     whole[rows],
                     lengths[seen],
@@ -138,10 +142,11 @@ def _map_of(
     lengths: IntArray,
     covariance_type: str,
     options: ModelOptions,
+    finest: int,
     random_state: int,
 ) -> IntArray:
     """Labels of the supported map of some runs, from a short search of its own."""
-    n_states = min(_FINEST, max(2, len(values) // 10))
+    n_states = min(finest, max(2, len(values) // 10))
     data = Sequences(values, lengths)
     em = EM(data, covariance_type, options=options)
     models = [

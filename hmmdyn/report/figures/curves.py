@@ -18,7 +18,7 @@ from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import STEP_AXIS, numbers_of, run_numbers
 from hmmdyn.report.figures.run_rows import plot_labels
 from hmmdyn.report.figures.thinning import thin
-from hmmdyn.report.lookup import full_run_names
+from hmmdyn.report.lookup import drawn_runs, full_run_names
 from hmmdyn.results.arrays import IntArray
 from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
@@ -75,9 +75,13 @@ def draw_curves(findings: OutcomeFindings, columns: Sequence[str]) -> go.Figure:
     ``values``. A value that is missing where its neighbours in time are known is a gap.
     """
     groups = list(findings.table["group"].unique())
+    drawn = drawn_runs(findings)
     checkpoints = _checkpoints(findings)
+    shown = checkpoints["number"].isin(numbers_of(findings, drawn)).to_numpy()
+    checkpoints = checkpoints[shown]
+    values = findings.table.loc[shown, list(columns)]
     by_key = {
-        column: _pieces(checkpoints.assign(y=findings.table[column].to_numpy()))
+        column: _pieces(checkpoints.assign(y=values[column].to_numpy()), len(columns))
         for column in columns
     }
     keys = sorted({key for pieces in by_key.values() for key in pieces})
@@ -106,7 +110,8 @@ def draw_curves(findings: OutcomeFindings, columns: Sequence[str]) -> go.Figure:
         meta={
             **STEP_AXIS,
             "points": sum(piece.n_points for drawn in pieces.values() for piece in drawn),
-            "values": int(np.isfinite(findings.table[list(columns)].to_numpy(np.float64)).sum()),
+            "values": int(np.isfinite(values.to_numpy(np.float64)).sum()),
+            "n_drawn": len(drawn),
         },
         **_layout_of(findings, columns[0]),
     )
@@ -154,14 +159,15 @@ def _looks(findings: OutcomeFindings) -> list[dict[str, Any]]:
     ]
 
 
-def _pieces(checkpoints: pd.DataFrame) -> _Pieces:
+def _pieces(checkpoints: pd.DataFrame, n_curves: int = 1) -> _Pieces:
     """Cut the curves of all runs into pieces by state.
 
     A piece starts at the checkpoint before, where the run was still in another state (and where
     it gets no marker); stays follow one another with a gap in between.
     """
     points = _points(checkpoints)
-    kept = thin(*(points[c].to_numpy() for c in ("y", "stretch", "length")))
+    y, stretch, length = (points[c].to_numpy() for c in ("y", "stretch", "length"))
+    kept = thin(y, stretch, length, n_curves)
     columns = ("x", "y", "state", "number", "stretch", "broken")
     x, y, state, number, stretch, broken = (points[c].to_numpy()[kept] for c in columns)
     starts = np.flatnonzero(np.diff(stretch, prepend=-1))

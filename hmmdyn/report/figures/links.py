@@ -32,16 +32,17 @@ STEP_AXIS = {"x": "step"}
 
 def run_numbers(findings: OutcomeFindings) -> dict[tuple[str, str], int]:
     """Return the number of every run by (group, run)."""
-    keys = findings.table[RUN_KEY].drop_duplicates().itertuples(index=False, name=None)
+    keys = findings.runs_of_table[RUN_KEY].itertuples(index=False, name=None)
     return {key: number for number, key in enumerate(keys)}
 
 
 def group_numbers(findings: OutcomeFindings) -> dict[str, int]:
     """Return the number of every group by its name."""
-    return {group: number for number, group in enumerate(findings.table["group"].unique())}
+    return {group: number for number, group in enumerate(findings.runs_of_table["group"].unique())}
 
 
 def numbers_of(findings: OutcomeFindings, rows: pd.DataFrame) -> list[int]:
     """Return the number of the run of each row of a table with the columns ``group, run``."""
-    numbers = run_numbers(findings)
-    return [numbers[key] for key in zip(rows["group"], rows["run"], strict=True)]
+    known = pd.MultiIndex.from_frame(findings.runs_of_table[RUN_KEY])
+    numbers: list[int] = known.get_indexer(pd.MultiIndex.from_frame(rows[RUN_KEY])).tolist()
+    return numbers

@@ -13,6 +13,7 @@ from hmmdyn.report.statements import (
     data,
     detours,
     groups,
+    outcome_outliers,
     outcome_transitions,
     outliers,
     slowness,
@@ -20,6 +21,7 @@ from hmmdyn.report.statements import (
     states,
     transitions,
     ways,
+    where,
 )
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings, OutcomeFindings
@@ -29,6 +31,7 @@ _TOPICS = (
     data,
     states,
     boundaries,
+    where,
     ways,
     transitions,
     convergence,
@@ -36,11 +39,12 @@ _TOPICS = (
     speed,
     groups,
     outliers,
+    outcome_outliers,
     outcome_transitions,
     detours,
     certainty,
 )
-_WITHOUT_STATES = (data, convergence, speed, outcome_transitions, certainty)
+_WITHOUT_STATES = (data, convergence, speed, outcome_outliers, outcome_transitions, certainty)
 
 
 def said(findings: OutcomeFindings) -> dict[str, tuple[Statement, ...]]:

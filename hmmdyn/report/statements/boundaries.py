@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.report import words
 from hmmdyn.report.lookup import rows, state_name, told_boundaries
-from hmmdyn.report.statements.statement import Statement
+from hmmdyn.report.statements.statement import Statement, told
 from hmmdyn.results.boundaries import (
     CANNOT_TELL,
     EITHER_TIME,
@@ -69,6 +70,8 @@ def say(findings: Findings) -> Iterator[Statement]:
         yield from _of_level(findings, evidence)
     if supported.empty and evidence.is_supported:
         yield Statement(_TOPIC, UNSEEN, _KINDS, brief=UNSEEN)
+        if evidence.timing == OWN_TIME:
+            yield _of_finer_maps(findings, evidence)
     told = told_boundaries(evidence)
     for i, boundary in enumerate(rows(supported)):
         brief = _in_brief(findings, boundary)
@@ -102,6 +105,16 @@ def say(findings: Findings) -> Iterator[Statement]:
         brief = WHOSE_TIME[evidence.whose_time] if len(told) else ""
         text = f"{WHOSE_TIME[evidence.whose_time]} Of the whole course: {evidence.timing_reason}"
         yield Statement(_TOPIC, text, _TIMING, brief=brief)
+
+
+def _of_finer_maps(findings: Findings, evidence: Evidence) -> Statement:
+    """Say that runs differ in when they do what, so that a finer map may have boundaries."""
+    finer = Message("A finer map may have boundaries; ", Remedy("max_states", 10), " makes one.")
+    text = told(
+        findings,
+        Message(f"Runs do not keep one clock, all the same. {evidence.timing_reason} ", finer),
+    )
+    return Statement(_TOPIC, text)
 
 
 def _of_level(findings: Findings, evidence: Evidence) -> Iterator[Statement]:

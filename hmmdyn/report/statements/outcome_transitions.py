@@ -13,7 +13,6 @@ from hmmdyn.report import words
 from hmmdyn.report.lookup import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import OutcomeFindings
-from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.outcomes import OutcomeTransitions
 from hmmdyn.roles import better_side
 
@@ -73,7 +72,7 @@ def _when(findings: OutcomeFindings, found: OutcomeTransitions) -> Iterator[Stat
     """Say how many runs have a transition of which outcome, and when."""
     known = [o for o in findings.outcomes if np.isfinite(findings.table[o]).any()]
     said = [found.held_out] if found.held_out else known[:_OUTCOMES_SAID]
-    n_runs = len(findings.table[RUN_KEY].drop_duplicates())
+    n_runs = len(findings.runs)
     explanation = found.how
     for outcome in said:
         main = found.improvements[found.improvements["outcome"] == outcome]

@@ -158,7 +158,7 @@ def _ranks(findings: OutcomeFindings, speed: ConvergenceSpeed) -> Iterator[State
         _TOPIC,
         "Convergence is only seen at evaluations, so ranks stay open: "
         f"{f'any of {named} may be' if len(first) > 1 else f'{named} is'} the fastest, and the "
-        f"rank of {n_certain} of the {len(converged)} runs that converged is certain.",
+        f"rank of {n_certain or 'none'} of the {len(converged)} runs that converged is certain.",
     )
 
 

@@ -1,0 +1,55 @@
+"""In which layers, or roles of weights, a change of state begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hmmdyn.report import words
+from hmmdyn.report.lookup import rows, state_name
+from hmmdyn.report.statements.statement import Statement
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.verdicts import CANNOT_TELL
+from hmmdyn.results.where import BEFORE
+
+_TOPIC = "Where in the network"
+_SAID = 5
+_HOW = (
+    "In every run, a part of the network is dated by when its metric crosses the middle between "
+    "its levels in the two states. What is told is how much earlier or later that is than in the "
+    "middle of the other parts, median over runs, with a 95 % interval that holds for all parts of "
+    "one metric together and knows how far apart checkpoints are."
+)
+
+
+def say(findings: Findings) -> Iterator[Statement]:
+    """Say which parts move before or after the others; nothing where none were measured."""
+    table = findings.where_it_moves
+    if table.empty:
+        return
+    told = table[table["when"] != CANNOT_TELL]
+    if told.empty:
+        text = "No layer or role is shown to change before or after the others."
+        yield Statement(_TOPIC, text, _HOW, brief=text)
+        return
+    farthest = told.loc[told["lead"].abs().sort_values(ascending=False, kind="stable").index]
+    for i, part in enumerate(rows(farthest.head(_SAID))):
+        text = _moves(findings, part)
+        yield Statement(_TOPIC, text, _HOW if i == 0 else "", brief=text if i == 0 else "")
+    if (further := len(told) - _SAID) > 0:
+        yield Statement(_TOPIC, f"The table has {further:,} further of this kind.")
+
+
+def _moves(findings: Findings, part: Any) -> str:
+    is_first = part.when == BEFORE
+    ends = (part.lead_low, part.lead_high) if is_first else (-part.lead_high, -part.lead_low)
+    low, high, lead = (words.count(words.rounded(v)) for v in (*ends, abs(part.lead)))
+    others = "layers" if part.by == "layer" else "weights"
+    change = (
+        f"from {state_name(findings, part.from_state)} to {state_name(findings, part.to_state)}"
+    )
+    return (
+        f"In the change {change}, {part.metric} of {words.name(part.part)} moves {lead} "
+        f"{findings.step_unit}s {'before' if is_first else 'after'} the other {others} ({low} to "
+        f"{high})."
+    )
