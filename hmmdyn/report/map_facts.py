@@ -276,7 +276,7 @@ class FactsOfLevel:
         spread = f" ± {words.count(edge.convergence_se)}" if edge.n_converged > 1 else ""
         return (
             *lines,
-            f"these runs converge at {self.findings.step_unit} "
+            f"these runs were first seen converged at {self.findings.step_unit} "
             f"{words.count(edge.convergence_mean)}{spread} "
             f"(mean ± s.e., {edge.n_converged} converged)",
         )

@@ -69,7 +69,7 @@ _LOADER = ("scheme.js", "unpack.js")
 # In which section each module of statements has its say.
 _SECTIONS = {
     "map": ("states", "boundaries", "where", "ways", "transitions"),
-    "seeds": ("convergence", "slowness", "speed", "outliers"),
+    "seeds": ("convergence", "slowness", "speed", "outliers", "outcome_outliers"),
     "groups": ("groups",),
     "phases": ("outcome_transitions",),
     "evidence": ("detours", "certainty"),

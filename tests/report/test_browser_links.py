@@ -205,6 +205,7 @@ def test_back_and_forward_follow_the_choices(browser, report):
         assert settles(page, "document.querySelectorAll('.dim').length", 0)
         page.go_forward()
         page.go_forward()
+        assert settles(page, "typeof selection", "object")
         assert settles(page, "selection.chosen.runs.join()", "1")
 
 
