@@ -26,7 +26,7 @@ from hmmdyn.hmm.choose.boundaries import supported_map
 from hmmdyn.hmm.choose.supported import _model_of
 from hmmdyn.hmm.fit.sweep import sweep
 from hmmdyn.hmm.model.inference import decode
-from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.model import PLAIN_MODEL, HMMParameters
 from hmmdyn.results.observations import Observations, Sequences
 from hmmdyn.simulate.paces import COURSES, simulate_paces
 from hmmdyn.simulate.worlds import WITHOUT_PHASES, World, simulate_world
@@ -171,7 +171,7 @@ def mapped(raw: pd.DataFrame) -> tuple[Observations, HMMParameters, pd.DataFrame
     found = supported_map(
         observed, swept.winners[max(swept.winners)].states, covariance_type="diag"
     )
-    parameters = _model_of(observed, found.labels, "diag")
+    parameters = _model_of(observed, found.labels, "diag", PLAIN_MODEL)
     return observed, parameters, pd.DataFrame({"state": decode(parameters, observed)})
 
 
