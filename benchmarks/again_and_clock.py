@@ -32,7 +32,7 @@ from hmmdyn.simulate.worlds import SimulatedRuns, World, simulate_world
 from hmmdyn.tables.standardise import pooled_observations
 from hmmdyn.tables.trajectories import Trajectories
 
-FIRST_SEED = 29_000_000
+FIRST_SEED = 9_000_000
 RUNS = (10, 20, 40)
 # The level of the zoom that attractors are guessed from, as in an analysis.
 LEVEL = 4
@@ -50,8 +50,8 @@ WORLDS = (
 )
 PLANNED = 36 * len(WORLDS)
 VERDICTS = (OWN_TIME, SCHEDULE, CANNOT_TELL)
-# Numbers from which on paths are asked about their boundaries alone, which is quicker.
-MORE = 100_000
+# Paths that are asked about their boundaries alone, which is quicker: numbers from here on.
+MORE, SEED_OF_MORE = 100_000, 29_000_000
 OF_BOUNDARIES = ("own_time", "schedule", "no_answer")
 COLUMNS = [
     "number",
@@ -77,10 +77,10 @@ COLUMNS = [
 ]
 
 
-def world_of(number: int) -> tuple[str, World, str]:
+def world_of(number: int, first_seed: int = FIRST_SEED) -> tuple[str, World, str]:
     """Every world in turn; the rest is drawn by the simulation's number."""
     name, world, truth = WORLDS[number % len(WORLDS)]
-    rng = np.random.default_rng([FIRST_SEED, number])
+    rng = np.random.default_rng([first_seed, number])
     drawn = {
         "n_runs": int(rng.choice(RUNS)),
         "n_checkpoints": 100,
@@ -125,13 +125,13 @@ def more_boundaries(numbers: range, path: Path) -> pd.DataFrame:
     """Ask more paths whose time their boundaries keep; saved as they come."""
     done = set(pd.read_csv(path)["number"]) if path.exists() else set()
     for number in numbers:
-        name, world, _ = world_of(number)
+        name, world, _ = world_of(number, SEED_OF_MORE)
         if number in done or world.design != "path":
             continue
         row = {"number": number, "world": name, "n_runs": world.n_runs, "width": world.width}
         row |= {"noise": world.noise, "autocorrelation": world.autocorrelation}
         try:
-            row |= of_boundaries(mapped(simulate_world(world, FIRST_SEED + number), "diag"))
+            row |= of_boundaries(mapped(simulate_world(world, SEED_OF_MORE + number), "diag"))
         except NotEnoughDataError:
             row |= dict.fromkeys(OF_BOUNDARIES, 0)
         pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)
@@ -266,7 +266,9 @@ By what makes it hard:
 
 The rule was made on 60 simulations of other seeds. There the spread was at most half of duration \
 and two checkpoints where a schedule set the time, twice to twenty times as much where it did \
-not, so that nothing was tuned: the bound is the sum itself.
+not, so that nothing was tuned: the bound is the sum itself. (Qn, of Rousseeuw and Croux, in \
+place of the middle half was tried on made-up dates: its interval is narrower with ten runs, but \
+runs of two dates look as if they kept a schedule.)
 
 ## Is it found again?
 
