@@ -42,9 +42,10 @@ LARGE = (
 COLUMNS = (2_500, 5_000, 10_000, 20_000)
 READ = """
 import sys, time
+from pathlib import Path
 from hmmdyn.tables.metric_table import read_table
 start = time.process_time()
-read_table(sys.argv[1])
+read_table(Path(sys.argv[1]))
 print(time.process_time() - start)
 """
 
