@@ -44,6 +44,7 @@ def found(paths, n_states=4, widened=0, groups=None):
     return SimpleNamespace(
         table=states,
         states=states,
+        runs_of_table=states[[*RUN_KEY, "seed"]].drop_duplicates(ignore_index=True),
         step_unit="step",
         selection=SimpleNamespace(evidence=None),
         parameters=SimpleNamespace(n_states=n_states),
@@ -152,6 +153,6 @@ def test_runs_that_leave_the_common_way_are_named():
 def test_runs_of_the_same_name_are_told_apart_by_their_group():
     paths = [[0, 1], [0, 2], [0, 1], [0, 1]]
     findings = found(paths, groups=["a", "a", "b", "b"])
-    for frame in (findings.states, findings.fork_choices):
+    for frame in (findings.states, findings.runs_of_table, findings.fork_choices):
         frame["run"] = frame["seed"].map({0: "x", 1: "y", 2: "x", 3: "y"})
     assert by_name(findings, Fork(0, {1: 3, 2: 1}, 4)) == " To state 2: a / y."
