@@ -34,7 +34,7 @@ from hmmdyn.tables.trajectories import Trajectories
 COVARIANCE_TYPES = ("diag", "full")
 FINEST = 8
 # The rule was chosen on other simulations: these are for judging it.
-FIRST_SEED = 23_000_000
+FIRST_SEED = 7_000_000
 WIDTHS = (0.0, 0.02, 0.05, 0.10, 0.20)
 RUNS = (5, 10, 20, 40)
 METRICS = (6, 14)
@@ -473,36 +473,45 @@ when a test showed states being merged that others only pass. The second one was
 simulations with `diag`: K within one 87 % of 127, no phases: any sharp 0 %, any boundary 4 % of \
 102, duration's interval 93 %, date's 90 %, one path found as one 86 % of 58, forks 8 of 9); then \
 worlds of one path with abrupt changes (40 runs, autocorrelated noise) showed false forks between \
-states that few runs join, so that these now need a fork's evidence. The third, with two guards \
-added after it (for a run that is in one state only, and a state that is only passed), was seen \
-(333 simulations with `diag`: K within one 87 % of 110, exact 71 %, no phases: any sharp 0 %, any \
-boundary 6 % of 99, duration's interval 94 %, date's 92 %, one path found as one 84 % of 50).
+states that few runs join, so that these now need a fork's evidence. What is reported above is \
+the third, on seeds that nothing was run on before. Two guards, for a run that \
+is in one state only and a state that is only passed, were added after it; 33 of its \
+simulations repeated with them gave the same.
 
-Of what the third one missed, most began with one true boundary without evidence: its two sides \
-became one state, which ran on through two plateaus, so that the boundaries beside it looked \
-like drift and went, too, often down to one state. On 140 more simulations of other seeds (80 of \
-them with phases, ten runs or more and changes up to 10 %: K within one 84 %, exact 72 %, one \
-path found as one 90 %, any boundary without phases 7 of 60):
+## A fourth rule, tried and not taken
 
-- From finest maps of 2 to 7 states, too, on those that failed: better in 4 of 13, and the same \
-in the rest.
-- Of each passage as much on both sides as its shorter visit has: K within one 91 %, one path as \
-one 75 %; half as much again 91 and 82 %, two and a half times as much 88 and 90 %. No less than \
-nine checkpoints, which is what running medians reach over: 93 % (of 71) instead of 90 %. Kept. \
-What is false now are gradual boundaries between levels of autocorrelated noise.
-- Against these: an upper bound of 0.70 instead of 0.80, and half of the runs in the rarer \
-state: 89 and 88 %, exact 71 %. Half of the runs alone: 91 and 82 %. Kept: half of the runs, and \
-at least half the median distance of the supported boundaries: 89 and 93 %, exact 76 %, any \
-boundary without phases 7 of 60, none sharp.
-- Dates and durations from as much on both sides, too: intervals hold the date in 89 instead of \
-88 %, the duration in 95 instead of 92 %. Kept.
+Most of what is missed begins with one true boundary without evidence: its two sides become one \
+state, which runs on through two plateaus, so that the boundaries beside it look like drift and \
+go, too, often down to one state. On 140 simulations of other seeds (80 with phases, ten runs or \
+more, changes up to 10 %), where the rule above gave K within one in 84 %, exact 72 %, one path \
+found as one 90 %, and any boundary without phases in 7 of 60, it was tried
 
-- δ + movement below 0.80 instead of 0.90, since shorter looks move less: of the gradual \
-boundaries found so far it takes 1 of 39 true ones and 10 of 30 others.
+- to begin with finest maps of 2 to 7 states, too, where it had failed: better in 4 of 13;
+- to judge a boundary by as much of its longer visit as the shorter one has, at least the nine \
+checkpoints that running medians reach over: K within one 93 % (of 71; by the rule above 85 %), \
+but one path as one 83 % (94 %), because levels of autocorrelated noise now had gradual \
+boundaries;
+- against these, an upper bound of 0.70 with half of the runs in the rarer state: 89 %, one path \
+as one 88 %. Half of the runs, and at least half the median distance of the supported \
+boundaries: K within one 89 %, exact 76 %, one path as one 93 %, any boundary without phases 7 \
+of 60. With these, and δ + movement below 0.80, which took 1 of 39 true gradual boundaries and \
+10 of 30 others, it was frozen.
 
-Then the rule was frozen for the fourth time. What is reported above is this one, on seeds that \
-nothing was run on before. (Some 50 simulations begun with 0.90 were thrown away unseen, after a \
-test had shown a boundary in a shared drift.)
+Run on seeds that nothing had been run on, it had none of what had been gained where it was \
+made: K within one 85 % of 112, exact 70 %, changes up to 5 % 93 % of 82, no phases: any sharp 0 \
+%, any boundary 9 % of 94, duration's interval 96 %, date's 94 % of 308, one path as one 83 % of \
+48 (`diag`, cut short at 315 simulations). On 86 of these on which both rules were run, K was \
+within one in 82 % of 45, by the rule above in 84 %, and without phases there was a boundary in \
+7 against 2 % of 41. So the third rule stays, and the 90 % are not reached.
+
+## What cannot be seen, and what is said then
+
+Changes that take as long as the phases beside them, kinks of velocity, visits under three \
+checkpoints, and a short phase beside a long drift that takes up all eight states of the finest \
+map (of our runs, the late collapse of destabilised digits: it is there from ten states on, and \
+maps of halves do not have it). Where it fails there are too few states, or one. The report does \
+not say then that there are no phases, but: *No boundary has evidence. Whether these runs only \
+drift, or change too slowly or too briefly to be told from drift, they cannot tell.*
 """
 
 

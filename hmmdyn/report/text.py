@@ -108,7 +108,8 @@ def headlines(report: Report) -> Iterator[tuple[str, list[str]]]:
 def _left_out(report: Report) -> Iterator[tuple[str, tuple[str, ...]]]:
     left_out = [notice for notice in notices_told(report.findings) if notice.kind == "left out"]
     if left_out:
-        yield "Left out", (f"{words.listing(words.name(n.subject) for n in left_out)}.",)
+        subjects = dict.fromkeys(words.name(n.subject) for n in left_out)
+        yield "Left out", (f"{words.listing(subjects)}.",)
 
 
 def _beside(

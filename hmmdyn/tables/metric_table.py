@@ -24,7 +24,7 @@ from hmmdyn.logs import read_log
 from hmmdyn.logs.columnar import METADATA_KEY, flattened
 from hmmdyn.logs.columns import Columns, seed_numbers, understand
 from hmmdyn.logs.numbers import as_numbers
-from hmmdyn.logs.recipes import with_recipe
+from hmmdyn.logs.recipes import RECIPE, with_recipe
 from hmmdyn.logs.steps import Axis, last_written, on_one_axis, whole
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import natural_key, printable, require_known, some
@@ -176,7 +176,7 @@ def from_frame(
         )
     table = _sorted(table[[*KEY_COLUMNS, *kept.metrics, *kept.outcomes]])
     notices = [
-        Notice("metrics", "left out", _column(name), why)
+        Notice("metrics", "odd" if why == RECIPE else "left out", _column(name), why)
         for name, why in {**columns.other_times(axis.column), **left_out, **kept.left_out}.items()
     ]
     notices += [
@@ -479,11 +479,11 @@ def _about_left_out(left_out: Mapping[str, str | Message]) -> list[str | Remedy]
         return []
     keep = Remedy("keep_metrics", tuple(left_out))
     names = some(left_out)
-    return [
-        f"Left out are {names}, which count time or work or are alike in all runs: ",
-        keep,
-        " takes them for metrics.",
-    ]
+    if len(left_out) == 1:
+        why = f"Left out is {names}, which counts time or work or is alike in all runs: "
+        return [why, keep, " takes it for a metric."]
+    why = f"Left out are {names}, which count time or work or are alike in all runs: "
+    return [why, keep, " takes them for metrics."]
 
 
 def _column(name: str) -> str:

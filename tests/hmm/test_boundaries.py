@@ -10,7 +10,6 @@ from hmmdyn.hmm.choose.passages import (
     Resampling,
     crossing_times,
     delta,
-    evened,
     find_passages,
     find_visits,
     judge_boundaries,
@@ -95,23 +94,6 @@ def test_running_medians_leave_a_jump_and_take_an_outlier():
     values, labels, lengths = alike(course)
     position, which = positions(values, find_passages(find_visits(labels, lengths)))
     assert len(np.unique(position[which == 0])) == 2  # two levels, the jump between them kept
-
-
-def test_of_a_long_visit_as_much_counts_as_of_the_short_one_and_no_less_than_medians_reach():
-    labels, lengths = np.repeat([0, 1, 0, 1], [60, 20, 4, 30]), np.array([80, 34])
-    near = evened(find_passages(find_visits(labels, lengths)))
-    assert near.begin.tolist() == [40, 80]
-    assert near.change.tolist() == [60, 84]
-    assert near.end.tolist() == [80, 93]
-
-
-def test_a_state_without_boundaries_of_its_own_does_not_take_those_beside_it():
-    # A jump, and a drift after it that no boundary cuts: together the last two states are restless.
-    course = np.concatenate([np.zeros(20), np.full(15, 3.0), np.linspace(3.0, 8.0, 65)])
-    values, labels, lengths = alike(course)
-    labels = np.where(np.tile(course, len(lengths)) > 1.5, 1, 0)
-    judged = judge_boundaries(values, labels, lengths, 3, Resampling(100, 0))
-    assert judged["kind"].tolist() == ["sharp"]
 
 
 def test_a_run_against_the_others_supports_nothing():

@@ -222,8 +222,8 @@ def test_a_column_of_recipes_is_the_group_where_rows_would_contradict_each_other
     found = from_frame(several)
     assert found.runs["group"].unique().tolist() == ["Hop/ppo", "Hop/sac", "Run/ppo"]
     assert len(found.runs) == 6
-    told = {n.subject: n.message for n in found.notices}
-    assert told["column env"] == "Runs of one name differ by it: it is their group."
+    told = {n.subject: (n.kind, n.message) for n in found.notices}
+    assert told["column env"] == ("odd", "Runs of one name differ by it: it is their group.")
     one = from_frame(several[(several["env"] == "Hop") & (several["algo"] == "ppo")])
     assert one.runs["group"].unique().tolist() == ["all"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -286,7 +286,8 @@ def changed(findings: Findings, **changes: object) -> Findings:
 
 def analysis_of(findings: Findings) -> Analysis:
     """The findings as an analysis, of runs and a model that nobody asks for."""
-    return Analysis(**vars(findings), trajectories=None, training_map=None, told_at=None)
+    known = {each.name: getattr(findings, each.name) for each in fields(Findings)}
+    return Analysis(**known, trajectories=None, training_map=None, told_at=None)
 
 
 def without_outcomes(findings: Findings) -> Findings:

@@ -39,6 +39,8 @@ def with_evidence(findings, found, n_supported=None, timing="each seed in its ow
                 ("date", "date_low", "date_high", "duration", "duration_low", "duration_high"),
                 np.nan if how is None else 1000.0 * i,
             ),
+            **dict.fromkeys(("spread", "spread_low", "spread_high"), 900.0),
+            "timing": "" if how is None else timing,
             "found_share": np.nan,
             "found_apart": np.nan,
             "found": how or "",

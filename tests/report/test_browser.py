@@ -55,7 +55,7 @@ def test_figures_out_of_view_wait_until_they_are_scrolled_to_or_printed(browser,
     page.close()
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.goto(report.as_uri())
-    page.wait_for_timeout(300)
+    assert settles(page, "typeof Plotly", "object")
     assert page.evaluate(last) is False
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert page.evaluate(last) is True

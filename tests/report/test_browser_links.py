@@ -1,6 +1,5 @@
 """Every way to choose a run, group or state lights it everywhere, in a real browser."""
 
-import json
 from urllib.parse import quote
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from hmmdyn.report.export import write_report
 from hmmdyn.report.report import Report
 from tests.report.browsing import in_browser, open_table, opened, settles
+from tests.report.packed import data
 from tests.report.synthetic import HOSTILE_NAMES, make_findings, make_hostile_findings
 
 pytestmark = in_browser
@@ -205,6 +205,7 @@ def test_back_and_forward_follow_the_choices(browser, report):
         assert settles(page, "document.querySelectorAll('.dim').length", 0)
         page.go_forward()
         page.go_forward()
+        assert settles(page, "typeof selection", "object")
         assert settles(page, "selection.chosen.runs.join()", "1")
 
 
@@ -244,7 +245,8 @@ def test_links_to_sections_keep_the_choice_and_address_both(browser, report):
         )
         assert page.evaluate("document.activeElement.id") == "phases"
         page.reload()
-        assert page.evaluate("selection.chosen.runs") == [3]
+        assert settles(page, "typeof selection", "object")
+        assert settles(page, "selection.chosen.runs.join()", "3")
         assert settles(
             page,
             "Math.abs(document.getElementById('phases').getBoundingClientRect().top) < 400",
@@ -334,7 +336,5 @@ def test_highlighting_draws_no_figure_anew(browser, report):
 
 def test_what_a_figure_needs_to_be_linked_survives_json(report):
     """The page reads it from there, so it must be plain numbers."""
-    text = report.read_text(encoding="utf-8")
-    start = text.index('id="names">') + len('id="names">')
-    names = json.loads(text[start : text.index("</script>", start)])
+    names = data(report.read_text(encoding="utf-8"))["names"]
     assert {type(k) for run in names["runs"] for k in run["states"]} == {int}

@@ -79,7 +79,7 @@ def find_unlike_curves(
     level falls at most below the best of it so far, over the range of all levels of the other runs.
     p is that of :func:`hmmdyn.dynamics.lying_out.tail_probabilities`, of the logarithms, for a
     logistic law, and is corrected for the outcomes and the groups (Bonferroni).
-    ``benchmarks/outliers.md`` has the error rates.
+    ``benchmarks/outcome_outliers.md`` has the error rates.
     """
     judged = [o for o in outcomes if better_side(o) == "above" or is_plain_loss(o)]
     groups = {key: courses for key, courses in _groups(table, judged) if len(courses) >= MIN_RUNS}

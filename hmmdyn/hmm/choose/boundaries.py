@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from hmmdyn.hmm.choose.duration import measure_change
 from hmmdyn.hmm.choose.passages import (
     BOUNDARY_COLUMNS,
-    GRADUAL,
     SETTLING,
     SHORTEST_VISIT,
     SLICE,
@@ -64,8 +63,8 @@ _SHARED_RUNS = 0.6
 _FEW_SHARED_RUNS = 0.2
 # ... are this far apart in deviations (Ashman et al. 1994: 2 is where two modes can be seen), ...
 _ASHMAN = 4.0
-# ... and in median distances between the two sides of a boundary; so are those of a gradual one.
-_LEAST_DISTANCE = 0.5
+# ... and in median distances between the two sides of a boundary.
+_FORK_DISTANCE = 0.5
 # A state is cut in two at these shares of its visits, to look for one more boundary.
 _CUTS = (0.08, 0.2, 0.5, 0.8)
 _LOOK_ITERATIONS = 40
@@ -371,26 +370,11 @@ class _MapMaker:
         return np.array(passed, dtype=np.int64)
 
     def _judge(self, labels: IntArray) -> pd.DataFrame:
-        """Judge boundaries, beside each other and by where runs start.
-
-        Nothing settles out of a state in which runs do not start. Noise that lasts is crossed as
-        a gradual change is, but not as far as the boundaries that are there.
-        """
+        """Judge boundaries; nothing settles out of a state in which runs do not start."""
         judged = judge_boundaries(self._values, labels, self._lengths, self._need, self._resampling)
-        supported = judged["kind"].isin(SUPPORTED).to_numpy(dtype=bool)
-        if supported.any():
-            gaps = self._gaps(labels, judged)
-            near = gaps < _LEAST_DISTANCE * np.median(gaps[supported])
-            judged.loc[(judged["kind"] == GRADUAL).to_numpy(dtype=bool) & near, "kind"] = SLICE
         starting = self._starting(labels)[judged["from_state"].to_numpy(dtype=np.int64)]
         judged.loc[(judged["kind"] == SETTLING).to_numpy(dtype=bool) & ~starting, "kind"] = SLICE
         return judged
-
-    def _gaps(self, labels: IntArray, boundaries: pd.DataFrame) -> FloatArray:
-        """How far apart the two states of each boundary are, shape (B,)."""
-        means = _means(self._values, labels)
-        ends = means[boundaries["to_state"]] - means[boundaries["from_state"]]
-        return np.asarray(np.linalg.norm(ends, axis=1))
 
     def _starting(self, labels: IntArray) -> NDArray[np.bool_]:
         """Whether runs start in each state, shape (K,)."""
@@ -579,7 +563,7 @@ class _MapMaker:
                 if frozenset((j, k)) in joined or seen.share_of_runs(j, k) > _SHARED_RUNS:
                     continue
                 distance = float(np.linalg.norm(means[j] - means[k]) / typical)
-                if distance < _LEAST_DISTANCE or seen.separation(j, k) < _ASHMAN:
+                if distance < _FORK_DISTANCE or seen.separation(j, k) < _ASHMAN:
                     unfounded.append((distance, j, k))
             if unfounded:
                 _, j, k = min(unfounded)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.stats import norm, t
 
-from hmmdyn.hmm.choose.passages import Passages, Resampling, evened, positions
+from hmmdyn.hmm.choose.passages import Passages, Resampling, positions
 from hmmdyn.results.arrays import FloatArray, IntArray
 
 # From 10 to 90 %, a logistic curve takes so many of its scales.
@@ -94,10 +94,8 @@ def measure_change(
     .. [1] Hesterberg (2015), What teachers should know about the bootstrap, The American
        Statistician 69:371-386.
     """
-    low, high = _stretches(passages, lengths)
-    passages = evened(passages)
-    low, high = np.maximum(low, passages.begin), np.minimum(high, passages.end)
     position, which = positions(values, passages, within)
+    low, high = _stretches(passages, lengths)
     tracks = [position[which == p] for p in range(len(passages))]
     kept = [p for p, track in enumerate(tracks) if np.isfinite(track).all()]
     if not kept:

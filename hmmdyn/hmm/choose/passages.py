@@ -9,8 +9,7 @@ drift at constant speed 1, wherever a hidden Markov model has cut it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -36,12 +35,10 @@ SUPPORTED = (SHARP, GRADUAL)
 _SHARP_BELOW = 0.30
 _GRADUAL_BELOW = 0.60
 _GRADUAL_SURELY_BELOW = 0.80
-# What is crossed gradually must be crossed by so many of the runs in the rarer of two states.
-_GRADUAL_SHARE = 0.5
 _SETTLING_ABOVE = 3.0
 # A smooth course that bends looks slow to both sides in any one direction: what is crossed slowly
 # (δ) must be rest (movement) on both sides. Straight drift has 1 + ½.
-_RESTLESS = 0.80
+_RESTLESS = 0.90
 _LEVELS = (0.05, 0.95)
 
 
@@ -136,23 +133,6 @@ def find_passages(visits: Visits) -> Passages:
         visits.begin[here],
         visits.end[here],
         visits.end[here + 1],
-    )
-
-
-def evened(passages: Passages) -> Passages:
-    """Keep of each passage as much on both sides of the change: what its shorter visit has.
-
-    A visit may be to several places at once, wherever a boundary beyond was without evidence. What
-    is next to the change tells whether runs rest there; the rest of a long visit would take a
-    supported boundary away. Noise that lasts looks like a step to those who see too little of it,
-    so that no visit is cut below what running medians reach over.
-    """
-    shorter = np.minimum(passages.change - passages.begin, passages.end - passages.change)
-    reach = np.maximum(shorter, 2 * _MEDIAN_REACH + 1)
-    return replace(
-        passages,
-        begin=np.maximum(passages.begin, passages.change - reach),
-        end=np.minimum(passages.end, passages.change + reach),
     )
 
 
@@ -308,12 +288,11 @@ def judge_boundaries(
     """
     visits = find_visits(labels, lengths)
     passages = find_passages(visits)
-    near = evened(passages)
     n_staying = _runs_staying(visits)
     edges, which = _numbered(passages.from_state, passages.to_state)
-    movement = _movement(values, near, which)
-    plain = crossing_times(values, near)
-    relative = crossing_times(values, near, within_states(values, labels))
+    movement = _movement(values, passages, which)
+    plain = crossing_times(values, passages)
+    relative = crossing_times(values, passages, within_states(values, labels))
     rows = []
     for edge, (j, k) in enumerate(edges):
         mine = which == edge
@@ -323,20 +302,13 @@ def judge_boundaries(
         draws = resampling.weights(len(runs))
         judged = [_judged(_by_run(t[mine], of_run, len(runs)), draws) for t in (plain, relative)]
         chosen = judged[judged[0]["kind"] != SHARP and judged[1]["kind"] == SHARP]
-        share = len(runs) / min(n_staying[j], n_staying[k])
-        restless = chosen["delta"] + movement[edge] >= _RESTLESS
-        if restless or (chosen["kind"] == GRADUAL and share < _GRADUAL_SHARE):
+        if chosen["kind"] in SUPPORTED and chosen["delta"] + movement[edge] >= _RESTLESS:
             chosen["kind"] = SLICE
-        if chosen["kind"] not in SUPPORTED:
-            # How much longer one visit is than the other is seen of whole visits alone.
-            times = crossing_times(values, passages.only(mine))
-            whole = _judged(_by_run(times, of_run, len(runs)), draws)
-            chosen = whole if whole["kind"] == SETTLING else chosen | {"kind": SLICE}
         chosen |= {
             "from_state": int(j),
             "to_state": int(k),
             "n_runs": len(runs),
-            "share": share,
+            "share": len(runs) / min(n_staying[j], n_staying[k]),
             "movement": movement[edge],
         }
         rows.append(chosen)
@@ -399,7 +371,7 @@ def _by_run(times: FloatArray, of_run: IntArray, n_runs: int) -> FloatArray:
     return summed
 
 
-def _judged(times: FloatArray, draws: FloatArray) -> dict[str, Any]:
+def _judged(times: FloatArray, draws: FloatArray) -> dict[str, object]:
     """Judge one boundary by its crossing times, run by run."""
     total, drawn = times.sum(axis=0), draws @ times
     low, high = np.quantile(delta(drawn), _LEVELS)

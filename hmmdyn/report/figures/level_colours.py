@@ -43,9 +43,8 @@ def _parts(levels: pd.DataFrame, level: int) -> pd.DataFrame:
 
 
 def _split(parts: pd.DataFrame, coarser: Colours, n_most: int) -> Colours:
-    heirs = set(
-        parts.sort_values("shared", kind="stable").drop_duplicates("into", keep="last").index
-    )
+    placed = parts.dropna(subset=["into"]).sort_values("shared", kind="stable")
+    heirs = set(placed.drop_duplicates("into", keep="last").index)
     kept = {part.state: coarser[part.into] for part in rows(parts.loc[sorted(heirs)])}
     palette: Colours = theme.STATE_COLOURS
     if n_most > len(palette):
