@@ -42,21 +42,24 @@ simulate_world(world, 1).table.to_parquet(sys.argv[4])
 CHEAPER = """\
 ## What became cheaper since `39aee82`, and by what
 
-- **Outliers**: a run is looked at 200 times at most, and compared with 49 others of a block; distances
-  are matrix products, no trees. Of more than 20 runs, a twentieth is held out together. Up to 200
-  checkpoints, 50 runs and, for the scores, 20 runs numbers are those of before. On 36 simulated analyses
-  of ten runs of 600 checkpoints (path, shared and own drift; sound, or one run with a spike of three
-  deviations) both ways of looking agreed on every run: none of 18 sound ones named, the broken one in 11
-  of 18 (5 of 6 on a path, 6 of 6 and 0 of 6 on shared and own drift).
-- **Criteria**: the entropy of paths comes from the compiled recursions. The same numbers, to rounding.
-- **Found again**: maps of halves are neither dated nor zoomed, which nobody looked at. The same numbers.
+- **Outliers**: a run is looked at 200 times at most, and compared with 49 others of a block;
+  distances are matrix products, no trees. Of more than 20 runs, a twentieth is held out together.
+  Up to 200 checkpoints, 50 runs and, for the scores, 20 runs numbers are those of before. On 36
+  simulated analyses of ten runs of 600 checkpoints (path, shared and own drift; sound, or one run
+  with a spike of three deviations) both ways of looking agreed on every run: none of 18 sound
+  ones named, the broken one in 11 of 18 (5 of 6 on a path, 6 of 6 and 0 of 6 on shared and own
+  drift).
+- **Criteria**: the entropy of paths comes from the compiled recursions. The same numbers, to
+  rounding.
+- **Found again**: maps of halves are neither dated nor zoomed, which nobody looked at. The same
+  numbers.
 - **Zoom**: dates of changes try all widths at once. The same numbers, to rounding.
 - **Clock or seed**: runs go forward side by side, scales are weighed without logarithms. The same
   numbers, to rounding.
 - **Figures**: curves are cut into pieces as arrays; the same bytes.
 
-What became dearer: the page's rest and the other statements, by the maps and facts of every level of the
-zoom, which came since.
+What became dearer: the page's rest and the other statements, by the maps and facts of every level
+of the zoom, which came since.
 """
 
 
