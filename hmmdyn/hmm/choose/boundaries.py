@@ -205,7 +205,13 @@ def supported_states(
     n_draws: int = 400,
     random_state: int = 0,
 ) -> IntArray:
-    """Return the labels of :func:`supported_map` alone, which costs neither dates nor a zoom."""
+    """Return the labels of :func:`supported_map` alone, which costs neither dates nor a zoom.
+
+    Parameters
+    ----------
+    data, labels, covariance_type, options, n_draws, random_state
+        As of :func:`supported_map`.
+    """
     maker = _MapMaker(data, covariance_type, options, Resampling(n_draws, random_state))
     maker.make(labels)
     return maker.labels

@@ -56,7 +56,19 @@ _Pieces = dict[tuple[int, int], _Piece]  # by (run number, state)
 def thin_curves(
     findings: OutcomeFindings, column: str, runs: Collection[int], yaxis: str
 ) -> list[go.Scatter]:
-    """Return a trace per run and state of one column, of the runs of these numbers alone."""
+    """Return a trace per run and state of one column, of some runs alone.
+
+    Parameters
+    ----------
+    findings : OutcomeFindings
+        What was found.
+    column : str
+        A metric or an outcome.
+    runs : collection of int
+        The numbers of the runs.
+    yaxis : str
+        The axis it is drawn on: ``y``, ``y2``, ….
+    """
     checkpoints = _checkpoints(findings).assign(y=findings.table[column].to_numpy())
     pieces = _pieces(checkpoints[checkpoints["number"].isin(runs)])
     traces = _traces(findings, pieces)
