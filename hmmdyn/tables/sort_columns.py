@@ -91,10 +91,10 @@ def without_time(kept: Kept, table: pd.DataFrame, asked: Sequence[str]) -> Kept:
         Metrics asked for by name: they stay.
     """
     left_out = dict(kept.left_out)
-    for name in kept.metrics:
-        if name in asked:
-            continue
-        if _alike_in_all_runs(table, name):
+    unasked = [name for name in kept.metrics if name not in asked]
+    alike = _alike_in_all_runs(table, unasked)
+    for name in unasked:
+        if name in alike:
             left_out[name] = _not_asked("It is the same at equal steps in all runs", name)
         elif _grows_with_the_step(table, name):
             left_out[name] = _not_asked("It grows in proportion to the step in every run", name)
@@ -106,15 +106,24 @@ def _not_asked(why: str, name: str) -> Message:
     return Message(f"{why}. ", Remedy("keep_metrics", (name,)), " takes it for a metric.")
 
 
-def _alike_in_all_runs(table: pd.DataFrame, name: str) -> bool:
-    """Whether runs of one group have the same values wherever they have the same steps."""
-    wide = table.pivot_table(index=["group", "step"], columns="run", values=name, observed=True)
-    shared = wide[wide.notna().sum(axis=1) >= 2]
-    if shared.index.get_level_values("step").nunique() < _LEAST_STEPS:
-        return False
-    low, high = shared.min(axis=1), shared.max(axis=1)
-    moves = low.groupby("group").nunique().gt(1).any()
-    return bool(moves and np.allclose(low, high, rtol=1e-9, atol=0.0))
+def _alike_in_all_runs(table: pd.DataFrame, names: Sequence[str]) -> set[str]:
+    """Return the columns of which runs of one group have the same values at the same steps."""
+    if not names:
+        return set()
+    by_step = table.groupby(["group", "step"], observed=True)[list(names)]
+    counts, low, high = by_step.count(), by_step.min(), by_step.max()
+    groups, steps = (counts.index.get_level_values(level) for level in ("group", "step"))
+    alike = set()
+    for i, name in enumerate(names):
+        shared = counts.iloc[:, i].to_numpy() >= 2
+        least, most = (x.iloc[:, i].to_numpy(np.float64)[shared] for x in (low, high))
+        if not np.allclose(least, most, rtol=1e-9, atol=0.0):
+            continue
+        if steps[shared].nunique() < _LEAST_STEPS:
+            continue
+        if pd.Series(least).groupby(groups[shared].to_numpy()).nunique().gt(1).any():
+            alike.add(name)
+    return alike
 
 
 def _grows_with_the_step(table: pd.DataFrame, name: str) -> bool:
