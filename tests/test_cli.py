@@ -151,7 +151,7 @@ def test_formats_choose_what_is_written(runs, tmp_path):
     assert (tmp_path / "training_map.json").exists()  # the result itself is always written
 
 
-@pytest.mark.parametrize("flags", [["--format", "gif"], ["--format", ""], ["--theme", "sepia"]])
+@pytest.mark.parametrize("flags", [["--format", "bmp"], ["--format", ""], ["--theme", "sepia"]])
 def test_unknown_formats_stop_before_any_work(runs, tmp_path, flags):
     result = run("analyze", runs, "-o", tmp_path / "r", *flags, code=2)
     assert "Wrong usage" in result.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -121,10 +121,9 @@ class Trajectories:
         NotEnoughDataError
             No run is left.
         """
-        keys = _keys(self.table)
+        keys = list(self.table[RUN_KEY].itertuples(index=False, name=None))
         excluded = runs_named(names, keys)
-        table = self.table[[key not in excluded for key in keys]].reset_index(drop=True)
-        parts = self.parts[[key not in excluded for key in _keys(self.parts)]]
+        table, parts = (_without(frame, excluded) for frame in (self.table, self.parts))
         if table.empty:
             raise NotEnoughDataError("No run is left: every one of them was excluded by request.")
         notices = tuple(
@@ -134,7 +133,7 @@ class Trajectories:
             self,
             table=table,
             notices=self.notices + notices,
-            parts=parts.reset_index(drop=True),
+            parts=parts,
         )
 
     def of_group(self, group: str) -> Trajectories:
@@ -539,6 +538,8 @@ def _flat_in_some_runs(
     ]
 
 
-def _keys(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """(group, run) of every row."""
-    return list(frame[RUN_KEY].itertuples(index=False, name=None))
+def _without(frame: pd.DataFrame, excluded: Collection[tuple[str, str]]) -> pd.DataFrame:
+    """Leave the rows of runs (group, run) out."""
+    keys = frame[RUN_KEY].itertuples(index=False, name=None)
+    kept = np.array([key not in excluded for key in keys], dtype=bool)
+    return frame[kept].reset_index(drop=True)

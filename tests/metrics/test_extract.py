@@ -186,7 +186,7 @@ def test_only_what_changed_is_computed_again(runs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"metrics": ["l1"]}, {"rules": ParameterRules(exclude=("fc2",))}]
+    "options", [{"metrics": ["shape"]}, {"rules": ParameterRules(exclude=("fc2",))}]
 )
 def test_other_options_compute_everything_again(runs, tmp_path, options):
     cache = tmp_path / "cache.parquet"

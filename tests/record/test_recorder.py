@@ -308,7 +308,7 @@ def test_steps_that_are_no_count(step, run):
         ({"every": 0}, "'every' must be a whole number from 1 on, got 0"),
         ({"every": 2.5}, "'every' must be a whole number"),
         ({"step_unit": "hour"}, "'step_unit' must be one of"),
-        ({"metrics": ["l3"]}, "No metric is called 'l3'"),
+        ({"metrics": ["l3"]}, "There is no metric 'l3'"),
     ],
 )
 def test_options_that_do_not_exist(options, message, run):

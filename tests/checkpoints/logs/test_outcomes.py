@@ -407,7 +407,7 @@ BROKEN = {
     "wide.csv": ("step,loss\n0,1,2\n1,2,3\n", "malformed"),
     "quote.csv": ('step,loss\n0,"1\n', "malformed"),
     "header.csv": ("step,loss\n", "has no rows"),
-    "empty.csv": ("", "no step or epoch column"),
+    "empty.csv": ("", "it is empty"),
     "nul.csv": (b"step,loss\n\x00\x00\x00\n", "."),
     "other.csv": ("a,b\n1,2\n", "no step or epoch column"),
     "text.csv": ("step,loss\n0,low\n", "holds no (loss|numbers)"),
