@@ -32,6 +32,7 @@ def found(table, outcomes=BOTH, lead=None, unit="step"):
     return SimpleNamespace(
         outcome_transitions=find_outcome_transitions(table, outcomes, changes),
         table=table,
+        runs=table[["group", "run"]].drop_duplicates(),
         outcomes=outcomes,
         step_unit=unit,
     )
