@@ -33,6 +33,7 @@ def found(table, outcomes=BOTH, lead=None, unit="step"):
         outcome_transitions=find_outcome_transitions(table, outcomes, changes),
         table=table,
         runs=table[["group", "run"]].drop_duplicates(),
+        runs_of_table=table[["group", "run"]].drop_duplicates(ignore_index=True),
         outcomes=outcomes,
         step_unit=unit,
     )
