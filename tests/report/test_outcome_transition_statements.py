@@ -29,11 +29,12 @@ def found(table, outcomes=BOTH, lead=None, unit="step"):
             from_state=2,
             to_state=3,
         )
+    runs = table[["group", "run", "seed"]].drop_duplicates(ignore_index=True)
     return SimpleNamespace(
         outcome_transitions=find_outcome_transitions(table, outcomes, changes),
         table=table,
-        runs=table[["group", "run"]].drop_duplicates(),
-        runs_of_table=table[["group", "run"]].drop_duplicates(ignore_index=True),
+        runs=runs,
+        runs_of_table=runs,
         outcomes=outcomes,
         step_unit=unit,
     )
