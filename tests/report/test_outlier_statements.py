@@ -1,4 +1,4 @@
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,9 @@ def table(findings, **columns):
 
 
 def said(findings, outliers):
-    made = SimpleNamespace(**vars(findings) | {"outliers": outliers})
-    return " ".join(s.text for s in say(made)).replace("\u00a0", " ")
+    return " ".join(s.text for s in say(replace(findings, outliers=outliers))).replace(
+        "\u00a0", " "
+    )
 
 
 def only(n, *positions, value=True, other=False):
@@ -89,10 +90,8 @@ def test_one_run_says_nothing():
 
 def test_forty_outliers_stay_readable():
     findings = make_findings(40)
-    made = SimpleNamespace(
-        **vars(findings)
-        | {"outliers": table(findings, outlier=True, p_corrected=0.01, reason="It is odd.")}
-    )
+    odd = table(findings, outlier=True, p_corrected=0.01, reason="It is odd.")
+    made = replace(findings, outliers=odd)
     assert len(list(say(made))) <= 8
 
 

@@ -13,7 +13,9 @@ from tests.dynamics.test_speed import convergence
 def said(unit="step", margin=None, **options):
     found = convergence(**options)
     compared = compare_speed(found, margin=margin)
-    findings = SimpleNamespace(speed=compared, step_unit=unit, table=found.table)
+    findings = SimpleNamespace(
+        speed=compared, step_unit=unit, table=found.table, runs_of_table=found.table
+    )
     return [statement.text for statement in speed.say(findings)]
 
 
