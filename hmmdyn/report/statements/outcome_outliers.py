@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hmmdyn.report import words
 from hmmdyn.report.lookup import full_run_names, rows
+from hmmdyn.report.statements.outliers import reasons
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import OutcomeFindings
 
@@ -16,7 +17,6 @@ _EXPLANATION = (
     "would. To be slow or fast is not to be unlike, nor is it to end elsewhere. Where all runs are "
     "of one recipe, any of them is called so with a probability of about 0.05 at most."
 )
-_NAMED = 6  # with what sets them apart
 
 
 def say(findings: OutcomeFindings) -> Iterator[Statement]:
@@ -36,9 +36,4 @@ def say(findings: OutcomeFindings) -> Iterator[Statement]:
     verb = "has a curve" if len(which) == 1 else "have curves"
     text = f"{compared}, {len(which)} {verb} clearly unlike the others': {words.listing(which)}."
     yield Statement(_TOPIC, text, _EXPLANATION, brief=text)
-    for run in rows(apart.head(_NAMED)):
-        yield Statement(
-            _TOPIC,
-            f"{words.capital(names[run.group, run.run])} (corrected over runs, "
-            f"{words.p_value(run.p_corrected)}): {words.name(run.reason, 600)}",
-        )
+    yield from reasons(_TOPIC, names, apart)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from hmmdyn.report import words
 from hmmdyn.report.lookup import full_run_names, rows
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _TOPIC = "Runs unlike the others"
 _EXPLANATION = (
@@ -44,12 +48,7 @@ def say(findings: Findings) -> Iterator[Statement]:
         verb = "is" if len(apart) == 1 else "are"
         text = f"{compared}, {len(apart)} {verb} clearly unlike the others: {which}."
     yield Statement(_TOPIC, text, _EXPLANATION, brief=text)
-    for run in rows(apart.head(_NAMED)):
-        yield Statement(
-            _TOPIC,
-            f"{words.capital(names[run.group, run.run])} (corrected over runs, "
-            f"{words.p_value(run.p_corrected)}): {words.name(run.reason, 600)}",
-        )
+    yield from reasons(_TOPIC, names, apart)
     returning = tested[~tested["outlier"] & (tested["returned"] >= _NOTABLE)]
     if len(returning) and 4 * len(returning) <= len(tested):
         which = words.listing(
@@ -67,4 +66,16 @@ def say(findings: Findings) -> Iterator[Statement]:
             _TOPIC,
             f"Of {words.plural(untold, 'run')} in groups too small to see what is usual, nothing "
             "can be said.",
+        )
+
+
+def reasons(
+    topic: str, names: Mapping[tuple[str, str], str], apart: pd.DataFrame
+) -> Iterator[Statement]:
+    """Say of the first of some runs that are unlike the others what sets each apart."""
+    for run in rows(apart.head(_NAMED)):
+        yield Statement(
+            topic,
+            f"{words.capital(names[run.group, run.run])} (corrected over runs, "
+            f"{words.p_value(run.p_corrected)}): {words.name(run.reason, 600)}",
         )
