@@ -22,6 +22,7 @@ def snippet(figure: go.Figure, plotly: str = "inline", *, plays: bool = False) -
     Parameters
     ----------
     figure : Figure
+        With a height, and a template that brings its ground.
     plotly : str
         Where plotly.js comes from: ``inline`` (in the snippet, 5 MB, no network), ``cdn`` (from
         plotly's servers, by a link that holds the hash of what is expected), or ``none`` (the page
