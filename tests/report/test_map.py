@@ -202,7 +202,7 @@ def test_detours_and_forks_differ_by_rim_and_word(findings):
 @pytest.mark.parametrize(
     ("verdict", "rim", "word"),
     [
-        ("paper's flag only", theme.MARK, "detour?"),
+        ("paper's flag only", theme.MARK, "slows?"),
         ("slows", "rgba(0,0,0,0)", "slows"),
         ("on everyone's way", "rgba(0,0,0,0)", ""),
     ],
@@ -239,9 +239,9 @@ def test_cards_say_everything_known(findings):
     assert "made by 10 of 10 runs" in card
     assert "11 times; probability" in card
     assert "converged at" not in card  # all runs go this way, so there is nothing to compare
-    edge = findings.transitions.iloc[1]
+    edge = findings.transitions.iloc[2]
     told = f"{edge['convergence_mean']:,.0f} ± {edge['convergence_se']:,.0f}"
-    assert any(told in card for card in cards(figure).values())
+    assert any(told in card.replace("<br>", " ") for card in cards(figure).values())
     first = findings.influences.iloc[0]
     assert f"▇</span> ↑ {first['movement']:.1f} sd {first['feature']}" in card
 
