@@ -47,7 +47,7 @@ class Metric:
         What ``function`` takes.
 
         - ``matrix``: a `summary.Matrix`; the metric is the mean over the weight matrices.
-        - ``weights``, ``biases``: the `summary.Entries` of all of them.
+        - ``weights``, ``biases``: the `entries.Entries` of all of them.
         - ``network``: a `summary.Network`, whose tensors are read when they are asked for.
         - ``initial``, ``previous``: the `summary.Change` of all weights since the run's first
           checkpoint, since the one before.

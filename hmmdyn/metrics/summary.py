@@ -1,4 +1,4 @@
-"""What metrics are functions of: a weight matrix, all entries pooled, a change, a network.
+"""What metrics are functions of: a weight matrix, a change, a network (and `entries.Entries`).
 
 Whatever several metrics need is computed here once, and only when a metric asks for it.
 """
@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.tensor import LazyTensor
+from hmmdyn.metrics.entries import CHUNK
 from hmmdyn.metrics.power_law import PowerLaw, fit_power_law
 from hmmdyn.metrics.spectrum import singular_values
 from hmmdyn.results.arrays import FloatArray
 
-_CHUNK = 1 << 20  # entries widened to float64 at a time
 _ROUNDING = 1e-12  # of the largest singular value
 
 
@@ -66,72 +66,6 @@ class Matrix:
     def power_law(self) -> PowerLaw:
         """The power law that fits the largest eigenvalues best."""
         return fit_power_law(self.eigenvalues)
-
-
-@dataclass(frozen=True, eq=False)
-class Entries:
-    """All entries of a set of tensors, ``values`` of shape (n,), which are reordered.
-
-    Numbers are computed once, in float64 whatever the type of the values, and NaN where there are
-    no values.
-    """
-
-    values: NDArray[Any]
-
-    @property
-    def mean(self) -> float:
-        """Mean."""
-        return self._moments[0]
-
-    @property
-    def variance(self) -> float:
-        """Population variance."""
-        return self._moments[1]
-
-    @property
-    def kurtosis(self) -> float:
-        """Fourth central moment over the squared variance: 3 for a normal distribution."""
-        return self._moments[2] / self.variance**2 if self.variance else math.nan
-
-    @property
-    def median(self) -> float:
-        """Median."""
-        return self.quantile(0.5)
-
-    def quantile(self, share: float) -> float:
-        """Return a quantile, between two entries by linear interpolation."""
-        n = len(self.values)
-        if not n or np.isnan(self.values).any():
-            return math.nan
-        _ = self._moments  # sums depend on the order, to the last bits: before it changes
-        at = share * (n - 1)
-        around = sorted({math.floor(at), math.ceil(at)})
-        self.values.partition(around)
-        low, high = self.values[around[0]], self.values[around[-1]]
-        # As the mean of two for the median, so that it is exact.
-        weight = at - around[0]
-        return float(low) * (1 - weight) + float(high) * weight if weight else float(low)
-
-    def share_below(self, size: float) -> float:
-        """Return the share of entries whose absolute value is below ``size``."""
-        if not len(self.values) or math.isnan(size):
-            return math.nan
-        below = sum(int((np.abs(chunk) < size).sum()) for chunk in _chunks(self.values))
-        return below / len(self.values)
-
-    @cached_property
-    def _moments(self) -> tuple[float, float, float]:
-        """Mean, and the second and fourth central moments."""
-        n = len(self.values)
-        if not n:
-            return math.nan, math.nan, math.nan
-        mean = float(sum(chunk.sum() for chunk in _chunks(self.values)) / n)
-        second = fourth = 0.0
-        for chunk in _chunks(self.values):
-            squares = np.square(chunk - mean)
-            second += float(squares.sum())
-            fourth += float(squares @ squares)
-        return mean, second / n, fourth / n
 
 
 @dataclass(frozen=True)
@@ -234,5 +168,5 @@ class Network(Mapping[str, NDArray[Any]]):
 
 
 def _chunks(values: NDArray[Any]) -> Iterator[FloatArray]:
-    for start in range(0, len(values), _CHUNK):
-        yield values[start : start + _CHUNK].astype(np.float64)
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK].astype(np.float64)

@@ -18,10 +18,11 @@ from hmmdyn.checkpoints.matrices import Axes
 from hmmdyn.checkpoints.modules import layer_of, role_of, roles_of_parts
 from hmmdyn.checkpoints.parameters import ParameterRules, Parameters, matrices_of, parts_of
 from hmmdyn.checkpoints.read import Checkpoint, open_checkpoint
-from hmmdyn.checkpoints.tensor import WIDENED, LazyTensor
+from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.errors import CheckpointError
+from hmmdyn.metrics.entries import Entries, Kept, ReadAgain, entries_of
 from hmmdyn.metrics.registry import Metric, Needs
-from hmmdyn.metrics.summary import Change, Entries, Matrix, Network
+from hmmdyn.metrics.summary import Change, Matrix, Network
 from hmmdyn.names import printable
 
 # Checkpoints of the same run that some metrics compare a checkpoint with.
@@ -37,6 +38,8 @@ class Part(NamedTuple):
 
 
 WHOLE = Part("", "")
+# Entries that are pooled in memory, half a gigabyte of float32; of more, tensors are read again.
+_MOST_KEPT = 1 << 27
 
 
 class Tally:
@@ -123,9 +126,15 @@ class Tally:
                 for part in self._parts_of(name):
                     tensors = of_part.setdefault(part, {"weights": [], "biases": []})
                     tensors[kind].append(self._checkpoint[name])
-        return {
-            part: _Sums({kind: _Pool(ts) for kind, ts in tensors.items() if self._by_need[kind]})
+        wanted = {
+            part: {kind: ts for kind, ts in tensors.items() if self._by_need[kind]}
             for part, tensors in of_part.items()
+        }
+        n = sum(entries_of(ts) for tensors in wanted.values() for ts in tensors.values())
+        pool = Kept.for_tensors if n <= _MOST_KEPT else ReadAgain
+        return {
+            part: _Sums({kind: pool(ts) for kind, ts in tensors.items()})
+            for part, tensors in wanted.items()
         }
 
     def _parts_of(self, name: str) -> list[Part]:
@@ -149,7 +158,7 @@ class Tally:
     def _values(self, part: Part) -> dict[str, float]:
         sums = self._sums[part]
         found = {name: float(np.mean(values)) for name, values in sums.of_matrices.items()}
-        pooled = {kind: Entries(pool.values) for kind, pool in sums.pools.items()}
+        pooled = {kind: Entries(pool) for kind, pool in sums.pools.items()}
         comparable = {
             kind: sums.changes[kind] for kind in self._changes.kinds if kind in sums.changes
         }
@@ -173,7 +182,7 @@ class Tally:
 class _Sums:
     """What is gathered of one part of a network."""
 
-    def __init__(self, pools: dict[str, _Pool]) -> None:
+    def __init__(self, pools: dict[str, Kept | ReadAgain]) -> None:
         self.pools = pools
         self.of_matrices: dict[str, list[float]] = {}
         self.changes: dict[str, Change] = {}
@@ -260,19 +269,3 @@ def _as_number(value: Any) -> float:
         raise TypeError(f"it returned {kind} instead of a number")
     number = float(value)
     return number if math.isfinite(number) else math.nan
-
-
-class _Pool:
-    """The entries of several tensors in one array, made once in its final size."""
-
-    def __init__(self, tensors: list[LazyTensor]) -> None:
-        # Narrower types arrive widened to float32, which is half the memory of float64.
-        narrow = all(tensor.dtype in {"float32", *WIDENED} for tensor in tensors)
-        size = sum(math.prod(tensor.shape) for tensor in tensors)
-        self.values = np.empty(size, np.float32 if narrow else np.float64)
-        self._filled = 0
-
-    def add(self, values: NDArray[Any]) -> None:
-        end = self._filled + values.size
-        self.values[self._filled : end] = values.ravel()
-        self._filled = end

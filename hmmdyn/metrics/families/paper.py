@@ -12,8 +12,9 @@ import math
 
 import numpy as np
 
+from hmmdyn.metrics.entries import Entries
 from hmmdyn.metrics.registry import metric
-from hmmdyn.metrics.summary import Entries, Matrix
+from hmmdyn.metrics.summary import Matrix
 
 
 @metric(needs="matrix")
