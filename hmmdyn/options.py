@@ -110,6 +110,19 @@ class Options(ModelOptions):
         write=_split_word,
         more="From Python: (regular expression, axis, number of equal parts).",
     )
+    heads: int | None = option(
+        None,
+        "Heads of attention in a layer, for the metrics of the family 'attention'.",
+        panel=READING,
+        least=1,
+        more="Needed where neither the tensors nor a ``config.json`` beside a checkpoint tell.",
+    )
+    cyclic: int | None = option(
+        None,
+        "The embedding's first P rows are the numbers modulo P, for the family 'fourier'.",
+        panel=READING,
+        least=3,
+    )
     metrics: tuple[str, ...] = option(
         (),
         "Metrics and families of metrics, with commas between: 'paper,movement'.",

@@ -362,7 +362,9 @@ def _measured(
         metrics=[metric.name for metric in chosen],
         metrics_from=options.metrics_from,
         by=options.by,
-        rules=ParameterRules(options.include, options.exclude, options.split),
+        rules=ParameterRules(
+            options.include, options.exclude, options.split, options.heads, options.cyclic
+        ),
         cache=cache,
         n_jobs=jobs,
         skip_bad=options.skip_bad,
