@@ -140,6 +140,43 @@ class Change:
         return self.dot / norms if norms else math.nan
 
 
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """The heads of attention of a network, or of a part of it.
+
+    Attributes
+    ----------
+    logit_norms : ndarray
+        Largest singular value of W_Qᵀ W_K / √d of each head, d its width; shape (n_heads,).
+    """
+
+    logit_norms: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """An embedding of the numbers 0 … P − 1, ``values`` of shape (P, width), float64."""
+
+    values: FloatArray
+
+    @cached_property
+    def frequency_norms(self) -> FloatArray:
+        """Norm of each frequency 1 … ⌊P/2⌋ along the numbers, over the width."""
+        parts = np.fft.rfft(self.values, axis=0, norm="ortho")[1:]
+        # All frequencies but P/2 stand for two: a cosine and a sine.
+        twice = np.where(2 * np.arange(1, len(parts) + 1) == len(self.values), 1.0, 2.0)
+        return np.asarray(np.sqrt(twice * np.square(np.abs(parts)).sum(axis=1)))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Adam's moments of all parameters: the norms of both, and the mean of |m| / (√v + ε)."""
+
+    first: float
+    second: float
+    step: float
+
+
 class Network(Mapping[str, NDArray[Any]]):
     """Every tensor of a checkpoint by its name; numbers are read when they are asked for.
 

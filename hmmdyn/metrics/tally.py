@@ -6,7 +6,7 @@ Of the whole network, and of every part of it that is asked for: its layers, the
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, get_args
@@ -14,15 +14,17 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from hmmdyn.checkpoints.heads import heads_of
 from hmmdyn.checkpoints.matrices import Axes
 from hmmdyn.checkpoints.modules import layer_of, role_of, roles_of_parts
 from hmmdyn.checkpoints.parameters import ParameterRules, Parameters, matrices_of, parts_of
 from hmmdyn.checkpoints.read import Checkpoint, open_checkpoint
 from hmmdyn.checkpoints.tensor import LazyTensor
-from hmmdyn.errors import CheckpointError
+from hmmdyn.errors import CheckpointError, NotToldError
 from hmmdyn.metrics.entries import Entries, Kept, ReadAgain, entries_of
 from hmmdyn.metrics.registry import Metric, Needs
-from hmmdyn.metrics.summary import Change, Matrix, Network
+from hmmdyn.metrics.summary import Attention, Change, Matrix, Network
+from hmmdyn.metrics.whole import adam_of, embedding_of, logit_norm
 from hmmdyn.names import printable
 
 # Checkpoints of the same run that some metrics compare a checkpoint with.
@@ -91,6 +93,7 @@ class Tally:
         self._by = [kind for kind in ("layer", "role") if kind in by]
         biases = [name for name in parameters.biases if name not in frozen]
         self._sums = self._empty_sums(biases)
+        self._logit_norms: dict[str, list[float]] = {}  # layer -> those of its heads
 
     def add(self, name: str, values: NDArray[Any]) -> None:
         """Take the numbers of one weight or bias."""
@@ -111,13 +114,42 @@ class Tally:
     def metrics(self) -> dict[str, float]:
         """Name -> value of the whole network, once every tensor has passed."""
         found = self._values(WHOLE)
-        network = Network(self._checkpoint, tuple(self.weights))
-        found |= {m.name: self._value(m, network) for m in self._by_need["network"]}
+        for need, gather in self._of_the_whole().items():
+            if not self._by_need[need]:
+                continue
+            try:
+                argument = gather()
+            except NotToldError as error:
+                self.problems |= {m.name: str(error) for m in self._by_need[need]}
+            else:
+                found |= {m.name: self._value(m, argument) for m in self._by_need[need]}
         return {name: found.get(name, math.nan) for name in self._names}
 
     def parts(self) -> dict[Part, dict[str, float]]:
         """Part of the network -> metric -> value; of the metrics that parts have."""
-        return {part: self._values(part) for part in self._sums if part != WHOLE}
+        found = {part: self._values(part) for part in self._sums if part != WHOLE}
+        if "layer" in self._by and self._by_need["attention"]:
+            for layer, norms in self._logit_norms.items():
+                argument = Attention(np.array(norms))
+                values = {m.name: self._value(m, argument) for m in self._by_need["attention"]}
+                found[Part("layer", layer)] = {**found.get(Part("layer", layer), {}), **values}
+        return found
+
+    def _of_the_whole(self) -> dict[Needs, Callable[[], object]]:
+        """What is not summed up while the tensors pass by -> how it is gathered."""
+        return {
+            "network": lambda: Network(self._checkpoint, tuple(self.weights)),
+            "attention": self._attention,
+            "embedding": lambda: embedding_of(self._checkpoint, self._parameters, self._rules),
+            "optimizer": lambda: adam_of(self._checkpoint),
+        }
+
+    def _attention(self) -> Attention:
+        found: dict[str, list[float]] = {}
+        for head in heads_of(self._checkpoint, self._parameters.weights, self._rules.heads):
+            found.setdefault(layer_of(head.weight), []).append(logit_norm(head))
+        self._logit_norms = found
+        return Attention(np.array([norm for norms in found.values() for norm in norms]))
 
     def _empty_sums(self, biases: list[str]) -> dict[Part, _Sums]:
         of_part: dict[Part, dict[str, list[LazyTensor]]] = {WHOLE: {"weights": [], "biases": []}}
