@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.tensor import LazyTensor
+from hmmdyn.errors import NotToldError
 from hmmdyn.metrics.entries import CHUNK
 from hmmdyn.metrics.power_law import PowerLaw, fit_power_law
-from hmmdyn.metrics.spectrum import singular_values
+from hmmdyn.metrics.sketch import LEAST_SIDE, sketched_spectrum
+from hmmdyn.metrics.spectrum import Spectrum, singular_values
 from hmmdyn.results.arrays import FloatArray
 
 _ROUNDING = 1e-12  # of the largest singular value
@@ -25,9 +27,18 @@ _ROUNDING = 1e-12  # of the largest singular value
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """One weight matrix, ``values`` of shape (m, n), float64; its numbers are computed once."""
+    """One weight matrix; its numbers are computed once.
+
+    Attributes
+    ----------
+    values : array, shape (m, n)
+        float64.
+    sketched : bool
+        Sketch the spectrum if the matrix is large.
+    """
 
     values: FloatArray
+    sketched: bool = False
 
     @cached_property
     def l1(self) -> float:
@@ -45,16 +56,31 @@ class Matrix:
         return float(np.trace(self.values))
 
     @cached_property
-    def singular_values(self) -> FloatArray:
-        """Largest first, shape (min(m, n),); NaN where an entry is not finite."""
+    def spectrum(self) -> Spectrum:
+        """The singular values, or a sketch of them; NaN where an entry is not finite."""
         if not np.isfinite(self.values).all():
-            return np.full(min(self.values.shape), np.nan)
-        return singular_values(self.values)
+            return Spectrum(np.full(min(self.values.shape), np.nan))
+        if self.sketched and min(self.values.shape) >= LEAST_SIDE:
+            return sketched_spectrum(self.values)
+        return Spectrum(singular_values(self.values))
+
+    @property
+    def singular_values(self) -> FloatArray:
+        """All of them, largest first, shape (min(m, n),).
+
+        Raises
+        ------
+        NotToldError
+            They are sketched.
+        """
+        if self.spectrum.counts is not None:
+            raise NotToldError("a sketch has not the small singular values: --spectrum exact")
+        return self.spectrum.values
 
     @property
     def spectral_norm(self) -> float:
         """Largest singular value."""
-        return float(self.singular_values[0])
+        return float(self.spectrum.values[0])
 
     @cached_property
     def eigenvalues(self) -> FloatArray:

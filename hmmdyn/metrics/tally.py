@@ -20,6 +20,7 @@ from hmmdyn.checkpoints.modules import layer_of, role_of, roles_of_parts
 from hmmdyn.checkpoints.parameters import ParameterRules, Parameters, matrices_of, parts_of
 from hmmdyn.checkpoints.read import Checkpoint, open_checkpoint
 from hmmdyn.checkpoints.tensor import LazyTensor
+from hmmdyn.choices import SKETCH
 from hmmdyn.errors import CheckpointError, NotToldError
 from hmmdyn.metrics.entries import Entries, Kept, ReadAgain, entries_of
 from hmmdyn.metrics.registry import Metric, Needs
@@ -177,7 +178,8 @@ class Tally:
         matrices = matrices_of(name, values, self._rules, axes)
         n_parts = len(parts_of(name, values.shape, self._rules))
         roles = roles_of_parts(role_of(name, values.shape), n_parts)
-        for i, matrix in enumerate(map(Matrix, matrices)):
+        for i, values_of_part in enumerate(matrices):
+            matrix = Matrix(values_of_part, sketched=self._rules.spectrum == SKETCH)
             found = {
                 metric.name: self._value(metric, matrix, f" of {name}")
                 for metric in self._by_need["matrix"]
