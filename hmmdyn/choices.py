@@ -9,3 +9,5 @@ PARTS_BY = ("layer", "role")
 FORMATS = ("html", "json", "csv", "png", "svg", "gif")
 DEFAULT_FORMATS = ("html", "json", "csv")
 THEMES = ("light", "dark")
+# How the singular values of large matrices are found.
+EXACT, SKETCH = SPECTRA = ("exact", "sketch")

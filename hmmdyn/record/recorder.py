@@ -317,6 +317,13 @@ def _recordable(metrics: Iterable[Metric]) -> tuple[str, ...]:
     UsageError
         Others were asked for.
     """
+    metrics = tuple(metrics)
+    of_optimizer = [m.name for m in metrics if m.needs == "optimizer"]
+    if of_optimizer:
+        raise UsageError(
+            f"A recorder sees weights and no state of an optimizer, which {some(of_optimizer)} "
+            "need. Save checkpoints with it and use hmmdyn extract for these, or leave them out."
+        )
     others = [m.name for m in metrics if m.needs in ("initial", "previous", "run")]
     if others:
         raise UsageError(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hmmdyn.checkpoints.parameters import ParameterRules
+from hmmdyn.choices import EXACT
 from hmmdyn.errors import OutputError, TableError, UsageError
 from hmmdyn.files import replacing
 from hmmdyn.metrics.measure import Architecture, Measurement
@@ -183,6 +184,8 @@ def recording_of(row: Row, path: Path) -> Recording:
                     include=tuple(map(str, rules["include"])),
                     exclude=tuple(map(str, rules["exclude"])),
                     split=tuple((str(regex), int(a), int(n)) for regex, a, n in rules["split"]),
+                    **{kind: _count(rules.get(kind)) for kind in ("heads", "cyclic")},
+                    spectrum=str(rules.get("spectrum", EXACT)),
                 ),
                 step_unit=str(plan["step_unit"]),
                 metrics_version=int(plan["metrics_version"]),
@@ -198,6 +201,10 @@ def recording_of(row: Row, path: Path) -> Recording:
         raise TableError(
             f"{path}: its first row does not say what was recorded. {_REMEDY}"
         ) from error
+
+
+def _count(told: object) -> int | None:
+    return None if told is None else int(str(told))
 
 
 def measurement_of(row: Row, recording: Recording, path: Path) -> Measurement:

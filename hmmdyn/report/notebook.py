@@ -63,7 +63,7 @@ def to_html(report: Report, *, with_plotly: bool = True) -> str:
     )
     told = "".join(
         f"<p><b>{html.escape(answer.question)}</b> {html.escape(answer.short)}. "
-        f"{html.escape(' '.join(answer.sentences[:1]))}</p>"
+        f"{html.escape(' '.join(answer.more[:1]))}</p>"
         for answer in answers(report)
     )
     entries = "".join(

@@ -52,7 +52,7 @@ _RIMS = {
     "dead end": (theme.DEAD_END, 3.5),
     "fork": (theme.MARK, 2.5),
 }
-_VERDICTS = {CONFIRMED: "detour", FLAG_ONLY: "flagged, doubtful", SLOWS: "slows"}
+_VERDICTS = {CONFIRMED: "detour", FLAG_ONLY: "detour? not confirmed", SLOWS: "slows"}
 # Boundaries fade in with their evidence: width, dash and opacity of the line across them.
 _BOUNDARIES = {
     "sharp": (4.0, "solid", 1.0),

@@ -54,6 +54,7 @@ def why_slow(findings: Findings) -> go.Figure:
         "zerolinewidth": 1,
     }
     frame["meta"] = {"runs": frame["meta"]["runs"]}  # its axis is no date
+    frame["annotations"] = run_rows.headings(lambda group: words.label(group, 40))
     figure.update_layout(barmode="relative", **frame)
     figure.update_layout(margin={"l": margin_for(frame["yaxis"]["ticktext"])})
     return figure
