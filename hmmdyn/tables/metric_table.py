@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -227,12 +228,9 @@ def parts_beside(path: Path) -> Path:
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     """Rows by group and run in natural order, then by step."""
-    runs = sorted(
-        table[RUN_KEY].drop_duplicates().itertuples(index=False, name=None),
-        key=lambda r: (natural_key(r[0]), natural_key(r[1])),
-    )
-    rank = {run: i for i, run in enumerate(runs)}
-    order = np.array([rank[key] for key in zip(table["group"], table["run"], strict=True)])
+    run_of_row, runs = pd.MultiIndex.from_frame(table[RUN_KEY]).factorize()
+    in_order = sorted(range(len(runs)), key=lambda i: tuple(map(natural_key, runs[i])))
+    order = np.argsort(in_order)[run_of_row]
     return table.iloc[np.lexsort((table["step"].to_numpy(), order))].reset_index(drop=True)
 
 
@@ -272,7 +270,7 @@ def _own_columns(written: bytes, shown: str) -> dict[str, Any]:
 
 
 def _require_unique_columns(columns: Sequence[str], source: str) -> None:
-    twice = sorted({c for c in columns if columns.count(c) > 1})
+    twice = sorted(name for name, n in Counter(columns).items() if n > 1)
     if twice:
         raise TableError(f"{source} has several columns called {some(twice)}. Rename them.")
 
