@@ -228,10 +228,10 @@ def parts_beside(path: Path) -> Path:
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     """Rows by group and run in natural order, then by step."""
-    run_of_row, runs = pd.MultiIndex.from_frame(table[RUN_KEY]).factorize()
-    keys = [tuple(map(natural_key, names)) for names in runs.tolist()]
-    in_order = sorted(range(len(keys)), key=keys.__getitem__)
-    order = np.argsort(in_order)[run_of_row]
+    run_of_row = table.groupby(RUN_KEY, sort=False).ngroup().to_numpy()
+    runs = table[RUN_KEY].drop_duplicates()
+    keys = [tuple(map(natural_key, names)) for names in runs.itertuples(index=False)]
+    order = np.argsort(sorted(range(len(keys)), key=keys.__getitem__))[run_of_row]
     return table.iloc[np.lexsort((table["step"].to_numpy(), order))].reset_index(drop=True)
 
 
