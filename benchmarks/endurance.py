@@ -58,6 +58,10 @@ ATTACKS = {
     "native readers that loop, swell or die": "tests/checkpoints/formats/test_native.py",
     "Ctrl-C in each stage, and two analyses of one folder": "tests/test_interrupted.py",
     "two recorders, ranks and forks of one run": "tests/record/test_one_recorder.py",
+    "processes killed with workers of theirs": "tests/test_workers.py",
+    "spreadsheet formulas and control characters in CSVs": (
+        "tests/report/test_page.py::test_csv_holds_no_formula_and_no_control_character"
+    ),
     "hostile names, in a browser": "tests/report/test_browser_names.py",
 }
 
