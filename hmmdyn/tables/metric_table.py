@@ -228,8 +228,8 @@ def parts_beside(path: Path) -> Path:
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     """Rows by group and run in natural order, then by step."""
     run_of_row, runs = pd.MultiIndex.from_frame(table[RUN_KEY]).factorize()
-    in_order = sorted(range(len(runs)), key=lambda i: tuple(map(natural_key, runs[i])))
-    order = np.argsort(in_order)[run_of_row]
+    keys = [(natural_key(group), natural_key(run)) for group, run in runs]
+    order = np.argsort(sorted(range(len(keys)), key=keys.__getitem__))[run_of_row]
     return table.iloc[np.lexsort((table["step"].to_numpy(), order))].reset_index(drop=True)
 
 
