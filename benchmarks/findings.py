@@ -145,10 +145,10 @@ def what_holds() -> list[str]:
         "",
         "The paper standardises each metric within its run, and chooses the number of states by "
         "BIC ([what comes out of that](paper_protocol.md)). The first uses the run's future (a "
-        "plateau that takes the share f of a run gets z = ±√((1 − f)/f), whatever its level is), the second "
-        "counts slices of drift as states. An analysis opens with another map: all runs on one scale, "
-        "without the metrics that tell seeds apart before training has begun, and only the states "
-        "whose boundaries have evidence ([how, and how often that is right]"
+        "plateau that takes the share f of a run gets z = ±√((1 − f)/f), whatever its level is), "
+        "the second counts slices of drift as states. An analysis opens with another map: all runs "
+        "on one scale, without the metrics that tell seeds apart before training has begun, and "
+        "only the states whose boundaries have evidence ([how, and how often that is right]"
         "(../benchmarks/supported_map.md)). That map of the same runs says:",
         "",
         table(_SUPPORTED.fillna(words.MISSING), ""),
