@@ -65,7 +65,15 @@ of the zoom, which came since.
 
 def environment(tree: Path, kept: Path) -> dict[str, str]:
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return {**os.environ, **one_thread, "PYTHONPATH": str(tree), "XDG_CACHE_HOME": str(kept)}
+    # Compiled once, as it is where hmmdyn is installed, whatever this shell says of that.
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(kept / "compiled")}
+    return {
+        **os.environ,
+        **one_thread,
+        **compiled,
+        "PYTHONPATH": str(tree),
+        "XDG_CACHE_HOME": str(kept),
+    }
 
 
 def measured(source: str, tree: Path, folder: Path) -> dict[str, float]:

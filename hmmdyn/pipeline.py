@@ -363,7 +363,12 @@ def _measured(
         metrics_from=options.metrics_from,
         by=options.by,
         rules=ParameterRules(
-            options.include, options.exclude, options.split, options.heads, options.cyclic
+            options.include,
+            options.exclude,
+            options.split,
+            options.heads,
+            options.cyclic,
+            options.spectrum,
         ),
         cache=cache,
         n_jobs=jobs,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.matrices import Axes, Shape, as_matrices, axes_of, beside, path_of
 from hmmdyn.checkpoints.read import Checkpoint
+from hmmdyn.choices import EXACT
 from hmmdyn.errors import NotToldError, UsageError
 from hmmdyn.names import printable, some
 from hmmdyn.results.arrays import FloatArray
@@ -41,6 +42,8 @@ class ParameterRules:
         checkpoint tell.
     cyclic : int, optional
         The first so many rows of the embedding stand for the numbers modulo this one.
+    spectrum : {"exact", "sketch"}
+        Whether large matrices have their singular values computed, or sketched.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class ParameterRules:
     split: tuple[tuple[str, int, int], ...] = ()
     heads: int | None = None
     cyclic: int | None = None
+    spectrum: str = EXACT
 
     def __post_init__(self) -> None:
         for pattern in (*self.include, *self.exclude, *(split[0] for split in self.split)):

@@ -19,10 +19,12 @@ from hmmdyn.checkpoints.matrices import Axes
 from hmmdyn.checkpoints.modules import layer_of, role_of, roles_of_parts
 from hmmdyn.checkpoints.parameters import ParameterRules, Parameters, matrices_of, parts_of
 from hmmdyn.checkpoints.read import Checkpoint, open_checkpoint
-from hmmdyn.checkpoints.tensor import WIDENED, LazyTensor
+from hmmdyn.checkpoints.tensor import LazyTensor
+from hmmdyn.choices import SKETCH
 from hmmdyn.errors import CheckpointError, NotToldError
+from hmmdyn.metrics.entries import Entries, Kept, ReadAgain, entries_of
 from hmmdyn.metrics.registry import Metric, Needs
-from hmmdyn.metrics.summary import Attention, Change, Entries, Matrix, Network
+from hmmdyn.metrics.summary import Attention, Change, Matrix, Network
 from hmmdyn.metrics.whole import adam_of, embedding_of, logit_norm
 from hmmdyn.names import printable
 
@@ -39,6 +41,8 @@ class Part(NamedTuple):
 
 
 WHOLE = Part("", "")
+# Entries that are pooled in memory, half a gigabyte of float32; of more, tensors are read again.
+_MOST_KEPT = 1 << 27
 
 
 class Tally:
@@ -155,9 +159,15 @@ class Tally:
                 for part in self._parts_of(name):
                     tensors = of_part.setdefault(part, {"weights": [], "biases": []})
                     tensors[kind].append(self._checkpoint[name])
-        return {
-            part: _Sums({kind: _Pool(ts) for kind, ts in tensors.items() if self._by_need[kind]})
+        wanted = {
+            part: {kind: ts for kind, ts in tensors.items() if self._by_need[kind]}
             for part, tensors in of_part.items()
+        }
+        n = sum(entries_of(ts) for tensors in wanted.values() for ts in tensors.values())
+        pool = Kept.for_tensors if n <= _MOST_KEPT else ReadAgain
+        return {
+            part: _Sums({kind: pool(ts) for kind, ts in tensors.items()})
+            for part, tensors in wanted.items()
         }
 
     def _parts_of(self, name: str) -> list[Part]:
@@ -168,7 +178,8 @@ class Tally:
         matrices = matrices_of(name, values, self._rules, axes)
         n_parts = len(parts_of(name, values.shape, self._rules))
         roles = roles_of_parts(role_of(name, values.shape), n_parts)
-        for i, matrix in enumerate(map(Matrix, matrices)):
+        for i, values_of_part in enumerate(matrices):
+            matrix = Matrix(values_of_part, sketched=self._rules.spectrum == SKETCH)
             found = {
                 metric.name: self._value(metric, matrix, f" of {name}")
                 for metric in self._by_need["matrix"]
@@ -181,7 +192,7 @@ class Tally:
     def _values(self, part: Part) -> dict[str, float]:
         sums = self._sums[part]
         found = {name: float(np.mean(values)) for name, values in sums.of_matrices.items()}
-        pooled = {kind: Entries(pool.values) for kind, pool in sums.pools.items()}
+        pooled = {kind: Entries(pool) for kind, pool in sums.pools.items()}
         comparable = {
             kind: sums.changes[kind] for kind in self._changes.kinds if kind in sums.changes
         }
@@ -205,7 +216,7 @@ class Tally:
 class _Sums:
     """What is gathered of one part of a network."""
 
-    def __init__(self, pools: dict[str, _Pool]) -> None:
+    def __init__(self, pools: dict[str, Kept | ReadAgain]) -> None:
         self.pools = pools
         self.of_matrices: dict[str, list[float]] = {}
         self.changes: dict[str, Change] = {}
@@ -296,19 +307,3 @@ def _as_number(value: Any) -> float:
         raise TypeError(f"it returned {kind} instead of a number")
     number = float(value)
     return number if math.isfinite(number) else math.nan
-
-
-class _Pool:
-    """The entries of several tensors in one array, made once in its final size."""
-
-    def __init__(self, tensors: list[LazyTensor]) -> None:
-        # Narrower types arrive widened to float32, which is half the memory of float64.
-        narrow = all(tensor.dtype in {"float32", *WIDENED} for tensor in tensors)
-        size = sum(math.prod(tensor.shape) for tensor in tensors)
-        self.values = np.empty(size, np.float32 if narrow else np.float64)
-        self._filled = 0
-
-    def add(self, values: NDArray[Any]) -> None:
-        end = self._filled + values.size
-        self.values[self._filled : end] = values.ravel()
-        self._filled = end

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hmmdyn.checkpoints.parameters import ParameterRules
+from hmmdyn.choices import EXACT
 from hmmdyn.errors import OutputError, TableError, UsageError
 from hmmdyn.files import replacing
 from hmmdyn.metrics.measure import Architecture, Measurement
@@ -191,6 +192,7 @@ def recording_of(row: Row, path: Path) -> Recording:
                     exclude=tuple(map(str, rules["exclude"])),
                     split=tuple((str(regex), int(a), int(n)) for regex, a, n in rules["split"]),
                     **{kind: _count(rules.get(kind)) for kind in ("heads", "cyclic")},
+                    spectrum=str(rules.get("spectrum", EXACT)),
                 ),
                 step_unit=str(plan["step_unit"]),
                 metrics_version=int(plan["metrics_version"]),
