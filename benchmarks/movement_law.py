@@ -115,7 +115,8 @@ How often the 95 % interval of the exponent holds the one that the runs were mad
 the estimate is off on average, half the interval's width (median), and how often the wrong law is
 told: a power where it is a logarithm, or the other way about. Noise is a share of the deviation of
 a run's distances, and remembers so much of itself from one checkpoint to the next. In the last rows
-a thousand weights walk at random, which is a power of ½.
+a thousand weights walk at random, which is a power of ½. A round has the same random numbers in all
+rows of as many runs, so that these are alike by construction.
 
 {table(found, ".3f")}
 

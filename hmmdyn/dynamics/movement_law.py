@@ -3,7 +3,7 @@
 References
 ----------
 Hoffer, Hubara, Soudry, "Train longer, generalize better", NeurIPS 2017 (arXiv:1705.08741), section
-4: the distance from initialisation grows as log t, as in a random walk on a random potential.
+3: the distance from initialisation grows as log t, as in a random walk on a random potential.
 """
 
 from __future__ import annotations
