@@ -16,6 +16,7 @@ from scipy import stats
 from hmmdyn.checkpoints.find.discover import discover
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, ParameterRules
 from hmmdyn.errors import UsageError
+from hmmdyn.metrics.entries import Entries, Kept
 from hmmdyn.metrics.extract import extract
 from hmmdyn.metrics.measure import measure
 from hmmdyn.metrics.power_law import fit_power_law
@@ -167,7 +168,7 @@ DEGREES = {"l1": 1, "l2": 1, "mean_w": 1, "median_w": 1, "trace": 1, "spectral_n
 DEGREES |= {"mean_sv": 1, "var_w": 2, "var_sv": 2}
 NEEDED = {
     "matrix": lambda now, then: Matrix(now),
-    "weights": lambda now, then: Entries(now.ravel().copy()),
+    "weights": lambda now, then: Entries(Kept(now.ravel().copy())),
     "initial": Change.of,
     "previous": Change.of,
 }
