@@ -10,3 +10,5 @@ FORMATS = ("html", "json", "csv", "png", "svg", "pdf", "gif", "mp4", "player")
 DEFAULT_FORMATS = ("html", "json", "csv")
 SOURCES_OF_PLOTLY = ("inline", "cdn", "none")
 THEMES = ("light", "dark")
+# How the singular values of large matrices are found.
+EXACT, SKETCH = SPECTRA = ("exact", "sketch")

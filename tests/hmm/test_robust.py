@@ -80,6 +80,13 @@ def require_sound_fits(seeds):
 
 @needs_pythia
 @pytest.mark.slow
+def test_fits_on_real_metrics_are_sound():
+    require_sound_fits(range(150))
+
+
+@needs_pythia
+@pytest.mark.long
+@pytest.mark.timeout(0)
 def test_a_thousand_fits_on_real_metrics_are_sound():
     require_sound_fits(range(1000))
 
