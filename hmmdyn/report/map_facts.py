@@ -19,7 +19,7 @@ from hmmdyn.report.lookup import (
     state_name,
     top_movements,
 )
-from hmmdyn.results.boundaries import NOT_ASKED
+from hmmdyn.results.boundaries import CANNOT_TELL, NOT_ASKED
 from hmmdyn.results.findings import Findings
 
 _N_MOVES = 5  # features named
@@ -214,6 +214,8 @@ class FactsOfLevel:
         )
 
     def _furthest(self, state: int) -> tuple[tuple[str, float, str], ...]:
+        if self.level == 1:
+            return ()  # it is the average
         own = self._means[state]
         strongest = np.argsort(-np.abs(own), kind="stable")[:_N_MOVES]
         names = [self.findings.features[i] for i in strongest]
@@ -253,7 +255,9 @@ class FactsOfLevel:
         if boundary is None or pd.isna(boundary.spread):
             return ()
         spread = words.count(words.rounded(boundary.spread))
-        return (f"runs spread over {spread} {self.findings.step_unit}s: {boundary.timing}",)
+        timing = boundary.timing
+        whose = "seeds or schedule, they cannot tell" if timing == CANNOT_TELL else timing
+        return (f"dates of the runs spread over {spread} {self.findings.step_unit}s: {whose}",)
 
     def _sharpness(self, boundary: Any) -> tuple[str, ...]:
         if boundary is None:
@@ -261,13 +265,17 @@ class FactsOfLevel:
         delta = (
             f"{boundary.kind}: δ = {words.number(boundary.delta, 2)} "
             f"({words.number(boundary.delta_low, 2)} to "
-            f"{words.number(boundary.delta_high, 2)})"
+            f"{words.number(boundary.delta_high, 2)}), where a jump has 0 and a steady drift 1"
         )
         found = _FOUND_BOUNDARY.get(boundary.found)
         if found is None:
             return (delta, "no boundary has evidence here")
         share = boundary.found_share
-        at_worst = f", at worst in {words.percent(share)} of them" if pd.notna(share) else ""
+        at_worst = (
+            f", for {words.percent(share)} of the runs that cross it, at worst"
+            if pd.notna(share)
+            else ""
+        )
         return (delta, found + at_worst)
 
     def _convergence(self, j: int, k: int) -> tuple[str, ...]:
@@ -282,7 +290,9 @@ class FactsOfLevel:
             f"{words.plural(edge.n_taken, 'time')}; probability "
             f"{words.number(edge.probability, 2)} per checkpoint",
         )
-        if not edge.n_converged:
+        # Runs that go another way may be faster or slower; on the only way all are the same runs.
+        is_only_way = sum(start == j for start, _ in self._edges) == 1
+        if not edge.n_converged or is_only_way:
             return lines
         spread = f" ± {words.count(edge.convergence_se)}" if edge.n_converged > 1 else ""
         return (

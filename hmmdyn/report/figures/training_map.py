@@ -52,7 +52,7 @@ _RIMS = {
     "dead end": (theme.DEAD_END, 3.5),
     "fork": (theme.MARK, 2.5),
 }
-_VERDICTS = {CONFIRMED: "detour", FLAG_ONLY: "flagged, doubtful", SLOWS: "slows"}
+_VERDICTS = {CONFIRMED: "detour", FLAG_ONLY: "slows?", SLOWS: "slows"}
 # Boundaries fade in with their evidence: width, dash and opacity of the line across them.
 _BOUNDARIES = {
     "sharp": (4.0, "solid", 1.0),
@@ -298,8 +298,8 @@ class Canvas:
             "xaxis": along,
             "yaxis": across,
             "meta": meta,
-            "margin": {"l": 20, "r": 20, "t": 10, "b": 50},
-            "height": int(bottom - top) + 60,
+            "margin": {"l": 20, "r": 20, "t": 10, "b": 58},
+            "height": int(bottom - top) + 68,
         }
 
 
@@ -400,12 +400,9 @@ def _boundary(canvas: Canvas, edge: Edge) -> list[Trace]:
     about = {"name": f"{j} → {k}", "meta": canvas.link(j, k)}
     scatter = {"type": "scatter", **about}
     traces: list[Trace] = []
-    width = canvas.facts.width(j, k)
-    if width is not None:
-        from_, to = canvas.layout.along(
-            np.clip(width, canvas.layout.axis.start, canvas.layout.axis.end)
-        )
-        from_, to = max(from_, canvas.layout.bars[j].begin), min(to, canvas.layout.bars[k].end)
+    lasts = _lasts(canvas, edge)
+    if lasts is not None:
+        from_, to = lasts
         at = (from_ + to) / 2
         borders = np.linspace(from_, to, _SHADES + 1)
         traces.append(
@@ -446,6 +443,16 @@ def _boundary(canvas: Canvas, edge: Edge) -> list[Trace]:
     return traces
 
 
+def _lasts(canvas: Canvas, edge: Edge) -> tuple[float, float] | None:
+    """Return from where to where a change lasts, if it is supported."""
+    width = canvas.facts.width(edge.from_state, edge.to_state)
+    if width is None:
+        return None
+    layout = canvas.layout
+    from_, to = layout.along(np.clip(width, layout.axis.start, layout.axis.end))
+    return max(from_, layout.bars[edge.from_state].begin), min(to, layout.bars[edge.to_state].end)
+
+
 # --- labels ---
 
 
@@ -480,7 +487,7 @@ def _placed_texts(canvas: Canvas) -> Iterable[Text]:
         link = json.dumps({"state": bar.state})
         number, name = f"<b>{bar.state}</b>", html.escape(canvas.name(bar.state))
         whole = f"{number} {name}".strip()
-        inside = _box_of([whole], box.along, box.across, canvas)
+        inside = _box_of([whole], _clear_of_changes(canvas, box), box.across, canvas)
         colour = theme.text_on(canvas.colours[bar.state])
         if _fits(inside, box):
             yield Text((whole,), inside, link, colour)
@@ -590,6 +597,17 @@ def beside_edge(canvas: Canvas, edge: Edge, lines: Sequence[str]) -> list[Box]:
         for along in (1, 0)
         for side in (1, -1)
     ]
+
+
+def _clear_of_changes(canvas: Canvas, bar: Box) -> float:
+    """Return the middle of the longest part of a bar over which no supported change goes."""
+    lasting = (_lasts(canvas, e) for e in canvas.boundaries if e.points[0, 1] == bar.across)
+    begin, longest = bar.along - bar.half_along, (0.0, bar.along)
+    for from_, to in sorted([*filter(None, lasting), (bar.along + bar.half_along,) * 2]):
+        end = min(from_, bar.along + bar.half_along)
+        longest = max(longest, (end - begin, (begin + end) / 2))
+        begin = max(begin, to)
+    return longest[1]
 
 
 def _boundary_lines(canvas: Canvas, edge: Edge) -> tuple[str, ...]:
