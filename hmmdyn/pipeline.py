@@ -650,6 +650,7 @@ def _state_findings(
     from hmmdyn.dynamics.dissimilarity import dissimilarity
     from hmmdyn.dynamics.groups import compare_groups
     from hmmdyn.dynamics.map_in_time import find_map_in_time
+    from hmmdyn.dynamics.movement_law import movement_laws
     from hmmdyn.dynamics.occupancy import (
         CHECKPOINTS,
         STEPS,
@@ -769,6 +770,7 @@ def _state_findings(
         where_it_moves=where_it_moves(
             chosen.parts, decoding.states, evidence.supported if evidence else BOUNDARIES.frame()
         ),
+        movement_laws=movement_laws(table),
     )
 
 

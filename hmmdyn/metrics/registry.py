@@ -122,9 +122,15 @@ def all_metrics() -> tuple[Metric, ...]:
     """Every metric there is, in the order of their columns."""
     for family in FAMILIES:
         _import(f"hmmdyn.metrics.families.{family}", family)
-    for plugin in sorted(entry_points(group=PLUGINS), key=lambda plugin: plugin.name):
-        _import(plugin.value, plugin.name)
+    for name, module in _plugins():
+        _import(module, name)
     return tuple(_registered.values())
+
+
+@cache
+def _plugins() -> tuple[tuple[str, str], ...]:
+    """Name and module of every installed family; to look for them opens a file per package."""
+    return tuple(sorted((plugin.name, plugin.value) for plugin in entry_points(group=PLUGINS)))
 
 
 def select_metrics(names: Iterable[str] | None = None) -> tuple[Metric, ...]:

@@ -30,7 +30,7 @@ from hmmdyn.names import printable
 
 # Checkpoints of the same run that some metrics compare a checkpoint with.
 Reference = Literal["initial", "previous"]
-References = Mapping[Reference, Path]
+References = Mapping[Reference, Path | Checkpoint]
 
 
 class Part(NamedTuple):
@@ -239,9 +239,9 @@ class Changes:
     Parameters
     ----------
     metrics : tuple of Metric
-    references : mapping of str to Path
-        Those that no metric needs are not opened; of one that cannot be read, the metrics that
-        need it are NaN.
+    references : mapping of str to Path or Checkpoint
+        An open one stays open. Those that no metric needs are not opened; of one that cannot be
+        read, the metrics that need it are NaN.
 
     Attributes
     ----------
@@ -254,9 +254,13 @@ class Changes:
         self._metrics = metrics
         self._others: dict[str, Checkpoint] = {}
         self._opened = ExitStack()
-        for kind, path in references.items():
-            if any(metric.needs == kind for metric in metrics):
-                self._open(kind, path)
+        for kind, other in references.items():
+            if not any(metric.needs == kind for metric in metrics):
+                continue
+            if isinstance(other, Checkpoint):
+                self._others[kind] = other
+            else:
+                self._open(kind, other)
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -85,9 +86,18 @@ class FactsOfLevel:
         self._own = own_levels(findings) if self.is_told else {}
         self._forks = {f.state: f for f in forks(findings)} if self.is_told else {}
 
-    def of_state(self, state: int) -> Facts:
-        """Return what is known of a state."""
-        row = self._places[state]
+    @cached_property
+    def states(self) -> Mapping[int, Facts]:
+        """What is known of every state."""
+        return {state: self._of_state(row) for state, row in self._places.items()}
+
+    @cached_property
+    def changes(self) -> Mapping[tuple[int, int], Facts]:
+        """What is known of every change of state, by the states it leads from and to."""
+        return {(j, k): self._of_change(j, k) for j, k in self._edges}
+
+    def _of_state(self, row: Any) -> Facts:
+        state = int(row.state)
         title = state_name(self.findings, state) if self.is_told else f"state {state}"
         if row.n_runs == 0:
             return Facts(title, {"when": ("no checkpoint was decoded into it",)}, (), ())
@@ -110,8 +120,7 @@ class FactsOfLevel:
             tuple(self._in_state[state]),
         )
 
-    def of_change(self, j: int, k: int) -> Facts:
-        """Return what is known of a change of state."""
+    def _of_change(self, j: int, k: int) -> Facts:
         boundary = self._boundaries.get((j, k))
         return Facts(
             f"state {j} → state {k}",
@@ -270,9 +279,11 @@ class FactsOfLevel:
         return (delta, found + at_worst)
 
     def _convergence(self, j: int, k: int) -> tuple[str, ...]:
+        if not self.is_told:
+            return ()
         edges = self.findings.transitions
         own = edges[(edges["from_state"] == j) & (edges["to_state"] == k)]
-        if not self.is_told or own.empty:
+        if own.empty:
             return ()
         edge = next(rows(own))
         lines = (

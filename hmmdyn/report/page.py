@@ -68,7 +68,7 @@ _SCRIPTS = (
 _LOADER = ("scheme.js", "unpack.js")
 # In which section each module of statements has its say.
 _SECTIONS = {
-    "map": ("states", "boundaries", "where", "ways", "transitions"),
+    "map": ("states", "boundaries", "where", "movement", "ways", "transitions"),
     "seeds": ("convergence", "slowness", "speed", "outliers", "outcome_outliers"),
     "groups": ("groups",),
     "phases": ("outcome_transitions",),

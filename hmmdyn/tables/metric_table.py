@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -227,8 +228,9 @@ def parts_beside(path: Path) -> Path:
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     """Rows by group and run in natural order, then by step."""
-    run_of_row, runs = pd.MultiIndex.from_frame(table[RUN_KEY]).factorize()
-    keys = [(natural_key(group), natural_key(run)) for group, run in runs]
+    run_of_row = table.groupby(RUN_KEY, sort=False).ngroup().to_numpy()
+    runs = table[RUN_KEY].drop_duplicates()
+    keys = [tuple(map(natural_key, names)) for names in runs.itertuples(index=False)]
     order = np.argsort(sorted(range(len(keys)), key=keys.__getitem__))[run_of_row]
     return table.iloc[np.lexsort((table["step"].to_numpy(), order))].reset_index(drop=True)
 
@@ -340,7 +342,7 @@ def _seeds(column: pd.Series, name: str, source: str) -> pd.Series:
     digits = seed_numbers(text)
     bad = text.notna() & digits.isna()
     if bad.any():
-        shown = ", ".join(repr(v) for v in column[bad].iloc[:3].tolist())
+        shown = _few(column[bad])
         large = (
             " (one beyond 2**53 must be kept as text or as an integer)"
             if (text[bad].str.contains("e\\+", regex=True).any())
@@ -353,6 +355,11 @@ def _seeds(column: pd.Series, name: str, source: str) -> pd.Series:
     return pd.Series(
         [None if pd.isna(d) else int(d) for d in digits], index=column.index, dtype=object
     )
+
+
+def _few(values: pd.Series) -> str:
+    """List the first of some values for a message, long ones cut short."""
+    return ", ".join(map(reprlib.repr, values.iloc[:3].tolist()))
 
 
 def _as_integers(seeds: pd.Series) -> pd.Series:
@@ -371,7 +378,7 @@ def _rows_with_a_step(
     known = whole(axis.at).notna()
     bad = ~known & (numbers.notna().any(axis=1) | column.notna())
     if bad.any():
-        shown = ", ".join(repr(v) for v in column[bad].iloc[:3].tolist())
+        shown = _few(column[bad])
         first = int(np.flatnonzero(bad)[0]) + 1
         is_share = (axis.at[bad] % 1 > 0).any()
         remedy = f" Multiply it, or number the {axis.unit}s otherwise." if is_share else ""

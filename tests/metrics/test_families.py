@@ -16,6 +16,7 @@ from scipy import stats
 from hmmdyn.checkpoints.find.discover import discover
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, ParameterRules
 from hmmdyn.errors import UsageError
+from hmmdyn.metrics.entries import Entries, Kept
 from hmmdyn.metrics.extract import extract
 from hmmdyn.metrics.measure import measure
 from hmmdyn.metrics.power_law import fit_power_law
@@ -161,6 +162,42 @@ def test_what_does_not_change_a_spectrum_changes_no_metric_of_it(values, seed, f
                 assert found == pytest.approx(expected, rel=1e-6, nan_ok=True), metric.name
 
 
+# Metric -> the power by which it grows with the scale of the weights, where the
+# unit does not say it.
+DEGREES = {"l1": 1, "l2": 1, "mean_w": 1, "median_w": 1, "trace": 1, "spectral_norm": 1}
+DEGREES |= {"mean_sv": 1, "var_w": 2, "var_sv": 2}
+NEEDED = {
+    "matrix": lambda now, then: Matrix(now),
+    "weights": lambda now, then: Entries(Kept(now.ravel().copy())),
+    "initial": Change.of,
+    "previous": Change.of,
+}
+ELEMENTARY = [m for m in all_metrics() if m.needs in NEEDED]
+
+
+@pytest.mark.parametrize("metric", ELEMENTARY, ids=lambda m: m.name)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 12), st.integers(3, 12), st.sampled_from([0.5, 4]))
+@settings(deadline=None, max_examples=15)
+def test_what_the_order_of_neurons_the_transpose_and_the_scale_do(metric, seed, m, n, factor):
+    rng = np.random.default_rng(seed)
+    now, then = rng.normal(size=(2, m, n))
+
+    def value(a, b):
+        return metric.function(NEEDED[metric.needs](np.ascontiguousarray(a), b))
+
+    expected = value(now, then)
+    transposed = value(now.T, np.ascontiguousarray(then.T))
+    assert transposed == pytest.approx(expected, rel=1e-7, nan_ok=True)
+    rows, columns = rng.permutation(m), rng.permutation(n)
+    if "trace" not in metric.name:  # which input belongs to which output
+        permuted = value(now[rows][:, columns], np.ascontiguousarray(then[rows][:, columns]))
+        assert permuted == pytest.approx(expected, rel=1e-7, abs=1e-12, nan_ok=True)
+    if metric.name != "alpha_hat":  # it has a logarithm of the scale
+        degree = DEGREES.get(metric.name, {"w": 1, "": 0}[metric.unit])
+        scaled = value(factor * now, factor * then)
+        assert scaled == pytest.approx(factor**degree * expected, rel=1e-9, nan_ok=True)
+
+
 def test_changes_add_up():
     rng = np.random.default_rng(0)
     now, then = rng.normal(size=(2, 100))
@@ -221,10 +258,11 @@ def test_a_checkpoint_before_that_is_replaced_is_noticed(tmp_path):
 def test_a_bad_checkpoint_spoils_only_what_is_compared_with_it(tmp_path):
     root = write_runs(tmp_path / "runs", n_runs=2, steps=range(0, 50, 10))
     (root / "seed0" / "step_10.safetensors").write_bytes(b"no checkpoint")
-    found = extract(discover(root), metrics=["l2", "step_l2"], skip_bad=True)
+    found = extract(discover(root), metrics=["l2", "step_l2", "path_length"], skip_bad=True)
     run = found.table[found.table["seed"] == 0].set_index("step")
     assert run.index.tolist() == [0, 20, 30, 40]
     assert run["step_l2"].isna().tolist() == [True, True, False, False]
+    assert run["path_length"].isna().tolist() == [False, True, True, True]
     assert run["l2"].notna().all()
     (told,) = [n.message for n in found.notices if n.subject == "metric step_l2"]
     assert "first at step 20 of run seed0" in told
@@ -339,8 +377,6 @@ def test_a_recorder_takes_the_families_that_need_one_moment(tmp_path):
         recorder.record(weights(0, 0), 0)
     row = json.loads((tmp_path / "seed0" / "hmmdyn-metrics.jsonl").read_text())
     assert set(FAMILIES["spectrum"].split()) <= set(row)
-    with pytest.raises(UsageError, match="distance_l2"):
-        MetricRecorder(tmp_path / "seed1", metrics=["movement"])
 
 
 def test_included_vectors_have_no_spectrum_to_speak_of(tmp_path):
