@@ -146,6 +146,7 @@ def markdown(rows: list[dict[str, object]]) -> str:
     unmeasured = (
         " Not run, for want of time: " + "; ".join(map(size_of, missing)) + "." if missing else ""
     )
+    told = f"Growth: {'; '.join(growth)}." if growth else "Growth by one size is not measured yet."
     return "\n".join(
         [
             "# What grows with what",
@@ -158,7 +159,7 @@ def markdown(rows: list[dict[str, object]]) -> str:
             "",
             table(shown, ".1f"),
             "",
-            f"Growth: {'; '.join(growth)}.{unmeasured}",
+            f"{told}{unmeasured}",
             "",
             f"A CSV of six rows is read in time linear in its columns: {', '.join(columns)}.",
             "",
