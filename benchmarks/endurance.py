@@ -235,6 +235,8 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".md"))
     given = parser.parse_args()
+    # Where a shell started this in the background, no child would hear of Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def times(n: int) -> int:
         return max(1, round(n * given.scale))
