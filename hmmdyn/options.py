@@ -125,6 +125,13 @@ class Options(ModelOptions):
         more="Its functions carry ``@hmmdyn.metric(needs=…)``; they are a family called as the "
         "file, and have to be named in ``metrics`` as others have.",
     )
+    metrics_table: Path | None = option(
+        None,
+        "A table of further metrics (CSV, Parquet, …), joined on run and step.",
+        panel=WHAT,
+        more="A local learning coefficient or measures of the loss landscape, say. Its runs are "
+        "told by name or seed; its columns are used unless ``metrics`` names others.",
+    )
     by: tuple[str, ...] = option(
         (),
         "Also measure the parts of the network: by 'layer', by 'role' (q, k, v, mlp in, …), or "

@@ -136,12 +136,42 @@ def read_runs(
     HmmdynError
         Something could not be found, read or measured; the message says what and where.
     """
+    options = Options.of(options)
+    _require_workable(jobs, progress, cache)
+    more = _more_metrics(options)  # before anything is measured, which takes long
+    known = more.metrics if more else ()
+    found = _read(
+        source, options, known, Path(cache) if cache is not None else None, jobs, progress
+    )
+    if more is None or options.metrics_table is None:
+        return found
+    from hmmdyn.tables.join import join_metrics
+
+    return join_metrics(found, more, options.metrics_table)
+
+
+def _more_metrics(options: Options) -> Trajectories | None:
+    """Read the table of further metrics, if there is one."""
+    if options.metrics_table is None:
+        return None
+    from hmmdyn.tables.join import read_more_metrics
+
+    return read_more_metrics(options.metrics_table, _columns_named(options))
+
+
+def _read(
+    source: Any,
+    options: Options,
+    more: tuple[str, ...],
+    cache: Path | None,
+    jobs: int,
+    progress: Progress | None,
+) -> Trajectories:
+    """Read runs of any kind, to which the columns ``more`` will be joined."""
     from hmmdyn.logs.frames import TAKEN
     from hmmdyn.results.checkpoints import CheckpointIndex
     from hmmdyn.tables.trajectories import Trajectories
 
-    options = Options.of(options)
-    _require_workable(jobs, progress, cache)
     if isinstance(source, Trajectories):
         options.require_fit_for(TABLE, "the source given")
         require_known(options.outcome_columns, source.outcomes, "outcome")
@@ -159,7 +189,7 @@ def read_runs(
     if isinstance(found, Trajectories):
         return found.without_runs(options.exclude_runs)
     options.require_fit_for(FOLDER, str(found.root))
-    return _measured(found, options, Path(cache) if cache is not None else None, jobs, progress)
+    return _measured(found, options, more, cache, jobs, progress)
 
 
 def _given_from_python(source: Any, options: Options) -> Trajectories | None:
@@ -295,24 +325,32 @@ def _read_logs(tree: Tree, options: Options) -> Trajectories | None:
 def _measured(
     index: CheckpointIndex,
     options: Options,
+    more: tuple[str, ...],
     cache: Path | None,
     jobs: int,
     progress: Progress | None,
 ) -> Trajectories:
-    """Measure the checkpoints of an index and join the outcomes logged beside them."""
+    """Measure the checkpoints of an index and join the outcomes logged beside them.
+
+    The names ``more`` are of metrics that are not measured.
+    """
     from hmmdyn.checkpoints.find.discover import without_runs
     from hmmdyn.checkpoints.logs import find_outcomes, join_outcomes, of_runs_in
     from hmmdyn.checkpoints.parameters import ParameterRules
     from hmmdyn.metrics.extract import extract
     from hmmdyn.metrics.registry import load_metrics, select_metrics
+    from hmmdyn.tables.join import require_new
     from hmmdyn.tables.trajectories import Trajectories
 
     # Before anything is measured, which takes long.
     if options.metrics_from is not None:
         load_metrics(options.metrics_from)
-    chosen = select_metrics(options.metrics or None)
-    if options.drop_metrics:
-        select_metrics(options.drop_metrics)
+    chosen = select_metrics([name for name in options.metrics if name not in more] or None)
+    if options.metrics_table is not None:
+        require_new(more, options.metrics_table, [metric.name for metric in chosen])
+    dropped = [name for name in options.drop_metrics if name not in more]
+    if dropped:
+        select_metrics(dropped)
     # Logs are read with all runs in sight: that of a run left out is not taken for another's.
     logged = index.logged or find_outcomes(index, options.outcomes_file)
     index = without_runs(index, options.exclude_runs)

@@ -320,6 +320,7 @@ def test_the_command_in_the_report_gives_the_same_options(runs, tmp_path, monkey
         split=(("attn=x", 1, 3),),
         metrics=("l1", "l2"),
         metrics_from=runs / "my_metrics.py",
+        metrics_table=runs / "llc.csv",
         by=("layer", "role"),
         drop_metrics=("l1",),
         keep_metrics=("l2",),

@@ -19,7 +19,9 @@ from hmmdyn.options import OPTIONS, PRESETS, Options
 
 # Which options a command takes.
 SCAN = tuple(one for one in OPTIONS if one.name in ("layout", "include", "exclude", "split"))
-EXTRACT = tuple(one for one in OPTIONS if one.panel == READING or one.name == "metrics")
+EXTRACT = tuple(
+    one for one in OPTIONS if one.panel == READING or one.name in ("metrics", "metrics_table")
+)
 FIT = tuple(
     one
     for one in OPTIONS

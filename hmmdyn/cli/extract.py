@@ -30,24 +30,20 @@ def extract(
     from hmmdyn import pipeline
     from hmmdyn.cli.found import find
     from hmmdyn.tables.metric_table import write_table
-    from hmmdyn.tables.trajectories import Trajectories
 
     if output.suffix != ".parquet":
         raise UsageError(f"The metric table is written as .parquet, got {output}.")
     require_writable(output.parent)
     options = chosen(given)
     found = find(runs, options, out)
-    if isinstance(found, Trajectories):
-        trajectories = found
-    else:
-        with progress() as told:
-            trajectories = pipeline.read_runs(
-                found,
-                options,
-                cache=pipeline.cache_for(found, output.parent),
-                jobs=n_jobs(jobs),
-                progress=told,
-            )
+    with progress() as told:
+        trajectories = pipeline.read_runs(
+            found,
+            options,
+            cache=pipeline.cache_for(found, output.parent),
+            jobs=n_jobs(jobs),
+            progress=told,
+        )
     write_table(trajectories, output)
     show_notices(trajectories.notices, out)
     out.print(
