@@ -1,9 +1,10 @@
 """Write what came out of the paper's experiments, with our runs.
 
-    python benchmarks/findings.py [-o data/README.md]
+    python benchmarks/findings.py [-o data]
 
-Every number is computed; ``notebooks/paper_tables.ipynb`` shows the tables behind them. Only the
-section on what holds of them is quoted, from the reports that ``hmmdyn analyze`` makes by default.
+It writes ``README.md``, which says what holds, and ``paper_protocol.md``, with the paper's own
+protocol task by task. Every number of that is computed; ``notebooks/paper_tables.ipynb`` shows the
+tables behind them. What holds is quoted from the reports that ``hmmdyn analyze`` makes by default.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from published import (
     as_published,
     by_bic,
     by_hmm,
+    load,
+    present,
 )
 from published_tables import (
     agreement_table,
@@ -112,7 +115,7 @@ def at_first_sight() -> list[str]:
     return [
         *_picture("training_map", "Training map of forty parity runs: three states along time"),
         *_picture("timeline", "Accuracy of forty parity runs, and the states of each over time"),
-        "Of forty runs of sparse parity, 39 change gradually to generalisation, within about 2,700 "
+        "Of forty runs of sparse parity, 39 change gradually to generalisation, within about 2,870 "
         "steps. Seeds took up to 3.4 times as long as the fastest, and the slow ones stayed longer "
         "above all in the state before the change. Each seed changes in its own time, and no state "
         "is shown to delay runs.",
@@ -138,14 +141,14 @@ def _picture(name: str, what: str) -> list[str]:
 def what_holds() -> list[str]:
     """Say what of the page's tables is left without the paper's standardisation and BIC."""
     return [
-        "## What holds of this",
+        "## What holds",
         "",
-        "All tables below follow the paper's procedure: each metric standardised within its run, "
-        "the number of states by BIC. The first uses the run's future (a plateau that takes the "
-        "share f of a run gets z = ±√((1 − f)/f), whatever its level is), the second counts slices "
-        "of drift as states. An analysis now opens with another map: all runs on one scale, "
-        "without the metrics that tell seeds apart before training has begun, and only the states "
-        "whose boundaries have evidence ([how, and how often that is right]"
+        "The paper standardises each metric within its run, and chooses the number of states by "
+        "BIC ([what comes out of that](paper_protocol.md)). The first uses the run's future (a "
+        "plateau that takes the share f of a run gets z = ±√((1 − f)/f), whatever its level is), "
+        "the second counts slices of drift as states. An analysis opens with another map: all runs "
+        "on one scale, without the metrics that tell seeds apart before training has begun, and "
+        "only the states whose boundaries have evidence ([how, and how often that is right]"
         "(../benchmarks/supported_map.md)). That map of the same runs says:",
         "",
         table(_SUPPORTED.fillna(words.MISSING), ""),
@@ -157,12 +160,12 @@ def what_holds() -> list[str]:
         "share, and the mean difference in nats per checkpoint. Made by "
         "`hmmdyn analyze data/TASK/metrics.parquet`; covariance `diag`. The page leaves out the "
         "last column where no boundary is supported; `hmmdyn.fit` has it "
-        "(`selection.evidence.timing`). What is said below of one scale with a given number of "
+        "(`selection.evidence.timing`). What is said of one scale with a given number of "
         "states was made by `--protocol bic --states K --quick`, and with 8 by `--protocol bic`.",
         "",
         "- **The forks of sparse parity and modular addition do not hold.** Both maps are lines: "
         "39 of 40 parity runs go 0 → 1 → 2, all 18 of modular addition 0 → 1. The ways from the "
-        "initial state, below, go with them. The scale alone takes away all forks of parity (4, 5, "
+        "initial state go with them. The scale alone takes away all forks of parity (4, 5, "
         "6 and 8 states) and those of modular addition at 4 and 5 states (13 and 5 runs with each "
         "run standardised by itself). At 6 and 8 states modular addition still forks on one scale "
         "(14 and 4 runs with 6): between slices, none of whose boundaries is supported.",
@@ -176,8 +179,8 @@ def what_holds() -> list[str]:
         "number of states and at 8: all 40 runs enter the states in one order.",
         "- **No detour state holds.** None has even the paper's flag on a supported map: every "
         "converged run visits every state. Nor has any on one scale with the numbers of states "
-        "just named. In the tables below, *confirmed* means the hazard test "
-        "alone; the one state so confirmed (modular addition, `full`, published K) is not there.",
+        "just named. In the paper's protocol *confirmed* means the hazard test alone; the one "
+        "state so confirmed (modular addition, `full`, published K) is not there.",
         "- **The number of states by BIC does not hold.** It is 8 in all seven tasks here, too, "
         "where one to three states are supported.",
         "- **R² stays, and stays without meaning**, where a boundary lies at convergence: 0.995 in "
@@ -201,7 +204,7 @@ def what_holds() -> list[str]:
 
 
 def findings(studies: Sequence[Study], repeated: pd.DataFrame) -> list[str]:
-    """Return the sections of ``data/README.md`` on what reproduces, what does not, and why."""
+    """Return the sections of ``paper_protocol.md`` on what reproduces, what does not, and why."""
     return [
         "## What comes out again",
         "",
@@ -421,14 +424,10 @@ def _ways(study: Study) -> list[str]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-o", "--output", type=Path, default=DATA / "README.md")
-    options = parser.parse_args()
-    jobs = os.cpu_count() or 1
-    studies = all_studied(jobs)
-    packages = ("numpy", "scipy", "pandas", "scikit-learn", "hmmdyn")
-    lines = [
+def readme() -> list[str]:
+    """Return the lines of ``README.md``: what holds, and which runs there are."""
+    studies = [load(experiment) for experiment in present()]
+    return [
         "# The runs, and what came out of the paper's experiments",
         "",
         *at_first_sight(),
@@ -436,7 +435,7 @@ def main() -> None:
         "step, fourteen metrics, losses and accuracies), `recipe.json`, and a README with recipe, "
         "versions, hardware, seeds and date. The experiments are those of Hu, Chen, Saphra and "
         "Cho, *Latent State Models of Training Dynamics* (arXiv:2308.09543); "
-        "[induction](induction/README.md) is beside them, and read in the next section alone.",
+        "[induction](induction/README.md) is beside them.",
         "",
         *what_holds(),
         "## The runs",
@@ -446,11 +445,29 @@ def main() -> None:
         *([f"Not here: {', '.join(e.name for e in absent())}.", ""] if absent() else []),
         "An *automatic* accuracy to reach is nine tenths of the way from the runs' median first "
         "value to their median best one. The convergence epoch of a run that never reaches it is "
-        "not known; means are of the others. This page is written by "
-        "`python benchmarks/findings.py`; "
-        "[the notebook](../notebooks/paper_tables.ipynb) has the edges, paths and figures, and "
-        "[another](../notebooks/where_statistics_mislead.ipynb) says what to read instead of the "
-        "paper's statistics.",
+        "not known; means are of the others.",
+        "",
+        "## By the paper's own protocol",
+        "",
+        "What its procedure makes of these runs, beside the published numbers, is in "
+        "[the notebook](../notebooks/paper_tables.ipynb) that computes it, and "
+        "[task by task](paper_protocol.md); [another notebook]"
+        "(../notebooks/where_statistics_mislead.ipynb) says what to read instead of the paper's "
+        "statistics. This page is written by `python benchmarks/findings.py`.",
+    ]
+
+
+def paper_protocol(jobs: int) -> list[str]:
+    """Return the lines of ``paper_protocol.md``, for which all maps are fitted."""
+    studies = all_studied(jobs)
+    packages = ("numpy", "scipy", "pandas", "scikit-learn", "hmmdyn")
+    return [
+        "# By the paper's own protocol",
+        "",
+        "Each metric standardised within its run, the number of states by BIC. What of this holds "
+        "is told [with the runs](README.md#what-holds): read that first. "
+        "[The notebook](../notebooks/paper_tables.ipynb) computes these tables, with the edges, "
+        "paths and figures.",
         "",
         *findings(studies, repeated_table(studies, jobs)),
         "",
@@ -458,7 +475,18 @@ def main() -> None:
         + ", ".join([platform.python_version(), *(f"{p} {version(p)}" for p in packages)])
         + ".",
     ]
-    options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path, default=DATA, help="folder to write to")
+    options = parser.parse_args()
+    _write(options.output / "README.md", readme())
+    _write(options.output / "paper_protocol.md", paper_protocol(os.cpu_count() or 1))
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -361,7 +361,8 @@ def parts(n_simulations: int, first_seed: int) -> list[str | Callable[[], str]]:
         "",
         f"`python benchmarks/outcome_transitions.py --simulations {n_simulations}` on "
         f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {packages}. "
-        f"{n_simulations} simulations each, seeds from {first_seed:,} on.",
+        f"{n_simulations} simulations each, seeds from {first_seed:,} on. The rules were frozen "
+        "before these seeds were drawn.",
         "",
         "## Curves without a transition that are said to have one",
         "",

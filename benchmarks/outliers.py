@@ -1,6 +1,6 @@
 """How often a run is called an outlier, where none is and where one was broken on purpose.
 
-    python benchmarks/outliers.py [--rounds 6] [-o outliers.md]
+    python benchmarks/outliers.py [--rounds 6] [--large-rounds 6] [-o outliers.md]
 
 Every simulation goes from raw metrics to the supported map, as an analysis does by default. A row
 is saved as soon as it is there; a study that was interrupted goes on where it stopped.
@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,6 +48,14 @@ PHASES = {
     "return": World("return", 3, width=0.05),
 }
 BREAKABLE = {"path": PHASES["path"], "shared drift": World("shared drift")}
+# Sizes from which less than all is looked at: a run 200 times, among 50 runs, and of more than 20
+# runs a twentieth is held out together.
+LARGE_RUNS = (60, 60, 120)
+LARGE_CHECKPOINTS = 300
+LARGE = "large"
+LARGE_SOUND = ("path", "fork", "shared drift", "own drift", "line")
+LARGE_BREAKS = ("spike of 3 deviations", "goes elsewhere", "diverges")
+FIRST_LARGE = 1_000
 
 
 # What the rule before this one (misfit of the map without the run, share of time in states, ways
@@ -113,6 +122,21 @@ class Case:
     number: int
     n_runs: int
     broken: str = ""
+    n_checkpoints: int = 100
+
+
+def large_cases(n_rounds: int) -> Iterator[Case]:
+    """Cases of sizes at which less than all is looked at."""
+    for number in range(n_rounds):
+        n_runs = LARGE_RUNS[number % len(LARGE_RUNS)]
+        broken = LARGE_BREAKS[number % len(LARGE_BREAKS)]
+        of_size = partial(
+            Case, LARGE, number=FIRST_LARGE + number, n_runs=n_runs, n_checkpoints=LARGE_CHECKPOINTS
+        )
+        for world in LARGE_SOUND:
+            yield of_size(world)
+        for world in BREAKABLE:
+            yield of_size(world, broken=broken)
 
 
 def cases(n_rounds: int) -> Iterator[Case]:
@@ -132,12 +156,13 @@ def cases(n_rounds: int) -> Iterator[Case]:
 def simulated(case: Case) -> pd.DataFrame:
     """Raw metrics of the runs of a case."""
     seed = FIRST_SEED + case.number
-    if case.kind == "only speed differs":
+    size = {"n_runs": case.n_runs, "n_checkpoints": case.n_checkpoints}
+    if case.world in COURSES:
         speeds = SPEEDS[case.number % len(SPEEDS)]
-        return simulate_paces(case.world, speeds=speeds, n_runs=case.n_runs, random_state=seed)
+        return simulate_paces(case.world, speeds=speeds, random_state=seed, **size)
     worlds = PHASES | BREAKABLE
     world = worlds.get(case.world, World(case.world))
-    runs = simulate_world(_of_size(world, case.n_runs), random_state=seed)
+    runs = simulate_world(replace(world, **size), random_state=seed)
     raw = runs.table[["group", "run", "seed", "step", *runs.metrics]]
     if case.broken:
         first = raw["run"] == "seed0"
@@ -151,10 +176,6 @@ def simulated(case: Case) -> pd.DataFrame:
         early = (raw["run"] == "seed1") & (place >= 50)
         raw = raw[~(rarely | early)].reset_index(drop=True)
     return raw
-
-
-def _of_size(world: World, n_runs: int) -> World:
-    return World(**{**vars(world), "n_runs": n_runs})
 
 
 def mapped(raw: pd.DataFrame) -> tuple[Observations, HMMParameters, pd.DataFrame]:
@@ -188,12 +209,15 @@ def judged(case: Case) -> dict[str, object]:
     }
 
 
-def study(n_rounds: int, kept: Path) -> pd.DataFrame:
+def study(wanted: list[Case], kept: Path) -> pd.DataFrame:
     rows = pd.read_csv(kept, keep_default_na=False).to_dict("records") if kept.exists() else []
-    for case in list(cases(n_rounds))[len(rows) :]:
-        rows.append(judged(case))
-        pd.DataFrame(rows).to_csv(kept, index=False)
-        print(*vars(case).values(), rows[-1]["any"], flush=True)
+    names = [field.name for field in fields(Case)]
+    done = {Case(**{name: row[name] for name in names}) for row in rows}
+    for case in wanted:
+        if case not in done:
+            rows.append(judged(case))
+            pd.DataFrame(rows).to_csv(kept, index=False)
+            print(*vars(case).values(), rows[-1]["any"], flush=True)
     return pd.DataFrame(rows)
 
 
@@ -204,27 +228,59 @@ def _wilson(n: int, of: int) -> str:
     return f"{n / of:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def markdown(found: pd.DataFrame) -> str:
+def rates_of(sound: pd.DataFrame) -> pd.DataFrame:
+    """Analyses in which any run is called an outlier, by world."""
+    by_world = sound.groupby(["kind", "world"], sort=False)["any"].agg(["size", "sum"])
+    return by_world.set_axis(["simulations", "with an outlier"], axis=1)
+
+
+def power_of(broken: pd.DataFrame) -> pd.DataFrame:
+    """Share of analyses in which the broken run, and another one, is named."""
+    by_break = broken.groupby(["broken", "world"], sort=False)[["first", "another"]]
+    power = by_break.mean().map("{:.2f}".format).assign(simulations=by_break.size())
+    return power[["simulations", "first", "another"]]
+
+
+def of_large(found: pd.DataFrame) -> list[str]:
+    """Say what was found at sizes at which less than all is looked at."""
+    sound, broken = found[found["broken"] == ""], found[found["broken"] != ""]
+    runs = found["n_runs"].value_counts().sort_index()
+    sizes = ", ".join(f"{n} of {size} runs" for size, n in runs.items())
+    return [
+        "## Many runs, and long ones",
+        "",
+        f"{len(found)} simulations, {sizes}, of {LARGE_CHECKPOINTS} checkpoints each. At these "
+        "sizes less than all is looked at: each run at 200 checkpoints at most, in blocks of up to "
+        "50 runs, and a twentieth of the runs is held out together. Without a broken run, any is "
+        f"called an outlier in **{_wilson(int(sound['any'].sum()), len(sound))}** of {len(sound)} "
+        "analyses. "
+        f"The broken run is named in {_wilson(int(broken['first'].sum()), len(broken))} of "
+        f"{len(broken)}, another one in {_wilson(int(broken['another'].sum()), len(broken))}.",
+        "",
+        table(rates_of(sound).droplevel("kind"), ""),
+        "",
+        "One run is broken:",
+        "",
+        table(power_of(broken), ""),
+        "",
+    ]
+
+
+def markdown(found: pd.DataFrame, large: pd.DataFrame, rounds: str) -> str:
     packages = ("numpy", "scipy", "pandas", "hmmdyn")
     versions = ", ".join(f"{p} {version(p)}" for p in packages)
     sound, broken = found[found["broken"] == ""], found[found["broken"] != ""]
-    by_world = sound.groupby(["kind", "world"], sort=False)["any"].agg(["size", "sum"])
-    by_world.columns = ["simulations", "with an outlier"]
-    by_break = broken.groupby(["broken", "world"], sort=False)[["first", "another"]]
-    power = by_break.mean().map("{:.2f}".format).assign(simulations=by_break.size())
-    power = power[["simulations", "first", "another"]]
     kinds = sound.groupby("kind", sort=False)["any"].agg(["size", "sum"])
     rates = "; ".join(f"{k} {_wilson(int(r['sum']), int(r['size']))}" for k, r in kinds.iterrows())
     return "\n".join(
         [
             "# How often a run is called an outlier",
             "",
-            f"`python benchmarks/outliers.py` on {datetime.now(UTC):%Y-%m-%d}, Python "
+            f"`python benchmarks/outliers.py {rounds}` on {datetime.now(UTC):%Y-%m-%d}, Python "
             f"{platform.python_version()}, {versions}. {len(found)} simulations, seeds from "
             f"{FIRST_SEED:,} on, 100 checkpoints, 6 metrics, from raw metrics to the supported "
             f"map, covariance `diag`. Runs: {', '.join(map(str, RUNS))}, round by round; ten "
-            "where one is broken. The rule was frozen before, on other seeds. A "
-            "study of six rounds that was cut short, for want of time.",
+            "where one is broken. The rule was frozen before, on other seeds.",
             "",
             "Without a broken run, the share of analyses in which any run is called an outlier is "
             f"**{_wilson(int(sound['any'].sum()), len(sound))}** (meant: at most 0.05; 95 % "
@@ -238,7 +294,7 @@ def markdown(found: pd.DataFrame) -> str:
             "0.25 or 0.5, by turns. *Other schedules*: one run is saved at every third step, "
             "another ends halfway.",
             "",
-            table(by_world, ""),
+            table(rates_of(sound), ""),
             "",
             "## One run of ten is broken: share of analyses in which it, and another one, is named",
             "",
@@ -247,8 +303,9 @@ def markdown(found: pd.DataFrame) -> str:
             "to be named. One that goes back is not named either: where one of ten runs does, a "
             "tenth of all runs may.",
             "",
-            table(power, ""),
+            table(power_of(broken), ""),
             "",
+            *of_large(large),
         ]
     )
 
@@ -256,10 +313,16 @@ def markdown(found: pd.DataFrame) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--large-rounds", type=int, default=6)
     parser.add_argument("--kept", type=Path, default=Path("outliers-study.csv"))
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
-    options.output.write_text(markdown(study(options.rounds, options.kept)), encoding="utf-8")
+    wanted = [*cases(options.rounds), *large_cases(options.large_rounds)]
+    found = study(wanted, options.kept)
+    is_large = found["kind"] == LARGE
+    rounds = f"--rounds {options.rounds} --large-rounds {options.large_rounds}"
+    text = markdown(found[~is_large], found[is_large], rounds)
+    options.output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python benchmarks/scale.py [--large] [--rows scale.jsonl] [-o scale.md]
 
 Simulated tables through ``hmmdyn analyze --quick``, each in a process of its own on one thread:
-small ones, doubled in one direction at a time, and with ``--large`` those that a cluster leaves
-behind. A row is saved as soon as it is there; an interrupted study goes on where it stopped.
+a small one, larger ones in one direction at a time, and with ``--large`` those that a cluster
+leaves behind. A row is saved as soon as it is there; an interrupted study goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from analysis_cost import CLOCK, ROOT, WORLD, environment
 from markdown_table import table
 
 SMALL = {"runs": 20, "checkpoints": 200, "metrics": 8, "states": 4, "groups": 1}
-DOUBLED = {
-    "runs": (40, 80, 160, 320),
-    "checkpoints": (400, 800, 1600, 3200),
-    "metrics": (16, 32, 64, 128),
+LARGER = {
+    "runs": (80, 320),
+    "checkpoints": (800, 3200),
+    "metrics": (32, 128),
     "states": (8, 16),
-    "groups": (2, 4, 8),
+    "groups": (4,),
 }
 LARGE = (
-    {**SMALL, "runs": 1000, "checkpoints": 50, "metrics": 14, "states": 8},
-    {**SMALL, "runs": 1000, "checkpoints": 1000, "metrics": 14, "states": 8},
-    {**SMALL, "runs": 5, "checkpoints": 100_000, "metrics": 14, "states": 8},
-    {**SMALL, "runs": 20, "checkpoints": 200, "metrics": 200, "states": 8},
     {**SMALL, "runs": 200, "checkpoints": 100, "states": 8, "groups": 50},
+    {**SMALL, "metrics": 200, "states": 8},
+    {**SMALL, "runs": 1000, "checkpoints": 50, "metrics": 14, "states": 8},
+    {**SMALL, "runs": 5, "checkpoints": 100_000, "metrics": 14, "states": 8},
+    {**SMALL, "runs": 1000, "checkpoints": 1000, "metrics": 14, "states": 8},
 )
 COLUMNS = (2_500, 5_000, 10_000, 20_000)
 READ = """
@@ -52,16 +52,16 @@ print(time.process_time() - start)
 
 def cases(*, large: bool) -> Iterator[dict[str, int]]:
     yield SMALL
-    for what, sizes in DOUBLED.items():
-        for size in sizes:
-            yield {**SMALL, what: size}
     if large:
         yield from LARGE
+    for what, sizes in LARGER.items():
+        for size in sizes:
+            yield {**SMALL, what: size}
 
 
-def analysed(case: dict[str, int], folder: Path) -> dict[str, float]:
+def analysed(case: dict[str, int], folder: Path, reports: Path) -> dict[str, float]:
     """Analyse once; return seconds of processor and wall, megabytes of memory and page."""
-    source, report = folder / "runs.parquet", folder / "report"
+    source, report = folder / "runs.parquet", reports / "-".join(map(str, case.values()))
     sizes = [str(case[name]) for name in ("runs", "checkpoints", "metrics")]
     env = environment(ROOT, folder)
     subprocess.run([sys.executable, "-c", WORLD, *sizes, source], env=env, check=True)
@@ -98,18 +98,19 @@ def read_columns(n: int, folder: Path) -> float:
     return float(done.stdout)
 
 
-def study(kept: Path, *, large: bool) -> list[dict[str, object]]:
+def study(kept: Path, reports: Path | None, *, large: bool) -> list[dict[str, object]]:
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     done = [row["case"] for row in rows]
     wanted: list[dict[str, int]] = [{"columns": n} for n in COLUMNS] + list(cases(large=large))
     for case in wanted:
         if case in done:
             continue
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
             if "columns" in case:
-                row = {"case": case, "seconds": read_columns(case["columns"], Path(folder))}
+                row = {"case": case, "seconds": read_columns(case["columns"], folder)}
             else:
-                row = {"case": case, **analysed(case, Path(folder))}
+                row = {"case": case, **analysed(case, folder, reports or folder)}
         rows.append(row)
         with kept.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -130,7 +131,7 @@ def markdown(rows: list[dict[str, object]]) -> str:
     stages = [f"| {size_of(row['case'])} | {row['most']} |" for row in analysed]
     small = next(row for row in analysed if row["case"] == SMALL)
     growth = []
-    for what, sizes in DOUBLED.items():
+    for what, sizes in LARGER.items():
         last = [row for row in analysed if row["case"] == {**SMALL, what: sizes[-1]}]
         if last:
             times = sizes[-1] / SMALL[what]
@@ -175,9 +176,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--large", action="store_true", help="the sizes of a cluster, too")
     parser.add_argument("--rows", type=Path, default=Path("scale.jsonl"))
+    parser.add_argument("--reports", type=Path, help="a folder to leave the reports in")
     parser.add_argument("-o", type=Path, default=Path(__file__).with_suffix(".md"))
     arguments = parser.parse_args()
-    rows = study(arguments.rows, large=arguments.large)
+    rows = study(arguments.rows, arguments.reports, large=arguments.large)
     arguments.o.write_text(markdown(rows), encoding="utf-8")
 
 

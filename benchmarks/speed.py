@@ -313,7 +313,7 @@ def markdown(found: dict[str, pd.DataFrame], first_seed: int) -> str:
         f"`python benchmarks/speed.py` on {datetime.now(UTC):%Y-%m-%d}, Python "
         f"{platform.python_version()}, {versions}. *n* simulations each, seeds from {first_seed:,} "
         "on, made after the rules had been frozen; a share of 0.05 or 0.95 has a standard error of "
-        "0.011 with 400 of them, of 0.022 with 100 and of 0.034 with 40. The "
+        "0.015 with 200 of them, of 0.022 with 100 and of 0.034 with 40. The "
         f"permutation test draws {N_PERMUTATIONS} permutations here, 9,999 in an analysis.",
         "",
         f"Runs need a log-normal number of steps, {MEDIAN} in the median; the standard deviation "
@@ -336,6 +336,11 @@ def markdown(found: dict[str, pd.DataFrame], first_seed: int) -> str:
                 "",
                 table(found[part].set_index("n", append=True), ".3f"),
             ]
+    lines += [
+        "",
+        "Simulations are few: a share of 0.05 that is read off dozens of cells of 100 simulations "
+        "lies between 0.01 and 0.10 by chance in most of them.",
+    ]
     missing = [
         f"{part} ({done} of {len(worlds)} worlds)"
         for part, (worlds, _) in PARTS.items()

@@ -83,11 +83,13 @@ class _Patching:
     """Counts functions from when their modules are imported on."""
 
     def __init__(self, clock: StageClock) -> None:
-        self._clock = clock
         self._waiting = {place: stage for stage, places in STAGES.items() for place in places}
-        self._import = clock.of(LIBRARIES, builtins.__import__)
+        self._clock = clock
+        self._plain, self._import = builtins.__import__, clock.of(LIBRARIES, builtins.__import__)
 
     def __call__(self, name: str, *args: Any, **named: Any) -> Any:
+        if name in sys.modules:  # some libraries import where they use, thousands of times
+            return self._plain(name, *args, **named)
         module = self._import(name, *args, **named)
         for place in [p for p in self._waiting if p.partition(":")[0] in sys.modules]:
             self._patch(place)

@@ -13,6 +13,7 @@ import pandas as pd
 from hmmdyn.choices import DEFAULT_FORMATS
 from hmmdyn.files import replacing, staged
 from hmmdyn.hmm import TrainingMap
+from hmmdyn.names import require_known
 from hmmdyn.report import layout
 from hmmdyn.results.columns import check_tables
 from hmmdyn.results.findings import Findings, OutcomeFindings
@@ -110,6 +111,46 @@ class OutcomeAnalysis(OutcomeFindings):
         from hmmdyn.report.export import write_report
 
         return write_report(self._report, Path(folder), formats, theme)
+
+    def write_snippet(
+        self,
+        path: Path | str,
+        figure: str = "training_map",
+        *,
+        plotly: str = "inline",
+        **options: Any,
+    ) -> Path:
+        """Write a figure as a piece of HTML to put into a page of one's own.
+
+        ``analysis.write_snippet("map.html", "training_map", plotly="cdn", theme="dark")``
+
+        Parameters
+        ----------
+        path : Path or str
+            The file to write.
+        figure : str
+            Its name among :attr:`figure`.
+        plotly : str
+            Where plotly.js comes from: ``inline`` (5 MB in the snippet, no network), ``cdn`` (from
+            plotly's servers, checked by its hash), ``none`` (the page has it from another snippet).
+        **options
+            Those of the figure, such as ``theme``.
+
+        Raises
+        ------
+        UsageError
+            There is no such figure or source of plotly.js.
+        NotEnoughDataError
+            The figure does not apply to these findings.
+        """
+        from hmmdyn.report.snippet import snippet
+
+        figures = vars(self.figure)
+        require_known([figure], figures, "figure")
+        made = snippet(figures[figure](**options), plotly)
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(made, encoding="utf-8")
+        return Path(path)
 
     def write(
         self,

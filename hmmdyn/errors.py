@@ -47,6 +47,10 @@ class ArchitectureMismatchError(HmmdynError):
     """Checkpoints of one group hold different weights (names or shapes)."""
 
 
+class NotToldError(HmmdynError):
+    """A checkpoint does not tell what a metric needs; the message is the reason."""
+
+
 class NoWeightsError(HmmdynError):
     """A checkpoint holds no weight matrix once everything that is not a weight is left out."""
 

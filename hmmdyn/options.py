@@ -11,8 +11,10 @@ from typing import Any
 from hmmdyn.choices import (
     COVARIANCE_TYPES,
     DIRECTIONS,
+    EXACT,
     PARTS_BY,
     PROTOCOLS,
+    SPECTRA,
     STANDARDISATIONS,
 )
 from hmmdyn.declare import (
@@ -109,6 +111,27 @@ class Options(ModelOptions):
         parse=_split_rule,
         write=_split_word,
         more="From Python: (regular expression, axis, number of equal parts).",
+    )
+    heads: int | None = option(
+        None,
+        "Heads of attention in a layer, for the metrics of the family 'attention'.",
+        panel=READING,
+        least=1,
+        more="Needed where neither the tensors nor a ``config.json`` beside a checkpoint tell.",
+    )
+    cyclic: int | None = option(
+        None,
+        "The embedding's first P rows are the numbers modulo P, for the family 'fourier'.",
+        panel=READING,
+        least=3,
+    )
+    spectrum: str = option(
+        EXACT,
+        "'sketch' the singular values of large matrices, right to about 1 %, instead of 'exact'.",
+        panel=READING,
+        choices=SPECTRA,
+        more="Large is a shorter side of 1,024 or more. A sketch takes a twentieth of the time, "
+        "and starts from the same vectors at every checkpoint: the error is common to all of them.",
     )
     metrics: tuple[str, ...] = option(
         (),

@@ -511,7 +511,14 @@ def _measured(
         metrics=[metric.name for metric in chosen],
         metrics_from=options.metrics_from,
         by=options.by,
-        rules=ParameterRules(options.include, options.exclude, options.split),
+        rules=ParameterRules(
+            options.include,
+            options.exclude,
+            options.split,
+            options.heads,
+            options.cyclic,
+            options.spectrum,
+        ),
         cache=how.cache,
         n_jobs=how.jobs,
         skip_bad=options.skip_bad,
@@ -821,6 +828,7 @@ def _state_findings(
     from hmmdyn.dynamics.dissimilarity import dissimilarity
     from hmmdyn.dynamics.groups import compare_groups
     from hmmdyn.dynamics.map_in_time import find_map_in_time
+    from hmmdyn.dynamics.movement_law import movement_laws
     from hmmdyn.dynamics.occupancy import (
         CHECKPOINTS,
         STEPS,
@@ -940,6 +948,7 @@ def _state_findings(
         where_it_moves=where_it_moves(
             chosen.parts, decoding.states, evidence.supported if evidence else BOUNDARIES.frame()
         ),
+        movement_laws=movement_laws(table),
     )
 
 

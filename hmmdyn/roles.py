@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from hmmdyn.names import normalise_column
 
@@ -423,10 +423,18 @@ def is_plain_loss(name: str) -> bool:
 
 def _rank(name: str, known: tuple[str, ...]) -> int | None:
     spelled = {normalise_column(name), "_".join(_words(name))}  # globalStep, too
+    if not any(map(_one_of(known).fullmatch, spelled)):
+        return None
     for rank, one in enumerate(known):
         if any(re.fullmatch(_FAMILIES + re.escape(one), spelling) for spelling in spelled):
             return rank
     return None
+
+
+@cache
+def _one_of(known: tuple[str, ...]) -> re.Pattern[str]:
+    """Match any of these names: of a table's many columns hardly one has a rank."""
+    return re.compile(f"{_FAMILIES}(?:{'|'.join(map(re.escape, known))})")
 
 
 def _says_outcome(words: list[str]) -> bool:
@@ -442,7 +450,7 @@ def _says_outcome(words: list[str]) -> bool:
     )
 
 
-@lru_cache(maxsize=1 << 12)
+@lru_cache(maxsize=1 << 15)
 def _split_words(name: str) -> tuple[str, ...]:
     spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name).lower()
     for pattern, word in _JOINED:

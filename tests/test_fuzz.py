@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
@@ -29,6 +30,7 @@ from hmmdyn.hmm import TrainingMap
 from hmmdyn.metrics.measure import measure_opened
 from hmmdyn.record.reader import read_recordings
 from hmmdyn.record.rows import RECORDING
+from hmmdyn.tables.metric_table import from_frame, read_table, write_table
 from tests.checkpoints.hostile import forge
 from tests.make_runs import weights
 
@@ -47,7 +49,6 @@ def read_logs(path):
 
 
 def use_map(path):
-    from hmmdyn.tables.metric_table import from_frame
     from tests.simulate import phased_table
 
     TrainingMap.load(path).apply(from_frame(phased_table(n_runs=2)))
@@ -147,6 +148,34 @@ def event_file(folder):
     return beside_checkpoints(folder, NAME, made.read_bytes())
 
 
+def metric_table():
+    steps = np.tile(np.arange(0, 60, 10), 2)
+    columns = {"norm": 1.5 + np.sin(steps), "sharpness": 2.5 + np.cos(steps), "val_loss": 1.25}
+    return from_frame(
+        pd.DataFrame({"seed": np.repeat([0, 1], 6), "step": steps, **columns}),
+        outcomes=("val_loss",),
+    )
+
+
+def own_parquet(folder):
+    """Such as is written: with the metadata of hmmdyn and of pandas."""
+    path = folder / "table.parquet"
+    write_table(metric_table(), path)
+    return one(path)
+
+
+def csv_table(folder):
+    path = folder / "table.csv"
+    metric_table().table.to_csv(path, index=False)
+    return one(path)
+
+
+def jsonl_table(folder):
+    path = folder / "table.jsonl"
+    metric_table().table.to_json(path, orient="records", lines=True)
+    return one(path)
+
+
 def recording(folder):
     with MetricRecorder(folder / "seed0") as recorder:
         for step in range(4):
@@ -195,6 +224,9 @@ FORMATS = {
     "JSON lines log": (jsonl_log, read_logs),
     "event file": (event_file, read_logs),
     "recording": (recording, read_recordings),
+    "table, CSV": (csv_table, read_table),
+    "table, JSON lines": (jsonl_table, read_table),
+    "table, Parquet": (own_parquet, read_table),
     "training map": (training_map, use_map),
 }
 # What text formats are damaged with beside bytes: numbers and nesting that parsers trip over.

@@ -213,3 +213,9 @@ def test_json_lines_that_are_damaged_are_named(tmp_path):
     path.write_text('{"step": 0, "norm": 1}\n{"step": 1,\n')
     with pytest.raises(TableError, match=r"mine.jsonl cannot be read as a table"):
         read_table(path)
+
+
+def test_a_long_value_is_cut_short_in_a_message():
+    with pytest.raises(TableError, match=r"whole numbers.*'\[+\.\.\.\[+'") as caught:
+        from_frame(frame(m=[1.0, 2, 3, 4]).assign(step=["0", "[" * 3000, "2", "3"]))
+    assert len(str(caught.value)) < 300

@@ -70,12 +70,16 @@ def role_of(name: str, shape: Shape) -> str:
     ``head``, ``convolution`` and ``other``.
     """
     *modules, leaf = path_of(name)
-    is_own_name = leaf not in ("weight", "bias", "kernel", "weight_v", "original1")
-    path = "." + ".".join([*modules, leaf] if is_own_name or not modules else modules) + "."
+    path = "." + ".".join([*modules, leaf] if is_own_name(leaf) or not modules else modules) + "."
     for pattern, role in _COMPILED:
         if pattern.search(path):
             return role
     return CONVOLUTION if len(shape) > 3 else OTHER
+
+
+def is_own_name(leaf: str) -> bool:
+    """Whether the last component of a parameter's name says what it is, and not its module's."""
+    return leaf not in ("weight", "bias", "kernel", "weight_v", "original1")
 
 
 def roles_of_parts(role: str, n: int) -> Sequence[str]:

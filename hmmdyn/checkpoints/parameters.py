@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.matrices import Axes, Shape, as_matrices, axes_of, beside, path_of
 from hmmdyn.checkpoints.read import Checkpoint
-from hmmdyn.errors import UsageError
-from hmmdyn.names import printable
+from hmmdyn.choices import EXACT
+from hmmdyn.errors import NotToldError, UsageError
+from hmmdyn.names import printable, some
 from hmmdyn.results.arrays import FloatArray
 
 
@@ -36,6 +37,13 @@ class ParameterRules:
     split : tuple of (str, int, int)
         (regex, axis, n_parts): a fused tensor that counts as ``n_parts`` equal weights along
         ``axis``. The first that fits applies.
+    heads : int, optional
+        Heads of attention in a layer, where neither tensors nor a configuration beside the
+        checkpoint tell.
+    cyclic : int, optional
+        The first so many rows of the embedding stand for the numbers modulo this one.
+    spectrum : {"exact", "sketch"}
+        Whether large matrices have their singular values computed, or sketched.
 
     Raises
     ------
@@ -46,6 +54,9 @@ class ParameterRules:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     split: tuple[tuple[str, int, int], ...] = ()
+    heads: int | None = None
+    cyclic: int | None = None
+    spectrum: str = EXACT
 
     def __post_init__(self) -> None:
         for pattern in (*self.include, *self.exclude, *(split[0] for split in self.split)):
@@ -154,6 +165,29 @@ def select_parameters(checkpoint: Checkpoint, rules: ParameterRules) -> Paramete
         if _matches(rules.include, name):
             axes[name] = axes[name]._replace(rule="included by request")
     return Parameters(tuple(weights), tuple(biases), left_out, axes)
+
+
+def cyclic_embedding(checkpoint: Checkpoint, parameters: Parameters, rows: int) -> str:
+    """Find the embedding of tokens whose first ``rows`` rows stand for the numbers modulo that.
+
+    Raises
+    ------
+    NotToldError
+        No embedding has so many rows, or several have.
+    """
+    found = [
+        name
+        for name, why in parameters.left_out.items()
+        if why == "embedding"
+        and len(checkpoint[name].shape) == 2
+        and checkpoint[name].shape[0] >= rows
+    ]
+    if len(found) != 1:
+        raise NotToldError(
+            f"{some(found) or 'no embedding'} has {rows:,} rows or more"
+            + "; leave all but one out (exclude, --exclude)" * bool(found)
+        )
+    return found[0]
 
 
 def shape_differences(odd: Mapping[str, Shape], usual: Mapping[str, Shape]) -> str:

@@ -57,6 +57,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
         Outcomes stored in the file (``loss``, ``val_accuracy``, …); finite.
     left_out : Mapping of str to str
         Parts of the file that hold tensors but not the model's -> the reason.
+    beside : Mapping of str to LazyTensor
+        Tensors of such parts by name, where the format's reader gives them: an optimizer's state.
     """
 
     def __init__(self, path: Path, contents: Contents) -> None:
@@ -68,6 +70,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self.aliases: Mapping[str, str] = _aliases(self._tensors)
         self.scalars: Mapping[str, float] = {**outcomes, **contents.scalars}
         self.left_out: Mapping[str, str] = contents.left_out
+        self.beside: Mapping[str, LazyTensor] = contents.beside
         self._close = contents.close
 
     def __getitem__(self, name: str) -> LazyTensor:
@@ -210,11 +213,11 @@ def _open_file(path: Path) -> Contents:
 
 def _naming_reads(path: Path, contents: Contents) -> Contents:
     """Let what goes wrong when a tensor is read name the checkpoint, too."""
-    tensors = {
-        name: replace(tensor, read=partial(_read, path, tensor))
-        for name, tensor in contents.tensors.items()
-    }
-    return replace(contents, tensors=tensors)
+    tensors, beside = (
+        {name: replace(one, read=partial(_read, path, one)) for name, one in of.items()}
+        for of in (contents.tensors, contents.beside)
+    )
+    return replace(contents, tensors=tensors, beside=beside)
 
 
 def _read(path: Path, tensor: LazyTensor) -> NDArray[Any]:

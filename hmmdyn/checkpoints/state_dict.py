@@ -40,6 +40,7 @@ class Flattened:
     tensors: dict[str, LazyTensor]
     scalars: dict[str, float]
     left_out: dict[str, str]
+    beside: dict[str, LazyTensor]
 
 
 def flatten(tree: Mapping[object, object]) -> Flattened:
@@ -55,14 +56,16 @@ def flatten(tree: Mapping[object, object]) -> Flattened:
     """
     scalars: dict[str, float] = {}
     left_out: dict[str, str] = {}
+    beside: dict[str, LazyTensor] = {}
     while True:
         scalars |= _outcomes(tree)
         container = _container(tree)
         if container is None:
-            return Flattened(_named(tree), scalars, left_out)
+            return Flattened(_named(tree), scalars, left_out, beside)
         for key, value in tree.items():
             if value is not container and _has_tensors(value):
                 left_out[str(key)] = "kept beside the model"
+                beside |= {".".join(path): one for path, one in _leaves(value, (str(key),))}
         tree = container
 
 

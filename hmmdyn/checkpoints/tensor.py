@@ -50,14 +50,16 @@ class Contents:
     """What a reader found in one file (or one folder of files).
 
     ``scalars`` are numbers stored beside the tensors that are named like outcomes, ``left_out``
-    maps what holds tensors but is not the model (optimizer state, …) to the reason. ``close``
-    lets go of what the reader itself has opened.
+    maps what holds tensors but is not the model (optimizer state, …) to the reason. ``beside`` are
+    such tensors, where the reader tells them by name. ``close`` lets go of what the reader itself
+    has opened.
     """
 
     format: str
     tensors: Mapping[str, LazyTensor]
     scalars: Mapping[str, float] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, LazyTensor] = field(default_factory=dict)
     close: Callable[[], None] = lambda: None
 
 

@@ -37,7 +37,7 @@ def analyze(
         typer.Option(
             "--format",
             help=f"What to write, separated by commas: {', '.join(FORMATS)}. Pictures need "
-            "hmmdyn\\[export].",
+            "hmmdyn\\[export], films (mp4) hmmdyn\\[video].",
             rich_help_panel="Output",
         ),
     ] = ",".join(DEFAULT_FORMATS),

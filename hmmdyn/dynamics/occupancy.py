@@ -166,24 +166,27 @@ def common_bags(states: pd.DataFrame, n_states: int) -> CommonBags | None:
     CommonBags or None
         None where the runs have no stretch in common.
     """
-    last = states.groupby(RUN_KEY, sort=False)["step"].transform("max")
-    ends = last.groupby([states[key] for key in RUN_KEY]).first()
-    end = ends.groupby("group").quantile(0.5, interpolation="lower").min()
-    lasting = states[last >= end]
-    start = lasting.groupby(RUN_KEY)["step"].min().max()
-    inside = lasting[lasting["step"].between(start, end)]
+    by_run = states.groupby(RUN_KEY, sort=False)
+    runs = by_run["step"].agg(["min", "max"])
+    end = runs["max"].groupby("group").quantile(0.5, interpolation="lower").min()
+    lasting = runs["max"] >= end
+    start = runs.loc[lasting, "min"].max()
+    inside = states[states["step"].between(start, end) & lasting.to_numpy()[by_run.ngroup()]]
     of_run = [own for _, own in inside.groupby(RUN_KEY, sort=False)]
-    if inside.empty or len(of_run) < len(lasting[RUN_KEY].drop_duplicates()):
+    if len(of_run) < lasting.sum():
         return None
     grid = _common_schedule([own["step"].to_numpy() for own in of_run])
     if len(grid) < 2:
         return None
-    alike = pd.concat(
-        [own.iloc[_nearest(own["step"].to_numpy(), grid)].assign(step=grid) for own in of_run],
-        ignore_index=True,
-    )
-    time = time_of_checkpoints(alike)
-    return CommonBags(_shares(alike, time, n_states), float(grid[0]), float(grid[-1]))
+    # All runs are seen at the same steps, so a step stands for as long in every run.
+    time = time_of_checkpoints(pd.DataFrame({"group": "", "run": "", "step": grid})).to_numpy()
+    spent = [
+        np.bincount(own["state"].to_numpy()[_nearest(own["step"].to_numpy(), grid)], time, n_states)
+        for own in of_run
+    ]
+    named = inside[[*RUN_KEY, "seed"]].drop_duplicates(RUN_KEY).reset_index(drop=True)
+    shares = pd.DataFrame(spent, columns=[f"state_{k}" for k in range(n_states)]) / time.sum()
+    return CommonBags(pd.concat([named, shares], axis=1), float(grid[0]), float(grid[-1]))
 
 
 def _common_schedule(schedules: list[IntArray]) -> IntArray:

@@ -109,9 +109,9 @@ def measure(
         Weights and biases to leave out.
     fingerprint : bool
         Also hash every weight and bias, the frozen ones too.
-    references : mapping of str to Path, optional
-        Where the run's ``initial`` checkpoint and the ``previous`` one are. Metrics that compare
-        with one that is not there, or cannot be read, are NaN.
+    references : mapping of str to Path or Checkpoint, optional
+        The run's ``initial`` checkpoint and the ``previous`` one, or where they are. Metrics that
+        compare with one that is not there, or cannot be read, are NaN.
     by : collection of {"layer", "role"}
         Also measure the parts of the network.
 

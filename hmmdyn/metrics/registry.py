@@ -24,11 +24,22 @@ PAPER = "paper"
 ALL = "all"
 # Modules of `families` that register metrics, in the order of their columns. A new family is one
 # more.
-FAMILIES = (PAPER, "movement", "spectrum", "shape")
+FAMILIES = (PAPER, "movement", "spectrum", "shape", "attention", "fourier", "optimizer")
 # Installed packages name a module of metrics under this group of entry points.
 PLUGINS = "hmmdyn.metrics"
 
-Needs = Literal["matrix", "weights", "biases", "network", "initial", "previous", "run"]
+Needs = Literal[
+    "matrix",
+    "weights",
+    "biases",
+    "network",
+    "attention",
+    "embedding",
+    "optimizer",
+    "initial",
+    "previous",
+    "run",
+]
 _registered: dict[str, Metric] = {}
 _family = ""  # whose module is being imported
 
@@ -47,8 +58,11 @@ class Metric:
         What ``function`` takes.
 
         - ``matrix``: a `summary.Matrix`; the metric is the mean over the weight matrices.
-        - ``weights``, ``biases``: the `summary.Entries` of all of them.
+        - ``weights``, ``biases``: the `entries.Entries` of all of them.
         - ``network``: a `summary.Network`, whose tensors are read when they are asked for.
+        - ``attention``: the `summary.Attention` of all heads.
+        - ``embedding``: the `summary.Embedding` of numbers modulo the rules' ``cyclic``.
+        - ``optimizer``: the `summary.Moments` that the checkpoint holds of Adam.
         - ``initial``, ``previous``: the `summary.Change` of all weights since the run's first
           checkpoint, since the one before.
         - ``run``: the columns ``of`` of a run's checkpoints, in order of steps, as a DataFrame; it
@@ -108,9 +122,15 @@ def all_metrics() -> tuple[Metric, ...]:
     """Every metric there is, in the order of their columns."""
     for family in FAMILIES:
         _import(f"hmmdyn.metrics.families.{family}", family)
-    for plugin in sorted(entry_points(group=PLUGINS), key=lambda plugin: plugin.name):
-        _import(plugin.value, plugin.name)
+    for name, module in _plugins():
+        _import(module, name)
     return tuple(_registered.values())
+
+
+@cache
+def _plugins() -> tuple[tuple[str, str], ...]:
+    """Name and module of every installed family; to look for them opens a file per package."""
+    return tuple(sorted((plugin.name, plugin.value) for plugin in entry_points(group=PLUGINS)))
 
 
 def select_metrics(names: Iterable[str] | None = None) -> tuple[Metric, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
 from hmmdyn.results.arrays import FloatArray
@@ -10,6 +13,54 @@ _TOLERANCE = 1e-10  # relative error of the sum of the singular values
 # If a matrix's largest entry lies between these, no square in its Gram matrix vanishes or
 # overflows.
 _LEAST_PEAK, _LARGEST_PEAK = 1e-140, 1e140
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """The singular values of a matrix, or a few values that stand for them.
+
+    Attributes
+    ----------
+    values : array, shape (n,)
+        Largest first.
+    counts : array, shape (n,), optional
+        How many singular values each stands for; None: these are all of them.
+    """
+
+    values: FloatArray
+    counts: FloatArray | None = None
+
+    @property
+    def size(self) -> float:
+        """How many singular values there are."""
+        return len(self.values) if self.counts is None else float(self.counts.sum())
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return float(np.average(self.values, weights=self.counts))
+
+    @property
+    def variance(self) -> float:
+        """Their population variance."""
+        if self.counts is None:
+            return float(np.var(self.values))
+        return float(np.average(np.square(self.values - self.mean), weights=self.counts))
+
+    @property
+    def total(self) -> float:
+        """Their sum."""
+        return self.sum_of(lambda values: values)
+
+    @property
+    def squared(self) -> Spectrum:
+        """Their squares: the eigenvalues of WᵀW."""
+        return Spectrum(np.square(self.values), self.counts)
+
+    def sum_of(self, function: Callable[[FloatArray], FloatArray]) -> float:
+        """Sum a function over them."""
+        found = function(self.values)
+        return float(found.sum() if self.counts is None else self.counts @ found)
 
 
 def singular_values(matrix: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""What metrics are functions of: a weight matrix, all entries pooled, a change, a network.
+"""What metrics are functions of: a weight matrix, a change, a network (and `entries.Entries`).
 
 Whatever several metrics need is computed here once, and only when a metric asks for it.
 """
@@ -15,19 +15,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.tensor import LazyTensor
+from hmmdyn.errors import NotToldError
+from hmmdyn.metrics.entries import CHUNK
 from hmmdyn.metrics.power_law import PowerLaw, fit_power_law
-from hmmdyn.metrics.spectrum import singular_values
+from hmmdyn.metrics.sketch import LEAST_SIDE, sketched_spectrum
+from hmmdyn.metrics.spectrum import Spectrum, singular_values
 from hmmdyn.results.arrays import FloatArray
 
-_CHUNK = 1 << 20  # entries widened to float64 at a time
 _ROUNDING = 1e-12  # of the largest singular value
 
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """One weight matrix, ``values`` of shape (m, n), float64; its numbers are computed once."""
+    """One weight matrix; its numbers are computed once.
+
+    Attributes
+    ----------
+    values : array, shape (m, n)
+        float64.
+    sketched : bool
+        Sketch the spectrum if the matrix is large.
+    """
 
     values: FloatArray
+    sketched: bool = False
 
     @cached_property
     def l1(self) -> float:
@@ -45,16 +56,31 @@ class Matrix:
         return float(np.trace(self.values))
 
     @cached_property
-    def singular_values(self) -> FloatArray:
-        """Largest first, shape (min(m, n),); NaN where an entry is not finite."""
+    def spectrum(self) -> Spectrum:
+        """The singular values, or a sketch of them; NaN where an entry is not finite."""
         if not np.isfinite(self.values).all():
-            return np.full(min(self.values.shape), np.nan)
-        return singular_values(self.values)
+            return Spectrum(np.full(min(self.values.shape), np.nan))
+        if self.sketched and min(self.values.shape) >= LEAST_SIDE:
+            return sketched_spectrum(self.values)
+        return Spectrum(singular_values(self.values))
+
+    @property
+    def singular_values(self) -> FloatArray:
+        """All of them, largest first, shape (min(m, n),).
+
+        Raises
+        ------
+        NotToldError
+            They are sketched.
+        """
+        if self.spectrum.counts is not None:
+            raise NotToldError("a sketch has not the small singular values: --spectrum exact")
+        return self.spectrum.values
 
     @property
     def spectral_norm(self) -> float:
         """Largest singular value."""
-        return float(self.singular_values[0])
+        return float(self.spectrum.values[0])
 
     @cached_property
     def eigenvalues(self) -> FloatArray:
@@ -66,72 +92,6 @@ class Matrix:
     def power_law(self) -> PowerLaw:
         """The power law that fits the largest eigenvalues best."""
         return fit_power_law(self.eigenvalues)
-
-
-@dataclass(frozen=True, eq=False)
-class Entries:
-    """All entries of a set of tensors, ``values`` of shape (n,), which are reordered.
-
-    Numbers are computed once, in float64 whatever the type of the values, and NaN where there are
-    no values.
-    """
-
-    values: NDArray[Any]
-
-    @property
-    def mean(self) -> float:
-        """Mean."""
-        return self._moments[0]
-
-    @property
-    def variance(self) -> float:
-        """Population variance."""
-        return self._moments[1]
-
-    @property
-    def kurtosis(self) -> float:
-        """Fourth central moment over the squared variance: 3 for a normal distribution."""
-        return self._moments[2] / self.variance**2 if self.variance else math.nan
-
-    @property
-    def median(self) -> float:
-        """Median."""
-        return self.quantile(0.5)
-
-    def quantile(self, share: float) -> float:
-        """Return a quantile, between two entries by linear interpolation."""
-        n = len(self.values)
-        if not n or np.isnan(self.values).any():
-            return math.nan
-        _ = self._moments  # sums depend on the order, to the last bits: before it changes
-        at = share * (n - 1)
-        around = sorted({math.floor(at), math.ceil(at)})
-        self.values.partition(around)
-        low, high = self.values[around[0]], self.values[around[-1]]
-        # As the mean of two for the median, so that it is exact.
-        weight = at - around[0]
-        return float(low) * (1 - weight) + float(high) * weight if weight else float(low)
-
-    def share_below(self, size: float) -> float:
-        """Return the share of entries whose absolute value is below ``size``."""
-        if not len(self.values) or math.isnan(size):
-            return math.nan
-        below = sum(int((np.abs(chunk) < size).sum()) for chunk in _chunks(self.values))
-        return below / len(self.values)
-
-    @cached_property
-    def _moments(self) -> tuple[float, float, float]:
-        """Mean, and the second and fourth central moments."""
-        n = len(self.values)
-        if not n:
-            return math.nan, math.nan, math.nan
-        mean = float(sum(chunk.sum() for chunk in _chunks(self.values)) / n)
-        second = fourth = 0.0
-        for chunk in _chunks(self.values):
-            squares = np.square(chunk - mean)
-            second += float(squares.sum())
-            fourth += float(squares @ squares)
-        return mean, second / n, fourth / n
 
 
 @dataclass(frozen=True)
@@ -206,6 +166,43 @@ class Change:
         return self.dot / norms if norms else math.nan
 
 
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """The heads of attention of a network, or of a part of it.
+
+    Attributes
+    ----------
+    logit_norms : ndarray
+        Largest singular value of W_Qᵀ W_K / √d of each head, d its width; shape (n_heads,).
+    """
+
+    logit_norms: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """An embedding of the numbers 0 … P − 1, ``values`` of shape (P, width), float64."""
+
+    values: FloatArray
+
+    @cached_property
+    def frequency_norms(self) -> FloatArray:
+        """Norm of each frequency 1 … ⌊P/2⌋ along the numbers, over the width."""
+        parts = np.fft.rfft(self.values, axis=0, norm="ortho")[1:]
+        # All frequencies but P/2 stand for two: a cosine and a sine.
+        twice = np.where(2 * np.arange(1, len(parts) + 1) == len(self.values), 1.0, 2.0)
+        return np.asarray(np.sqrt(twice * np.square(np.abs(parts)).sum(axis=1)))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Adam's moments of all parameters: the norms of both, and the mean of |m| / (√v + ε)."""
+
+    first: float
+    second: float
+    step: float
+
+
 class Network(Mapping[str, NDArray[Any]]):
     """Every tensor of a checkpoint by its name; numbers are read when they are asked for.
 
@@ -234,5 +231,5 @@ class Network(Mapping[str, NDArray[Any]]):
 
 
 def _chunks(values: NDArray[Any]) -> Iterator[FloatArray]:
-    for start in range(0, len(values), _CHUNK):
-        yield values[start : start + _CHUNK].astype(np.float64)
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK].astype(np.float64)

@@ -6,7 +6,7 @@ Of the whole network, and of every part of it that is asked for: its layers, the
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, get_args
@@ -14,19 +14,23 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from hmmdyn.checkpoints.heads import heads_of
 from hmmdyn.checkpoints.matrices import Axes
 from hmmdyn.checkpoints.modules import layer_of, role_of, roles_of_parts
 from hmmdyn.checkpoints.parameters import ParameterRules, Parameters, matrices_of, parts_of
 from hmmdyn.checkpoints.read import Checkpoint, open_checkpoint
-from hmmdyn.checkpoints.tensor import WIDENED, LazyTensor
-from hmmdyn.errors import CheckpointError
+from hmmdyn.checkpoints.tensor import LazyTensor
+from hmmdyn.choices import SKETCH
+from hmmdyn.errors import CheckpointError, NotToldError
+from hmmdyn.metrics.entries import Entries, Kept, ReadAgain, entries_of
 from hmmdyn.metrics.registry import Metric, Needs
-from hmmdyn.metrics.summary import Change, Entries, Matrix, Network
+from hmmdyn.metrics.summary import Attention, Change, Matrix, Network
+from hmmdyn.metrics.whole import adam_of, embedding_of, logit_norm
 from hmmdyn.names import printable
 
 # Checkpoints of the same run that some metrics compare a checkpoint with.
 Reference = Literal["initial", "previous"]
-References = Mapping[Reference, Path]
+References = Mapping[Reference, Path | Checkpoint]
 
 
 class Part(NamedTuple):
@@ -37,6 +41,8 @@ class Part(NamedTuple):
 
 
 WHOLE = Part("", "")
+# Entries that are pooled in memory, half a gigabyte of float32; of more, tensors are read again.
+_MOST_KEPT = 1 << 27
 
 
 class Tally:
@@ -88,6 +94,7 @@ class Tally:
         self._by = [kind for kind in ("layer", "role") if kind in by]
         biases = [name for name in parameters.biases if name not in frozen]
         self._sums = self._empty_sums(biases)
+        self._logit_norms: dict[str, list[float]] = {}  # layer -> those of its heads
 
     def add(self, name: str, values: NDArray[Any]) -> None:
         """Take the numbers of one weight or bias."""
@@ -108,13 +115,42 @@ class Tally:
     def metrics(self) -> dict[str, float]:
         """Name -> value of the whole network, once every tensor has passed."""
         found = self._values(WHOLE)
-        network = Network(self._checkpoint, tuple(self.weights))
-        found |= {m.name: self._value(m, network) for m in self._by_need["network"]}
+        for need, gather in self._of_the_whole().items():
+            if not self._by_need[need]:
+                continue
+            try:
+                argument = gather()
+            except NotToldError as error:
+                self.problems |= {m.name: str(error) for m in self._by_need[need]}
+            else:
+                found |= {m.name: self._value(m, argument) for m in self._by_need[need]}
         return {name: found.get(name, math.nan) for name in self._names}
 
     def parts(self) -> dict[Part, dict[str, float]]:
         """Part of the network -> metric -> value; of the metrics that parts have."""
-        return {part: self._values(part) for part in self._sums if part != WHOLE}
+        found = {part: self._values(part) for part in self._sums if part != WHOLE}
+        if "layer" in self._by and self._by_need["attention"]:
+            for layer, norms in self._logit_norms.items():
+                argument = Attention(np.array(norms))
+                values = {m.name: self._value(m, argument) for m in self._by_need["attention"]}
+                found[Part("layer", layer)] = {**found.get(Part("layer", layer), {}), **values}
+        return found
+
+    def _of_the_whole(self) -> dict[Needs, Callable[[], object]]:
+        """What is not summed up while the tensors pass by -> how it is gathered."""
+        return {
+            "network": lambda: Network(self._checkpoint, tuple(self.weights)),
+            "attention": self._attention,
+            "embedding": lambda: embedding_of(self._checkpoint, self._parameters, self._rules),
+            "optimizer": lambda: adam_of(self._checkpoint),
+        }
+
+    def _attention(self) -> Attention:
+        found: dict[str, list[float]] = {}
+        for head in heads_of(self._checkpoint, self._parameters.weights, self._rules.heads):
+            found.setdefault(layer_of(head.weight), []).append(logit_norm(head))
+        self._logit_norms = found
+        return Attention(np.array([norm for norms in found.values() for norm in norms]))
 
     def _empty_sums(self, biases: list[str]) -> dict[Part, _Sums]:
         of_part: dict[Part, dict[str, list[LazyTensor]]] = {WHOLE: {"weights": [], "biases": []}}
@@ -123,9 +159,15 @@ class Tally:
                 for part in self._parts_of(name):
                     tensors = of_part.setdefault(part, {"weights": [], "biases": []})
                     tensors[kind].append(self._checkpoint[name])
-        return {
-            part: _Sums({kind: _Pool(ts) for kind, ts in tensors.items() if self._by_need[kind]})
+        wanted = {
+            part: {kind: ts for kind, ts in tensors.items() if self._by_need[kind]}
             for part, tensors in of_part.items()
+        }
+        n = sum(entries_of(ts) for tensors in wanted.values() for ts in tensors.values())
+        pool = Kept.for_tensors if n <= _MOST_KEPT else ReadAgain
+        return {
+            part: _Sums({kind: pool(ts) for kind, ts in tensors.items()})
+            for part, tensors in wanted.items()
         }
 
     def _parts_of(self, name: str) -> list[Part]:
@@ -136,7 +178,8 @@ class Tally:
         matrices = matrices_of(name, values, self._rules, axes)
         n_parts = len(parts_of(name, values.shape, self._rules))
         roles = roles_of_parts(role_of(name, values.shape), n_parts)
-        for i, matrix in enumerate(map(Matrix, matrices)):
+        for i, values_of_part in enumerate(matrices):
+            matrix = Matrix(values_of_part, sketched=self._rules.spectrum == SKETCH)
             found = {
                 metric.name: self._value(metric, matrix, f" of {name}")
                 for metric in self._by_need["matrix"]
@@ -149,7 +192,7 @@ class Tally:
     def _values(self, part: Part) -> dict[str, float]:
         sums = self._sums[part]
         found = {name: float(np.mean(values)) for name, values in sums.of_matrices.items()}
-        pooled = {kind: Entries(pool.values) for kind, pool in sums.pools.items()}
+        pooled = {kind: Entries(pool) for kind, pool in sums.pools.items()}
         comparable = {
             kind: sums.changes[kind] for kind in self._changes.kinds if kind in sums.changes
         }
@@ -173,7 +216,7 @@ class Tally:
 class _Sums:
     """What is gathered of one part of a network."""
 
-    def __init__(self, pools: dict[str, _Pool]) -> None:
+    def __init__(self, pools: dict[str, Kept | ReadAgain]) -> None:
         self.pools = pools
         self.of_matrices: dict[str, list[float]] = {}
         self.changes: dict[str, Change] = {}
@@ -196,9 +239,9 @@ class Changes:
     Parameters
     ----------
     metrics : tuple of Metric
-    references : mapping of str to Path
-        Those that no metric needs are not opened; of one that cannot be read, the metrics that
-        need it are NaN.
+    references : mapping of str to Path or Checkpoint
+        An open one stays open. Those that no metric needs are not opened; of one that cannot be
+        read, the metrics that need it are NaN.
 
     Attributes
     ----------
@@ -211,9 +254,13 @@ class Changes:
         self._metrics = metrics
         self._others: dict[str, Checkpoint] = {}
         self._opened = ExitStack()
-        for kind, path in references.items():
-            if any(metric.needs == kind for metric in metrics):
-                self._open(kind, path)
+        for kind, other in references.items():
+            if not any(metric.needs == kind for metric in metrics):
+                continue
+            if isinstance(other, Checkpoint):
+                self._others[kind] = other
+            else:
+                self._open(kind, other)
 
     def __enter__(self) -> Self:
         return self
@@ -260,19 +307,3 @@ def _as_number(value: Any) -> float:
         raise TypeError(f"it returned {kind} instead of a number")
     number = float(value)
     return number if math.isfinite(number) else math.nan
-
-
-class _Pool:
-    """The entries of several tensors in one array, made once in its final size."""
-
-    def __init__(self, tensors: list[LazyTensor]) -> None:
-        # Narrower types arrive widened to float32, which is half the memory of float64.
-        narrow = all(tensor.dtype in {"float32", *WIDENED} for tensor in tensors)
-        size = sum(math.prod(tensor.shape) for tensor in tensors)
-        self.values = np.empty(size, np.float32 if narrow else np.float64)
-        self._filled = 0
-
-    def add(self, values: NDArray[Any]) -> None:
-        end = self._filled + values.size
-        self.values[self._filled : end] = values.ravel()
-        self._filled = end

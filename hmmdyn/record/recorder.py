@@ -6,6 +6,7 @@ import operator
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,8 +21,10 @@ from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.errors import ArchitectureMismatchError, UsageError
 from hmmdyn.locks import Lock
 from hmmdyn.metrics.measure import Measurement, fingerprint_of, measure_opened
-from hmmdyn.metrics.registry import Metric, all_metrics, select_metrics
+from hmmdyn.metrics.registry import Metric, all_metrics, select_metrics, with_needed
+from hmmdyn.metrics.tally import References
 from hmmdyn.names import normalise_column, require_one_of, some
+from hmmdyn.record.earlier import EarlierWeights
 from hmmdyn.record.live import copied, live_weights
 from hmmdyn.record.rows import (
     OF_ROW,
@@ -30,6 +33,7 @@ from hmmdyn.record.rows import (
     Recording,
     Row,
     RowFile,
+    measured_names,
     read_rows,
     recording_of,
 )
@@ -71,10 +75,12 @@ class MetricRecorder:
     every : int
         `step` records at multiples of it.
     metrics : iterable of str, optional
-        Names of metrics and families; the paper's by default. Those that compare checkpoints with
-        one another are measured of checkpoints only. Without ``spectral_norm``,
-        ``trace_over_spectral``, ``mean_sv`` and ``var_sv`` no singular values are computed, which
-        take most of the time.
+        Names of metrics and families; the paper's by default. Those that compare with the first
+        weights keep a copy of them in the folder of the run (narrow types widened to float32),
+        and those that compare with the row before a copy of its weights in main memory. After a
+        restart the row before is not known: these metrics miss a value, and ``path_length`` all
+        from there on. Without ``spectral_norm``, ``trace_over_spectral``, ``mean_sv`` and
+        ``var_sv`` no singular values are computed, which take most of the time.
     rules : ParameterRules
         Which tensors are weights and biases (`hmmdyn.record.ParameterRules`): regular expressions
         of what to include, exclude and split.
@@ -113,8 +119,10 @@ class MetricRecorder:
             raise UsageError(f"'every' must be a whole number from 1 on, got {every!r}.")
         require_one_of(step_unit, STEP_UNITS, "step_unit")
         self.every = every
-        names = _recordable(select_metrics(metrics))
-        self._plan = Plan(names, rules, step_unit)
+        chosen = _recordable(select_metrics(metrics))
+        self._plan = Plan(tuple(metric.name for metric in chosen), rules, step_unit)
+        self._measured = measured_names(chosen)
+        self._earlier = EarlierWeights(Path(run_dir), with_needed(chosen))
         self._waiting: dict[str, Any] = {}  # outcomes for the next row
         self._recording: Recording | None = None
         # The first weights, kept until a tensor has changed; and the tensors that have not yet.
@@ -185,12 +193,16 @@ class MetricRecorder:
         if self._file is None:
             return
         file, recording = self._file, self._recording
+        weights, untrained = live_weights(model)
         if recording is None or not file.rows or step <= file.rows[0]["step"]:
-            measurement, notes = self._measure_first(model)
+            measurement, notes = self._measure_first(weights, untrained)
         else:
-            measurement, notes = self._measure_later(model, recording, file), {}
+            if step <= file.rows[-1]["step"]:
+                self._earlier.forget()
+            measurement, notes = self._measure_later(weights, recording, file), {}
         told = {**measurement.outcomes, **self._waiting, **named}
-        file.add({"step": step, **_measured(measurement), **_numbers(told), **notes})
+        file.add({"step": step, **_row_of(measurement), **_numbers(told), **notes})
+        self._earlier.keep(weights, measurement.architecture.weights)
         self._waiting = {}
 
     def log(self, step: int, **outcomes: Any) -> None:
@@ -237,23 +249,26 @@ class MetricRecorder:
         so_far = recording.fingerprints if len(rows) == 1 else rows[-1].get("unchanged", ())
         self._unchanged = frozenset(so_far)
 
-    def _measure_first(self, model: Any) -> tuple[Measurement, dict[str, Any]]:
+    def _measure_first(
+        self, weights: Checkpoint, untrained: frozenset[str]
+    ) -> tuple[Measurement, dict[str, Any]]:
         """Measure weights that there is nothing to compare with; also return what is said once."""
-        weights, untrained = live_weights(model)
         parameters = select_parameters(weights, self._plan.rules)
         counted = frozenset((*parameters.weights, *parameters.biases))
         # A guess: tensors that no optimizer trains will not change. If it is wrong, the first row
         # is measured again.
         frozen = counted & untrained if counted - untrained else frozenset()
         first = copied(weights, counted)
-        measurement = self._measure(first, frozen, fingerprint=True)
+        self._earlier.begin(first, parameters.weights)
+        measurement = self._measure(first, frozen, {"initial": first}, fingerprint=True)
         self._recording = Recording(self._plan, measurement.architecture, measurement.fingerprints)
         self._first, self._unchanged = first, counted
         return measurement, {"recording": self._recording.as_json()}
 
-    def _measure_later(self, model: Any, recording: Recording, file: RowFile) -> Measurement:
+    def _measure_later(
+        self, weights: Checkpoint, recording: Recording, file: RowFile
+    ) -> Measurement:
         """Measure weights without those that are still what they were in the first row."""
-        weights, _ = live_weights(model)
         unchanged = frozenset(
             name
             for name in self._unchanged
@@ -264,7 +279,10 @@ class MetricRecorder:
         # first row still holds.
         settled = len(unchanged) < len(recording.fingerprints)
         frozen = unchanged if settled else file.rows[0].get("unchanged", ())
-        measurement = self._measure(weights, frozen)
+        measurement = self._measure(weights, frozen, self._earlier.references())
+        measurement = replace(
+            measurement, problems={**measurement.problems, **self._earlier.problems()}
+        )
         _require_same_architecture(measurement, recording)
         if settled:
             self._settle(unchanged, file)
@@ -280,21 +298,30 @@ class MetricRecorder:
         rows = file.rows
         if first is None or unchanged == frozenset(rows[0].get("unchanged", ())):
             return
-        again = _measured(self._measure(first, unchanged))
-        notes = ("unchanged", "not_finite")
+        again = _row_of(self._measure(first, unchanged, {"initial": first}))
+        later: References = {"initial": first, "previous": first}
+        after = _row_of(self._measure(first, unchanged, later)) if rows[1:] else again
+        notes = ("unchanged", "not_finite", "problems")
         file.replace(
-            [{**{key: row[key] for key in row if key not in notes}, **again} for row in rows]
+            {**{key: row[key] for key in row if key not in notes}, **(after if i else again)}
+            for i, row in enumerate(rows)
         )
 
     def _measure(
-        self, weights: Checkpoint, frozen: Iterable[str], *, fingerprint: bool = False
+        self,
+        weights: Checkpoint,
+        frozen: Iterable[str],
+        references: References,
+        *,
+        fingerprint: bool = False,
     ) -> Measurement:
         return measure_opened(
             weights,
-            self._plan.metrics,
+            self._measured,
             self._plan.rules,
             frozen=frozenset(frozen),
             fingerprint=fingerprint,
+            references=references,
         )
 
     def _named(self, outcomes: Mapping[str, Any]) -> dict[str, Any]:
@@ -309,26 +336,30 @@ class MetricRecorder:
         return named
 
 
-def _recordable(metrics: Iterable[Metric]) -> tuple[str, ...]:
-    """Return the names of metrics that the weights of one moment suffice for.
+def _recordable(metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+    """Return metrics that weights suffice for.
 
     Raises
     ------
     UsageError
         Others were asked for.
     """
-    others = [m.name for m in metrics if m.needs in ("initial", "previous", "run")]
-    if others:
+    of_optimizer = [m.name for m in metrics if m.needs == "optimizer"]
+    if of_optimizer:
         raise UsageError(
-            f"A recorder sees the weights of one moment, and {some(others)} compare "
-            "checkpoints. Save checkpoints and use hmmdyn extract for these, or leave them out."
+            f"A recorder sees weights and no state of an optimizer, which {some(of_optimizer)} "
+            "need. Save checkpoints with it and use hmmdyn extract for these, or leave them out."
         )
-    return tuple(m.name for m in metrics)
+    return metrics
 
 
-def _measured(measurement: Measurement) -> Row:
-    notes = {"not_finite": measurement.not_finite, "unchanged": measurement.frozen}
-    return {**measurement.metrics, **{key: list(names) for key, names in notes.items() if names}}
+def _row_of(measurement: Measurement) -> Row:
+    notes = {
+        "not_finite": list(measurement.not_finite),
+        "unchanged": list(measurement.frozen),
+        "problems": dict(measurement.problems),
+    }
+    return {**measurement.metrics, **{key: told for key, told in notes.items() if told}}
 
 
 def _require_same_architecture(measurement: Measurement, recording: Recording) -> None:

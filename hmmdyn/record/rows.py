@@ -1,7 +1,8 @@
 """The file of a recorded run: JSON lines, one row per recorded step, in order of steps.
 
 A row holds ``step``, the metrics and the outcomes by name. Beside them stand ``not_finite`` and
-``unchanged`` (names of tensors; left away where there are none), and in the first row
+``unchanged`` (names of tensors) and ``problems`` (metric -> why it is not known), each left away
+where there is nothing to say, and in the first row
 ``recording``: what was recorded and how, and a fingerprint of every weight and bias. NaN is written
 as ``null``; an outcome may be ``Infinity``.
 """
@@ -20,15 +21,22 @@ from pathlib import Path
 from typing import Any
 
 from hmmdyn.checkpoints.parameters import ParameterRules
+from hmmdyn.choices import EXACT
 from hmmdyn.errors import OutputError, TableError, UsageError
 from hmmdyn.files import replacing
 from hmmdyn.metrics.measure import Architecture, Measurement
-from hmmdyn.metrics.registry import VERSION
+from hmmdyn.metrics.registry import VERSION, Metric, select_metrics, with_needed
 from hmmdyn.version import __version__
 
 RECORDING = "hmmdyn-metrics.jsonl"  # in the folder of the run
 REPLACED = "hmmdyn-metrics.jsonl.replaced"  # beside it: rows that training went back before
-OF_ROW = ("step", "not_finite", "unchanged", "recording")  # what is neither metric nor outcome
+OF_ROW = (
+    "step",
+    "not_finite",
+    "unchanged",
+    "problems",
+    "recording",
+)  # what is neither metric nor outcome
 
 Row = dict[str, Any]
 
@@ -183,6 +191,8 @@ def recording_of(row: Row, path: Path) -> Recording:
                     include=tuple(map(str, rules["include"])),
                     exclude=tuple(map(str, rules["exclude"])),
                     split=tuple((str(regex), int(a), int(n)) for regex, a, n in rules["split"]),
+                    **{kind: _count(rules.get(kind)) for kind in ("heads", "cyclic")},
+                    spectrum=str(rules.get("spectrum", EXACT)),
                 ),
                 step_unit=str(plan["step_unit"]),
                 metrics_version=int(plan["metrics_version"]),
@@ -200,6 +210,15 @@ def recording_of(row: Row, path: Path) -> Recording:
         ) from error
 
 
+def measured_names(metrics: Iterable[Metric]) -> tuple[str, ...]:
+    """Names of the metrics that every row has: those of a whole run are made of their columns."""
+    return tuple(metric.name for metric in with_needed(metrics) if metric.needs != "run")
+
+
+def _count(told: object) -> int | None:
+    return None if told is None else int(str(told))
+
+
 def measurement_of(row: Row, recording: Recording, path: Path) -> Measurement:
     """Return the measurement that a row was made of; all its other numbers are outcomes.
 
@@ -208,7 +227,7 @@ def measurement_of(row: Row, recording: Recording, path: Path) -> Measurement:
     TableError
         A metric is missing, or something is no number.
     """
-    metrics = recording.plan.metrics
+    metrics = measured_names(select_metrics(recording.plan.metrics))
     try:
         numbers = {
             str(name): math.nan if value is None else _number(value)
@@ -221,8 +240,9 @@ def measurement_of(row: Row, recording: Recording, path: Path) -> Measurement:
             metrics={name: numbers.pop(name) for name in metrics},
             outcomes=numbers,
             not_finite=tuple(map(str, row.get("not_finite", ()))),
+            problems={str(name): str(why) for name, why in row.get("problems", {}).items()},
         )
-    except (KeyError, TypeError, OverflowError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise TableError(
             f"{path}: the row of step {row['step']} lacks a metric, or holds what is no number "
             f"({error}). {_REMEDY}"

@@ -25,22 +25,14 @@ from hmmdyn.report.lookup import (
     told_boundaries,
 )
 from hmmdyn.report.report import Report
-from hmmdyn.report.statements.boundaries import UNSEEN, WHOSE_TIME
+from hmmdyn.report.statements.boundaries import WHOSE_TIME, unseen
 from hmmdyn.report.statements.statement import Statement
-from hmmdyn.results.boundaries import EITHER_TIME, OWN_TIME, SCHEDULE
 from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.verdicts import CANNOT_TELL, DIFFERENT, FASTER, SLOWER
 
 _BOUNDARIES_NAMED = 3
 _SLOW_NAMED = 5
 _SLOW_IN_SHORT = 3
-# What sets the time of changes: the sentence, and in a few words.
-_WHOSE_TIME = {
-    OWN_TIME: "Seeds, not the schedule, set the time",
-    SCHEDULE: "The schedule, not seeds, sets the time",
-    EITHER_TIME: "Seeds set the time of some changes",
-    CANNOT_TELL: "Seeds or schedule? Cannot tell",
-}
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -67,6 +59,11 @@ class Answer:
     short: str
     sentences: tuple[str, ...]
     marks: tuple[str, ...] = ()
+
+    @property
+    def more(self) -> tuple[str, ...]:
+        """The sentences that say more than the answer in a few words does."""
+        return tuple(sentence for sentence in self.sentences if sentence != f"{self.short}.")
 
 
 @dataclass(frozen=True)
@@ -126,8 +123,7 @@ def headline(report: Report) -> str:
         return "No change of state is found again in other runs"
     if not told:
         n_runs = len(findings.occupancy)
-        drift = f"these {n_runs:,} runs drift" if n_runs > 1 else "this run drifts"
-        return f"No phases are shown: {drift}"
+        return f"No phases are shown in {f'these {n_runs:,} runs' if n_runs > 1 else 'this run'}"
     if len(told) > 1:
         return f"Training goes through {_counted(told)}"
     (change,) = told
@@ -220,7 +216,7 @@ def _phases(findings: Findings) -> Answer:
         ]
     elif evidence.supported.empty:
         short = "None that has evidence"
-        sentences = [UNSEEN]
+        sentences = [unseen(findings)]
     elif (told := told_boundaries(evidence)).empty:
         short = "None that is found again"
         sentences = [
@@ -282,8 +278,9 @@ def _how_long(findings: OutcomeFindings) -> Iterator[str]:
     if findings.speed is not None:
         for group in rows(findings.speed.groups):
             if group.n_runs > 1 and group.n_converged:
-                yield f"median {_range(group.median_earliest, group.median_latest)}"
-                yield f"95 %: {_range(group.median_low, group.median_high)}"
+                median = _range(group.median_earliest, group.median_latest)
+                interval = _range(group.median_low, group.median_high)
+                yield f"median {findings.step_unit} {median} (95 %: {interval})"
     n_censored = int((findings.runs["status"] == "censored").sum())
     if n_censored:
         yield f"{n_censored:,} not converged when {'it' if n_censored == 1 else 'they'} ended"
@@ -352,7 +349,7 @@ def _chance(findings: Findings, report: Report) -> Answer:
     evidence = findings.selection.evidence
     if evidence is not None and evidence.is_supported and len(told_boundaries(evidence)):
         sentences.append(WHOSE_TIME[evidence.whose_time])
-        short = _WHOSE_TIME[evidence.whose_time]
+        short = WHOSE_TIME[evidence.whose_time].removesuffix(".")
     confirmed = confirmed_detours(findings)
     if confirmed:
         noun = "detour" if len(confirmed) == 1 else "detours"
@@ -372,7 +369,9 @@ def _power(findings: OutcomeFindings) -> tuple[str, ...]:
         return ()
     (plan,) = rows(planning)
     share = f"{words.number(100 * plan.smallest, 2)}\u00a0%"
-    return (f"two groups of {words.plural(plan.n_runs, 'seed')} would show {share} slower",)
+    return (
+        f"two groups of {words.plural(plan.n_runs, 'seed')} could show a difference of {share}",
+    )
 
 
 def _outcomes(report: Report) -> Iterator[Answer]:

@@ -31,8 +31,8 @@ def table_file(name: str) -> str:
 
 
 def picture_file(figure: str, kind: str) -> str:
-    """Name the file of a figure's picture, ``png``, ``svg`` or ``gif``."""
-    return f"{figure}.{kind}"
+    """Name the file of a figure's picture, such as a ``png``; the ``player`` is a page."""
+    return f"{figure}.{'html' if kind == 'player' else kind}"
 
 
 def group_folders(groups: Iterable[str]) -> list[str]:
@@ -63,7 +63,7 @@ def files_of_report(folder: Path, tables: Iterable[str]) -> list[str]:
         *(
             f"{FIGURES}/{p.name}"
             for p in pictures
-            if re.fullmatch(r"[a-z_]+\.(png|svg|gif)", p.name)
+            if re.fullmatch(r"[a-z_]+\.(png|svg|pdf|gif|mp4|html)", p.name)
         ),
         *(table_file(name) for name in tables if re.fullmatch("[a-z_]+", name)),
         DOCUMENT,

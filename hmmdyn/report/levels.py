@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import plotly.graph_objects as go
-
 from hmmdyn.report import words
 from hmmdyn.report.figures.level_colours import level_colours
 from hmmdyn.report.figures.links import run_numbers
-from hmmdyn.report.figures.training_map import Canvas, draw
+from hmmdyn.report.figures.training_map import Canvas, drawn
 from hmmdyn.report.lookup import rows, state_name
 from hmmdyn.report.map_facts import Facts, FactsOfLevel
 from hmmdyn.results.findings import Findings
@@ -35,7 +32,7 @@ def levels_of_page(findings: Findings) -> tuple[dict[str, Any], dict[str, Any]]:
         levels.append({"n_states": level, "colours": colours[level], **_level(findings, facts)})
         maps[f"map-{level}-facts"] = _facts(findings, facts)
         for name, orientation in (("wide", "horizontal"), ("narrow", "vertical")):
-            maps[f"map-{level}-{name}"] = _spec(draw(Canvas(facts, colours[level], orientation)))
+            maps[f"map-{level}-{name}"] = _spec(drawn(Canvas(facts, colours[level], orientation)))
     supported = evidence.n_supported if evidence is not None else None
     told = findings.parameters.n_states
     return {"told": told, "supported": supported, "levels": levels}, maps
@@ -59,12 +56,12 @@ def _facts(findings: Findings, facts: FactsOfLevel) -> dict[str, Any]:
     edges = found[found["level"] == facts.level]
     numbers = run_numbers(findings)
     return {
-        "states": [_plain(numbers, facts.of_state(k)) for k in range(facts.level)],
+        "states": [_plain(numbers, facts.states[k]) for k in range(facts.level)],
         "changes": [
             {
                 "from": int(edge.from_state),
                 "to": int(edge.to_state),
-                **_plain(numbers, facts.of_change(edge.from_state, edge.to_state)),
+                **_plain(numbers, facts.changes[edge.from_state, edge.to_state]),
             }
             for edge in rows(edges)
         ],
@@ -79,10 +76,8 @@ def _plain(numbers: Mapping[tuple[str, str], int], facts: Facts) -> dict[str, An
     }
 
 
-def _spec(figure: go.Figure) -> dict[str, Any]:
-    """Return a map without the theme and the cards, which the page has a panel for."""
-    spec: dict[str, Any] = json.loads(figure.to_json(engine="json"))
-    del spec["layout"]["template"]
+def _spec(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a map without the cards, which the page has a panel for."""
     for trace in spec["data"]:
         if trace.pop("hovertext", None) is not None:
             trace["hoverinfo"] = "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from hmmdyn.report.lookup import (
     state_name,
     top_movements,
 )
-from hmmdyn.results.boundaries import NOT_ASKED
+from hmmdyn.results.boundaries import CANNOT_TELL, NOT_ASKED
 from hmmdyn.results.findings import Findings
 
 _N_MOVES = 5  # features named
@@ -85,9 +86,18 @@ class FactsOfLevel:
         self._own = own_levels(findings) if self.is_told else {}
         self._forks = {f.state: f for f in forks(findings)} if self.is_told else {}
 
-    def of_state(self, state: int) -> Facts:
-        """Return what is known of a state."""
-        row = self._places[state]
+    @cached_property
+    def states(self) -> Mapping[int, Facts]:
+        """What is known of every state."""
+        return {state: self._of_state(row) for state, row in self._places.items()}
+
+    @cached_property
+    def changes(self) -> Mapping[tuple[int, int], Facts]:
+        """What is known of every change of state, by the states it leads from and to."""
+        return {(j, k): self._of_change(j, k) for j, k in self._edges}
+
+    def _of_state(self, row: Any) -> Facts:
+        state = int(row.state)
         title = state_name(self.findings, state) if self.is_told else f"state {state}"
         if row.n_runs == 0:
             return Facts(title, {"when": ("no checkpoint was decoded into it",)}, (), ())
@@ -110,8 +120,7 @@ class FactsOfLevel:
             tuple(self._in_state[state]),
         )
 
-    def of_change(self, j: int, k: int) -> Facts:
-        """Return what is known of a change of state."""
+    def _of_change(self, j: int, k: int) -> Facts:
         boundary = self._boundaries.get((j, k))
         return Facts(
             f"state {j} → state {k}",
@@ -205,6 +214,8 @@ class FactsOfLevel:
         )
 
     def _furthest(self, state: int) -> tuple[tuple[str, float, str], ...]:
+        if self.level == 1:
+            return ()  # it is the average
         own = self._means[state]
         strongest = np.argsort(-np.abs(own), kind="stable")[:_N_MOVES]
         names = [self.findings.features[i] for i in strongest]
@@ -244,7 +255,9 @@ class FactsOfLevel:
         if boundary is None or pd.isna(boundary.spread):
             return ()
         spread = words.count(words.rounded(boundary.spread))
-        return (f"runs spread over {spread} {self.findings.step_unit}s: {boundary.timing}",)
+        timing = boundary.timing
+        whose = "seeds or schedule, they cannot tell" if timing == CANNOT_TELL else timing
+        return (f"dates of the runs spread over {spread} {self.findings.step_unit}s: {whose}",)
 
     def _sharpness(self, boundary: Any) -> tuple[str, ...]:
         if boundary is None:
@@ -252,26 +265,34 @@ class FactsOfLevel:
         delta = (
             f"{boundary.kind}: δ = {words.number(boundary.delta, 2)} "
             f"({words.number(boundary.delta_low, 2)} to "
-            f"{words.number(boundary.delta_high, 2)})"
+            f"{words.number(boundary.delta_high, 2)}), where a jump has 0 and a steady drift 1"
         )
         found = _FOUND_BOUNDARY.get(boundary.found)
         if found is None:
             return (delta, "no boundary has evidence here")
         share = boundary.found_share
-        at_worst = f", at worst in {words.percent(share)} of them" if pd.notna(share) else ""
+        at_worst = (
+            f", for {words.percent(share)} of the runs that cross it, at worst"
+            if pd.notna(share)
+            else ""
+        )
         return (delta, found + at_worst)
 
     def _convergence(self, j: int, k: int) -> tuple[str, ...]:
+        if not self.is_told:
+            return ()
         edges = self.findings.transitions
         own = edges[(edges["from_state"] == j) & (edges["to_state"] == k)]
-        if not self.is_told or own.empty:
+        if own.empty:
             return ()
         edge = next(rows(own))
         lines = (
             f"{words.plural(edge.n_taken, 'time')}; probability "
             f"{words.number(edge.probability, 2)} per checkpoint",
         )
-        if not edge.n_converged:
+        # Runs that go another way may be faster or slower; on the only way all are the same runs.
+        is_only_way = sum(start == j for start, _ in self._edges) == 1
+        if not edge.n_converged or is_only_way:
             return lines
         spread = f" ± {words.count(edge.convergence_se)}" if edge.n_converged > 1 else ""
         return (

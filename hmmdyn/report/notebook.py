@@ -17,23 +17,27 @@ from hmmdyn.report.report import Report
 from hmmdyn.report.text import headlines
 from hmmdyn.results.findings import Findings
 
-# Light or dark as the notebook is, by what JupyterLab and VS Code say of themselves.
+# Light or dark as the notebook is, by what JupyterLab and VS Code say of themselves. A frame that
+# is shut off does not learn of it, but sees that it is a pixel higher.
 _STYLE = """
 .hmmdyn { color-scheme: light; background: #ffffff; color: #1f2530; padding: 0.5em 1em;
   max-width: 80em; font-family: system-ui, sans-serif; }
-.hmmdyn iframe { border: 0; width: 100%; color-scheme: inherit; }
+.hmmdyn iframe { border: 0; width: 100%; height: var(--high); color-scheme: inherit; }
 .hmmdyn dt { font-weight: 600; margin-top: 0.5em; }
 .hmmdyn dd { margin: 0 0 0 1em; }
 .hmmdyn p { margin: 0.3em 0; }
 [data-jp-theme-light="false"] .hmmdyn, .vscode-dark .hmmdyn,
 [data-vscode-theme-kind="vscode-dark"] .hmmdyn {
   color-scheme: dark; background: #1b1f26; color: #dfe3ea; }
+[data-jp-theme-light="false"] .hmmdyn iframe, .vscode-dark .hmmdyn iframe,
+[data-vscode-theme-kind="vscode-dark"] .hmmdyn iframe { height: calc(var(--high) + 1px); }
 """
+_PLOTLY = "<script type='application/octet-stream' id='plotly'>{}</script>"
 _FRAME = (
     "<!doctype html><meta charset='utf-8'>"
     '<meta http-equiv="Content-Security-Policy" content="{policy}">'
-    "<title>{title}</title><meta name='color-scheme' content='light dark'>"
-    "<style>body {{ margin: 0 }}</style><div id='figure'></div>"
+    "<title>{title}</title>"
+    "<style>body {{ margin: 0 }}</style><div id='figure'></div>{plotly}"
     "<script type='application/json' id='spec'>{spec}</script><script>{script}</script>"
 )
 
@@ -42,9 +46,10 @@ def to_html(report: Report, *, with_plotly: bool = True) -> str:
     """Return the finding, the training map, the answers and, folded, all there is in brief.
 
     Without states the map's place is taken by the outcomes' curves. The figure lives in a frame
-    that runs its own script and plotly.js alone, and connects to nothing. plotly.js is in the
-    output compressed (2 MB) unless another output of the notebook has it: ``with_plotly``. Where
-    frames are not shown the sentences still are.
+    with an origin of its own, so that it reaches nothing of the notebook; it runs its own script
+    and plotly.js alone, and connects to nothing. plotly.js is in the frame compressed (2 MB) unless
+    that of another output of the notebook has it: ``with_plotly``. Where frames are not shown the
+    sentences still are.
     """
     findings = report.findings
     draw = Figures(findings)
@@ -58,12 +63,13 @@ def to_html(report: Report, *, with_plotly: bool = True) -> str:
     frame = _FRAME.format(
         policy=policy(script, get_plotlyjs()),
         title=what,
+        plotly=_PLOTLY.format(packed_plotly()) if with_plotly else "",
         spec=json.dumps({"figure": spec, "themes": themes}).replace("<", "\\u003c"),
         script=script,
     )
     told = "".join(
         f"<p><b>{html.escape(answer.question)}</b> {html.escape(answer.short)}. "
-        f"{html.escape(' '.join(answer.sentences[:1]))}</p>"
+        f"{html.escape(' '.join(answer.more[:1]))}</p>"
         for answer in answers(report)
     )
     entries = "".join(
@@ -71,13 +77,12 @@ def to_html(report: Report, *, with_plotly: bool = True) -> str:
         + "".join(f"<dd>{html.escape(brief)}</dd>" for brief in briefs)
         for topic, briefs in headlines(report)
     )
-    plotly = f"<div class='hmmdyn-plotly' hidden>{packed_plotly()}</div>" if with_plotly else ""
     return (
-        f"<style>{_STYLE}</style>{plotly}<div class='hmmdyn'>"
+        f"<style>{_STYLE}</style><div class='hmmdyn'>"
         f"<p>{html.escape(title(findings))}</p>"
         f"<p style='font-size: 1.4em; font-weight: 650'>{html.escape(headline(report))}</p>"
-        f"<iframe title='{what}' "
-        f"srcdoc=\"{html.escape(frame)}\" style='height: {figure.layout.height}px'></iframe>{told}"
+        f"<iframe title='{what}' sandbox='allow-scripts' "
+        f"srcdoc=\"{html.escape(frame)}\" style='--high: {figure.layout.height}px'></iframe>{told}"
         f"<details><summary>All that was found, in brief</summary><dl>{entries}</dl></details>"
         "</div>\n"
     )

@@ -68,7 +68,7 @@ _SCRIPTS = (
 _LOADER = ("scheme.js", "unpack.js")
 # In which section each module of statements has its say.
 _SECTIONS = {
-    "map": ("states", "boundaries", "where", "ways", "transitions"),
+    "map": ("states", "boundaries", "where", "movement", "ways", "transitions"),
     "seeds": ("convergence", "slowness", "speed", "outliers", "outcome_outliers"),
     "groups": ("groups",),
     "phases": ("outcome_transitions",),
@@ -77,6 +77,7 @@ _SECTIONS = {
 }
 # Figures that the page does not have, because others show the same; they can be asked for.
 _ELSEWHERE = ("convergence", "slowest_and_fastest")
+_OF_ONE_LEVEL = ("group_maps", "why_slow", "state_means")  # the zoom does not change them
 _FIRST = "timeline"  # the figure that is seen before plotly.js is there
 # Columns that hold a number of a state.
 _STATE_COLUMNS = ("state", "from_state", "to_state")
@@ -134,6 +135,7 @@ def render(report: Report) -> str:
         headline=headline(report),
         analysed=runs_analysed(report),
         answers=[replace(a, sentences=_as_many_as_fit(a.sentences)) for a in answers(report)],
+        seed_columns=_seed_columns(findings),
         seeds=ranked_seeds(findings),
         longest=findings.table["step"].max(),
         topics=_topics(report),
@@ -194,12 +196,26 @@ def _contents(findings: OutcomeFindings) -> list[tuple[str, str]]:
     return list((sections | {"left-out": "Left out", "reproduce": "Reproduce"}).items())
 
 
+def _seed_columns(findings: OutcomeFindings) -> tuple[str, ...]:
+    """Return the columns of the list of seeds: without an outcome there are no ranks and times."""
+    of_outcome = findings.convergence is not None
+    return (
+        *["rank"] * of_outcome,
+        "run",
+        *["times", "curve"] * of_outcome,
+        *["strip"] * isinstance(findings, Findings),
+        *["step"] * of_outcome,
+        "different",
+    )
+
+
 @dataclass(frozen=True)
 class _Drawing:
     """A figure on the page: its JSON, or why not.
 
     ``columns`` can be chosen for it. ``has_steps``: its x axis is the step. Of ``values``, where it
-    draws curves, it draws ``points``. It leaves out ``undrawn`` runs.
+    draws curves, it draws ``points``. It leaves out ``undrawn`` runs. ``keeps_level``: it is of
+    the level of the zoom that sentences are of, whichever the page shows.
     """
 
     reason: str = ""
@@ -212,6 +228,7 @@ class _Drawing:
     points: int = 0
     values: int = 0
     undrawn: int = 0
+    keeps_level: bool = False
 
 
 @dataclass(frozen=True)
@@ -227,7 +244,11 @@ class _Row:
 
 @dataclass(frozen=True)
 class _ShownTable:
-    """A table on the page: ``kinds`` of columns are ``number``, ``prose`` or ``text``."""
+    """A table on the page: ``kinds`` of columns are ``number``, ``prose`` or ``text``.
+
+    Columns without any value are left out, and named: ``empty``. ``keeps_level``: it is about
+    states of the level of the zoom that sentences are of, whichever the page shows.
+    """
 
     name: str
     title: str
@@ -238,6 +259,8 @@ class _ShownTable:
     rows: tuple[_Row, ...]
     n_rows: int
     has_search: bool
+    empty: tuple[str, ...]
+    keeps_level: bool
     html: Markup | str = ""
 
 
@@ -266,6 +289,7 @@ def _figures(report: Report) -> dict[str, _Drawing]:
             points=about.get("points", 0),
             values=about.get("values", 0),
             undrawn=n_runs - about.get("n_drawn", n_runs),
+            keeps_level=name in _OF_ONE_LEVEL,
         )
     return result
 
@@ -354,7 +378,8 @@ def _plain(thing: go.Figure | go.layout.Template) -> dict[str, Any]:
 
 
 def _shown(sheet: Sheet, findings: OutcomeFindings) -> _ShownTable:
-    frame = sheet.frame.head(_ROWS_SHOWN)
+    whole = sheet.frame.head(_ROWS_SHOWN)
+    frame = whole.loc[:, [not _is_empty(whole[column]) for column in whole]]
     columns = [_cells(frame[column], str(column)) for column in frame]
     links = _links(frame, findings)
     cells = zip(*columns, strict=True)
@@ -362,13 +387,28 @@ def _shown(sheet: Sheet, findings: OutcomeFindings) -> _ShownTable:
         name=sheet.table.name,
         title=sheet.table.title,
         note=sheet.table.note,
-        columns=tuple(words.name(str(c).replace("_", " "), 40) for c in frame),
+        columns=tuple(_heading(c) for c in frame),
         names=tuple(str(c) for c in frame),
         kinds=tuple(_kind(frame[c]) for c in frame),
         rows=tuple(_Row(row, *link) for row, link in zip(cells, links, strict=True)),
         n_rows=len(sheet.frame),
         has_search=len(frame) >= _SEARCHED_ROWS,
+        empty=tuple(_heading(c) for c in whole if c not in frame),
+        keeps_level="level" not in frame and any(map(_is_of_states, frame)),
     )
+
+
+def _is_empty(column: pd.Series) -> bool:
+    return len(column) > 0 and bool((column.isna() | (column.astype(object) == "")).all())
+
+
+def _heading(column: object) -> str:
+    return words.name(str(column).replace("_", " "), 40)
+
+
+def _is_of_states(column: object) -> bool:
+    """Whether a column holds states or, as ``state_3``, is about one."""
+    return column in (*_STATE_COLUMNS, "path") or str(column).startswith("state_")
 
 
 def _links(

@@ -59,7 +59,7 @@ def number(value: float, digits: int = 4) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if value == 0 or 1e-4 <= abs(value) < 10.0**digits:
-        return f"{value:.{digits}g}".replace("-", "−")
+        return f"{value:,.{digits}g}".replace("-", "−")
     if abs(value) < 1e9 and abs(value) >= 1:
         return f"{value:,.0f}".replace("-", "−")
     return f"{value:.{digits}g}".replace("-", "−")

@@ -16,6 +16,7 @@ from hmmdyn.results.groups import GroupComparison
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.map_in_time import MapInTime
 from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.movement import MOVEMENT_LAWS
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.outcomes import OutcomeTransitions
 from hmmdyn.results.outliers import OUTCOME_OUTLIERS, OUTLIERS
@@ -158,6 +159,9 @@ class Findings(OutcomeFindings):
     where_it_moves : DataFrame
         Which layers and roles move first in a change: see :data:`.results.where.WHERE`. Empty where
         parts of the networks were not measured.
+    movement_laws : DataFrame
+        By which law weights move from where they began: see
+        :data:`.results.movement.MOVEMENT_LAWS`. Empty where the distance was not measured.
     """
 
     features: tuple[str, ...]
@@ -184,6 +188,9 @@ class Findings(OutcomeFindings):
     regression: Regression | None
     detours: pd.DataFrame = field(metadata=holds(DETOURS))
     where_it_moves: pd.DataFrame = field(default_factory=WHERE.frame, metadata=holds(WHERE))
+    movement_laws: pd.DataFrame = field(
+        default_factory=MOVEMENT_LAWS.frame, metadata=holds(MOVEMENT_LAWS)
+    )
 
     @property
     def time_in(self) -> str:

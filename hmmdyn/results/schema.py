@@ -41,6 +41,7 @@ from hmmdyn.results.map_in_time import (
     LEVEL_STATES,
     LEVEL_TRANSITIONS,
 )
+from hmmdyn.results.movement import MOVEMENT_LAWS
 from hmmdyn.results.notice import NOTICES
 from hmmdyn.results.outcomes import DELAYS, IMPROVEMENTS, MATCHES, OUTCOME_TRANSITIONS, SPIKES
 from hmmdyn.results.outliers import OUTCOME_OUTLIERS, OUTLIERS
@@ -66,6 +67,7 @@ REPORTED = (
     TRANSITIONS,
     INFLUENCES,
     WHERE,
+    MOVEMENT_LAWS,
     STATE_MEANS,
     STATE_METRICS,
     CHANGE_POINTS,

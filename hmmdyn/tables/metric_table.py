@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -243,12 +245,13 @@ def parts_beside(path: Path) -> Path:
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """Return rows by group and run in natural order, then by step: as checkpoints are indexed."""
-    runs = sorted(
-        table[RUN_KEY].drop_duplicates().itertuples(index=False, name=None),
-        key=lambda r: (natural_key(r[0]), r[0], natural_key(r[1]), r[1]),
-    )
-    rank = {run: i for i, run in enumerate(runs)}
-    order = np.array([rank[key] for key in zip(table["group"], table["run"], strict=True)])
+    run_of_row = table.groupby(RUN_KEY, sort=False).ngroup().to_numpy()
+    runs = table[RUN_KEY].drop_duplicates()
+    keys = [
+        [key for name in names for key in (natural_key(name), name)]
+        for names in runs.itertuples(index=False)
+    ]
+    order = np.argsort(sorted(range(len(keys)), key=keys.__getitem__))[run_of_row]
     return table.iloc[np.lexsort((table["step"].to_numpy(), order))].reset_index(drop=True)
 
 
@@ -310,7 +313,7 @@ def _about_shard(own: Mapping[str, Any], shown: str) -> list[Notice]:
 
 
 def _require_unique_columns(columns: Sequence[str], source: str) -> None:
-    twice = sorted({c for c in columns if columns.count(c) > 1})
+    twice = sorted(name for name, n in Counter(columns).items() if n > 1)
     if twice:
         raise TableError(f"{source} has several columns called {some(twice)}. Rename them.")
 
@@ -381,7 +384,7 @@ def _seeds(column: pd.Series, name: str, source: str) -> pd.Series:
     digits = seed_numbers(text)
     bad = text.notna() & digits.isna()
     if bad.any():
-        shown = ", ".join(repr(v) for v in column[bad].iloc[:3].tolist())
+        shown = _few(column[bad])
         large = (
             " (one beyond 2**53 must be kept as text or as an integer)"
             if (text[bad].str.contains("e\\+", regex=True).any())
@@ -394,6 +397,11 @@ def _seeds(column: pd.Series, name: str, source: str) -> pd.Series:
     return pd.Series(
         [None if pd.isna(d) else int(d) for d in digits], index=column.index, dtype=object
     )
+
+
+def _few(values: pd.Series) -> str:
+    """List the first of some values for a message, long ones cut short."""
+    return ", ".join(map(reprlib.repr, values.iloc[:3].tolist()))
 
 
 def _as_integers(seeds: pd.Series) -> pd.Series:
@@ -412,7 +420,7 @@ def _rows_with_a_step(
     known = whole(axis.at).notna()
     bad = ~known & (numbers.notna().any(axis=1) | column.notna())
     if bad.any():
-        shown = ", ".join(repr(v) for v in column[bad].iloc[:3].tolist())
+        shown = _few(column[bad])
         first = int(np.flatnonzero(bad)[0]) + 1
         is_share = (axis.at[bad] % 1 > 0).any()
         remedy = f" Multiply it, or number the {axis.unit}s otherwise." if is_share else ""

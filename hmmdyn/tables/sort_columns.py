@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hmmdyn.messages import Message, Remedy
+from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.roles import (
     is_clock,
@@ -93,10 +95,11 @@ def without_time(kept: Kept, table: pd.DataFrame, asked: Sequence[str]) -> Kept:
     left_out = dict(kept.left_out)
     unasked = [name for name in kept.metrics if name not in asked]
     alike = _alike_in_all_runs(table, unasked)
+    growing = _growing_with_the_step(table, unasked)
     for name in unasked:
         if name in alike:
             left_out[name] = _not_asked("It is the same at equal steps in all runs", name)
-        elif _grows_with_the_step(table, name):
+        elif name in growing:
             left_out[name] = _not_asked("It grows in proportion to the step in every run", name)
     metrics = tuple(name for name in kept.metrics if name not in left_out)
     return Kept(metrics, kept.outcomes, left_out)
@@ -113,39 +116,56 @@ def _alike_in_all_runs(table: pd.DataFrame, names: Sequence[str]) -> set[str]:
     by_step = table.groupby(["group", "step"], observed=True)[list(names)]
     counts, low, high = by_step.count(), by_step.min(), by_step.max()
     groups, steps = (counts.index.get_level_values(level) for level in ("group", "step"))
+    shared = counts.to_numpy() >= 2
+    least, most = low.to_numpy(np.float64), high.to_numpy(np.float64)
+    same = (np.isclose(least, most, rtol=1e-9, atol=0.0) | ~shared).all(axis=0)
     alike = set()
-    for i, name in enumerate(names):
-        shared = counts.iloc[:, i].to_numpy() >= 2
-        least, most = (x.iloc[:, i].to_numpy(np.float64)[shared] for x in (low, high))
-        if not np.allclose(least, most, rtol=1e-9, atol=0.0):
+    for i in np.flatnonzero(same).tolist():
+        rows = shared[:, i]
+        if steps[rows].nunique() < _LEAST_STEPS:
             continue
-        if steps[shared].nunique() < _LEAST_STEPS:
-            continue
-        if pd.Series(least).groupby(groups[shared].to_numpy()).nunique().gt(1).any():
-            alike.add(name)
+        if pd.Series(least[rows, i]).groupby(groups[rows].to_numpy()).nunique().gt(1).any():
+            alike.add(names[i])
     return alike
 
 
-def _grows_with_the_step(table: pd.DataFrame, name: str) -> bool:
-    known = table[[*RUN_KEY, "step", name]].dropna()
-    judged = False
-    for _, run in known.groupby(RUN_KEY):
-        if len(run) < _LEAST_STEPS:
-            continue
-        step, values = run["step"].to_numpy(np.float64), run[name].to_numpy(np.float64)
-        size = np.abs(values).max()  # of numbers near 1e300 sums and squares overflow
-        if not np.isfinite(size) or size == 0 or np.ptp(step) == 0:
-            return False
-        whole = bool((values % 1 == 0).all())
-        values = values / size
-        span = np.ptp(values)
-        if span == 0:
-            return False
-        slope, start = np.polyfit(step, values, 1)
-        # A count is whole, or begins at nothing: a metric may happen to lie on any other line.
-        counts = whole or abs(start) < _ON_A_LINE * span
-        on_a_line = np.abs(start + slope * step - values).max() <= _ON_A_LINE * span
-        if slope <= 0 or not counts or not on_a_line:
-            return False
-        judged = True
-    return judged
+def _growing_with_the_step(table: pd.DataFrame, names: Sequence[str]) -> set[str]:
+    """Return the columns that lie on a rising line in every run long enough to tell."""
+    grows = np.ones(len(names), dtype=bool)
+    judged = np.zeros(len(names), dtype=bool)
+    for _, run in table.groupby(RUN_KEY, observed=True):
+        left = np.flatnonzero(grows)
+        if not len(left):
+            break
+        values = run[[names[i] for i in left.tolist()]].to_numpy(np.float64)
+        told, on_a_line = _on_a_rising_line(run["step"].to_numpy(np.float64), values)
+        judged[left] |= told
+        grows[left] = on_a_line | ~told
+    return {name for name, told in zip(names, grows & judged, strict=True) if told}
+
+
+def _on_a_rising_line(
+    step: FloatArray, values: FloatArray
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of a run's columns (n, C), which have values enough to tell, and which lie on such a line.
+
+    Both have shape (C,). A count is whole, or begins at nothing: a metric may happen to lie on any
+    other line.
+    """
+    known = ~np.isnan(values)
+    n = known.sum(axis=0)
+    told = n >= _LEAST_STEPS
+    with np.errstate(invalid="ignore", divide="ignore"):  # what is not finite is on no line
+        values = np.where(known, values, 0.0)
+        whole = (values % 1 == 0).all(axis=0)
+        values = values / np.abs(values).max(axis=0)  # of numbers near 1e300 squares overflow
+        at = np.where(known, step[:, None], 0.0)
+        middle, level = at.sum(axis=0) / n, values.sum(axis=0) / n
+        off = np.where(known, at - middle, 0.0)
+        slope = (off * (values - level)).sum(axis=0) / (off**2).sum(axis=0)
+        start = level - slope * middle
+        span = np.where(known, values, -np.inf).max(axis=0)
+        span -= np.where(known, values, np.inf).min(axis=0)
+        rest = np.abs(np.where(known, level + slope * off - values, 0.0)).max(axis=0)
+        counts = whole | (np.abs(start) < _ON_A_LINE * span)
+        return told, (slope > 0) & (span > 0) & counts & (rest <= _ON_A_LINE * span)

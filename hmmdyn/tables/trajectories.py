@@ -121,7 +121,7 @@ class Trajectories:
         NotEnoughDataError
             No run is left.
         """
-        keys = list(self.table[RUN_KEY].itertuples(index=False, name=None))
+        keys = list(self.table[RUN_KEY].drop_duplicates().itertuples(index=False, name=None))
         excluded = runs_named(names, keys)
         table, parts = (_without(frame, excluded) for frame in (self.table, self.parts))
         if table.empty:
@@ -540,6 +540,7 @@ def _flat_in_some_runs(
 
 def _without(frame: pd.DataFrame, excluded: Collection[tuple[str, str]]) -> pd.DataFrame:
     """Leave the rows of runs (group, run) out."""
-    keys = frame[RUN_KEY].itertuples(index=False, name=None)
-    kept = np.array([key not in excluded for key in keys], dtype=bool)
-    return frame[kept].reset_index(drop=True)
+    if not excluded:
+        return frame.reset_index(drop=True)
+    out = pd.MultiIndex.from_tuples(list(excluded), names=RUN_KEY)
+    return frame[~pd.MultiIndex.from_frame(frame[RUN_KEY]).isin(out)].reset_index(drop=True)

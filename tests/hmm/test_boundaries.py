@@ -96,6 +96,41 @@ def test_running_medians_leave_a_jump_and_take_an_outlier():
     assert len(np.unique(position[which == 0])) == 2  # two levels, the jump between them kept
 
 
+def test_positions_are_running_medians_between_two_means():
+    """Of random runs with visits of all lengths, worked out passage by passage."""
+    rng = np.random.default_rng(0)
+    lengths = np.array([60, 41, 83])
+    labels = np.repeat(rng.permutation(np.arange(46) % 3), 4)
+    values = rng.normal(size=(184, 3)) + 3 * labels[:, None]
+    passages = find_passages(find_visits(labels, lengths))
+    assert len(set(passages.end - passages.change)) > 3
+    position, which = positions(values, passages)
+    place = 0
+    for p in range(len(passages)):
+        begin, change, end = (int(x[p]) for x in (passages.begin, passages.change, passages.end))
+        ways = {
+            q: values[passages.change[q] : passages.end[q]].mean(axis=0)
+            - values[passages.begin[q] : passages.change[q]].mean(axis=0)
+            for q in range(len(passages))
+            if passages.from_state[q] == passages.from_state[p]
+            and passages.to_state[q] == passages.to_state[p]
+        }
+        others = [way for q, way in ways.items() if passages.run[q] != passages.run[p]]
+        along = values[begin:end] @ np.mean(others if len(others) > 1 else [*ways.values()], axis=0)
+        centre, target = along[: change - begin].mean(), along[change - begin :].mean()
+        n, shorter = end - begin, min(change - begin, end - change)
+        expected = np.full(n, np.nan)
+        for i in range(n):
+            room = min(i, n - 1 - i, min(max((shorter - 1) // 2, 1), 4))
+            middle = np.median(along[i - room : i + room + 1])
+            if target > centre:
+                expected[i] = (middle - centre) / (target - centre)
+        np.testing.assert_allclose(position[place : place + n], expected, atol=1e-9)
+        assert set(which[place : place + n]) == {p}
+        place += n
+    assert place == len(position)
+
+
 def test_a_run_against_the_others_supports_nothing():
     values, labels, lengths = alike(np.repeat([0.0, 1.0], 20), n_runs=5)
     values[:40] = -values[:40]

@@ -15,7 +15,7 @@ from hmmdyn.checkpoints.parameters import ParameterRules
 from hmmdyn.errors import NoWeightsError, UsageError
 from hmmdyn.metrics.measure import measure
 from hmmdyn.metrics.registry import Metric, all_metrics, metric, select_metrics
-from hmmdyn.metrics.summary import Entries, Matrix
+from hmmdyn.metrics.summary import Matrix
 
 FOURTEEN = [
     "l1",
@@ -158,16 +158,6 @@ def test_a_matrix_of_zeros_has_no_ratios(tmp_path):
 def test_any_small_network(tmp_path_factory, weights, bias):
     found = measured(tmp_path_factory.mktemp("h"), weights, [bias])
     assert_by_definition(found, weights, [bias])
-
-
-def test_entries_larger_than_one_chunk_and_an_even_count(monkeypatch):
-    monkeypatch.setattr("hmmdyn.metrics.summary._CHUNK", 7)
-    values = np.random.default_rng(0).normal(1e4, 1, 1000).astype(np.float32)
-    exact = values.astype(np.float64)
-    found = Entries(values.copy())
-    assert found.mean == pytest.approx(exact.mean(), rel=1e-14)
-    assert found.median == np.median(exact)  # halfway between two float32 numbers
-    assert found.variance == pytest.approx(exact.var(), rel=1e-12)
 
 
 def test_no_biases(tmp_path):

@@ -209,6 +209,54 @@ def test_a_gif_replays_training_over_the_map(painter, monkeypatch, tmp_path):
     assert all((a != b).any() for a, b in pairwise(seen))
 
 
+def test_a_pdf_is_as_wide_as_a_papers_text_and_has_its_names_as_text(
+    painter, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(export, "Figures", OnlyTheMap)
+    for name in "ab":
+        write_report(Report(make_findings(5)), tmp_path / name, ["pdf"])
+    written = contents(tmp_path / "a")
+    assert {name: re.findall(rb"/MediaBox \[0 0 (\d+) ", pdf) for name, pdf in written.items()} == {
+        "figures/training_map.pdf": [b"396"],
+        "figures/training_map_column.pdf": [b"240"],
+    }
+    for pdf in written.values():
+        assert b"/FontFile2" in pdf  # letters, not their pictures
+        assert b"/Subtype /Image" not in pdf
+    assert written == contents(tmp_path / "b")
+
+
+def test_an_mp4_replays_training_over_the_map(painter, monkeypatch, tmp_path):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    monkeypatch.setattr(export, "replay", partial(export.replay, n_frames=3))
+    write_report(Report(make_findings(5)), tmp_path, ["mp4"])
+    assert files(tmp_path) == ["figures/training_map.mp4"]
+    about, *frames = imageio_ffmpeg.read_frames(tmp_path / "figures" / "training_map.mp4")
+    assert about["codec"] == "h264"
+    assert about["size"][0] == 1920
+    assert len(frames) == 3 + 16  # the last one stays for two seconds
+    assert frames[0] != frames[1] != frames[2]
+
+
+def test_without_ffmpeg_an_mp4_names_what_to_install(painter, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'hmmdyn\[video\]'.*player"):
+        require_formats(["mp4"])
+
+
+def test_a_player_is_a_page_of_its_own_and_needs_no_browser_to_be_made(
+    hostile, monkeypatch, tmp_path
+):
+    monkeypatch.setitem(sys.modules, "kaleido", None)
+    monkeypatch.setattr(export, "player", partial(export.player, n_frames=3))
+    write_report(Report(hostile), tmp_path, ["player"], theme="dark")
+    assert files(tmp_path) == ["figures/training_map.html"]
+    page = (tmp_path / "figures" / "training_map.html").read_text("utf-8")
+    assert "<script>alert" not in page
+    assert " src=" not in page.split("<script", 1)[0]
+    assert "background: #1b1f26" in page
+
+
 def frames_of(picture):
     for number in range(picture.n_frames):
         picture.seek(number)

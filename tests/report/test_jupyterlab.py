@@ -38,7 +38,11 @@ INK = "document.getElementById('figure')._fullLayout?.font.color"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("lab")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(c) for c in CELLS],
+        # Else JupyterLab asks which kernel is meant, and waits for an answer.
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
     nbformat.write(notebook, path / "analysis.ipynb")
     return path
 
@@ -73,13 +77,13 @@ def test_two_cells_share_plotly_and_follow_the_theme_of_jupyterlab(browser, lab)
     page = browser.new_page(viewport={"width": 1400, "height": 1000}, color_scheme="light")
     page.goto(f"{lab}/lab/tree/analysis.ipynb")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
-    page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     page.locator(".hmmdyn iframe").nth(1).wait_for(timeout=120_000)
-    assert page.locator(".hmmdyn-plotly").count() == 1
     frames = [frame for frame in page.frames if frame != page.main_frame]
     assert len(frames) == 2
     for frame in frames:
         assert settles(frame, INK, theme.LIGHT.layout.font.color)
+    assert sum(frame.locator("#plotly").count() for frame in frames) == 1
     page.evaluate(
         "window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hmmdyn.report.figures.replay import replay
+from hmmdyn.report.figures.replay import player, replay
 from tests.report.synthetic import make_findings, without_outcomes
 
 
@@ -46,3 +46,26 @@ def test_curves_go_no_further_than_the_present(made):
 def test_without_an_outcome_there_are_dots_alone(made):
     (picture,) = replay(without_outcomes(make_findings(2, n_censored=0)), 1)
     assert not [t for t in picture.data if t.yaxis == "y2"]
+
+
+def test_a_player_has_what_moves_in_its_frames_and_the_rest_once(made):
+    figure = player(made, 5)
+    pictures = list(replay(made, 5))
+    assert [frame.name for frame in figure.frames] == [
+        picture.layout.annotations[-1].text for picture in pictures
+    ]
+    for frame, picture in zip(figure.frames, pictures, strict=True):
+        assert [trace.name for trace in frame.data if trace.name] == ["runs"]
+        assert len(frame.data) == 1 + 6  # the dots, and a curve of each run
+        for place, trace in zip(frame.traces, frame.data, strict=True):
+            assert trace.to_json() == picture.data[place].to_json()
+    assert len(figure.layout.sliders[0].steps) == 5
+
+
+def test_long_curves_are_thinned_but_keep_their_last_value():
+    made = make_findings(2, n_checkpoints=900, n_censored=0)
+    *_, picture = replay(made, 400)
+    (whole,) = {len(own) for _, own in made.table.groupby("run")}
+    for curve in (t for t in picture.data if t.yaxis == "y2"):
+        assert len(curve.x) < whole / 1.5
+        assert curve.x[-1] == made.table["step"].max()

@@ -71,7 +71,8 @@ def open_flax(file: ByteRange) -> Contents:
     """
     tree, left_out = read_tree(file)
     found = flatten(model_tree(tree))
-    return Contents("flax", found.tensors, found.scalars, found.left_out | left_out)
+    left_out = found.left_out | left_out
+    return Contents("flax", found.tensors, found.scalars, left_out, found.beside)
 
 
 def read_tree(file: ByteRange) -> tuple[dict[str, object], dict[str, str]]:

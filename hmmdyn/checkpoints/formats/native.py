@@ -96,7 +96,9 @@ class _Opened:
         for name, shape, dtype, *identity in reply["tensors"]:
             read = partial(self._read, name, tuple(shape), dtype)
             tensors[name] = LazyTensor(tuple(shape), dtype, read, *identity)
-        return Contents(reply["format"], tensors, reply["scalars"], reply["left_out"], self.close)
+        return Contents(
+            reply["format"], tensors, reply["scalars"], reply["left_out"], close=self.close
+        )
 
     def close(self) -> None:
         """Let go of the checkpoint; its worker waits for the next one."""

@@ -96,7 +96,9 @@ def open_distributed(folder: Path) -> Contents:
     found = flatten(tree)
     if not found.tensors:
         raise CheckpointError(f"its {_METADATA} names no tensors. Give the folder with the model.")
-    return Contents("pytorch (distributed)", found.tensors, found.scalars, found.left_out)
+    return Contents(
+        "pytorch (distributed)", found.tensors, found.scalars, found.left_out, found.beside
+    )
 
 
 def _read_metadata(path: Path) -> dict[str, object]:

@@ -77,7 +77,8 @@ def open_torch(file: ByteRange) -> Contents:
         )
     tensors = {n: t for n, t in found.tensors.items() if t.dtype in STORED_TYPES}
     left_out = {n: t.dtype for n, t in found.tensors.items() if n not in tensors}
-    return Contents("pytorch", tensors, found.scalars, found.left_out | left_out)
+    beside = {n: t for n, t in found.beside.items() if t.dtype in STORED_TYPES}
+    return Contents("pytorch", tensors, found.scalars, found.left_out | left_out, beside)
 
 
 def read_torch(file: ByteRange, budget: Budget, depth: int = 0) -> tuple[object, Interpreter]:

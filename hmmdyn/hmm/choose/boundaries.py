@@ -38,6 +38,7 @@ from hmmdyn.hmm.choose.passages import (
     find_passages,
     find_visits,
     judge_boundaries,
+    sums_of,
     within_states,
 )
 from hmmdyn.hmm.choose.whose_time import whose_time
@@ -715,11 +716,10 @@ class _RunMeans:
     @classmethod
     def of(cls, values: FloatArray, labels: IntArray, runs: IntArray) -> _RunMeans:
         shape = int(runs.max()) + 1, int(labels.max()) + 1
-        counts = np.zeros(shape, dtype=np.int64)
-        np.add.at(counts, (runs, labels), 1)
-        sums = np.zeros((*shape, values.shape[1]))
-        np.add.at(sums, (runs, labels), values)
-        return cls(counts, sums / np.maximum(counts, 1)[:, :, None])
+        place = runs * shape[1] + labels
+        counts = np.bincount(place, minlength=shape[0] * shape[1])
+        means = sums_of(values, place, len(counts)) / np.maximum(counts, 1)[:, None]
+        return cls(counts.reshape(shape), means.reshape(*shape, -1))
 
     def share_of_runs(self, j: int, k: int) -> float:
         """Of the runs that visit the rarer of two states, how many visit the other one too."""

@@ -55,7 +55,7 @@ class Change:
     @property
     def first_dates(self) -> FloatArray:
         """The first date of each run, in order of ``runs``."""
-        return np.array([self.dates[self.runs == r].min() for r in np.unique(self.runs)])
+        return _first_of_runs(self.dates, np.unique(self.runs, return_inverse=True)[1])
 
 
 def measure_change(
@@ -96,7 +96,7 @@ def measure_change(
     """
     position, which = positions(values, passages, within)
     low, high = _stretches(passages, lengths)
-    tracks = [position[which == p] for p in range(len(passages))]
+    tracks = np.split(position, np.cumsum(np.bincount(which))[:-1])
     kept = [p for p, track in enumerate(tracks) if np.isfinite(track).all()]
     if not kept:
         kept = list(range(len(passages)))
@@ -123,7 +123,7 @@ def measure_change(
     width = float(_least(by_run.sum(axis=0)[None], widths)[0])
     centre = centres[:, int(by_run.sum(axis=0).argmin())]
     dates = _step_at(centre, steps)
-    first = np.array([dates[of_run == r].min() for r in range(len(runs))])
+    first = _first_of_runs(dates, of_run)
     medians = weighted_quantiles(first, draws, 0.5)
     inside = passages.begin[kept], passages.end[kept] - 1
     unit = float(np.median(_steps_per_row(centre, width, steps, *inside)))
@@ -140,6 +140,13 @@ def measure_change(
         dates,
         unit,
     )
+
+
+def _first_of_runs(dates: FloatArray, of_run: IntArray) -> FloatArray:
+    """The first date of each run, shape (R,); ``of_run`` (P,) says whose each is."""
+    first = np.full(int(of_run.max()) + 1, np.inf)
+    np.minimum.at(first, of_run, dates)
+    return first
 
 
 def _stretches(passages: Passages, lengths: IntArray) -> tuple[IntArray, IntArray]:

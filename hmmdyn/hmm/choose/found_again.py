@@ -20,6 +20,7 @@ from hmmdyn.hmm.choose.boundaries import (
 )
 from hmmdyn.hmm.choose.passages import SHORTEST_VISIT, find_visits
 from hmmdyn.hmm.fit.em import EM, Model
+from hmmdyn.hmm.fit.enough import enough_runs
 from hmmdyn.hmm.fit.starts import from_labels, start
 from hmmdyn.hmm.model.inference import decode
 from hmmdyn.results.arrays import FloatArray, IntArray
@@ -89,7 +90,8 @@ def found_again(
     -----
     Each half searches for itself, without a look at the map, and its supported map is decoded on
     the runs that it has not seen. Its states are named by the map's states with which they share
-    most checkpoints there.
+    most checkpoints there. Of very many checkpoints, a half's map is that of enough of its runs
+    (:mod:`hmmdyn.hmm.fit.enough`).
 
     The least strength over halves asks for much of a state that a minority of the runs visit: one
     half that got few of these runs cannot have it, and one that cuts the state in two counts as if
@@ -111,8 +113,10 @@ def found_again(
         for _ in range(n_splits):
             order = rng.permutation(len(lengths))
             for half in (order[: len(order) // 2], order[len(order) // 2 :]):
-                seen = np.isin(np.arange(len(lengths)), half)
-                rows = np.repeat(seen, lengths)
+                asked = ~np.isin(np.arange(len(lengths)), half)
+                seen = ~asked
+                seen[seen] = enough_runs(lengths[seen], random_state)
+                rows, new = np.repeat(seen, lengths), np.repeat(asked, lengths)
                 labels = _map_of(
                     whole[rows], lengths[seen], covariance_type, options, finest, random_state
                 )
@@ -120,19 +124,19 @@ def found_again(
                     whole[rows],
                     lengths[seen],
                     labels,
-                    whole[~rows],
-                    lengths[~seen],
+                    whole[new],
+                    lengths[asked],
                     covariance_type,
                     options,
                 )
-                mine = found.labels[~rows]
+                mine = found.labels[new]
                 strengths.append(_strengths(mine, others, found.n_states))
                 named = _named(others, mine)
                 has_it = _runs_staying(found.labels[rows], lengths[seen], found.n_states)
                 overlap = _overlaps(mine, named, found.n_states)
                 overlaps.append(np.where(has_it >= _RUNS_IN_HALF, overlap, np.nan))
                 crossings.append(
-                    _crossings(mine, named, lengths[~seen], clock[~rows], found.boundaries)
+                    _crossings(mine, named, lengths[asked], clock[new], found.boundaries)
                 )
     return _summed_up(found, strengths, overlaps, crossings)
 

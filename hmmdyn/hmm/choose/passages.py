@@ -15,14 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hmmdyn.hmm.choose.stretches import means_of_stretches, on_the_way
 from hmmdyn.results.arrays import FloatArray, IntArray
 
 # A visit of fewer checkpoints cannot be judged.
 SHORTEST_VISIT = 3
 # What counts as around a centre, and around the middle, on the way from 0 to 1.
 _AROUND = 0.25
-# Running medians reach so many checkpoints to both sides.
-_MEDIAN_REACH = 4
 # Keeps δ of few checkpoints away from 0 and from infinity.
 _PSEUDO_COUNT = 0.25
 # How much of the mean variance the covariance within states is drawn to, for the second direction.
@@ -87,13 +86,6 @@ class Passages:
         """Return chosen passages, by a mask."""
         return Passages(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
-    def rows(self) -> tuple[IntArray, IntArray]:
-        """Rows of all passages one after the other, and which passage each belongs to."""
-        lengths = self.end - self.begin
-        which = np.repeat(np.arange(len(self)), lengths)
-        first = np.cumsum(lengths) - lengths
-        return np.arange(len(which)) - first[which] + self.begin[which], which
-
 
 class Resampling:
     """Bootstrap over runs: the same draws for the same number of runs, whatever came before."""
@@ -136,12 +128,16 @@ def find_passages(visits: Visits) -> Passages:
     )
 
 
+def sums_of(values: FloatArray, which: IntArray, n: int) -> FloatArray:
+    """Sum the rows of each of ``n`` parts, shape (n, D); ``which`` (rows,) says which part."""
+    return np.stack([np.bincount(which, column, n) for column in values.T], axis=1)
+
+
 def within_states(values: FloatArray, labels: IntArray) -> FloatArray:
     """Pooled covariance within states, drawn to a multiple of the identity, shape (D, D)."""
     counts = np.bincount(labels)
-    sums = np.zeros((len(counts), values.shape[1]))
-    np.add.at(sums, labels, values)
-    rest = values - (sums / np.maximum(counts, 1)[:, None])[labels]
+    means = sums_of(values, labels, len(counts)) / np.maximum(counts, 1)[:, None]
+    rest = values - means[labels]
     covariance = rest.T @ rest / len(values)
     mean_variance = max(np.trace(covariance) / len(covariance), np.finfo(np.float64).tiny)
     return np.asarray(
@@ -172,46 +168,18 @@ def positions(
     which : ndarray, shape (m,)
         Which passage each belongs to.
     """
-    rows, which = passages.rows()
     directions: FloatArray = _directions(_mean_ways(values, passages), passages)
     if within is not None:
-        directions = np.linalg.solve(within, directions.T).T.astype(np.float64, copy=False)
-    along = np.einsum("nd,nd->n", values[rows], directions[which])
-    before = rows < passages.change[which]
-    n = len(passages)
-    centre = np.bincount(which, along * before, n) / (passages.change - passages.begin)
-    target = np.bincount(which, along * ~before, n) / (passages.end - passages.change)
-    gap = np.where(target > centre, target - centre, np.nan)
-    return _running_median((along - centre[which]) / gap[which], passages, which), which
-
-
-def _running_median(position: FloatArray, passages: Passages, which: IntArray) -> FloatArray:
-    """Take white noise out by medians over up to nine checkpoints, each passage by itself.
-
-    A running median leaves jumps and rising courses as they are (Tukey 1977); a mean would smear
-    the jump.
-    """
-    shorter = np.minimum(passages.change - passages.begin, passages.end - passages.change)
-    reach = np.clip((shorter - 1) // 2, 1, _MEDIAN_REACH)
-    ends = np.cumsum(passages.end - passages.begin)
-    first, last = np.concatenate([[0], ends[:-1]])[which], ends[which] - 1
-    smooth = np.empty_like(position)
-    for r in np.unique(reach):
-        rows = np.flatnonzero(reach[which] == r)
-        # Towards the ends of a passage the window shrinks, and stays around its checkpoint.
-        room = np.minimum(np.minimum(rows - first[rows], last[rows] - rows), r)
-        for n in np.unique(room):
-            at = rows[room == n]
-            smooth[at] = np.median(position[at[:, None] + np.arange(-n, n + 1)], axis=1)
-    return smooth
+        directions = np.ascontiguousarray(np.linalg.solve(within, directions.T).T)
+    lengths = passages.end - passages.begin
+    position = on_the_way(values, directions, passages.begin, passages.change, passages.end)
+    return position, np.repeat(np.arange(len(passages)), lengths)
 
 
 def _mean_ways(values: FloatArray, passages: Passages) -> FloatArray:
     """Mean of the second visit minus mean of the first, shape (P, D)."""
-    bounds = np.column_stack([passages.begin, passages.change, passages.end])
-    total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
-    of_visits = np.diff(total[bounds], axis=1) / np.diff(bounds, axis=1)[:, :, None]
-    return np.asarray(of_visits[:, 1] - of_visits[:, 0])
+    before = means_of_stretches(values, passages.begin, passages.change)
+    return means_of_stretches(values, passages.change, passages.end) - before
 
 
 def _directions(ways: FloatArray, passages: Passages) -> FloatArray:
@@ -347,7 +315,6 @@ def _movement(values: FloatArray, passages: Passages, edge: IntArray) -> FloatAr
     From the mean of the first half to that of the second half of a visit, averaged over the runs;
     0 on plateaus, ½ in slices of a straight drift.
     """
-    total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
     n_edges = int(edge.max(initial=-1)) + 1
 
     def averaged(vectors: FloatArray) -> FloatArray:
@@ -358,9 +325,8 @@ def _movement(values: FloatArray, passages: Passages, edge: IntArray) -> FloatAr
     moved = []
     for begin, end in ((passages.begin, passages.change), (passages.change, passages.end)):
         half = (begin + end) // 2
-        first = (total[half] - total[begin]) / (half - begin)[:, None]
-        second = (total[end] - total[half]) / (end - half)[:, None]
-        moved.append(averaged(second - first))
+        first = means_of_stretches(values, begin, half)
+        moved.append(averaged(means_of_stretches(values, half, end) - first))
     return np.maximum(*moved) / averaged(_mean_ways(values, passages))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmmdyn.hmm.fit.em import EM, Model
+from hmmdyn.hmm.fit.enough import enough_runs
 from hmmdyn.hmm.model.chain import PROBABILITY_FLOOR
 from hmmdyn.hmm.model.parts import assembled, emissions_of, transitions_of
 from hmmdyn.results.arrays import IntArray
@@ -26,6 +27,7 @@ def refit_without(
 ) -> HMMParameters | None:
     """Fit a map to all its runs but some, without the states that none of the others visits.
 
+    Of very many checkpoints, enough of the other runs are fitted to (:mod:`hmmdyn.hmm.fit.enough`).
     A state that only the runs left out visit would keep its parameters, and describe them well.
 
     Parameters
@@ -49,8 +51,10 @@ def refit_without(
     if runs.all():
         return None
     visited = np.unique(states[~runs[data.run_of_row]])
+    others = ~runs
+    others[others] = enough_runs(data.lengths[others], random_state=0)
     em = EM(
-        data.of(~runs),
+        data.of(others),
         parameters.covariance_type,
         options=options,
         unit=parameters.unit,

@@ -127,6 +127,7 @@ def select_n_states(
     n_free = n_parameters(chosen, len(observations.features), covariance_type, options)
     notices += about_metrics_left_out(split.left_out, observations.features)
     notices += _about_long_gaps(observations, options.clock)
+    notices += _about_runs_not_seen(swept.n_runs_seen, len(split.fitted.lengths))
     if not supported:
         notices += _notices(criteria, criterion, chosen, n_free, len(observations.values))
     selection = Selection(
@@ -158,7 +159,7 @@ def _check_options(
 
 def _fittable(candidates: Sequence[int], values: FloatArray) -> tuple[list[int], list[Notice]]:
     """Leave out numbers of states that exceed the different checkpoints there are."""
-    distinct = len(np.unique(np.nan_to_num(values, nan=np.inf), axis=0))  # NaN equals no NaN
+    distinct = _count_distinct(values, max(candidates))
     kept = sorted({k for k in candidates if k <= distinct})
     if not kept:
         raise NotEnoughDataError(
@@ -171,6 +172,15 @@ def _fittable(candidates: Sequence[int], values: FloatArray) -> tuple[list[int],
         f"There are only {distinct} different checkpoints, so at most {kept[-1]} states were tried."
     )
     return kept, [Notice("model", "limit", "number of states", message)]
+
+
+def _count_distinct(values: FloatArray, enough: int) -> int:
+    """Count the different rows; some of them tell, where these are enough."""
+    for rows in (values[: 100 * enough], values):
+        distinct = len(np.unique(np.nan_to_num(rows, nan=np.inf), axis=0))  # NaN equals no NaN
+        if distinct >= enough:
+            break
+    return distinct
 
 
 def _held_out_runs(observations: Observations, random_state: int) -> np.ndarray:
@@ -209,6 +219,17 @@ def _no_valid_fit(attempts: Sequence[Attempt]) -> NoValidFitError:
         Remedy("metrics"),
         ").",
     )
+
+
+def _about_runs_not_seen(n_seen: int, n_runs: int) -> list[Notice]:
+    """Say that a search had enough of some of the runs."""
+    if n_seen == n_runs:
+        return []
+    message = (
+        f"Maps were sought in {n_seen:,} of {n_runs:,} runs, drawn at random, and then fitted to "
+        "all of them: a state that only a few of the others visit may not have one of its own."
+    )
+    return [Notice("model", "limit", "search", message)]
 
 
 def _about_long_gaps(observations: Observations, clock: str) -> list[Notice]:

@@ -2,7 +2,8 @@
 
 Starts of several kinds contend by successive halving. Then states of the winner with one state
 fewer are split, and those of the winner with one more are merged, until no winner gets better. At
-last the winners are polished.
+last the winners are polished. Of very many checkpoints the contest sees some runs alone
+(:mod:`hmmdyn.hmm.fit.enough`); winners are polished on all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.hmm.fit.chains import check_options
-from hmmdyn.hmm.fit.em import MAX_ITERATIONS, Fit, Model
+from hmmdyn.hmm.fit.em import EM, MAX_ITERATIONS, Fit, Model
+from hmmdyn.hmm.fit.enough import enough_runs
 from hmmdyn.hmm.fit.progress import Progress
 from hmmdyn.hmm.fit.split_merge import SplitMerge
 from hmmdyn.hmm.fit.starts import KINDS, filled, from_labels, pooled_covariance, start
@@ -64,10 +66,14 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The best valid fit per number of states, and every attempt in the order it was made."""
+    """The best valid fit per number of states, and every attempt in the order it was made.
+
+    ``n_runs_seen``: how many of the runs starts and challengers contended on. Fits are of all.
+    """
 
     winners: Mapping[int, Fit]
     attempts: tuple[Attempt, ...]
+    n_runs_seen: int
 
 
 def sweep(
@@ -158,6 +164,7 @@ def sweep(
     return Sweep(
         {k: fits[0] for k, fits in valid.items() if fits and k in candidates},
         tuple(a for a in attempts if a.n_states in candidates),
+        search.n_runs_seen,
     )
 
 
@@ -202,11 +209,18 @@ class _Search:
     def __init__(
         self, data: Sequences, covariance_type: str, random_state: int, options: ModelOptions
     ) -> None:
-        complete = replace(data, values=filled(data.values))
         unit = median_gap(options.clock, data.steps, data.lengths)
+        drawn = enough_runs(data.lengths, random_state)
+        seen = data if drawn.all() else data.of(drawn)
+        complete = replace(seen, values=filled(seen.values))
+        self.n_runs_seen = len(seen.lengths)
         self.halving = SuccessiveHalving(
-            data, covariance_type, options=options, unit=unit, random_state=random_state
+            seen, covariance_type, options=options, unit=unit, random_state=random_state
         )
+        self._on_all = [self.halving.em]
+        if seen is not data:
+            make = partial(EM, data, covariance_type, options=options, unit=unit)
+            self._on_all = [make(single=True), make()]
         n_challengers = _CHALLENGERS_OF_MANY if self.halving.is_long else _CHALLENGERS
         self._split_merge = SplitMerge(complete, covariance_type, n_challengers)
         self._random_state = random_state
@@ -255,13 +269,14 @@ class _Search:
         Each leader is also tried from itself with wider states. Where that gets further, and ends
         in a valid fit, it takes the leader's place.
         """
-        em, quick, advance = self.halving.em, self.halving.quick, self.halving.advance
+        quick, advance = self.halving.quick, self.halving.advance
         advance(quick, [c for g in groups for c in finalists(g)], MAX_ITERATIONS)
         leaders = [leader_of(group) for group in groups]
         widened = [_widened(leader) for leader in leaders]
         advance(quick, widened, MAX_ITERATIONS)
         ahead = [leader_of(pair) for pair in zip(leaders, widened, strict=True)]
-        advance(em, ahead, MAX_ITERATIONS)
+        for em in self._on_all:
+            advance(em, ahead, MAX_ITERATIONS)
         for group, leader, best in zip(groups, leaders, ahead, strict=True):
             if best is not leader and self._finish(best):
                 group[group.index(leader)] = best
@@ -276,9 +291,10 @@ class _Search:
         ]
 
     def _finish(self, contender: Contender) -> bool:
-        """Bring a contender to its end; return whether it is valid."""
-        self.halving.advance(self.halving.em, [contender], MAX_ITERATIONS)
-        contender.fit = self.halving.em.judge(contender.model)
+        """Bring a contender to its end on all runs; return whether it is valid."""
+        em = self._on_all[-1]
+        self.halving.advance(em, [contender], MAX_ITERATIONS)
+        contender.fit = em.judge(contender.model)
         return contender.fit.valid
 
 

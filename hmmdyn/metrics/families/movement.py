@@ -67,4 +67,6 @@ def relative_step(since: Change) -> float:
 @metric(needs="run", unit="w", of=("step_l2",))
 def path_length(run: pd.DataFrame) -> pd.Series[float]:
     """Sum of the distances from checkpoint to checkpoint up to here."""
-    return run["step_l2"].fillna(0.0).cumsum()
+    known = run["step_l2"].copy()
+    known.iloc[0] = 0.0  # nothing comes before
+    return known.cumsum(skipna=False)  # from a step that is not known on, neither is the path

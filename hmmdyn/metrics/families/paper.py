@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
+from hmmdyn.metrics.entries import Entries
 from hmmdyn.metrics.registry import metric
-from hmmdyn.metrics.summary import Entries, Matrix
+from hmmdyn.metrics.summary import Matrix
 
 
 @metric(needs="matrix")
@@ -91,13 +90,13 @@ def trace_over_spectral(matrix: Matrix) -> float:
 @metric(needs="matrix")
 def mean_sv(matrix: Matrix) -> float:
     """Mean singular value, mean over the weight matrices."""
-    return float(np.mean(matrix.singular_values))
+    return matrix.spectrum.mean
 
 
 @metric(needs="matrix")
 def var_sv(matrix: Matrix) -> float:
     """Variance of the singular values, mean over the weight matrices."""
-    return float(np.var(matrix.singular_values))
+    return matrix.spectrum.variance
 
 
 def _ratio(numerator: float, denominator: float) -> float:

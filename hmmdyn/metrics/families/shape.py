@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 
+from hmmdyn.metrics.entries import Entries
 from hmmdyn.metrics.registry import metric
-from hmmdyn.metrics.summary import Entries, Matrix
+from hmmdyn.metrics.summary import Matrix
 
 _NEAR = 0.1  # of the root mean square; a normal distribution has 8 % of its entries nearer to 0
 

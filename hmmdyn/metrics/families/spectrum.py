@@ -17,10 +17,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.special import xlogy
 
 from hmmdyn.metrics.registry import metric
+from hmmdyn.metrics.spectrum import Spectrum
 from hmmdyn.metrics.summary import Matrix
-from hmmdyn.results.arrays import FloatArray
 
 _MARTIN = "Martin, Peng, Mahoney 2021"
 
@@ -28,27 +29,26 @@ _MARTIN = "Martin, Peng, Mahoney 2021"
 @metric(needs="matrix", source="Rudelson, Vershynin 2007")
 def stable_rank(matrix: Matrix) -> float:
     """Squared Frobenius norm over the squared spectral norm, Σλ / λ₁."""
-    return _over(float(np.square(matrix.singular_values).sum()), matrix.spectral_norm**2)
+    return _over(matrix.spectrum.squared.total, matrix.spectral_norm**2)
 
 
 @metric(needs="matrix", source="Garrido 2023, eq. 1 (RankMe); Roy, Vetterli 2007")
 def effective_rank(matrix: Matrix) -> float:
     """Exponential of the entropy of the singular values, exp(−Σ p log p) with p = σ / Σσ."""
-    return math.exp(_entropy(matrix.singular_values))
+    return math.exp(_entropy(matrix.spectrum))
 
 
 @metric(needs="matrix", source=_MARTIN)
 def spectral_entropy(matrix: Matrix) -> float:
     """Entropy of the eigenvalues, p = λ / Σλ, over its largest value (from 0 to 1)."""
-    n = len(matrix.singular_values)
-    return _over(_entropy(np.square(matrix.singular_values)), math.log(n))
+    return _over(_entropy(matrix.spectrum.squared), math.log(matrix.spectrum.size))
 
 
 @metric(needs="matrix", source="Bell, Dean 1970")
 def participation_ratio(matrix: Matrix) -> float:
     """How many eigenvalues take part, (Σλ)² / Σλ²."""
-    eigenvalues = np.square(matrix.singular_values)
-    return _over(float(eigenvalues.sum()) ** 2, float(np.square(eigenvalues).sum()))
+    eigenvalues = matrix.spectrum.squared
+    return _over(eigenvalues.total**2, eigenvalues.sum_of(np.square))
 
 
 @metric(needs="matrix")
@@ -78,13 +78,12 @@ def alpha_hat(matrix: Matrix) -> float:
     return matrix.power_law.exponent * 2 * math.log10(matrix.spectral_norm)
 
 
-def _entropy(values: FloatArray) -> float:
+def _entropy(spectrum: Spectrum) -> float:
     """Entropy of numbers as shares of their sum, in nats; NaN for those of a matrix of zeros."""
-    total = float(values.sum())
+    total = spectrum.total
     if not total > 0 or not math.isfinite(total):
         return math.nan
-    shares = values[values > 0] / total
-    return float(-(shares * np.log(shares)).sum())
+    return -spectrum.sum_of(lambda values: xlogy(values / total, values / total))
 
 
 def _over(numerator: float, denominator: float) -> float:

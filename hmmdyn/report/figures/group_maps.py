@@ -64,17 +64,20 @@ def group_maps(findings: Findings) -> go.Figure:
         raise NotEnoughDataError("There is one group, so there is none to compare it with.")
     facts = FactsOfLevel(findings, findings.parameters.n_states)
     canvas = Canvas(facts, theme.state_colours(facts.level))
-    figure = go.Figure()
+    # One by one, each annotation would be checked together with all before it.
+    traces: list[Any] = []
+    annotations: list[dict[str, Any]] = []
     height = 0.0
     in_all = [_of_group(canvas, group) for group in groups]
     for row in [*in_all, *(_difference(canvas, groups[0], group) for group in groups[1:])]:
         height += _HEADING + _ROOM + BAR
-        figure.add_traces(list(_drawn(canvas, row, height)))
-        for annotation in _labels(canvas, row, height):
-            figure.add_annotation(annotation)
+        traces += _drawn(canvas, row, height)
+        annotations += _labels(canvas, row, height)
         height += canvas.layout.depth
     frame = canvas.frame()
+    figure = go.Figure(traces)
     figure.update_layout(
+        annotations=annotations,
         template=theme.LIGHT,
         barmode="overlay",
         showlegend=False,

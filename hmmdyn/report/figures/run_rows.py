@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -181,9 +181,6 @@ class RunRows:
         """Return the layout: a tick per run, headings, and a height that fits."""
         short = run_names(self._findings)
         named = self.named
-        longest = max(
-            len(short[key]) for key in zip(self.runs["group"], self.runs["run"], strict=True)
-        )
         return {
             # Which run each tick names.
             "meta": {**STEP_AXIS, "runs": named["number"].tolist()},
@@ -199,14 +196,18 @@ class RunRows:
                 "ticks": "",
                 "ticklabelstandoff": 9,  # room for the stars of outliers
             },
-            "annotations": self._headings(-_CHARACTER_PIXELS * longest),
+            "annotations": self.headings(lambda group: _heading(self._findings, group)),
             "height": 140 + round(self.pixels),
         }
 
-    def _headings(self, shift: int) -> list[dict[str, Any]]:
+    def headings(self, text: Callable[[str], str]) -> list[dict[str, Any]]:
+        """Return what is said above the runs of each group, as annotations."""
+        short = run_names(self._findings)
+        keys = zip(self.runs["group"], self.runs["run"], strict=True)
+        shift = -_CHARACTER_PIXELS * max(len(short[key]) for key in keys)
         return [
             {
-                "text": _heading(self._findings, str(group)),
+                "text": text(str(group)),
                 "x": 0,
                 "xref": "paper",
                 "xanchor": "left",
@@ -261,6 +262,8 @@ def _heading(findings: OutcomeFindings, group: str) -> str:
     known = own[own["status"] != "unknown"]
     if known.empty:
         return text + words.plural(len(own), "run")
+    if len(known) == 1:
+        return f"{text}1 run, {'' if known['converged'].all() else 'not '}converged"
     text += f"{int(known['converged'].sum())} of {len(known)} converged"
     if n_censored := int((~known["converged"]).sum()):
         text += f", {n_censored} censored"

@@ -18,7 +18,7 @@ from hmmdyn.errors import UsageError
 from hmmdyn.report import words
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.level_colours import level_colours
-from hmmdyn.report.figures.links import group_numbers, numbers_of, run_numbers
+from hmmdyn.report.figures.links import group_numbers, run_numbers
 from hmmdyn.report.figures.map_layout import (
     BAR,
     Box,
@@ -28,7 +28,7 @@ from hmmdyn.report.figures.map_layout import (
     along_edges,
     first_free,
 )
-from hmmdyn.report.lookup import forks, movement
+from hmmdyn.report.lookup import forks, movement, rows
 from hmmdyn.report.map_facts import Facts, FactsOfLevel
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.findings import Findings
@@ -52,7 +52,7 @@ _RIMS = {
     "dead end": (theme.DEAD_END, 3.5),
     "fork": (theme.MARK, 2.5),
 }
-_VERDICTS = {CONFIRMED: "detour", FLAG_ONLY: "flagged, doubtful", SLOWS: "slows"}
+_VERDICTS = {CONFIRMED: "detour", FLAG_ONLY: "slows?", SLOWS: "slows"}
 # Boundaries fade in with their evidence: width, dash and opacity of the line across them.
 _BOUNDARIES = {
     "sharp": (4.0, "solid", 1.0),
@@ -62,6 +62,8 @@ _BOUNDARIES = {
     "": (1.5, "solid", 0.7),
 }
 _BAR_LETTERS = 12  # of the longest bar on a card
+
+Trace = dict[str, Any]  # as JSON has it
 
 
 def training_map(
@@ -103,22 +105,29 @@ def training_map(
 
 def draw(canvas: Canvas) -> go.Figure:
     """Draw the map of a canvas."""
-    figure = go.Figure(
-        [
+    return go.Figure(drawn(canvas)).update_layout(template=theme.LIGHT)
+
+
+def drawn(canvas: Canvas) -> dict[str, Any]:
+    """Return the map of a canvas as plain data, without a theme.
+
+    That is what JSON has of the figure. A page with a map per level would spend most of its time
+    on figures.
+    """
+    return {
+        "data": [
             *(trace for edge in canvas.arrows for trace in _arrow(canvas, edge)),
             _bars(canvas),
             *(trace for edge in canvas.boundaries for trace in _boundary(canvas, edge)),
             *canvas.rug(),
-        ]
-    )
-    figure.update_layout(
-        template=theme.LIGHT,
-        showlegend=False,
-        barmode="overlay",
-        annotations=_labels(canvas),
-        **canvas.frame(),
-    )
-    return figure
+        ],
+        "layout": {
+            "showlegend": False,
+            "barmode": "overlay",
+            "annotations": _labels(canvas),
+            **canvas.frame(),
+        },
+    }
 
 
 class Canvas:
@@ -157,7 +166,7 @@ class Canvas:
 
     def link(self, j: int, k: int) -> dict[str, list[int]]:
         """What the transition j→k shows (:mod:`.links`)."""
-        runs = self.facts.of_change(j, k).runs
+        runs = self.facts.changes[j, k].runs
         return {"states": [j, k], "runs": sorted(self._numbers[key] for key in runs)}
 
     def share(self, edge: Edge) -> float:
@@ -206,41 +215,47 @@ class Canvas:
         places = {"base": base, along: lengths, beside: (-across).tolist()}
         return {**places, "orientation": "v" if self.vertical else "h", "width": 2 * BAR}
 
-    def rug(self, group: int | None = None, below: float = 0.0) -> list[go.Scatter]:
+    def rug(self, group: int | None = None, below: float = 0.0) -> list[Trace]:
         """Return a mark below each state for every run that enters it, where it first does.
 
         Of all runs or those of a group by its number, ``below`` where the map itself would be.
         """
-        first = self.stays.drop_duplicates([*RUN_KEY, "state"])
-        entered = first[first.duplicated(RUN_KEY)]
-        if group is not None:
-            name = list(group_numbers(self.findings))[group]
-            entered = entered[entered["group"] == name]
+        name = None if group is None else list(group_numbers(self.findings))[group]
         traces = []
         for state in range(self.level):
-            own = entered[entered["state"] == state]
-            if own.empty:
+            own = [e for e in self._entered[state] if name is None or e.group == name]
+            if not own:
                 continue
             across = self.layout.lanes[self.layout.bars[state].lane] + BAR + _RUG + below
-            along = self.layout.along(own["start"].to_numpy())
+            along = self.layout.along(np.array([e.start for e in own]))
             x, y = self.place(np.column_stack([along, np.full(len(own), across)]))
             traces.append(
-                go.Scatter(
-                    x=x,
-                    y=y,
-                    mode="markers",
-                    name=f"runs that enter state {state}",
-                    customdata=numbers_of(self.findings, own),
-                    meta={"state": state, "each": "run"},
-                    marker={
+                {
+                    "type": "scatter",
+                    "x": x,
+                    "y": y,
+                    "mode": "markers",
+                    "name": f"runs that enter state {state}",
+                    "customdata": [self._numbers[e.group, e.run] for e in own],
+                    "meta": {"state": state, "each": "run"},
+                    "marker": {
                         "symbol": "line-ew" if self.vertical else "line-ns",
                         "size": _RUG,
                         "line": {"width": 1.4, "color": self.colours[state]},
                     },
-                    hoverinfo="skip",
-                )
+                    "hoverinfo": "skip",
+                }
             )
         return traces
+
+    @cached_property
+    def _entered(self) -> Sequence[Sequence[Any]]:
+        """Of each state, the stays in which runs that began elsewhere first enter it."""
+        first = self.stays.drop_duplicates([*RUN_KEY, "state"])
+        entered: list[list[Any]] = [[] for _ in range(self.level)]
+        for stay in rows(first[first.duplicated(RUN_KEY)]):
+            entered[stay.state].append(stay)
+        return entered
 
     @cached_property
     def texts(self) -> list[Text]:
@@ -283,8 +298,8 @@ class Canvas:
             "xaxis": along,
             "yaxis": across,
             "meta": meta,
-            "margin": {"l": 20, "r": 20, "t": 10, "b": 50},
-            "height": int(bottom - top) + 60,
+            "margin": {"l": 20, "r": 20, "t": 10, "b": 58},
+            "height": int(bottom - top) + 68,
         }
 
 
@@ -300,18 +315,19 @@ def time_axis(findings: Findings) -> TimeAxis:
 # --- states ---
 
 
-def _bars(canvas: Canvas) -> go.Bar:
+def _bars(canvas: Canvas) -> Trace:
     layout = canvas.layout
     roles = [canvas.role(bar.state) for bar in layout.bars]
     rims = [_RIMS.get(role, ("rgba(0,0,0,0)", 0.0)) for role in roles]
     begin, end = (np.array([getattr(b, side) for b in layout.bars]) for side in ("begin", "end"))
     visited = canvas.states["n_runs"] > 0
-    return go.Bar(
+    return {
+        "type": "bar",
         **canvas.bar(begin, end, np.array([layout.lanes[b.lane] for b in layout.bars])),
-        name="states",
-        customdata=[bar.state for bar in layout.bars],
-        meta={"each": "state"},
-        marker={
+        "name": "states",
+        "customdata": [bar.state for bar in layout.bars],
+        "meta": {"each": "state"},
+        "marker": {
             "color": list(canvas.colours),
             "opacity": [1.0 if v else _FAINT for v in visited],
             "line": {
@@ -320,51 +336,51 @@ def _bars(canvas: Canvas) -> go.Bar:
             },
             "cornerradius": 4,
         },
-        hovertext=[_card(canvas, canvas.facts.of_state(bar.state)) for bar in layout.bars],
-        hoverinfo="text",
-    )
+        "hovertext": [_card(canvas, canvas.facts.states[bar.state]) for bar in layout.bars],
+        "hoverinfo": "text",
+    }
 
 
 # --- changes of state ---
 
 
-def _arrow(canvas: Canvas, edge: Edge) -> list[go.Scatter]:
+def _arrow(canvas: Canvas, edge: Edge) -> list[Trace]:
     """Return an arrow, and unseen points along it that can be pointed at."""
     x, y = canvas.place(edge.points)
     width = 1.2 + 3.8 * canvas.share(edge)
-    last = np.zeros(len(x))
-    last[-1] = 1
+    last = [0.0] * (len(x) - 1) + [1.0]
     fork = canvas.forks.get(edge.from_state)
     about = {
+        "type": "scatter",
         "name": f"{edge.from_state} → {edge.to_state}",
         "meta": canvas.link(edge.from_state, edge.to_state),
         "cliponaxis": False,
     }
-    arrow = go.Scatter(
-        x=x,
-        y=y,
+    arrow = {
+        "x": x,
+        "y": y,
         **about,
-        mode="lines+markers",
-        line={
+        "mode": "lines+markers",
+        "line": {
             "width": width,
             "color": theme.MARK,
             "dash": "7px,3px" if fork is not None and edge.to_state in fork.exits else "solid",
             "backoff": 0,  # else Plotly draws every stretch by itself, and dashes break
         },
         # Only the last point shows its marker: an arrowhead that touches the state's rim.
-        marker={
+        "marker": {
             "symbol": "arrow",
             "angleref": "previous",
-            "size": last * (8 + 2 * width),
+            "size": [(8 + 2 * width) * point for point in last],
             "color": theme.MARK,
             "opacity": last,
             "line": {"width": 0},
         },
-        hoverinfo="skip",
-    )
+        "hoverinfo": "skip",
+    }
     x, y = canvas.place(along_edges([edge])[::3])
-    card = _card(canvas, canvas.facts.of_change(edge.from_state, edge.to_state))
-    return [arrow, go.Scatter(x=x, y=y, **about, **_pointed_at(card))]
+    card = _card(canvas, canvas.facts.changes[edge.from_state, edge.to_state])
+    return [arrow, {"x": x, "y": y, **about, **_pointed_at(card)}]
 
 
 def _pointed_at(card: str) -> dict[str, Any]:
@@ -376,54 +392,65 @@ def _pointed_at(card: str) -> dict[str, Any]:
     }
 
 
-def _boundary(canvas: Canvas, edge: Edge) -> list[go.Bar | go.Scatter]:
+def _boundary(canvas: Canvas, edge: Edge) -> list[Trace]:
     """Return the line between two states, and how one colour goes over into the other."""
     j, k = edge.from_state, edge.to_state
     (end, across), (begin, _) = edge.points
     at = (end + begin) / 2
     about = {"name": f"{j} → {k}", "meta": canvas.link(j, k)}
-    traces: list[go.Bar | go.Scatter] = []
-    width = canvas.facts.width(j, k)
-    if width is not None:
-        from_, to = canvas.layout.along(
-            np.clip(width, canvas.layout.axis.start, canvas.layout.axis.end)
-        )
-        from_, to = max(from_, canvas.layout.bars[j].begin), min(to, canvas.layout.bars[k].end)
+    scatter = {"type": "scatter", **about}
+    traces: list[Trace] = []
+    lasts = _lasts(canvas, edge)
+    if lasts is not None:
+        from_, to = lasts
         at = (from_ + to) / 2
         borders = np.linspace(from_, to, _SHADES + 1)
         traces.append(
-            go.Bar(
+            {
+                "type": "bar",
                 **canvas.bar(borders[:-1], borders[1:], np.full(_SHADES, across)),
                 **about,
-                marker={
+                "marker": {
                     "color": theme.between(canvas.colours[j], canvas.colours[k], _SHADES),
                     "line": {"width": 0},
                 },
-                hoverinfo="skip",
-            )
+                "hoverinfo": "skip",
+            }
         )
     elif begin - end > 1:  # nobody is where the two states are apart
         x, y = canvas.place(edge.points)
         line = {"width": 1.2 + 3.8 * canvas.share(edge), "color": theme.MARK}
-        traces.append(go.Scatter(x=x, y=y, **about, mode="lines", line=line, hoverinfo="skip"))
+        traces.append(
+            {**scatter, "x": x, "y": y, "mode": "lines", "line": line, "hoverinfo": "skip"}
+        )
     thickness, dash, opacity = _BOUNDARIES[canvas.facts.kind(j, k)]
     x, y = canvas.place(np.array([[at, across - BAR - 3], [at, across + BAR + 1]]))
     traces.append(
-        go.Scatter(
-            x=x,
-            y=y,
-            **about,
-            mode="lines",
-            line={"width": thickness, "dash": dash, "color": theme.BOUNDARY},
-            opacity=opacity,
-            hoverinfo="skip",
-        )
+        {
+            **scatter,
+            "x": x,
+            "y": y,
+            "mode": "lines",
+            "line": {"width": thickness, "dash": dash, "color": theme.BOUNDARY},
+            "opacity": opacity,
+            "hoverinfo": "skip",
+        }
     )
     points = np.column_stack([np.full(5, at), np.linspace(across - BAR, across + BAR, 5)])
     x, y = canvas.place(points)
-    card = _card(canvas, canvas.facts.of_change(j, k))
-    traces.append(go.Scatter(x=x, y=y, **about, **_pointed_at(card)))
+    card = _card(canvas, canvas.facts.changes[j, k])
+    traces.append({**scatter, "x": x, "y": y, **_pointed_at(card)})
     return traces
+
+
+def _lasts(canvas: Canvas, edge: Edge) -> tuple[float, float] | None:
+    """Return from where to where a change lasts, if it is supported."""
+    width = canvas.facts.width(edge.from_state, edge.to_state)
+    if width is None:
+        return None
+    layout = canvas.layout
+    from_, to = layout.along(np.clip(width, layout.axis.start, layout.axis.end))
+    return max(from_, layout.bars[edge.from_state].begin), min(to, layout.bars[edge.to_state].end)
 
 
 # --- labels ---
@@ -460,7 +487,7 @@ def _placed_texts(canvas: Canvas) -> Iterable[Text]:
         link = json.dumps({"state": bar.state})
         number, name = f"<b>{bar.state}</b>", html.escape(canvas.name(bar.state))
         whole = f"{number} {name}".strip()
-        inside = _box_of([whole], box.along, box.across, canvas)
+        inside = _box_of([whole], _clear_of_changes(canvas, box), box.across, canvas)
         colour = theme.text_on(canvas.colours[bar.state])
         if _fits(inside, box):
             yield Text((whole,), inside, link, colour)
@@ -570,6 +597,17 @@ def beside_edge(canvas: Canvas, edge: Edge, lines: Sequence[str]) -> list[Box]:
         for along in (1, 0)
         for side in (1, -1)
     ]
+
+
+def _clear_of_changes(canvas: Canvas, bar: Box) -> float:
+    """Return the middle of the longest part of a bar over which no supported change goes."""
+    lasting = (_lasts(canvas, e) for e in canvas.boundaries if e.points[0, 1] == bar.across)
+    begin, longest = bar.along - bar.half_along, (0.0, bar.along)
+    for from_, to in sorted([*filter(None, lasting), (bar.along + bar.half_along,) * 2]):
+        end = min(from_, bar.along + bar.half_along)
+        longest = max(longest, (end - begin, (begin + end) / 2))
+        begin = max(begin, to)
+    return longest[1]
 
 
 def _boundary_lines(canvas: Canvas, edge: Edge) -> tuple[str, ...]:

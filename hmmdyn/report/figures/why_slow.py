@@ -54,9 +54,14 @@ def why_slow(findings: Findings) -> go.Figure:
         "zerolinewidth": 1,
     }
     frame["meta"] = {"runs": frame["meta"]["runs"]}  # its axis is no date
+    frame["annotations"] = run_rows.headings(_bold)
     figure.update_layout(barmode="relative", **frame)
     figure.update_layout(margin={"l": margin_for(frame["yaxis"]["ticktext"])})
     return figure
+
+
+def _bold(group: str) -> str:
+    return f"<b>{words.label(group, 40)}</b>"
 
 
 def median_runs(findings: Findings) -> dict[str, str]:

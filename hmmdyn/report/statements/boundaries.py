@@ -35,11 +35,6 @@ _FOUND = {
     "cannot tell": "the runs are too few to see whether others have it",
     NOT_ASKED: "whether maps of other runs have it was asked of the supported map only",
 }
-# What has no evidence may be there all the same: benchmarks/supported_map.md says how often.
-UNSEEN = (
-    "No boundary has evidence. Whether these runs only drift, or change too slowly or too briefly "
-    "to be told from drift, they cannot tell."
-)
 _TIMING = (
     "A boundary is each seed's own where the dates of the runs spread over longer than the change "
     "and two checkpoints last, and shared by schedule where they do not, each with its 90 % "
@@ -69,7 +64,8 @@ def say(findings: Findings) -> Iterator[Statement]:
     if not evidence.is_supported:
         yield from _of_level(findings, evidence)
     if supported.empty and evidence.is_supported:
-        yield Statement(_TOPIC, UNSEEN, _KINDS, brief=UNSEEN)
+        text = unseen(findings)
+        yield Statement(_TOPIC, text, _KINDS, brief=text)
         if evidence.timing == OWN_TIME:
             yield _of_finer_maps(findings, evidence)
     told = told_boundaries(evidence)
@@ -105,6 +101,19 @@ def say(findings: Findings) -> Iterator[Statement]:
         brief = WHOSE_TIME[evidence.whose_time] if len(told) else ""
         text = f"{WHOSE_TIME[evidence.whose_time]} Of the whole course: {evidence.timing_reason}"
         yield Statement(_TOPIC, text, _TIMING, brief=brief)
+
+
+def unseen(findings: Findings) -> str:
+    """Say that no boundary has evidence, which may be there all the same.
+
+    How often that is says benchmarks/supported_map.md.
+    """
+    several = len(findings.occupancy) > 1
+    these, they, s = ("these runs", "they", "") if several else ("this run", "it", "s")
+    return (
+        f"No boundary has evidence. Whether {these} only drift{s}, or change{s} too slowly or too "
+        f"briefly to be told from drift, {they} cannot tell."
+    )
 
 
 def _of_finer_maps(findings: Findings, evidence: Evidence) -> Statement:

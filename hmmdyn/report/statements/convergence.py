@@ -41,7 +41,7 @@ def say(findings: OutcomeFindings) -> Iterator[Statement]:
     names = full_run_names(findings)
     known = findings.runs[findings.runs["status"] != "unknown"]
     converged = known[known["converged"]].sort_values("step", kind="stable")
-    counted = f"{len(converged)} of {words.plural(len(known), 'run')} converged"
+    counted = words.capital(f"{words.of_runs(len(converged), len(known))} converged")
     if converged["step"].nunique() > 1:
         first, last = (
             f"at {unit} {words.count(step)} "

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 
 from hmmdyn.report import words
-from hmmdyn.report.lookup import confirmed_detours, if_founded, rows, state_name
+from hmmdyn.report.lookup import (
+    confirmed_detours,
+    founded_states,
+    if_founded,
+    rows,
+    state_name,
+)
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.convergence import Regression
 from hmmdyn.results.findings import Findings
@@ -35,20 +42,29 @@ _DETOUR = (
 )
 
 
+# Of one state, and of several.
+_SAID = {
+    CONFIRMED: ("is a confirmed detour", "are confirmed detours"),
+    FLAG_ONLY: (
+        "meets the paper's definition of a detour, which is not confirmed",
+        "meet the paper's definition of a detour, which is not confirmed",
+    ),
+    SLOWS: (
+        "goes with slower convergence, but too little supports it for a detour",
+        "go with slower convergence, but too little supports them for detours",
+    ),
+}
+
+
 def say(findings: Findings) -> Iterator[Statement]:
     """Say which states delay convergence."""
     topic = "Detour states"
-    said = {
-        CONFIRMED: "is a confirmed detour",
-        FLAG_ONLY: "meets the paper's definition of a detour, which is not confirmed",
-        SLOWS: "goes with slower convergence, but too little supports it for a detour",
-    }
-    apart = findings.detours["verdict"].isin(said)
+    apart = findings.detours["verdict"].isin(_SAID)
     # Each with what is said of it in brief.
     texts = [
-        (f"{text} {words.name(state.reason, 800)}", if_founded(findings, [state.state], text))
-        for state in rows(findings.detours[apart])
-        for text in [f"{words.capital(state_name(findings, state.state))} {said[state.verdict]}."]
+        text
+        for _, states in findings.detours[apart].groupby("verdict", sort=False)
+        for text in _of_verdict(findings, states)
     ] or [(_none_of_all(findings),) * 2]
     listed = {
         ON_THE_WAY: (
@@ -87,6 +103,17 @@ def say(findings: Findings) -> Iterator[Statement]:
         f"R² = {words.fraction(regression.r_squared)}, {words.p_value(regression.p)}; "
         f"{_predicted(regression)}. {words.name(regression.warning, 1000)}",
     )
+
+
+def _of_verdict(findings: Findings, states: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Say of each state of a verdict why it has it; with the first, of all of them in brief."""
+    of_one, of_several = _SAID[states["verdict"].iloc[0]]
+    told = founded_states(findings).intersection(states["state"])
+    names = words.listing((state_name(findings, k) for k in sorted(told)), at_most=12)
+    brief = f"{words.capital(names)} {of_one if len(told) == 1 else of_several}." if told else ""
+    for i, state in enumerate(rows(states)):
+        name = words.capital(state_name(findings, state.state))
+        yield f"{name} {of_one}. {words.name(state.reason, 800)}", brief if i == 0 else ""
 
 
 def _none_of_all(findings: Findings) -> str:

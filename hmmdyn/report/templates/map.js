@@ -65,10 +65,12 @@
       list.append(element("dt", HEADINGS[key]), cell);
     }
     const heading = kind === "state" ? "Furthest from the average" : "What moves";
+    const movements = element("div", "");
+    movements.append(element("div", heading, { className: "quiet" }), moves(told.moves, largest));
     facts.replaceChildren(
       element("h3", told.title),
       list,
-      ...(told.moves.length ? [element("div", heading, { className: "quiet" }), moves(told.moves, largest)] : []),
+      ...(told.moves.length ? [movements] : []),
     );
   }
 
@@ -127,15 +129,22 @@
 
   // --- the zoom through the levels ---
 
+  const ofTold = `${levels.told} ${levels.told === 1 ? "state" : "states"}`;
+
   function tell() {
     const level = levels.shown();
+    // Tables and figures that are of one map say so while the page shows another.
+    for (const note of document.querySelectorAll(".of-level")) {
+      note.hidden = level.n_states === levels.told;
+      note.textContent = `Of the map with ${ofTold}, not of the one shown.`;
+    }
     if (slider) {
       slider.value = coarsestFirst.indexOf(level);
       const n = level.n_states;
       const words = [
         `${n} ${n === 1 ? "state" : "states"}`,
         ...(n === levels.supported ? ["the supported map"] : []),
-        ...(n !== levels.told ? [`sentences and tables without a level are of that with ${levels.told}`] : []),
+        ...(n !== levels.told ? [`sentences are of the map with ${ofTold}`] : []),
       ].join("; ");
       slider.setAttribute("aria-valuetext", words);
       document.getElementById("level-told").textContent = words;

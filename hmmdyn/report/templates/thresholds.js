@@ -210,7 +210,7 @@ const thresholds = (() => {
     const n = runs.filter(({ converged }) => converged).length;
     const side = known.direction === "above" ? "≥" : "≤";
     const words =
-      `${known.label} ${side} ${value}: ${n} of ${runs.length} runs` +
+      `${known.label} ${side} ${value}: ${n} of ${runs.length} ${runs.length === 1 ? "run" : "runs"}` +
       (threshold === null ? "" : "; sentences and tables are of " + known.threshold);
     slider.setAttribute("aria-valuetext", words);
     told.textContent = words;
