@@ -35,7 +35,6 @@ from hmmdyn.errors import HmmdynError  # noqa: E402
 from hmmdyn.locks import TakenError  # noqa: E402
 from hmmdyn.metrics import cache  # noqa: E402
 from hmmdyn.metrics.extract import extract  # noqa: E402
-from hmmdyn.metrics.registry import select_metrics  # noqa: E402
 from hmmdyn.record.rows import RECORDING  # noqa: E402
 from tests.make_runs import weights, write_runs  # noqa: E402
 from tests.simulate import phased_table  # noqa: E402
@@ -125,10 +124,9 @@ def flipped_bits(n: int, folder: Path) -> Counter[str]:
     place = folder / "kept.parquet"
     cache._ROWS_AT_ONCE = 15
     extract(index, cache=place)
-    names = tuple(metric.name for metric in select_metrics(None))
 
     def read() -> tuple[list[object], int | None]:
-        with cache.MeasurementCache(place, index.root, names, DEFAULT_RULES) as store:
+        with cache.MeasurementCache(place, index.root, DEFAULT_RULES) as store:
             store._probes = probes
             got = [store.get(file) for file in index.checkpoints]
             store._unsaved = False

@@ -5,9 +5,12 @@ Every stage imports what it stands on when it is called, so that nobody waits fo
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from numbers import Integral
@@ -37,9 +40,12 @@ if TYPE_CHECKING:
     from hmmdyn.checkpoints.find.walking import Tree
     from hmmdyn.hmm import FittedMap
     from hmmdyn.metrics.extract import Extraction
+    from hmmdyn.metrics.registry import Metric
+    from hmmdyn.metrics.shard import Shard
     from hmmdyn.results.checkpoints import CheckpointIndex
     from hmmdyn.results.convergence import Convergence
     from hmmdyn.results.findings import OtherMap, OutcomeFindings
+    from hmmdyn.tables.shards import Origin, ShardTable
     from hmmdyn.tables.trajectories import Trajectories
 
 _Said = TypeVar("_Said")
@@ -110,6 +116,7 @@ def read_runs(
     *,
     cache: Path | str | None = None,
     jobs: int = 1,
+    scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> Trajectories:
     """Read the metrics and outcomes of runs, measuring checkpoints where need be.
@@ -128,6 +135,9 @@ def read_runs(
         twice.
     jobs : int
         Processes to work with; -1 for one per core.
+    scheduler : str, optional
+        Address of the scheduler of a Dask cluster (``tcp://host:8786``), whose workers measure
+        checkpoints in the place of processes here.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -140,9 +150,8 @@ def read_runs(
     _require_workable(jobs, progress, cache)
     more = _more_metrics(options)  # before anything is measured, which takes long
     known = more.metrics if more else ()
-    found = _read(
-        source, options, known, Path(cache) if cache is not None else None, jobs, progress
-    )
+    place = Path(cache) if cache is not None else None
+    found = _read(source, options, known, _How(place, jobs, scheduler, progress))
     if more is None or options.metrics_table is None:
         return found
     from hmmdyn.tables.join import join_metrics
@@ -159,14 +168,18 @@ def _more_metrics(options: Options) -> Trajectories | None:
     return read_more_metrics(options.metrics_table, _columns_named(options))
 
 
-def _read(
-    source: Any,
-    options: Options,
-    more: tuple[str, ...],
-    cache: Path | None,
-    jobs: int,
-    progress: Progress | None,
-) -> Trajectories:
+@dataclass(frozen=True)
+class _How:
+    """How checkpoints are measured: the arguments of `read_runs` and `read_shard`."""
+
+    cache: Path | None
+    jobs: int
+    scheduler: str | None
+    progress: Progress | None
+    shard: Shard | None = None
+
+
+def _read(source: Any, options: Options, more: tuple[str, ...], how: _How) -> Trajectories:
     """Read runs of any kind, to which the columns ``more`` will be joined."""
     from hmmdyn.logs.frames import TAKEN
     from hmmdyn.results.checkpoints import CheckpointIndex
@@ -189,7 +202,140 @@ def _read(
     if isinstance(found, Trajectories):
         return found.without_runs(options.exclude_runs)
     options.require_fit_for(FOLDER, str(found.root))
-    return _measured(found, options, more, cache, jobs, progress)
+    return _measured(found, options, more, how).trajectories
+
+
+def read_shard(
+    index: CheckpointIndex | Trajectories,
+    options: Options,
+    shard: Shard,
+    *,
+    cache: Path | None = None,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> ShardTable:
+    """Measure a shard of the checkpoints of an index, for `merge` to put together with others.
+
+    Parameters
+    ----------
+    index : CheckpointIndex
+        All the checkpoints, the same for every shard.
+    options : Options
+        The same for every shard.
+    shard : Shard
+        Which of them are measured.
+    cache, jobs, scheduler, progress
+        As of :func:`read_runs`, whose errors it raises too.
+
+    Raises
+    ------
+    UsageError
+        There are no checkpoints, but a table; or further metrics are to be joined, which go to all
+        checkpoints.
+    """
+    from hmmdyn.results.checkpoints import CheckpointIndex
+    from hmmdyn.tables.shards import ShardTable
+
+    if not isinstance(index, CheckpointIndex):
+        raise UsageError(
+            "These runs hold numbers that were measured before, and no checkpoints. Read them "
+            "without shards."
+        )
+    options.require_fit_for(FOLDER, str(index.root))
+    if options.metrics_table is not None:
+        raise UsageError(
+            "A shard cannot be joined with a table of further metrics. Leave ",
+            Remedy("metrics_table"),
+            " out, and give it to `hmmdyn analyze` of the merged table.",
+        )
+    found = _measured(index, options, (), _How(cache, jobs, scheduler, progress, shard))
+    return ShardTable(found.trajectories, _origin(index, options, shard, found))
+
+
+def merge(paths: Iterable[Path | str], metrics_from: Path | str | None = None) -> Trajectories:
+    """Put the shards of a metric table together: the same table as without shards.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        A file for each shard, in any order.
+    metrics_from : path, optional
+        The file of metrics that the shards were measured with, where one of them is made of whole
+        runs. It is executed.
+
+    Raises
+    ------
+    TableError
+        A file is no shard, shards do not belong together, one is there twice, or some are missing.
+    UsageError
+        A metric of whole runs is not known here, or the file of metrics is another one.
+    """
+    from hmmdyn.metrics.extract import with_metrics_of_runs
+    from hmmdyn.metrics.registry import all_metrics, load_metrics
+    from hmmdyn.tables.metric_table import PROVENANCE_COLUMNS
+    from hmmdyn.tables.shards import merge_shards
+    from hmmdyn.tables.trajectories import KEY_COLUMNS
+
+    merged = merge_shards([Path(path) for path in paths])
+    whole, metrics = merged.trajectories, merged.metrics
+    if metrics_from and load_metrics(Path(metrics_from)) != merged.alike.get(_OWN_METRICS):
+        raise UsageError(
+            f"The shards were not measured with the metrics of {metrics_from} as it is now. Name "
+            "the file that they were measured with."
+        )
+    known = {metric.name: metric for metric in all_metrics() if metric.needs == "run"}
+    of_runs = [name for name in metrics if name not in whole.metrics]
+    unknown = [name for name in of_runs if name not in known]
+    if unknown:
+        raise UsageError(
+            f"Metrics that are made of whole runs are not known here: {', '.join(unknown)}. Name "
+            "the file of metrics that the shards were measured with, ",
+            Remedy("metrics_from"),
+            ", or install the package that they are from.",
+        )
+    table = with_metrics_of_runs(whole.table, [known[name] for name in of_runs])
+    return replace(
+        whole,
+        table=table[[*KEY_COLUMNS, *metrics, *PROVENANCE_COLUMNS, *whole.outcomes]],
+        metrics=metrics,
+        parts=whole.parts[whole.parts["metric"].isin(metrics)].reset_index(drop=True),
+    )
+
+
+_OWN_METRICS = "files of metrics"
+
+
+def _origin(index: CheckpointIndex, options: Options, shard: Shard, found: _Measured) -> Origin:
+    """Say where a shard belongs, and what all of them must have alike."""
+    from hmmdyn.metrics.registry import load_metrics
+    from hmmdyn.tables.shards import Origin
+
+    own = options.metrics_from
+    seen = [
+        (str(f.path.relative_to(index.root)), f.size, f.mtime_ns, f.group, f.run, f.step, f.seed)
+        for f in index.checkpoints
+    ]
+    stored = found.extraction.stored_outcomes
+    return Origin(
+        number=shard.number,
+        of=shard.of,
+        metrics=found.metrics,
+        logged=tuple(
+            found.called.get(name, name)
+            for name in map(str, found.logged)
+            if name not in CHECKPOINT_KEY
+        ),
+        stored={found.called.get(name, name): name for name in stored},
+        alike={
+            "versions of hmmdyn": __version__,
+            "options": shlex.join(options.command_line()) or "none",
+            "checkpoints found": f"{len(seen):,}, {_digest(seen)}",
+            "outcomes logged beside them": _digest(found.logged.to_csv()),
+            "tensors that never change": _digest(found.extraction.frozen),
+            _OWN_METRICS: load_metrics(own) if own else "none",
+        },
+    )
 
 
 def _given_from_python(source: Any, options: Options) -> Trajectories | None:
@@ -256,11 +402,13 @@ def _require_workable(jobs: Any, progress: Any, cache: Any = None) -> None:
     )
 
 
-def cache_for(found: CheckpointIndex | Trajectories, output: Path) -> Path | None:
+def cache_for(
+    found: CheckpointIndex | Trajectories, output: Path, shard: Shard | None = None
+) -> Path | None:
     """Return where the measurements of runs are kept between calls, whatever the output.
 
     That is with the user's other caches; where these cannot be written, in the folder ``output``.
-    None where nothing is measured.
+    None where nothing is measured. A shard has a place of its own.
     """
     from hmmdyn.files import require_writable
     from hmmdyn.metrics.cache import place_for
@@ -268,11 +416,12 @@ def cache_for(found: CheckpointIndex | Trajectories, output: Path) -> Path | Non
 
     if not isinstance(found, CheckpointIndex):
         return None
-    place = place_for(found.root)
+    place = place_for(found.root, shard)
     try:
         require_writable(place.parent)
     except OutputError:
-        return output / ".metrics-cache.parquet"
+        part = "" if shard is None else f"-{shard.stem}"
+        return output / f".metrics-cache{part}.parquet"
     return place
 
 
@@ -326,19 +475,19 @@ def _measured(
     index: CheckpointIndex,
     options: Options,
     more: tuple[str, ...],
-    cache: Path | None,
-    jobs: int,
-    progress: Progress | None,
-) -> Trajectories:
+    how: _How,
+) -> _Measured:
     """Measure the checkpoints of an index and join the outcomes logged beside them.
 
     The names ``more`` are of metrics that are not measured.
     """
+    import pandas as pd
+
     from hmmdyn.checkpoints.find.discover import without_runs
     from hmmdyn.checkpoints.logs import find_outcomes, join_outcomes, of_runs_in
     from hmmdyn.checkpoints.parameters import ParameterRules
     from hmmdyn.metrics.extract import extract
-    from hmmdyn.metrics.registry import load_metrics, select_metrics
+    from hmmdyn.metrics.registry import load_metrics, select_metrics, with_needed
     from hmmdyn.tables.join import require_new
     from hmmdyn.tables.trajectories import Trajectories
 
@@ -370,23 +519,53 @@ def _measured(
             options.cyclic,
             options.spectrum,
         ),
-        cache=cache,
-        n_jobs=jobs,
+        cache=how.cache,
+        n_jobs=how.jobs,
         skip_bad=options.skip_bad,
-        progress=partial(progress, "metrics") if progress else None,
+        shard=how.shard,
+        scheduler=how.scheduler,
+        progress=partial(how.progress, "metrics") if how.progress else None,
     )
-    if progress:
-        progress("reused", extraction.n_reused, len(extraction.table))
-    outcomes, renamed = _join(joined.table, extraction)
+    if how.progress:
+        how.progress("reused", extraction.n_reused, len(extraction.table))
+    outcomes = _join(joined.table, extraction)
+    called = _called(outcomes, with_needed(chosen))
+    outcomes = outcomes.rename(columns=called)
     measured = extraction.table.drop(columns=list(extraction.stored_outcomes))
-    return Trajectories(
-        measured.merge(outcomes, on=CHECKPOINT_KEY, how="left"),
+    renamed = [
+        Notice(
+            "outcomes",
+            "odd",
+            f"outcome {name}",
+            f"Called {new} here: {name} is the name of another column.",
+        )
+        for name, new in called.items()
+    ]
+    trajectories = Trajectories(
+        pd.concat([measured, outcomes], axis=1),
         extraction.metrics,
-        tuple(str(c) for c in outcomes if c not in CHECKPOINT_KEY),
+        tuple(map(str, outcomes)),
         index.step_unit,
         (*index.notices, *logged.notices, *joined.notices, *extraction.notices, *renamed),
         extraction.parts,
     )
+    metrics = tuple(m.name for m in chosen if m.needs == "run" or m.name in extraction.metrics)
+    return _Measured(trajectories, extraction, metrics, joined.table, called)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured, and what was found beside it.
+
+    ``metrics`` are those of all checkpoints, also where ``trajectories`` hold a shard of them.
+    ``logged`` has the outcomes of all checkpoints, and ``called`` those that were renamed.
+    """
+
+    trajectories: Trajectories
+    extraction: Extraction
+    metrics: tuple[str, ...]
+    logged: pd.DataFrame
+    called: Mapping[str, str]
 
 
 def _require_somewhere(outcome: str, logged: pd.DataFrame, index: CheckpointIndex) -> None:
@@ -404,26 +583,25 @@ def _require_somewhere(outcome: str, logged: pd.DataFrame, index: CheckpointInde
     require_known([outcome], [*known, *stored], "outcome")
 
 
-def _join(logged: pd.DataFrame, extraction: Extraction) -> tuple[pd.DataFrame, list[Notice]]:
-    """Outcomes of every checkpoint; one whose name is taken by a metric or key is renamed."""
-    from hmmdyn.tables.metric_table import PROVENANCE_COLUMNS
-    from hmmdyn.tables.trajectories import KEY_COLUMNS
-
+def _join(logged: pd.DataFrame, extraction: Extraction) -> pd.DataFrame:
+    """Outcomes of every checkpoint that was measured, row for row."""
     stored = extraction.table.set_index(CHECKPOINT_KEY)[list(extraction.stored_outcomes)]
     # A value logged beside the run wins over one stored in the checkpoint.
     outcomes = logged.set_index(CHECKPOINT_KEY).combine_first(stored).loc[stored.index]
-    taken = {*KEY_COLUMNS, *PROVENANCE_COLUMNS, *extraction.metrics} & set(outcomes.columns)
-    notices = [
-        Notice(
-            "outcomes",
-            "odd",
-            f"outcome {name}",
-            f"Called logged_{name} here: {name} is the name of another column.",
-        )
-        for name in sorted(taken)
-    ]
-    renamed = outcomes.rename(columns={name: f"logged_{name}" for name in taken})
-    return renamed.reset_index(), notices
+    return outcomes.reset_index(drop=True)
+
+
+def _called(outcomes: pd.DataFrame, metrics: Iterable[Metric]) -> dict[str, str]:
+    """New names of outcomes whose own are those of metrics or keys."""
+    from hmmdyn.tables.metric_table import PROVENANCE_COLUMNS
+    from hmmdyn.tables.trajectories import KEY_COLUMNS
+
+    taken = {*KEY_COLUMNS, *PROVENANCE_COLUMNS, *(metric.name for metric in metrics)}
+    return {name: f"logged_{name}" for name in sorted(map(str, outcomes)) if name in taken}
+
+
+def _digest(value: object) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
 
 def fit(

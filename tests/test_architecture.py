@@ -65,6 +65,7 @@ ROOMS = {
 HOMES = {
     "platformdirs": ("metrics/cache.py",),
     "filelock": ("locks.py",),
+    "distributed": ("metrics/cluster.py",),
     "isal": ("checkpoints/formats/checksums.py",),
     "plotly": ("report/",),
     "hmmlearn": ("hmm/conversion.py",),
@@ -89,6 +90,7 @@ STATISTICS = {"scipy", "sklearn", "statsmodels", "hmmlearn"}
 SUMMARIES = {"mean", "median", "std", "var", "sem", "quantile", "percentile", "corr", "cov"}
 # Imported only once they are needed: extras, and what computes nothing here.
 OPTIONAL = {
+    "distributed",
     "torch",
     "torchvision",
     "h5py",

@@ -27,6 +27,7 @@ FIT = tuple(
     for one in OPTIONS
     if one.panel not in (READING, CONVERGENCE) and one.name != "map_per_group"
 )
+MERGE = tuple(one for one in OPTIONS if one.name == "metrics_from")
 ANALYZE = OPTIONS
 
 # The options that were given, by name.

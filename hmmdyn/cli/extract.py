@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,31 +20,64 @@ def extract(
         Path, typer.Option("--output", "-o", help="Metric table to write (.parquet).")
     ],
     given: Given,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure this share of the checkpoints alone: 3/16 is the third of sixteen. "
+            "`hmmdyn merge` puts all of them together.",
+            metavar="NUMBER/OF",
+        ),
+    ] = None,
     jobs: Jobs = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure on the workers of the Dask cluster that has this scheduler, in the place "
+            "of processes here (extra 'dask').",
+            metavar="tcp://HOST:8786",
+        ),
+    ] = None,
 ) -> None:
     """Measure every checkpoint once, or gather recorded runs; write the metric table.
 
-    Stopped and started again, it goes on where it was. Example:
+    Stopped and started again, it goes on where it was. Examples:
+
     [bold]hmmdyn extract runs/ -o metrics.parquet[/bold]
+    [bold]hmmdyn extract runs/ -o shards/3.parquet --shard 3/16[/bold]
     """
     from hmmdyn import pipeline
     from hmmdyn.cli.found import find
+    from hmmdyn.metrics.shard import Shard
     from hmmdyn.tables.metric_table import write_table
+    from hmmdyn.tables.shards import require_place, write_shard
 
     if output.suffix != ".parquet":
         raise UsageError(f"The metric table is written as .parquet, got {output}.")
     require_writable(output.parent)
+    if scheduler is not None and jobs is not None:
+        raise UsageError(
+            "--jobs is the number of processes here, and with --scheduler the workers of the "
+            "cluster measure. Leave one of them out."
+        )
     options = chosen(given)
+    share = None if shard is None else Shard.parse(shard)
+    if share is not None:
+        require_place(output, share.number, share.of)
     found = find(runs, options, out)
     with progress() as told:
-        trajectories = pipeline.read_runs(
-            found,
-            options,
-            cache=pipeline.cache_for(found, output.parent),
-            jobs=n_jobs(jobs),
-            progress=told,
-        )
-    write_table(trajectories, output)
+        how: dict[str, Any] = {
+            "cache": pipeline.cache_for(found, output.parent, share),
+            "jobs": n_jobs(jobs),
+            "scheduler": scheduler,
+            "progress": told,
+        }
+        if share is None:
+            trajectories = pipeline.read_runs(found, options, **how)
+            write_table(trajectories, output)
+        else:
+            table = pipeline.read_shard(found, options, share, **how)
+            write_shard(table, output)
+            trajectories = table.trajectories
     show_notices(trajectories.notices, out)
     out.print(
         f"Wrote {len(trajectories.table):,} checkpoints × {len(trajectories.metrics)} metrics "

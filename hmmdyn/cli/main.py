@@ -12,6 +12,7 @@ from hmmdyn.cli.analyze import analyze
 from hmmdyn.cli.console import out
 from hmmdyn.cli.extract import extract
 from hmmdyn.cli.fit import fit
+from hmmdyn.cli.merge import merge
 from hmmdyn.cli.metrics import metrics
 from hmmdyn.cli.reproduce import reproduce
 from hmmdyn.cli.scan import scan
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for _command in (scan, extract, fit, analyze, metrics):
+for _command in (scan, extract, merge, fit, analyze, metrics):
     app.command()(_command)
 app.add_typer(reproduce, name="reproduce")
 

@@ -30,15 +30,29 @@ def read_parquet(data: bytes, require_time: bool = False) -> Log:
     ------
     LogError, pyarrow.ArrowException
     """
+    file = opened(data)
+    if require_time:
+        _require_time(file.schema_arrow)
+    own = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+    return Log(from_arrow(file.read()), "Parquet", own=own)
+
+
+def opened(data: bytes) -> pq.ParquetFile:
+    """Open a Parquet file, whose rows are read later.
+
+    Raises
+    ------
+    LogError
+        It claims to be larger than any log.
+    pyarrow.ArrowException
+        It is no Parquet file.
+    """
     file = pq.ParquetFile(io.BytesIO(data))
     meta = file.metadata
     size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
     if meta.num_rows > _MOST_ROWS or size > _MOST_BYTES:
         raise LogError(f"it claims {meta.num_rows:,} rows and {size:,} bytes, which is no log")
-    if require_time:
-        _require_time(file.schema_arrow)
-    own = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
-    return Log(from_arrow(file.read()), "Parquet", own=own)
+    return file
 
 
 def read_feather(data: bytes, require_time: bool = False) -> Log:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -31,6 +31,7 @@ from hmmdyn.locks import Lock
 from hmmdyn.messages import Either, Message
 from hmmdyn.metrics.measure import Architecture, Measurement
 from hmmdyn.metrics.registry import VERSION
+from hmmdyn.metrics.shard import Shard
 from hmmdyn.metrics.tally import Part
 from hmmdyn.names import file_stem, printable
 from hmmdyn.results.checkpoints import CheckpointFile
@@ -62,23 +63,25 @@ Key = tuple[str, str]
 Row = dict[str, Any]
 
 
-def place_for(root: Path) -> Path:
+def place_for(root: Path, shard: Shard | None = None) -> Path:
     """Return where measurements of runs are kept by default, whatever is made of them.
 
     That is a file for each folder of runs in the user's cache folder (``$XDG_CACHE_HOME/hmmdyn``,
-    ``~/.cache/hmmdyn``): the runs may be others', or not to be written.
+    ``~/.cache/hmmdyn``): the runs may be others', or not to be written. A shard has a file of its
+    own, so that processes on many machines do not wait for each other.
     """
     whole = str(root.resolve())
-    name = f"{file_stem(root.resolve().name)}-{_digest(printable(whole))[:12]}.parquet"
-    return Path(user_cache_path("hmmdyn")) / "metrics" / name
+    name = f"{file_stem(root.resolve().name)}-{_digest(printable(whole))[:12]}"
+    part = "" if shard is None else f"-{shard.stem}"
+    return Path(user_cache_path("hmmdyn")) / "metrics" / f"{name}{part}.parquet"
 
 
 class MeasurementCache:
     """Measurements by checkpoint file, written to disk every few seconds and on exit.
 
     A measurement is found again only while the file (path, size, modification time, and what a
-    few stretches of it hold), the metrics' version and the parameter rules are the same, and it
-    has all the metrics. Other metrics measured earlier are kept beside them.
+    few stretches of it hold), the metrics' version and the parameter rules are the same. Other
+    metrics measured earlier are kept beside new ones.
 
     Parameters
     ----------
@@ -86,8 +89,6 @@ class MeasurementCache:
         The Parquet file; None keeps nothing.
     root : Path
         The folder of the runs.
-    metrics : iterable of str
-        Those wanted.
     rules : ParameterRules
     own : sequence of str
         Digests of the files that further metrics are from.
@@ -107,14 +108,12 @@ class MeasurementCache:
         self,
         path: Path | None,
         root: Path,
-        metrics: Iterable[str],
         rules: ParameterRules,
         own: Sequence[str] = (),
     ) -> None:
         self._path = path
         self._root = root
         self._root_name = printable(str(root.resolve()))
-        self._metrics = frozenset(metrics)
         self._options = _digest([VERSION, asdict(rules), list(own)])
         self._rows: dict[Key, Row] = {}
         self._mine: set[Key] = set()  # those put here
@@ -128,12 +127,7 @@ class MeasurementCache:
         self._next_flush = time.monotonic() + _FLUSH_SECONDS
 
     def get(self, file: CheckpointFile) -> Measurement | None:
-        """Return the measurement of a checkpoint, or None where it has to be made."""
-        kept = self._kept(file)
-        return kept if kept is not None and self._metrics <= kept.metrics.keys() else None
-
-    def _kept(self, file: CheckpointFile) -> Measurement | None:
-        """Return the measurement of a checkpoint, whatever metrics it has."""
+        """Return the measurement of a checkpoint, whatever metrics it has; None without one."""
         row = self._rows.get(self._key(file))
         wanted = {"size": file.size, "mtime_ns": file.mtime_ns, "options": self._options}
         if row is None or any(row[name] != value for name, value in wanted.items()):
@@ -178,7 +172,7 @@ class MeasurementCache:
 
         Those that compare with another checkpoint are not kept: it may be another one now.
         """
-        kept = self._kept(file)
+        kept = self.get(file)
         alike = kept is not None and (kept.frozen, kept.by) == (measurement.frozen, measurement.by)
         if kept is None or not alike or kept.compared_with:
             return measurement

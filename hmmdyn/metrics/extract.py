@@ -7,7 +7,9 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import joblib
 import numpy as np
@@ -25,12 +27,15 @@ from hmmdyn.metrics.checks import (
     require_same_architecture,
     runs_of,
 )
+from hmmdyn.metrics.cluster import on_dask
 from hmmdyn.metrics.measure import Measurement, measure
 from hmmdyn.metrics.registry import Metric, load_metrics, select_metrics, with_needed
+from hmmdyn.metrics.shard import Shard
 from hmmdyn.metrics.tally import Reference
 from hmmdyn.names import printable, some
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
+from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.parts import PARTS
 from hmmdyn.workers import end_with_parent
@@ -52,6 +57,8 @@ class Extraction:
     parts : DataFrame
         Metrics of parts of the networks, one row per checkpoint, part and metric; columns as
         `hmmdyn.results.parts.PARTS`. Empty unless asked for.
+    frozen : Mapping of str to tuple of str
+        Group -> tensors that were left out because they never change.
     n_computed, n_reused : int
         Checkpoints measured now, and taken from the cache.
     """
@@ -61,6 +68,7 @@ class Extraction:
     stored_outcomes: tuple[str, ...]
     notices: tuple[Notice, ...]
     parts: pd.DataFrame
+    frozen: Mapping[str, tuple[str, ...]]
     n_computed: int
     n_reused: int
 
@@ -75,9 +83,11 @@ def extract(
     cache: Path | None = None,
     n_jobs: int = 1,
     skip_bad: bool = False,
+    shard: Shard | None = None,
+    scheduler: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Extraction:
-    """Compute the metrics of every checkpoint of an index.
+    """Compute the metrics of every checkpoint of an index, or of a shard of them.
 
     Tensors that never change (the same, bit for bit, in the first, middle and last checkpoint of
     a run) are left out for the whole group. Interrupted at any time and called again with the
@@ -102,6 +112,11 @@ def extract(
         Processes; -1 for one per core. The numbers do not depend on it.
     skip_bad : bool
         Leave checkpoints that cannot be read out, each with a notice.
+    shard : Shard, optional
+        Measure this share of the checkpoints alone.
+    scheduler : str, optional
+        Address of the scheduler of a Dask cluster whose workers measure, in the place of processes
+        here. They read the same files, by the same paths.
     progress : callable, optional
         Called with (done, total) as checkpoints are finished.
 
@@ -125,12 +140,15 @@ def extract(
     own = () if metrics_from is None else (load_metrics(metrics_from),)
     chosen = select_metrics(metrics)
     needed = with_needed(chosen)
-    what = _What(tuple(m.name for m in needed if m.needs != "run"), rules, metrics_from, tuple(by))
-    probed = _probes(index.checkpoints)
-    references = _references(index.checkpoints, needed)
-    with MeasurementCache(cache, index.root, what.metrics, rules, own) as store:
-        work = _Work(store, what, n_jobs, len(index.checkpoints), progress)
-        probes = work.run([_Task(file, None, fingerprint=True) for file in probed])
+    of_checkpoints = tuple(m for m in needed if m.needs != "run")
+    files = index.checkpoints
+    mine = dict.fromkeys(files if shard is None else shard.part_of(files))
+    what = _What(tuple(m.name for m in of_checkpoints), rules, metrics_from, tuple(by))
+    probed = _probes(files)
+    references = _references(files, needed)
+    with MeasurementCache(cache, index.root, rules, own) as store:
+        work = _Work(store, what, n_jobs, scheduler, len({*mine, *probed}), progress)
+        probes = work.run([_Task(file, None, True, measured=file in mine) for file in probed])
         require_same_architecture(probes)
         unchanging = find_unchanging(probes)
         measured = work.run(
@@ -141,13 +159,20 @@ def extract(
                     file in probed,
                     references[file],
                 )
-                for file in index.checkpoints
+                for file in mine
             ]
         )
     bad = {relative_path(file, index.root): why for file, why in work.failures.items()}
-    if bad and (not skip_bad or not measured):
-        raise CheckpointError(_all_bad_files(bad, len(index.checkpoints)))
-    found = tabulate(index.root, measured, chosen, unchanging, by)
+    if bad and (not skip_bad or not (probes or measured)):
+        raise CheckpointError(_all_bad_files(bad, work.n_total))
+    found = tabulate(
+        index.root,
+        measured,
+        chosen if shard is None else of_checkpoints,
+        unchanging,
+        by,
+        beside={file: found for file, found in probes.items() if file not in measured},
+    )
     n_computed = sum(file in work.computed for file in measured)
     return replace(
         found,
@@ -163,6 +188,7 @@ def tabulate(
     metrics: tuple[Metric, ...],
     unchanging: Unchanging,
     by: Sequence[str] = (),
+    beside: Measured = MappingProxyType({}),
 ) -> Extraction:
     """Put measurements made earlier into one table, one row each.
 
@@ -178,14 +204,17 @@ def tabulate(
         Tensors that were left out, and runs whose metrics never move, for the notices.
     by : sequence of {"layer", "role"}
         The parts of the networks wanted.
+    beside : mapping of CheckpointFile to Measurement
+        Others of the same runs, which have no row, but a say in what the columns are.
 
     Raises
     ------
     ArchitectureMismatchError
         Those of one group are of different weights.
     """
-    require_same_architecture(measured)
-    kept, no_biases = _without_bias_metrics(metrics, measured)
+    together = {**beside, **measured}
+    require_same_architecture(together)
+    kept, no_biases = _without_bias_metrics(metrics, together)
     names = tuple(metric.name for metric in kept)
     outcomes = tuple(sorted({name for m in measured.values() for name in m.outcomes}))
     return Extraction(
@@ -194,8 +223,25 @@ def tabulate(
         stored_outcomes=outcomes,
         notices=(*notices_of(measured, unchanging), *no_biases),
         parts=_parts(measured, names, by),
+        frozen={group: tuple(sorted(names)) for group, names in unchanging.frozen.items()},
         n_computed=0,
         n_reused=len(measured),
+    )
+
+
+def with_metrics_of_runs(table: pd.DataFrame, metrics: Iterable[Metric]) -> pd.DataFrame:
+    """Add metrics that are made of whole runs to a table that has what they are made of.
+
+    Parameters
+    ----------
+    table : DataFrame
+        All checkpoints, in the order of the index, with the columns that ``of`` names.
+    metrics : iterable of Metric
+        What to add: of those that need a ``run``.
+    """
+    runs = [run.reset_index(drop=True) for _, run in table.groupby(RUN_KEY, sort=False)]
+    return table.assign(
+        **{m.name: _column_of_runs(m, [run[list(m.of)] for run in runs]) for m in metrics}
     )
 
 
@@ -208,18 +254,29 @@ class _What:
     metrics_from: Path | None
     by: tuple[str, ...]
 
+    def absolute(self) -> _What:
+        """With paths that mean the same in any working directory."""
+        own = self.metrics_from
+        return replace(self, metrics_from=None if own is None else own.absolute())
+
 
 @dataclass(frozen=True)
 class _Task:
     """Measure a checkpoint, compared with its ``references``, without the ``frozen`` tensors.
 
-    None: whichever the cache left out.
+    None: whichever the cache left out. One that is not ``measured`` is only looked into.
     """
 
     file: CheckpointFile
     frozen: tuple[str, ...] | None
     fingerprint: bool
     references: Mapping[Reference, CheckpointFile] = field(default_factory=dict)
+    measured: bool = True
+
+    def absolute(self) -> _Task:
+        """With paths that mean the same in any working directory."""
+        references = {kind: _absolute(file) for kind, file in self.references.items()}
+        return replace(self, file=_absolute(self.file), references=references)
 
     @property
     def compared_with(self) -> dict[str, str]:
@@ -229,15 +286,19 @@ class _Task:
             for kind, file in self.references.items()
         }
 
-    def is_done_by(self, measurement: Measurement, by: Sequence[str]) -> bool:
-        """Whether a measurement of the same file, metrics and rules is what is asked for."""
-        if not set(by) <= set(measurement.by):
+    def is_done_by(self, measurement: Measurement, what: _What) -> bool:
+        """Whether a measurement of the same file and rules is what is asked for."""
+        if self.measured and not measurement.covers(what.metrics, what.by):
             return False
         has_fingerprints = not self.fingerprint or bool(measurement.fingerprints)
         if self.frozen is None:
             return has_fingerprints
         same = self.compared_with.items() <= measurement.compared_with.items()
         return has_fingerprints and measurement.frozen == self.frozen and same
+
+
+def _absolute(file: CheckpointFile) -> CheckpointFile:
+    return replace(file, path=file.path.absolute())
 
 
 @dataclass
@@ -247,6 +308,7 @@ class _Work:
     store: MeasurementCache
     what: _What
     n_jobs: int
+    scheduler: str | None
     n_total: int
     progress: Callable[[int, int], None] | None
     done: set[CheckpointFile] = field(default_factory=set)
@@ -259,7 +321,7 @@ class _Work:
         to_do = []
         for task in tasks:
             kept = self.store.get(task.file)
-            if kept is not None and task.is_done_by(kept, self.what.by):
+            if kept is not None and task.is_done_by(kept, self.what):
                 found[task.file] = kept
             elif task.file not in self.failures:
                 to_do.append(task)
@@ -279,7 +341,9 @@ class _Work:
     def _results(
         self, tasks: Sequence[_Task]
     ) -> Iterator[tuple[CheckpointFile, Measurement | str]]:
-        if self.n_jobs == 1 or len(tasks) < 2:
+        if self.scheduler is not None:
+            yield from self._results_of_cluster(self.scheduler, tasks)
+        elif self.n_jobs == 1 or len(tasks) < 2:
             yield from (_measure(task, self.what) for task in tasks)
         else:
             parallel = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")
@@ -294,6 +358,19 @@ class _Work:
                     Either(typed="--jobs 1", called="jobs=1"),
                 ) from error
 
+    def _results_of_cluster(
+        self, scheduler: str, tasks: Sequence[_Task]
+    ) -> Iterator[tuple[CheckpointFile, Measurement | str]]:
+        """As `_results`; the paths sent are absolute, and the files returned as they are here."""
+        found = on_dask(
+            scheduler,
+            partial(_measure_elsewhere, what=self.what.absolute()),
+            [(i, task.absolute()) for i, task in enumerate(tasks)],
+            died=lambda sent, why: (sent[0], f"{printable(str(sent[1].file.path))}: {why}."),
+        )
+        for i, result in found:
+            yield tasks[i].file, result
+
     def _advance(self, files: set[CheckpointFile]) -> None:
         """Count each checkpoint once, though probed ones may be measured twice."""
         self.done |= files
@@ -306,12 +383,12 @@ def _measure(task: _Task, what: _What) -> tuple[CheckpointFile, Measurement | st
     try:
         measurement = measure(
             task.file.path,
-            what.metrics,
+            what.metrics if task.measured else (),
             what.rules,
             frozen=task.frozen or (),
             fingerprint=task.fingerprint,
             references={kind: file.path for kind, file in task.references.items()},
-            by=what.by,
+            by=what.by if task.measured else (),
         )
     except CheckpointError as error:
         return task.file, str(error)
@@ -331,6 +408,14 @@ def _measure_in_worker(
     if what.metrics_from is not None:
         load_metrics(what.metrics_from)
     return _measure(task, what)
+
+
+def _measure_elsewhere(sent: tuple[int, _Task], what: _What) -> tuple[int, Measurement | str]:
+    """As `_measure`, on a worker that somebody else has started, of a numbered task."""
+    i, task = sent
+    if what.metrics_from is not None:
+        load_metrics(what.metrics_from)
+    return i, _measure(task, what)[1]
 
 
 def _references(
@@ -416,11 +501,18 @@ def _column(metric: Metric, measured: Measured) -> FloatArray:
     """Values of a metric, one for each checkpoint."""
     if metric.needs != "run":
         return np.array([m.metrics[metric.name] for m in measured.values()], dtype=np.float64)
-    of_runs = []
-    for files in runs_of(measured).values():
-        run = pd.DataFrame([{name: measured[f].metrics[name] for name in metric.of} for f in files])
-        of_runs.append(np.asarray(metric.function(run), dtype=np.float64))
-    return np.concatenate(of_runs)
+    runs = runs_of(measured).values()
+    return _column_of_runs(
+        metric,
+        (
+            pd.DataFrame([{name: measured[f].metrics[name] for name in metric.of} for f in files])
+            for files in runs
+        ),
+    )
+
+
+def _column_of_runs(metric: Metric, runs: Iterable[pd.DataFrame]) -> FloatArray:
+    return np.concatenate([np.asarray(metric.function(run), dtype=np.float64) for run in runs])
 
 
 def _parts(measured: Measured, metrics: Sequence[str], by: Sequence[str]) -> pd.DataFrame:

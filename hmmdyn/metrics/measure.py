@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -77,10 +77,14 @@ class Measurement:
     parts: Mapping[Part, Mapping[str, float]] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
+    def covers(self, metrics: Collection[str], by: Collection[str]) -> bool:
+        """Whether it has these metrics, of these parts of the network."""
+        return set(metrics) <= self.metrics.keys() and set(by) <= set(self.by)
+
 
 def measure(
     path: Path,
-    metrics: Iterable[str] | None,
+    metrics: Collection[str] | None,
     rules: ParameterRules,
     *,
     frozen: Collection[str] = (),
@@ -96,8 +100,9 @@ def measure(
     ----------
     path : Path
         The checkpoint.
-    metrics : iterable of str, or None
-        Names of metrics and families, None for those of the paper.
+    metrics : collection of str, or None
+        Names of metrics and families, None for those of the paper. Where there are none, the
+        checkpoint is only looked into: its architecture, and the hashes of its tensors.
     rules : ParameterRules
         Which tensors are weights and biases.
     frozen : collection of str
@@ -133,7 +138,7 @@ def measure(
 
 def measure_opened(
     checkpoint: Checkpoint,
-    metrics: Iterable[str] | None,
+    metrics: Collection[str] | None,
     rules: ParameterRules,
     *,
     frozen: Collection[str] = (),
@@ -150,7 +155,7 @@ def measure_opened(
     metrics, rules, frozen, fingerprint, references, by
         As of :func:`measure`, whose errors it raises too.
     """
-    chosen = select_metrics(metrics)
+    chosen = () if metrics is not None and not metrics else select_metrics(metrics)
     with _threads().limit(limits=1), Changes(chosen, references or {}) as changes:
         parameters = select_parameters(checkpoint, rules)
         tally = Tally(chosen, checkpoint, parameters, rules, frozen, changes, by)

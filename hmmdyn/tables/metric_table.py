@@ -92,7 +92,7 @@ def read_table(
         Notice("metrics", "left out", shown, f"{reason}: {number:,}.")
         for reason, number in log.left_out.items()
     )
-    own = None if log.own is None else _own_columns(log.own, shown)
+    own = None if log.own is None else own_columns(log.own, shown)
     if own is None:
         found = from_frame(
             log.frame, outcomes=outcomes, metrics=metrics, step_column=step_column, source=shown
@@ -115,7 +115,11 @@ def read_table(
         frame[[*CHECKPOINT_KEY, *provenance]], on=CHECKPOINT_KEY, how="left"
     )
     return replace(
-        trajectories, table=table, step_unit=own["step_unit"], parts=_read_parts(path, shown)
+        trajectories,
+        table=table,
+        step_unit=own["step_unit"],
+        notices=(*_about_shard(own, shown), *trajectories.notices),
+        parts=read_parts(path, shown),
     )
 
 
@@ -176,7 +180,7 @@ def from_frame(
             f"at least one numeric column. It has: {some(frame.columns, 12)}. ",
             *_about_left_out(kept.left_out),
         )
-    table = _sorted(table[[*KEY_COLUMNS, *kept.metrics, *kept.outcomes]])
+    table = in_order(table[[*KEY_COLUMNS, *kept.metrics, *kept.outcomes]])
     notices = [
         Notice("metrics", "odd" if why == RECIPE else "left out", _column(name), why)
         for name, why in {**columns.other_times(axis.column), **left_out, **kept.left_out}.items()
@@ -190,22 +194,35 @@ def from_frame(
     return Trajectories(table, kept.metrics, kept.outcomes, axis.unit, tuple(notices))
 
 
-def write_table(trajectories: Trajectories, path: Path) -> None:
+def write_table(
+    trajectories: Trajectories, path: Path, shard: Mapping[str, Any] | None = None
+) -> None:
     """Write the table as Parquet, atomically; the file's metadata tell metrics from outcomes.
 
     The metrics of parts of the networks, where there are any, are a file beside it, `parts_beside`.
+
+    Parameters
+    ----------
+    trajectories : Trajectories
+        What to write; its notices are not kept.
+    path : Path
+        The file, which is replaced.
+    shard : mapping, optional
+        What is to be known of a shard, as JSON holds it.
 
     Raises
     ------
     OutputError
         The folder cannot be written.
     """
-    meta = {
+    meta: dict[str, Any] = {
         "metrics": list(trajectories.metrics),
         "outcomes": list(trajectories.outcomes),
         "step_unit": trajectories.step_unit,
         "hmmdyn_version": __version__,
     }
+    if shard is not None:
+        meta["shard"] = shard
     table = pa.Table.from_pandas(trajectories.table, preserve_index=False)
     table = table.replace_schema_metadata(
         {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(meta).encode()}
@@ -226,17 +243,26 @@ def parts_beside(path: Path) -> Path:
     return path.with_name(f"{path.stem}-parts.parquet")
 
 
-def _sorted(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows by group and run in natural order, then by step."""
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows by group and run in natural order, then by step: as checkpoints are indexed."""
     run_of_row = table.groupby(RUN_KEY, sort=False).ngroup().to_numpy()
     runs = table[RUN_KEY].drop_duplicates()
-    keys = [tuple(map(natural_key, names)) for names in runs.itertuples(index=False)]
+    keys = [
+        [key for name in names for key in (natural_key(name), name)]
+        for names in runs.itertuples(index=False)
+    ]
     order = np.argsort(sorted(range(len(keys)), key=keys.__getitem__))[run_of_row]
     return table.iloc[np.lexsort((table["step"].to_numpy(), order))].reset_index(drop=True)
 
 
-def _read_parts(path: Path, shown: str) -> pd.DataFrame:
-    """Read the metrics of parts beside a table, if there are any."""
+def read_parts(path: Path, shown: str) -> pd.DataFrame:
+    """Read the metrics of parts beside a table, which is called so, if there are any.
+
+    Raises
+    ------
+    TableError
+        The file cannot be read.
+    """
     beside = parts_beside(path)
     if not beside.is_file():
         return PARTS.frame()
@@ -251,8 +277,14 @@ def _read_parts(path: Path, shown: str) -> pd.DataFrame:
     return parts
 
 
-def _own_columns(written: bytes, shown: str) -> dict[str, Any]:
-    """Return what hmmdyn wrote about the columns of a table of its own."""
+def own_columns(written: bytes, shown: str) -> dict[str, Any]:
+    """Return what hmmdyn wrote about the columns of a table of its own, which is called so.
+
+    Raises
+    ------
+    TableError
+        It is damaged.
+    """
     try:
         own: dict[str, Any] = json.loads(written)
     except (ValueError, RecursionError):
@@ -268,6 +300,16 @@ def _own_columns(written: bytes, shown: str) -> dict[str, Any]:
     if not well_formed:
         raise TableError(f"{shown} says it is a table of hmmdyn's, but its metadata are damaged.")
     return own
+
+
+def _about_shard(own: Mapping[str, Any], shown: str) -> list[Notice]:
+    if "shard" not in own:
+        return []
+    text = (
+        "It is a shard and holds a share of the checkpoints alone. `hmmdyn merge` puts all shards "
+        "together."
+    )
+    return [Notice("metrics", "limit", shown, text)]
 
 
 def _require_unique_columns(columns: Sequence[str], source: str) -> None:

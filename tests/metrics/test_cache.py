@@ -46,8 +46,7 @@ def same(found, expected):
 
 
 def opened(index, place):
-    names = tuple(metric.name for metric in select_metrics(None))
-    return MeasurementCache(place, index.root, names, DEFAULT_RULES)
+    return MeasurementCache(place, index.root, DEFAULT_RULES)
 
 
 def flipped(data, at, bit):
