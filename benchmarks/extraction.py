@@ -140,7 +140,7 @@ def of_network(folder: Path) -> Iterator[str]:
 
 def of_square(folder: Path) -> Iterator[str]:
     path = folder / "square.safetensors"
-    save_file({"fc.weight": random((SIDE, SIDE), 0)}, path)
+    save_file({"fc.weight": random((SIDE, SIDE), 0), "fc.bias": random((1, SIDE), 1)[0]}, path)
     yield f"## A matrix of {SIDE:,} by {SIDE:,}"
     yield ""
     yield from table_of(compared(path, rounds=1))
