@@ -21,8 +21,8 @@ from typing import Any
 
 # Stage -> functions, by the module that calls them.
 STAGES = {
-    "find and read": ["hmmdyn.cli.found:find", "hmmdyn.pipeline:read_runs"],
-    "measure checkpoints": ["hmmdyn.pipeline:_measured"],
+    "find and read": ["hmmdyn.cli.found:find", "hmmdyn.sources:read_runs"],
+    "measure checkpoints": ["hmmdyn.sources:_measured"],
     "standardise": ["hmmdyn.hmm.training_map:standardised"],
     "search (all numbers of states)": ["hmmdyn.hmm.fit.settings:sweep"],
     "criteria": ["hmmdyn.hmm.choose.select:criteria_table"],

@@ -49,7 +49,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Show the roles of docstrings, such as :func:`~.pipeline.scan`, as what they name."""
+    """Show the roles of docstrings, such as :func:`~.sources.scan`, as what they name."""
     return re.sub(
         r":(?:func|class|meth|mod|data):<code>~?\.?([^<]+)</code>", r"<code>\1</code>", html
     )

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from hmmdyn.hmm import TrainingMap
     from hmmdyn.metrics.registry import metric
     from hmmdyn.options import Options
-    from hmmdyn.pipeline import analyze, fit, read_runs, scan
+    from hmmdyn.pipeline import analyze, fit
     from hmmdyn.record.recorder import MetricRecorder
+    from hmmdyn.sources import read_runs, scan
     from hmmdyn.tables.trajectories import Trajectories
 
 
@@ -37,8 +38,8 @@ _HOME = {
     "fit": "pipeline",
     "metric": "metrics.registry",
     "open_checkpoint": "checkpoints.read",
-    "read_runs": "pipeline",
-    "scan": "pipeline",
+    "read_runs": "sources",
+    "scan": "sources",
 }
 
 __all__ = [

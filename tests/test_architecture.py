@@ -49,11 +49,12 @@ ALLOWED = {
     "stores": GROUND | {"logs", "tables", "checkpoints"},
     "record": GROUND | {"tables", "checkpoints", "metrics"},
     "analysis": GROUND | {"tables", "hmm", "report"},
+    "sources": GROUND | {"logs", "tables", "options", "checkpoints", "stores", "metrics", "record"},
     "pipeline": GROUND
-    | {"analysis", "logs", "tables", "options", "checkpoints", "stores", "metrics", "record"}
-    | {"hmm", "dynamics", "report"},
+    | {"sources", "analysis", "tables", "options", "metrics", "hmm", "dynamics", "report"},
     "cli": GROUND
-    | {"tables", "options", "pipeline", "analysis", "checkpoints", "metrics", "report", "tasks"},
+    | {"tables", "options", "sources", "pipeline", "analysis", "checkpoints", "metrics", "report"}
+    | {"tasks"},
 }
 # Within checkpoints/: finding opens files only to tell their format, and logs are read without the
 # readers of weights.

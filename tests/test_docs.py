@@ -95,9 +95,9 @@ def test_what_is_generated_is_a_page_without_gaps(name):
 
 
 def test_roles_of_docstrings_are_shown_as_what_they_name():
-    html = ":func:<code>~.pipeline.scan</code> and :class:<code>hmmdyn.Options</code>"
+    html = ":func:<code>~.sources.scan</code> and :class:<code>hmmdyn.Options</code>"
     shown = hooks.on_page_content(html)
-    assert shown == "<code>pipeline.scan</code> and <code>hmmdyn.Options</code>"
+    assert shown == "<code>sources.scan</code> and <code>hmmdyn.Options</code>"
 
 
 def test_links_between_files_of_the_project_lead_to_their_pages():

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from hmmdyn import pipeline, read_runs
+from hmmdyn import Options, read_runs, sources
 from hmmdyn.errors import UsageError
 from tests.make_runs import write_runs
 from tests.test_cli import one_line, run
@@ -277,6 +277,6 @@ def test_shards_are_of_checkpoints_alone(runs, tmp_path):
 
 
 def test_further_metrics_are_joined_to_the_whole(runs, tmp_path):
-    options = pipeline.Options(metrics_table=runs / "seed0/metrics.csv")
+    options = Options(metrics_table=runs / "seed0/metrics.csv")
     with pytest.raises(UsageError, match="metrics_table"):
-        pipeline.read_shard(pipeline.scan(runs), options, None)
+        sources.read_shard(sources.scan(runs), options, None)

@@ -86,7 +86,7 @@ def analyze(
     [bold]xdg-open $(hmmdyn analyze runs/ --quiet)[/bold]
     [bold]hmmdyn analyze runs/ --json | jq .tables.convergence[/bold]
     """
-    from hmmdyn import pipeline
+    from hmmdyn import pipeline, sources
     from hmmdyn.cli.found import find
     from hmmdyn.report.export import require_formats
     from hmmdyn.report.folder import alone_in
@@ -104,7 +104,7 @@ def analyze(
             analysis = pipeline.analyze(
                 found,
                 options,
-                cache=pipeline.cache_for(found, output),
+                cache=sources.cache_for(found, output),
                 jobs=n_jobs(jobs),
                 progress=told,
                 source_name=str(source),

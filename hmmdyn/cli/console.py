@@ -17,8 +17,8 @@ from hmmdyn.options import as_typed
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hmmdyn.pipeline import Progress
     from hmmdyn.results.notice import Notice
+    from hmmdyn.sources import Progress
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

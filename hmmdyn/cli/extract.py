@@ -45,7 +45,7 @@ def extract(
     [bold]hmmdyn extract runs/ -o metrics.parquet[/bold]
     [bold]hmmdyn extract runs/ -o shards/3.parquet --shard 3/16[/bold]
     """
-    from hmmdyn import pipeline
+    from hmmdyn import sources
     from hmmdyn.cli.found import find
     from hmmdyn.metrics.shard import Shard
     from hmmdyn.tables.metric_table import write_table
@@ -66,16 +66,16 @@ def extract(
     found = find(runs, options, out)
     with progress() as told:
         how: dict[str, Any] = {
-            "cache": pipeline.cache_for(found, output.parent, share),
+            "cache": sources.cache_for(found, output.parent, share),
             "jobs": n_jobs(jobs),
             "scheduler": scheduler,
             "progress": told,
         }
         if share is None:
-            trajectories = pipeline.read_runs(found, options, **how)
+            trajectories = sources.read_runs(found, options, **how)
             write_table(trajectories, output)
         else:
-            table = pipeline.read_shard(found, options, share, **how)
+            table = sources.read_shard(found, options, share, **how)
             write_shard(table, output)
             trajectories = table.trajectories
     show_notices(trajectories.notices, out)

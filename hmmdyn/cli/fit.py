@@ -56,16 +56,16 @@ def fit(
     [bold]hmmdyn fit metrics.parquet -o training_map.json[/bold]
     [bold]hmmdyn fit metrics.parquet -o training_map.json --json | jq .n_states[/bold]
     """
-    from hmmdyn import pipeline
+    from hmmdyn import pipeline, sources
 
     options = chosen(given, preset)
-    if not pipeline.is_table(table):
+    if not sources.is_table(table):
         raise UsageError(
             f"'fit' takes a metric table, and {table} is none. Make one with "
             f"`hmmdyn extract {table} -o metrics.parquet`, or use `hmmdyn analyze`."
         )
     require_writable(output.parent)
-    trajectories = pipeline.read_runs(table, options)
+    trajectories = sources.read_runs(table, options)
     with progress() as told:
         fitted = pipeline.fit(trajectories, options, jobs=n_jobs(jobs), progress=told)
     fitted.training_map.save(output)

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 def find(source: Path, options: Options, notes: Console) -> CheckpointIndex | Trajectories:
     """Find what a path holds, and show it."""
-    from hmmdyn import pipeline
+    from hmmdyn import sources
     from hmmdyn.results.checkpoints import CheckpointIndex
 
-    found = pipeline.find(source, options)
+    found = sources.find(source, options)
     if isinstance(found, CheckpointIndex):
         show_index(found, found.logged.outcomes if found.logged else (), notes)
     else:

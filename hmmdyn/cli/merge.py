@@ -27,13 +27,13 @@ def merge(
 
     Example: [bold]hmmdyn merge shards/*.parquet -o metrics.parquet[/bold]
     """
-    from hmmdyn import pipeline
+    from hmmdyn import sources
     from hmmdyn.tables.metric_table import write_table
 
     if output.suffix != ".parquet":
         raise UsageError(f"The metric table is written as .parquet, got {output}.")
     require_writable(output.parent)
-    trajectories = pipeline.merge(shards, chosen(given).metrics_from)
+    trajectories = sources.merge(shards, chosen(given).metrics_from)
     write_table(trajectories, output)
     out.print(
         f"Wrote {len(trajectories.table):,} checkpoints × {len(trajectories.metrics)} metrics "

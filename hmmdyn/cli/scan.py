@@ -37,7 +37,7 @@ def scan(
 
     Nothing is measured. Example:  [bold]hmmdyn scan runs/ --audit[/bold]
     """
-    from hmmdyn import pipeline
+    from hmmdyn import sources
     from hmmdyn.cli.found import show_index, show_runs, show_table, show_tensors
 
     options = chosen(given)
@@ -48,9 +48,9 @@ def scan(
             "only --audit looks at. Add --audit."
         )
     try:
-        index = pipeline.scan_with_outcomes(runs, options.layout)
+        index = sources.scan_with_outcomes(runs, options.layout)
     except NoCheckpointsError as error:
-        logs = pipeline.scan_logs(runs)
+        logs = sources.scan_logs(runs)
         if logs is None or as_json or audit:
             raise error from None
         show_table(logs, out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from hmmdyn import pipeline
+from hmmdyn import sources
 from hmmdyn.metrics.extract import extract
 from tests.make_runs import write_runs
 
@@ -21,7 +21,7 @@ def root(tmp_path):
 
 
 def test_any_name_is_a_name(root, tmp_path):
-    index = pipeline.scan(root)
+    index = sources.scan(root)
     assert {file.run for file in index.checkpoints} == set(NAMES)
     table = extract(index, metrics=["l2"]).table
     assert set(table["run"]) == set(NAMES)

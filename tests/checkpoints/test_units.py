@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from hmmdyn import pipeline
+from hmmdyn import sources
 from hmmdyn.checkpoints.logs import find_outcomes, join_outcomes
 from hmmdyn.checkpoints.units import unit_of
 from hmmdyn.errors import LayoutError
@@ -46,7 +46,7 @@ LOG = {"epoch": [1, 2, 3], "val_loss": [3.0, 2.0, 1.0]}
 @pytest.mark.parametrize("steps", [{}, {"step": [100, 200, 300]}])
 def test_epochs_by_the_log(tmp_path, name, steps):
     write(tmp_path, name, LOG | steps)
-    index = pipeline.scan(tmp_path)
+    index = sources.scan(tmp_path)
     assert index.step_unit == "epoch"
     assert "taken for epochs" in " ".join(notice.message for notice in index.notices)
     joined = join_outcomes(index, find_outcomes(index))
@@ -56,11 +56,11 @@ def test_epochs_by_the_log(tmp_path, name, steps):
 def test_a_layout_that_an_error_suggests_leaves_it_to_the_log(tmp_path):
     write(tmp_path, "model_{}.pt", LOG)
     with pytest.raises(LayoutError, match=re.escape("seed{seed}/model_{step}.pt")):
-        pipeline.scan(tmp_path)
-    assert pipeline.scan(tmp_path, layout="seed{seed}/model_{step}.pt").step_unit == "epoch"
+        sources.scan(tmp_path)
+    assert sources.scan(tmp_path, layout="seed{seed}/model_{step}.pt").step_unit == "epoch"
 
 
 def test_a_name_that_says_step_is_believed(tmp_path):
     write(tmp_path, "step_{}.pt", LOG)
-    assert pipeline.scan(tmp_path).step_unit == "step"
-    assert pipeline.scan(tmp_path, layout="seed{seed}/step_{step}.pt").step_unit == "step"
+    assert sources.scan(tmp_path).step_unit == "step"
+    assert sources.scan(tmp_path, layout="seed{seed}/step_{step}.pt").step_unit == "step"

@@ -19,11 +19,11 @@ from hmmdyn.hmm.model.inference import beliefs, decode
 from hmmdyn.hmm.model.residuals import squared_distances
 from hmmdyn.options import Options
 from hmmdyn.pipeline import fit as fit_map
-from hmmdyn.pipeline import read_runs
 from hmmdyn.results.model import PLAIN_MODEL, ModelOptions
 from hmmdyn.results.observations import Sequences
 from hmmdyn.results.outliers import OUTLIERS
 from hmmdyn.simulate.trajectories import simulate
+from hmmdyn.sources import read_runs
 from hmmdyn.tasks.catalogue import train
 from hmmdyn.tasks.parity import ParityRecipe
 from tests.simulate import PYTHIA, observations, random_parameters, sample
