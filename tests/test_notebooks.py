@@ -19,6 +19,8 @@ ABSOLUTE_PATH = re.compile(
 )
 MEMORY_ADDRESS = re.compile(r"\bat 0x[0-9a-f]+")
 
+# It fits the maps of all tasks in every way that is compared, which takes minutes.
+LONG = {"paper_tables": [pytest.mark.long, pytest.mark.timeout(0)]}
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -154,7 +156,10 @@ def execute():
     return execute
 
 
-@pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(path, marks=LONG.get(path.stem, ()), id=path.stem) for path in NOTEBOOKS],
+)
 def both(request, execute):
     """A notebook as it is committed, and as it comes out now."""
     return json.loads(request.param.read_text("utf-8")), execute.executed(request.param)
