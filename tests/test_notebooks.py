@@ -19,8 +19,8 @@ ABSOLUTE_PATH = re.compile(
 )
 MEMORY_ADDRESS = re.compile(r"\bat 0x[0-9a-f]+")
 
-# It fits the maps of all tasks in every way that is compared, which takes minutes.
-LONG = {"paper_tables": [pytest.mark.long, pytest.mark.timeout(0)]}
+# Studies: of all tasks in every way that is compared, and of simulations.
+STUDIES = {"paper_tables", "forks_from_preprocessing", "where_statistics_mislead"}
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -158,7 +158,14 @@ def execute():
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(path, marks=LONG.get(path.stem, ()), id=path.stem) for path in NOTEBOOKS],
+    params=[
+        pytest.param(
+            path,
+            marks=[pytest.mark.long, pytest.mark.timeout(0)] if path.stem in STUDIES else (),
+            id=path.stem,
+        )
+        for path in NOTEBOOKS
+    ],
 )
 def both(request, execute):
     """A notebook as it is committed, and as it comes out now."""

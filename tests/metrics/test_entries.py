@@ -32,7 +32,7 @@ def numbers(found):
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @given(data=st.data())
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_entries_read_again_have_the_numbers_of_those_kept(kind, data):
     width = 8 * np.dtype(kind).itemsize
     elements = st.floats(-1e3, 1e3, width=width) | st.sampled_from([0.0, -0.0, 1e-30, 1.5])
