@@ -130,7 +130,7 @@ class Options(ModelOptions):
         "'sketch' the singular values of large matrices, right to about 1 %, instead of 'exact'.",
         panel=READING,
         choices=SPECTRA,
-        more="Large is a shorter side of 1,024 or more. A sketch takes a twentieth of the time, "
+        more="Large is a shorter side of 1,024 or more. A sketch takes a tenth of the time, "
         "and starts from the same vectors at every checkpoint: the error is common to all of them.",
     )
     metrics: tuple[str, ...] = option(
