@@ -35,7 +35,7 @@ from hmmdyn.tables.standardise import pooled_observations
 from hmmdyn.tables.trajectories import Trajectories
 
 # The rule was chosen on other simulations: these are for judging it.
-FIRST_SEED = 9_000_000
+FIRST_SEED = 9_500_000
 # Runs of the rounds, one after the other.
 RUNS = (10, 5, 20, 10)
 SPEEDS = (0.25, 0.5)
@@ -58,13 +58,17 @@ LARGE_BREAKS = ("spike of 3 deviations", "goes elsewhere", "diverges")
 FIRST_LARGE = 1_000
 
 
-# What the rule before this one (misfit of the map without the run, share of time in states, ways
-# back) said of the first four rounds: analyses with an outlier, or with the broken run named.
+# What was tried before, on other simulations.
 BEFORE = (
-    "The rule before (how badly the map without the run describes it, its share of checkpoints in "
-    "each state, ways back) named a run in 1 of 24 of the same simulations with phases, 1 of 20 "
-    "without, and 4 of 16 in which only speed differs. Of the broken ones it named 1 of 8 spikes "
-    "of 3 deviations, 8 of 8 of 10, 7 of 8 that go elsewhere and 7 of 7 that diverge."
+    "The first rule (how badly the map without the run describes it, its share of checkpoints in "
+    "each state, ways back) named a run in 1 of 24 simulations with phases, 1 of 20 without, and 4 "
+    "of 16 in which only speed differs. Of broken ones it named 1 of 8 spikes of 3 deviations, 8 "
+    "of 8 of 10, 7 of 8 that go elsewhere and 7 of 7 that diverge. The second was the present one "
+    "but for what it took to be ahead of all others: whatever is nearest to an end of theirs, "
+    "however far. Of 36 broken runs (10 of 100 or 60 of 300 checkpoints, three seeds) it named 23, "
+    "the present one 25; both named no other run, and none in 45 analyses without a broken one. "
+    "The 11 that neither names are of runs that had got to the last phase early, before they "
+    "broke: where the others have not been for so long, the rule takes no side."
 )
 
 

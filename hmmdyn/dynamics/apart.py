@@ -21,6 +21,9 @@ _POINTS = 8
 # of other runs than are not, where a run is ahead of them.
 _END = 0.9
 _AT_ENDS = 4
+# As near to an end, in squared deviations within states, as checkpoints of one state are to each
+# other.
+_NEAR = 1.0
 # A run is looked at so often at most, and compared with others of a block of so many runs.
 _LOOKS = 200
 _BLOCK = 50
@@ -33,8 +36,8 @@ def distances_from_others(
 
     A run that takes the way of the others more slowly is nowhere far from it, nor is one that was
     saved at other steps. One that takes it faster gets at last to where the others would have come
-    after their ends: from a stretch on of which most checkpoints are nearest to the last tenth of
-    another run, it is ahead, and not known to be apart.
+    after their ends: from a stretch on that begins near the last tenth of another run, and of which
+    most checkpoints are nearest to one, it is ahead, and not known to be apart.
 
     Long runs are looked at as if they had been saved less often, at up to 200 checkpoints; the
     others between two looks have the distance of the look before. Runs of large groups are dealt
@@ -65,7 +68,7 @@ def distances_from_others(
     for block in np.array_split(order, math.ceil(len(order) / _BLOCK)):
         for r in block:
             squared, at_end = _nearest(of_run[r], [ways[other] for other in block if other != r])
-            looks = np.where(_ahead(at_end), 0.0, squared)
+            looks = np.where(_ahead(squared, at_end), 0.0, squared)
             far[r] = np.repeat(looks, strides[r])[: data.lengths[r]]
     return far
 
@@ -84,12 +87,17 @@ def _nearest(places: FloatArray, others: Sequence[_Way]) -> tuple[FloatArray, ND
     return nearest, at_end
 
 
-def _ahead(at_end: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which checkpoints come after a stretch that is, most of it, at the ends of others."""
+def _ahead(squared: FloatArray, at_end: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which checkpoints come after a stretch that is, most of it, at the ends of others.
+
+    A run gets ahead by the way that the others go: the stretch begins near their ends. One that is
+    far from everything is nearest to some run's end by chance, too.
+    """
     more = np.where(at_end, 1.0, -1.0)
     first, last = worst_stretch(more)
     is_ahead = more[first : last + 1].sum() >= _AT_ENDS
-    return np.arange(len(at_end)) >= (first if is_ahead else len(at_end))
+    comes_by = squared[first : first + _AT_ENDS].min() <= _NEAR
+    return np.arange(len(at_end)) >= (first if is_ahead and comes_by else len(at_end))
 
 
 def worst_stretch(excess: FloatArray) -> tuple[int, int]:

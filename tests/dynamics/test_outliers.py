@@ -194,6 +194,16 @@ def test_what_comes_after_the_ends_of_others_is_not_apart():
     assert far[0].max() > 1
 
 
+def test_a_run_that_jumps_far_off_is_apart_though_it_is_nearest_to_the_ends_of_others():
+    """It has never been at their ends: it is not ahead on their way."""
+    line = np.outer(np.arange(40), [1.0, 1.0])
+    jumps = np.concatenate([line[:20], np.full((20, 2), 60.0)])
+    values = np.concatenate([jumps, line, line + 0.01, line - 0.01])
+    far = distances_from_others(Sequences(values, np.full(4, 40)), np.zeros(160, dtype=int))
+    assert far[0][:20].max() < 0.01
+    assert far[0][20:].min() > 1
+
+
 def test_two_outliers_do_not_hide_each_other(sound):
     # Draws for which both are beyond chance: of 20 runs, two corrected ones are in half of them.
     one, other = partial(spike, seed=6), partial(spike, seed=7)
