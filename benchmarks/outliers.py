@@ -67,8 +67,8 @@ BEFORE = (
     "but for what it took to be ahead of all others: whatever is nearest to an end of theirs, "
     "however far. Of 36 broken runs (10 of 100 or 60 of 300 checkpoints, three seeds) it named 23, "
     "the present one 25; both named no other run, and none in 45 analyses without a broken one. "
-    "The 11 that neither names are of runs that had got to the last phase early, before they "
-    "broke: where the others have not been for so long, the rule takes no side."
+    "Of the 11 that neither names ten had got ahead of all others by the time they broke: from "
+    "there on the rule takes no side."
 )
 
 
