@@ -102,6 +102,7 @@ def read_runs(
     cache: Path | str | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
+    max_memory: int | None = None,
     progress: Progress | None = None,
 ) -> Trajectories:
     """Read the metrics and outcomes of runs, measuring checkpoints where need be.
@@ -123,6 +124,9 @@ def read_runs(
     scheduler : str, optional
         Address of the scheduler of a Dask cluster (``tcp://host:8786``), whose workers measure
         checkpoints in the place of processes here.
+    max_memory : int, optional
+        Bytes that these processes may take together while they measure. What does not fit at once
+        is read again; the numbers are the same.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -136,7 +140,7 @@ def read_runs(
     more = _more_metrics(options)  # before anything is measured, which takes long
     known = more.metrics if more else ()
     place = Path(cache) if cache is not None else None
-    found = _read(source, options, known, _How(place, jobs, scheduler, progress))
+    found = _read(source, options, known, _How(place, jobs, scheduler, max_memory, progress))
     if more is None or options.metrics_table is None:
         return found
     from hmmdyn.tables.join import join_metrics
@@ -160,6 +164,7 @@ class _How:
     cache: Path | None
     jobs: int
     scheduler: str | None
+    max_memory: int | None
     progress: Progress | None
     shard: Shard | None = None
 
@@ -198,6 +203,7 @@ def read_shard(
     cache: Path | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
+    max_memory: int | None = None,
     progress: Progress | None = None,
 ) -> ShardTable:
     """Measure a shard of the checkpoints of an index, for `merge` to put together with others.
@@ -210,7 +216,7 @@ def read_shard(
         The same for every shard.
     shard : Shard
         Which of them are measured.
-    cache, jobs, scheduler, progress
+    cache, jobs, scheduler, max_memory, progress
         As of :func:`read_runs`, whose errors it raises too.
 
     Raises
@@ -234,7 +240,8 @@ def read_shard(
             Remedy("metrics_table"),
             " out, and give it to `hmmdyn analyze` of the merged table.",
         )
-    found = _measured(index, options, (), _How(cache, jobs, scheduler, progress, shard))
+    how = _How(cache, jobs, scheduler, max_memory, progress, shard)
+    found = _measured(index, options, (), how)
     return ShardTable(found.trajectories, _origin(index, options, shard, found))
 
 
@@ -507,6 +514,7 @@ def _measured(
         skip_bad=options.skip_bad,
         shard=how.shard,
         scheduler=how.scheduler,
+        max_memory=how.max_memory,
         progress=partial(how.progress, "metrics") if how.progress else None,
     )
     if how.progress:

@@ -29,6 +29,14 @@ def extract(
         ),
     ] = None,
     jobs: Jobs = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory that all processes together may take: what does not fit is read again, "
+            "for the same numbers.",
+            metavar="2GB",
+        ),
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -47,6 +55,7 @@ def extract(
     """
     from hmmdyn import sources
     from hmmdyn.cli.found import find
+    from hmmdyn.metrics.memory import parse_size
     from hmmdyn.metrics.shard import Shard
     from hmmdyn.tables.metric_table import write_table
     from hmmdyn.tables.shards import require_place, write_shard
@@ -54,10 +63,10 @@ def extract(
     if output.suffix != ".parquet":
         raise UsageError(f"The metric table is written as .parquet, got {output}.")
     require_writable(output.parent)
-    if scheduler is not None and jobs is not None:
+    if scheduler is not None and not (jobs is None and max_memory is None):
         raise UsageError(
-            "--jobs is the number of processes here, and with --scheduler the workers of the "
-            "cluster measure. Leave one of them out."
+            "--jobs and --max-memory are of processes here, and with --scheduler the workers of "
+            "the cluster measure. Leave one or the other out."
         )
     options = chosen(given)
     share = None if shard is None else Shard.parse(shard)
@@ -69,6 +78,7 @@ def extract(
             "cache": sources.cache_for(found, output.parent, share),
             "jobs": n_jobs(jobs),
             "scheduler": scheduler,
+            "max_memory": None if max_memory is None else parse_size(max_memory),
             "progress": told,
         }
         if share is None:

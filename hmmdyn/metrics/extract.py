@@ -14,6 +14,7 @@ from types import MappingProxyType
 import joblib
 import numpy as np
 import pandas as pd
+from joblib import effective_n_jobs
 
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, ParameterRules
 from hmmdyn.errors import CheckpointError, HmmdynError, UsageError
@@ -29,6 +30,7 @@ from hmmdyn.metrics.checks import (
 )
 from hmmdyn.metrics.cluster import on_dask
 from hmmdyn.metrics.measure import Measurement, measure
+from hmmdyn.metrics.memory import room_of_each
 from hmmdyn.metrics.registry import Metric, load_metrics, select_metrics, with_needed
 from hmmdyn.metrics.shard import Shard
 from hmmdyn.metrics.tally import Reference
@@ -85,6 +87,7 @@ def extract(
     skip_bad: bool = False,
     shard: Shard | None = None,
     scheduler: str | None = None,
+    max_memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Extraction:
     """Compute the metrics of every checkpoint of an index, or of a shard of them.
@@ -117,6 +120,9 @@ def extract(
     scheduler : str, optional
         Address of the scheduler of a Dask cluster whose workers measure, in the place of processes
         here. They read the same files, by the same paths.
+    max_memory : int, optional
+        Bytes that all processes may take together. What does not fit at once is read again; the
+        numbers are the same.
     progress : callable, optional
         Called with (done, total) as checkpoints are finished.
 
@@ -132,8 +138,8 @@ def extract(
     OutputError
         The cache cannot be written, or its place is taken by something else.
     UsageError
-        A metric does not exist, a rule does not fit, ``n_jobs`` is 0, or the file of metrics
-        fails.
+        A metric does not exist, a rule does not fit, ``n_jobs`` is 0, the file of metrics fails,
+        or memory is too small for the largest tensor.
     """
     if n_jobs == 0:
         raise UsageError("'n_jobs' must be a number of processes, or -1 for all cores, got 0.")
@@ -143,7 +149,8 @@ def extract(
     of_checkpoints = tuple(m for m in needed if m.needs != "run")
     files = index.checkpoints
     mine = dict.fromkeys(files if shard is None else shard.part_of(files))
-    what = _What(tuple(m.name for m in of_checkpoints), rules, metrics_from, tuple(by))
+    room = None if max_memory is None else room_of_each(max_memory, effective_n_jobs(n_jobs))
+    what = _What(tuple(m.name for m in of_checkpoints), rules, metrics_from, tuple(by), room)
     probed = _probes(files)
     references = _references(files, needed)
     with MeasurementCache(cache, index.root, rules, own) as store:
@@ -253,6 +260,7 @@ class _What:
     rules: ParameterRules
     metrics_from: Path | None
     by: tuple[str, ...]
+    room: int | None
 
     def absolute(self) -> _What:
         """With paths that mean the same in any working directory."""
@@ -389,6 +397,7 @@ def _measure(task: _Task, what: _What) -> tuple[CheckpointFile, Measurement | st
             fingerprint=task.fingerprint,
             references={kind: file.path for kind, file in task.references.items()},
             by=what.by if task.measured else (),
+            room=what.room,
         )
     except CheckpointError as error:
         return task.file, str(error)

@@ -91,6 +91,7 @@ def measure(
     fingerprint: bool = False,
     references: References | None = None,
     by: Collection[str] = (),
+    room: int | None = None,
 ) -> Measurement:
     """Compute metrics of one checkpoint.
 
@@ -114,6 +115,9 @@ def measure(
         compare with one that is not there, or cannot be read, are NaN.
     by : collection of {"layer", "role"}
         Also measure the parts of the network.
+    room : int, optional
+        Bytes of memory that this may take, beside what the process holds already. The numbers do
+        not depend on it.
 
     Raises
     ------
@@ -122,7 +126,7 @@ def measure(
     NoWeightsError
         It holds no weight matrix.
     UsageError
-        A metric does not exist, or a rule does not fit.
+        A metric does not exist, a rule does not fit, or there is no room for the largest tensor.
     """
     with open_checkpoint(path) as checkpoint:
         return measure_opened(
@@ -133,6 +137,7 @@ def measure(
             fingerprint=fingerprint,
             references=references,
             by=by,
+            room=room,
         )
 
 
@@ -145,6 +150,7 @@ def measure_opened(
     fingerprint: bool = False,
     references: References | None = None,
     by: Collection[str] = (),
+    room: int | None = None,
 ) -> Measurement:
     """As `measure`, of a checkpoint that is open.
 
@@ -152,13 +158,13 @@ def measure_opened(
     ----------
     checkpoint : Checkpoint
         What to measure; it stays open.
-    metrics, rules, frozen, fingerprint, references, by
+    metrics, rules, frozen, fingerprint, references, by, room
         As of :func:`measure`, whose errors it raises too.
     """
     chosen = () if metrics is not None and not metrics else select_metrics(metrics)
     with _threads().limit(limits=1), Changes(chosen, references or {}) as changes:
         parameters = select_parameters(checkpoint, rules)
-        tally = Tally(chosen, checkpoint, parameters, rules, frozen, changes, by)
+        tally = Tally(chosen, checkpoint, parameters, rules, frozen, changes, by, room)
         if not tally.weights:
             raise NoWeightsError(_no_weights(checkpoint.path, parameters, frozen))
         fingerprints: dict[str, str] = {}

@@ -23,6 +23,7 @@ from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.choices import SKETCH
 from hmmdyn.errors import CheckpointError, NotToldError
 from hmmdyn.metrics.entries import Entries, Kept, ReadAgain, entries_of
+from hmmdyn.metrics.memory import require_room
 from hmmdyn.metrics.registry import Metric, Needs
 from hmmdyn.metrics.summary import Attention, Change, Matrix, Network
 from hmmdyn.metrics.whole import adam_of, embedding_of, logit_norm
@@ -43,6 +44,8 @@ class Part(NamedTuple):
 WHOLE = Part("", "")
 # Entries that are pooled in memory, half a gigabyte of float32; of more, tensors are read again.
 _MOST_KEPT = 1 << 27
+# Bytes that an entry of a pool takes at most, and again while they are put in order.
+_OF_KEPT = 16
 
 
 class Tally:
@@ -61,6 +64,8 @@ class Tally:
         The checkpoints that it is compared with.
     by : collection of str
         The parts wanted: ``layer``, ``role``.
+    room : int, optional
+        Bytes that measuring may take.
 
     Attributes
     ----------
@@ -70,6 +75,11 @@ class Tally:
         Tensors that hold NaN or infinity.
     problems : dict of str to str
         Metric -> how it failed, and on which tensor first.
+
+    Raises
+    ------
+    UsageError
+        There is no room for the largest tensor.
     """
 
     def __init__(
@@ -81,6 +91,7 @@ class Tally:
         frozen: Collection[str],
         changes: Changes,
         by: Collection[str],
+        room: int | None,
     ) -> None:
         self.weights = [name for name in parameters.weights if name not in frozen]
         self.not_finite: list[str] = []
@@ -93,7 +104,7 @@ class Tally:
         self._changes = changes
         self._by = [kind for kind in ("layer", "role") if kind in by]
         biases = [name for name in parameters.biases if name not in frozen]
-        self._sums = self._empty_sums(biases)
+        self._sums = self._empty_sums(biases, self._most_kept([*self.weights, *biases], room))
         self._logit_norms: dict[str, list[float]] = {}  # layer -> those of its heads
 
     def add(self, name: str, values: NDArray[Any]) -> None:
@@ -152,7 +163,19 @@ class Tally:
         self._logit_norms = found
         return Attention(np.array([norm for norms in found.values() for norm in norms]))
 
-    def _empty_sums(self, biases: list[str]) -> dict[Part, _Sums]:
+    def _most_kept(self, names: list[str], room: int | None) -> int:
+        """Entries that may be pooled, beside the largest of these tensors."""
+        if room is None:
+            return _MOST_KEPT
+        left = require_room(
+            {name: self._checkpoint[name] for name in names},
+            room,
+            as_matrices=bool(self._by_need["matrix"]),
+            sketched=self._rules.spectrum == SKETCH,
+        )
+        return min(left // _OF_KEPT, _MOST_KEPT)
+
+    def _empty_sums(self, biases: list[str], most_kept: int) -> dict[Part, _Sums]:
         of_part: dict[Part, dict[str, list[LazyTensor]]] = {WHOLE: {"weights": [], "biases": []}}
         for kind, names in (("weights", self.weights), ("biases", biases)):
             for name in names:
@@ -164,7 +187,7 @@ class Tally:
             for part, tensors in of_part.items()
         }
         n = sum(entries_of(ts) for tensors in wanted.values() for ts in tensors.values())
-        pool = Kept.for_tensors if n <= _MOST_KEPT else ReadAgain
+        pool = Kept.for_tensors if n <= most_kept else ReadAgain
         return {
             part: _Sums({kind: pool(ts) for kind, ts in tensors.items()})
             for part, tensors in wanted.items()
