@@ -29,8 +29,8 @@ from safetensors.numpy import save_file
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.checkpoints.parameters import ParameterRules
+from hmmdyn.metrics.machine import Machine
 from hmmdyn.metrics.measure import measure
-from hmmdyn.metrics.memory import room_of_each
 from hmmdyn.metrics.sketch import sketched_spectrum
 from hmmdyn.metrics.spectrum import Spectrum, singular_values
 
@@ -46,9 +46,10 @@ SHARDS, PER_SHARD = 20, 15  # of matrices of 4,096 by 4,096 in float32: 20 GB
 MEASURE = """
 import sys
 from hmmdyn.checkpoints.parameters import ParameterRules
+from hmmdyn.metrics.machine import Machine
 from hmmdyn.metrics.measure import measure
 rules = ParameterRules(spectrum="sketch")
-measure(sys.argv[1], sys.argv[2].split(","), rules, room=int(sys.argv[3]))
+measure(sys.argv[1], sys.argv[2].split(","), rules, machine=Machine(room=int(sys.argv[3])))
 """
 
 
@@ -205,7 +206,7 @@ def of_memory(folder: Path) -> Iterator[str]:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
     metrics = "l1,l2,mean_w,median_w,var_w,trace"
     start = time.monotonic()
-    room = room_of_each(2 * 10**9, 1)
+    room = Machine.shared(2 * 10**9, 1, "cpu").room
     subprocess.run([sys.executable, "-c", MEASURE, folder, metrics, str(room)], check=True)
     gigabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e9

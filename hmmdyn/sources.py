@@ -103,6 +103,7 @@ def read_runs(
     jobs: int = 1,
     scheduler: str | None = None,
     max_memory: int | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> Trajectories:
     """Read the metrics and outcomes of runs, measuring checkpoints where need be.
@@ -127,6 +128,9 @@ def read_runs(
     max_memory : int, optional
         Bytes that these processes may take together while they measure. What does not fit at once
         is read again; the numbers are the same.
+    device : str
+        Where singular values are computed: ``cpu``, or a device that PyTorch has (``cuda``,
+        ``cuda:1``), for the same numbers to 1e-6, relative.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -140,7 +144,9 @@ def read_runs(
     more = _more_metrics(options)  # before anything is measured, which takes long
     known = more.metrics if more else ()
     place = Path(cache) if cache is not None else None
-    found = _read(source, options, known, _How(place, jobs, scheduler, max_memory, progress))
+    found = _read(
+        source, options, known, _How(place, jobs, scheduler, max_memory, device, progress)
+    )
     if more is None or options.metrics_table is None:
         return found
     from hmmdyn.tables.join import join_metrics
@@ -165,6 +171,7 @@ class _How:
     jobs: int
     scheduler: str | None
     max_memory: int | None
+    device: str
     progress: Progress | None
     shard: Shard | None = None
 
@@ -204,6 +211,7 @@ def read_shard(
     jobs: int = 1,
     scheduler: str | None = None,
     max_memory: int | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> ShardTable:
     """Measure a shard of the checkpoints of an index, for `merge` to put together with others.
@@ -216,7 +224,7 @@ def read_shard(
         The same for every shard.
     shard : Shard
         Which of them are measured.
-    cache, jobs, scheduler, max_memory, progress
+    cache, jobs, scheduler, max_memory, device, progress
         As of :func:`read_runs`, whose errors it raises too.
 
     Raises
@@ -240,7 +248,7 @@ def read_shard(
             Remedy("metrics_table"),
             " out, and give it to `hmmdyn analyze` of the merged table.",
         )
-    how = _How(cache, jobs, scheduler, max_memory, progress, shard)
+    how = _How(cache, jobs, scheduler, max_memory, device, progress, shard)
     found = _measured(index, options, (), how)
     return ShardTable(found.trajectories, _origin(index, options, shard, found))
 
@@ -515,6 +523,7 @@ def _measured(
         shard=how.shard,
         scheduler=how.scheduler,
         max_memory=how.max_memory,
+        device=how.device,
         progress=partial(how.progress, "metrics") if how.progress else None,
     )
     if how.progress:

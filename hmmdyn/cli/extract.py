@@ -37,6 +37,14 @@ def extract(
             metavar="2GB",
         ),
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Compute singular values on a device that PyTorch has, in one process unless "
+            "--jobs says otherwise.",
+            metavar="cpu|cuda",
+        ),
+    ] = "cpu",
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -55,7 +63,7 @@ def extract(
     """
     from hmmdyn import sources
     from hmmdyn.cli.found import find
-    from hmmdyn.metrics.memory import parse_size
+    from hmmdyn.metrics.machine import parse_size
     from hmmdyn.metrics.shard import Shard
     from hmmdyn.tables.metric_table import write_table
     from hmmdyn.tables.shards import require_place, write_shard
@@ -76,8 +84,9 @@ def extract(
     with progress() as told:
         how: dict[str, Any] = {
             "cache": sources.cache_for(found, output.parent, share),
-            "jobs": n_jobs(jobs),
+            "jobs": n_jobs(jobs) if jobs or device == "cpu" else 1,
             "scheduler": scheduler,
+            "device": device,
             "max_memory": None if max_memory is None else parse_size(max_memory),
             "progress": told,
         }

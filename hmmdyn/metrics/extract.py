@@ -29,8 +29,9 @@ from hmmdyn.metrics.checks import (
     runs_of,
 )
 from hmmdyn.metrics.cluster import on_dask
+from hmmdyn.metrics.linear_algebra import CPU, on_device
+from hmmdyn.metrics.machine import Machine
 from hmmdyn.metrics.measure import Measurement, measure
-from hmmdyn.metrics.memory import room_of_each
 from hmmdyn.metrics.registry import Metric, load_metrics, select_metrics, with_needed
 from hmmdyn.metrics.shard import Shard
 from hmmdyn.metrics.tally import Reference
@@ -88,6 +89,7 @@ def extract(
     shard: Shard | None = None,
     scheduler: str | None = None,
     max_memory: int | None = None,
+    device: str = CPU,
     progress: Callable[[int, int], None] | None = None,
 ) -> Extraction:
     """Compute the metrics of every checkpoint of an index, or of a shard of them.
@@ -123,6 +125,8 @@ def extract(
     max_memory : int, optional
         Bytes that all processes may take together. What does not fit at once is read again; the
         numbers are the same.
+    device : str
+        Where singular values are computed: ``cpu``, or a device of PyTorch's, such as ``cuda``.
     progress : callable, optional
         Called with (done, total) as checkpoints are finished.
 
@@ -139,7 +143,7 @@ def extract(
         The cache cannot be written, or its place is taken by something else.
     UsageError
         A metric does not exist, a rule does not fit, ``n_jobs`` is 0, the file of metrics fails,
-        or memory is too small for the largest tensor.
+        memory is too small for the largest tensor, or there is no such device.
     """
     if n_jobs == 0:
         raise UsageError("'n_jobs' must be a number of processes, or -1 for all cores, got 0.")
@@ -149,8 +153,10 @@ def extract(
     of_checkpoints = tuple(m for m in needed if m.needs != "run")
     files = index.checkpoints
     mine = dict.fromkeys(files if shard is None else shard.part_of(files))
-    room = None if max_memory is None else room_of_each(max_memory, effective_n_jobs(n_jobs))
-    what = _What(tuple(m.name for m in of_checkpoints), rules, metrics_from, tuple(by), room)
+    if scheduler is None:  # else it is the workers that need the device
+        on_device(device)
+    machine = Machine.shared(max_memory, effective_n_jobs(n_jobs), device)
+    what = _What(tuple(m.name for m in of_checkpoints), rules, metrics_from, tuple(by), machine)
     probed = _probes(files)
     references = _references(files, needed)
     with MeasurementCache(cache, index.root, rules, own) as store:
@@ -260,7 +266,7 @@ class _What:
     rules: ParameterRules
     metrics_from: Path | None
     by: tuple[str, ...]
-    room: int | None
+    machine: Machine
 
     def absolute(self) -> _What:
         """With paths that mean the same in any working directory."""
@@ -397,7 +403,7 @@ def _measure(task: _Task, what: _What) -> tuple[CheckpointFile, Measurement | st
             fingerprint=task.fingerprint,
             references={kind: file.path for kind, file in task.references.items()},
             by=what.by if task.measured else (),
-            room=what.room,
+            machine=what.machine,
         )
     except CheckpointError as error:
         return task.file, str(error)

@@ -17,6 +17,7 @@ from hmmdyn.checkpoints.parameters import ParameterRules, Parameters, select_par
 from hmmdyn.checkpoints.read import Checkpoint, open_checkpoint
 from hmmdyn.errors import NoWeightsError
 from hmmdyn.messages import Message, Remedy
+from hmmdyn.metrics.machine import ANY_MACHINE, Machine
 from hmmdyn.metrics.registry import select_metrics
 from hmmdyn.metrics.tally import Changes, Part, References, Tally
 from hmmdyn.names import printable, some
@@ -91,7 +92,7 @@ def measure(
     fingerprint: bool = False,
     references: References | None = None,
     by: Collection[str] = (),
-    room: int | None = None,
+    machine: Machine = ANY_MACHINE,
 ) -> Measurement:
     """Compute metrics of one checkpoint.
 
@@ -115,9 +116,8 @@ def measure(
         compare with one that is not there, or cannot be read, are NaN.
     by : collection of {"layer", "role"}
         Also measure the parts of the network.
-    room : int, optional
-        Bytes of memory that this may take, beside what the process holds already. The numbers do
-        not depend on it.
+    machine : Machine
+        What this may use.
 
     Raises
     ------
@@ -126,7 +126,8 @@ def measure(
     NoWeightsError
         It holds no weight matrix.
     UsageError
-        A metric does not exist, a rule does not fit, or there is no room for the largest tensor.
+        A metric does not exist, a rule does not fit, there is no room for the largest tensor, or no
+        such device.
     """
     with open_checkpoint(path) as checkpoint:
         return measure_opened(
@@ -137,7 +138,7 @@ def measure(
             fingerprint=fingerprint,
             references=references,
             by=by,
-            room=room,
+            machine=machine,
         )
 
 
@@ -150,7 +151,7 @@ def measure_opened(
     fingerprint: bool = False,
     references: References | None = None,
     by: Collection[str] = (),
-    room: int | None = None,
+    machine: Machine = ANY_MACHINE,
 ) -> Measurement:
     """As `measure`, of a checkpoint that is open.
 
@@ -158,13 +159,13 @@ def measure_opened(
     ----------
     checkpoint : Checkpoint
         What to measure; it stays open.
-    metrics, rules, frozen, fingerprint, references, by, room
+    metrics, rules, frozen, fingerprint, references, by, machine
         As of :func:`measure`, whose errors it raises too.
     """
     chosen = () if metrics is not None and not metrics else select_metrics(metrics)
     with _threads().limit(limits=1), Changes(chosen, references or {}) as changes:
         parameters = select_parameters(checkpoint, rules)
-        tally = Tally(chosen, checkpoint, parameters, rules, frozen, changes, by, room)
+        tally = Tally(chosen, checkpoint, parameters, rules, frozen, changes, by, machine)
         if not tally.weights:
             raise NoWeightsError(_no_weights(checkpoint.path, parameters, frozen))
         fingerprints: dict[str, str] = {}

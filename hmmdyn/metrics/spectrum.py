@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hmmdyn.metrics.linear_algebra import NUMPY, LinearAlgebra
 from hmmdyn.results.arrays import FloatArray
 
 _TOLERANCE = 1e-10  # relative error of the sum of the singular values
@@ -63,7 +64,7 @@ class Spectrum:
         return float(found.sum() if self.counts is None else self.counts @ found)
 
 
-def singular_values(matrix: FloatArray) -> FloatArray:
+def singular_values(matrix: FloatArray, by: LinearAlgebra = NUMPY) -> FloatArray:
     """All singular values of a matrix, largest first.
 
     They are square roots of the eigenvalues of the smaller Gram matrix, which is several times
@@ -74,6 +75,8 @@ def singular_values(matrix: FloatArray) -> FloatArray:
     ----------
     matrix : array, shape (m, n)
         float64, finite.
+    by : LinearAlgebra
+        What computes.
 
     Returns
     -------
@@ -87,20 +90,19 @@ def singular_values(matrix: FloatArray) -> FloatArray:
     most ``delta / s``, and by ``sqrt(delta)`` where lambda itself is of the order of delta.
     """
     rank_at_most = min(matrix.shape)
-    values = _of_dense(_without_zero_lines(matrix))
+    values = _of_dense(_without_zero_lines(matrix), by)
     return np.concatenate([values, np.zeros(rank_at_most - len(values))])
 
 
-def _of_dense(matrix: FloatArray) -> FloatArray:
+def _of_dense(matrix: FloatArray, by: LinearAlgebra) -> FloatArray:
     """Singular values of a matrix without zero rows and columns (it may be empty)."""
     if matrix.size == 0:
         return np.zeros(0)
     if _LEAST_PEAK < max(matrix.max(), -matrix.min()) < _LARGEST_PEAK:
-        gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-        values: FloatArray = np.sqrt(np.clip(np.linalg.eigvalsh(gram)[::-1], 0.0, None))
+        values: FloatArray = np.sqrt(np.clip(by.gram_eigenvalues(matrix)[::-1], 0.0, None))
         if _error_bound(values, max(matrix.shape)) <= _TOLERANCE * values.sum():
             return values
-    return np.asarray(np.linalg.svd(matrix, compute_uv=False), dtype=np.float64)
+    return by.singular_values(matrix)
 
 
 def _error_bound(values: FloatArray, size: int) -> float:

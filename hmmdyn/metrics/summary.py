@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.errors import NotToldError
 from hmmdyn.metrics.entries import CHUNK
+from hmmdyn.metrics.linear_algebra import NUMPY, LinearAlgebra
 from hmmdyn.metrics.power_law import PowerLaw, fit_power_law
 from hmmdyn.metrics.sketch import LEAST_SIDE, sketched_spectrum
 from hmmdyn.metrics.spectrum import Spectrum, singular_values
@@ -35,10 +36,13 @@ class Matrix:
         float64.
     sketched : bool
         Sketch the spectrum if the matrix is large.
+    by : LinearAlgebra
+        What computes a spectrum that is not sketched.
     """
 
     values: FloatArray
     sketched: bool = False
+    by: LinearAlgebra = NUMPY
 
     @cached_property
     def l1(self) -> float:
@@ -62,7 +66,7 @@ class Matrix:
             return Spectrum(np.full(min(self.values.shape), np.nan))
         if self.sketched and min(self.values.shape) >= LEAST_SIDE:
             return sketched_spectrum(self.values)
-        return Spectrum(singular_values(self.values))
+        return Spectrum(singular_values(self.values, self.by))
 
     @property
     def singular_values(self) -> FloatArray:

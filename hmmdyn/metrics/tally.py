@@ -23,7 +23,8 @@ from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.choices import SKETCH
 from hmmdyn.errors import CheckpointError, NotToldError
 from hmmdyn.metrics.entries import Entries, Kept, ReadAgain, entries_of
-from hmmdyn.metrics.memory import require_room
+from hmmdyn.metrics.linear_algebra import on_device
+from hmmdyn.metrics.machine import Machine, require_room
 from hmmdyn.metrics.registry import Metric, Needs
 from hmmdyn.metrics.summary import Attention, Change, Matrix, Network
 from hmmdyn.metrics.whole import adam_of, embedding_of, logit_norm
@@ -64,8 +65,8 @@ class Tally:
         The checkpoints that it is compared with.
     by : collection of str
         The parts wanted: ``layer``, ``role``.
-    room : int, optional
-        Bytes that measuring may take.
+    machine : Machine
+        What this may use.
 
     Attributes
     ----------
@@ -79,7 +80,7 @@ class Tally:
     Raises
     ------
     UsageError
-        There is no room for the largest tensor.
+        There is no room for the largest tensor, or no such device.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Tally:
         frozen: Collection[str],
         changes: Changes,
         by: Collection[str],
-        room: int | None,
+        machine: Machine,
     ) -> None:
         self.weights = [name for name in parameters.weights if name not in frozen]
         self.not_finite: list[str] = []
@@ -104,7 +105,10 @@ class Tally:
         self._changes = changes
         self._by = [kind for kind in ("layer", "role") if kind in by]
         biases = [name for name in parameters.biases if name not in frozen]
-        self._sums = self._empty_sums(biases, self._most_kept([*self.weights, *biases], room))
+        self._sums = self._empty_sums(
+            biases, self._most_kept([*self.weights, *biases], machine.room)
+        )
+        self._linear_algebra = on_device(machine.device)
         self._logit_norms: dict[str, list[float]] = {}  # layer -> those of its heads
 
     def add(self, name: str, values: NDArray[Any]) -> None:
@@ -202,7 +206,9 @@ class Tally:
         n_parts = len(parts_of(name, values.shape, self._rules))
         roles = roles_of_parts(role_of(name, values.shape), n_parts)
         for i, values_of_part in enumerate(matrices):
-            matrix = Matrix(values_of_part, sketched=self._rules.spectrum == SKETCH)
+            matrix = Matrix(
+                values_of_part, sketched=self._rules.spectrum == SKETCH, by=self._linear_algebra
+            )
             found = {
                 metric.name: self._value(metric, matrix, f" of {name}")
                 for metric in self._by_need["matrix"]

@@ -1,4 +1,4 @@
-"""Measuring within bounds of memory: what it takes is bounded, and the numbers are the same."""
+"""Measuring within bounds of memory and on a device: the numbers are the same."""
 
 import subprocess
 import sys
@@ -12,8 +12,10 @@ import hmmdyn
 from hmmdyn.checkpoints.parameters import ParameterRules
 from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.errors import UsageError
+from hmmdyn.metrics.linear_algebra import Torch, on_device
+from hmmdyn.metrics.machine import Machine, bytes_needed, parse_size
 from hmmdyn.metrics.measure import measure
-from hmmdyn.metrics.memory import bytes_needed, parse_size, room_of_each
+from hmmdyn.metrics.spectrum import singular_values
 from tests.make_runs import write_runs
 from tests.test_cli import one_line, run
 
@@ -23,6 +25,7 @@ GROWTH = """
 import resource, sys
 from pathlib import Path
 from hmmdyn.checkpoints.parameters import ParameterRules
+from hmmdyn.metrics.machine import Machine
 from hmmdyn.metrics.measure import measure
 
 def peak():
@@ -32,7 +35,7 @@ path, small, metrics, spectrum, room = sys.argv[1:]
 rules = ParameterRules(spectrum=spectrum)
 measure(Path(small), metrics.split(","), rules)  # libraries are loaded
 before = peak()
-measure(Path(path), metrics.split(","), rules, room=int(room) or None)
+measure(Path(path), metrics.split(","), rules, machine=Machine(int(room) or None))
 print(peak() - before)
 """
 
@@ -67,10 +70,10 @@ def test_what_is_no_amount_of_memory_is_refused(text):
 
 
 def test_processes_share_what_there_is():
-    assert room_of_each(2000 * MB, 1) == 1700 * MB
-    assert room_of_each(2000 * MB, 3) == 200 * MB  # and the process they work for
+    assert Machine.shared(2000 * MB, 1, "cpu").room == 1700 * MB
+    assert Machine.shared(2000 * MB, 3, "cpu").room == 200 * MB  # and the process they work for
     with pytest.raises(UsageError, match=r"5 processes take 1\.50 GB"):
-        room_of_each(1000 * MB, 4)
+        Machine.shared(1000 * MB, 4, "cpu")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted otherwise")
@@ -95,7 +98,7 @@ def test_what_does_not_fit_is_read_again(tmp_path, small):
     room = 60 * MB
     assert growth(path, small, metrics, "exact") > 150 * MB
     assert growth(path, small, metrics, "exact", room) < room + 20 * MB
-    bounded = measure(path, metrics.split(","), ParameterRules(), room=room)
+    bounded = measure(path, metrics.split(","), ParameterRules(), machine=Machine(room))
     assert bounded.metrics == measure(path, metrics.split(","), ParameterRules()).metrics
 
 
@@ -111,6 +114,56 @@ def test_a_tensor_that_cannot_fit_is_named(tmp_path):
     assert "big.weight of shape (600, 600)" in said
     assert "--spectrum sketch" in said
     assert len(hmmdyn.read_runs(tmp_path / "runs", max_memory=400 * MB).table) == 3
+
+
+# PyTorch computes on the processor, too, by the code that it does on a GPU with.
+BY_TORCH = "cpu:0"
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        pytest.param(np.random.default_rng(0).normal(size=(30, 50)), id="wide"),
+        pytest.param(np.random.default_rng(1).normal(size=(50, 30)), id="tall"),
+        pytest.param(np.outer(np.arange(1.0, 9), np.ones(5)), id="of rank one: by SVD"),
+        pytest.param(np.asfortranarray(np.eye(4))[::-1], id="laid out otherwise"),
+        pytest.param(np.zeros((3, 4)), id="zeros"),
+    ],
+)
+def test_a_device_computes_the_same_singular_values(matrix):
+    pytest.importorskip("torch")
+    found = singular_values(matrix, on_device(BY_TORCH))
+    np.testing.assert_allclose(found, np.linalg.svd(matrix, compute_uv=False), atol=1e-10)
+    np.testing.assert_allclose(found, singular_values(matrix), rtol=1e-6, atol=1e-10)
+
+
+def test_metrics_are_the_same_by_a_device(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    runs = write_runs(tmp_path / "runs")
+    here = hmmdyn.read_runs(runs)
+    asked = []
+    for name in ("gram_eigenvalues", "singular_values"):
+        compute = getattr(Torch, name)
+        monkeypatch.setattr(
+            Torch, name, lambda *a, compute=compute: (asked.append(1), compute(*a))[1]
+        )
+    there = hmmdyn.read_runs(runs, device=BY_TORCH)
+    assert len(asked) >= 2 * len(here.table)  # matrices
+    for metric in here.metrics:
+        np.testing.assert_allclose(there.table[metric], here.table[metric], rtol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["no such thing", "meta", "cuda:99"])
+def test_a_device_that_is_not_there_is_said_before_anything_is_measured(tmp_path, device):
+    pytest.importorskip("torch")
+    with pytest.raises(UsageError, match=r"has no device .* Leave --device out"):
+        hmmdyn.read_runs(write_runs(tmp_path / "runs"), device=device)
+
+
+def test_without_torch_a_device_says_where_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UsageError, match=r"--device cuda needs PyTorch"):
+        Torch("cuda")
 
 
 def test_the_command_takes_an_amount_and_not_for_a_cluster(tmp_path):

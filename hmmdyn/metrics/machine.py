@@ -1,18 +1,50 @@
-"""How much memory measuring takes, and how much a process may take where it is bounded."""
+"""What measuring may use of a machine: so much memory, and a device. The numbers are the same."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from hmmdyn.checkpoints.tensor import WIDENED, LazyTensor
 from hmmdyn.errors import UsageError
+from hmmdyn.metrics.linear_algebra import CPU
 from hmmdyn.names import printable
 
 # A process with its libraries, and what it holds besides tensors.
 _OF_A_PROCESS = 300 * 10**6
 _PREFIXES = "KMGT"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a process may use.
+
+    Attributes
+    ----------
+    room : int, optional
+        Bytes that measuring may take beside what the process holds already.
+    device : str
+        Where singular values are computed: ``cpu``, or a device of PyTorch's.
+    """
+
+    room: int | None = None
+    device: str = CPU
+
+    @classmethod
+    def shared(cls, memory: int | None, n_processes: int, device: str) -> Machine:
+        """Return the part of each of so many processes.
+
+        Raises
+        ------
+        UsageError
+            The memory, in bytes, is too small for so many.
+        """
+        return cls(None if memory is None else _room_of_each(memory, n_processes), device)
+
+
+ANY_MACHINE = Machine()
 
 
 def parse_size(text: str) -> int:
@@ -31,16 +63,8 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * base ** (1 + _PREFIXES.index(found[2])))
 
 
-def room_of_each(memory: int, n_processes: int) -> int:
-    """Return the bytes that each process may take for tensors, where all share the memory.
-
-    Workers have the process they work for beside them.
-
-    Raises
-    ------
-    UsageError
-        So many processes take more for themselves.
-    """
+def _room_of_each(memory: int, n_processes: int) -> int:
+    """Return the bytes that each may take for tensors; workers have their parent beside them."""
     n_in_all = n_processes + (n_processes > 1)
     room = memory // n_in_all - _OF_A_PROCESS
     if room <= 0:
