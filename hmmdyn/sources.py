@@ -123,8 +123,8 @@ def read_runs(
     jobs : int
         Processes to work with; -1 for one per core.
     scheduler : str, optional
-        Address of the scheduler of a Dask cluster (``tcp://host:8786``), whose workers measure
-        checkpoints in the place of processes here.
+        Address of a Dask (``tcp://host:8786``) or Ray (``ray://host:10001``) cluster, whose workers
+        measure checkpoints in the place of processes here.
     max_memory : int, optional
         Bytes that these processes may take together while they measure. What does not fit at once
         is read again; the numbers are the same.

@@ -48,9 +48,9 @@ def extract(
     scheduler: Annotated[
         str | None,
         typer.Option(
-            help="Measure on the workers of the Dask cluster that has this scheduler, in the place "
-            "of processes here (extra 'dask').",
-            metavar="tcp://HOST:8786",
+            help="Measure on the workers of the Dask or Ray cluster that has this scheduler, in "
+            "the place of processes here (extra 'dask' or 'ray').",
+            metavar="tcp://HOST:8786|ray://HOST:10001",
         ),
     ] = None,
 ) -> None:

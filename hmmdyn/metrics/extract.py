@@ -28,7 +28,7 @@ from hmmdyn.metrics.checks import (
     require_same_architecture,
     runs_of,
 )
-from hmmdyn.metrics.cluster import on_dask
+from hmmdyn.metrics.cluster import on_cluster
 from hmmdyn.metrics.linear_algebra import CPU, on_device
 from hmmdyn.metrics.machine import Machine
 from hmmdyn.metrics.measure import Measurement, measure
@@ -120,8 +120,8 @@ def extract(
     shard : Shard, optional
         Measure this share of the checkpoints alone.
     scheduler : str, optional
-        Address of the scheduler of a Dask cluster whose workers measure, in the place of processes
-        here. They read the same files, by the same paths.
+        Address of a Dask (``tcp://…``) or Ray (``ray://…``) cluster whose workers measure, in the
+        place of processes here. They read the same files, by the same paths.
     max_memory : int, optional
         Bytes that all processes may take together. What does not fit at once is read again; the
         numbers are the same.
@@ -376,7 +376,7 @@ class _Work:
         self, scheduler: str, tasks: Sequence[_Task]
     ) -> Iterator[tuple[CheckpointFile, Measurement | str]]:
         """As `_results`; the paths sent are absolute, and the files returned as they are here."""
-        found = on_dask(
+        found = on_cluster(
             scheduler,
             partial(_measure_elsewhere, what=self.what.absolute()),
             [(i, task.absolute()) for i, task in enumerate(tasks)],
