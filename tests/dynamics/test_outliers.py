@@ -411,7 +411,9 @@ def test_runs_of_different_lengths():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_runs", [5, 10, 20, 40])
+@pytest.mark.parametrize(
+    "n_runs", [5, 10, *(pytest.param(n, marks=pytest.mark.long) for n in (20, 40))]
+)
 def test_false_alarms_where_no_run_is_broken(n_runs):
     """At most 0.05 are meant; benchmarks/outliers.md has many more simulations."""
     alarms = []

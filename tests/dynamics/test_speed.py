@@ -471,7 +471,7 @@ def still_waiting(step):
         return norm.sf(np.log(np.asarray(step) / 40) / 0.6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_alike_groups_are_told_apart_no_more_often_than_promised():
     """The short version of benchmarks/speed.py: censored runs, ties, and one shorter group."""
     rejected, median, mean, curve = [], [], [], []

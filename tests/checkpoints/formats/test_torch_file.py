@@ -236,7 +236,7 @@ def test_a_zip_file_written_to_a_pipe(tmp_path):
         assert_same(checkpoint, saved)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_zip64_beyond_4_gib(tmp_path):
     large = torch.zeros(2**32 + 100, dtype=torch.uint8)
     large[-3:] = torch.tensor([1, 2, 3])
