@@ -12,7 +12,7 @@ from hmmdyn.errors import UsageError
 from hmmdyn.metrics.linear_algebra import CPU
 from hmmdyn.names import printable
 
-# A process with its libraries, and what it holds besides tensors.
+# A process with its libraries, and the pieces in which it goes through entries.
 _OF_A_PROCESS = 300 * 10**6
 _PREFIXES = "KMGT"
 
