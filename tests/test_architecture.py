@@ -66,11 +66,12 @@ ROOMS = {
 HOMES = {
     "platformdirs": ("metrics/cache.py",),
     "filelock": ("locks.py",),
-    "distributed": ("metrics/cluster.py",),
+    "distributed": ("metrics/clusters/",),
+    "ray": ("metrics/clusters/",),
     "isal": ("checkpoints/formats/checksums.py",),
     "plotly": ("report/",),
     "hmmlearn": ("hmm/conversion.py",),
-    "torch": ("tasks/",),
+    "torch": ("tasks/", "metrics/linear_algebra.py"),
     "torchvision": ("tasks/",),
     "typer": ("cli/",),
     "rich": ("cli/",),
@@ -92,6 +93,7 @@ SUMMARIES = {"mean", "median", "std", "var", "sem", "quantile", "percentile", "c
 # Imported only once they are needed: extras, and what computes nothing here.
 OPTIONAL = {
     "distributed",
+    "ray",
     "torch",
     "torchvision",
     "h5py",

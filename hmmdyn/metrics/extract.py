@@ -28,7 +28,7 @@ from hmmdyn.metrics.checks import (
     require_same_architecture,
     runs_of,
 )
-from hmmdyn.metrics.cluster import on_cluster
+from hmmdyn.metrics.clusters.cluster import on_cluster
 from hmmdyn.metrics.linear_algebra import CPU, on_device
 from hmmdyn.metrics.machine import Machine
 from hmmdyn.metrics.measure import Measurement, measure

@@ -194,14 +194,14 @@ def test_a_checkpoint_on_which_every_worker_dies(cluster, tmp_path):
 
 
 def test_workers_of_another_version_are_refused(standing, tmp_path, monkeypatch):
-    monkeypatch.setattr("hmmdyn.metrics.dask_cluster.__version__", "0.0.1")
+    monkeypatch.setattr("hmmdyn.metrics.clusters.dask.__version__", "0.0.1")
     with pytest.raises(HmmdynError, match=r"hmmdyn 0\.0\.1 sent the work"):
         extract(index_in(tmp_path / "runs"), scheduler=standing.address)
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x", "no port"])
 def test_no_scheduler_is_wrong_usage(tmp_path, monkeypatch, address):
-    monkeypatch.setattr("hmmdyn.metrics.cluster._WAITING", 1)
+    monkeypatch.setattr("hmmdyn.metrics.clusters.dask._WAITING", 1)
     with pytest.raises(UsageError, match="No Dask scheduler answers at"):
         extract(index_in(tmp_path / "runs", 2), scheduler=address)
 

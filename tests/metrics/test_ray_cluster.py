@@ -133,7 +133,7 @@ def test_a_checkpoint_on_which_every_worker_dies(head, tmp_path):
 
 @pytest.mark.long
 def test_workers_of_another_version_are_refused(head, tmp_path, monkeypatch):
-    monkeypatch.setattr("hmmdyn.metrics.ray_cluster.__version__", "0.0.1")
+    monkeypatch.setattr("hmmdyn.metrics.clusters.ray.__version__", "0.0.1")
     with pytest.raises(HmmdynError, match=r"hmmdyn 0\.0\.1 sent the work"):
         extract(index_in(tmp_path / "runs"), scheduler=head.address)
 

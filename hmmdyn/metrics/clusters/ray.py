@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from hmmdyn.errors import HmmdynError, MissingPackageError, UsageError
-from hmmdyn.metrics.cluster import KILLED, Item, Result, checked, failed, lost
+from hmmdyn.metrics.clusters.cluster import KILLED, Item, Result, checked, failed, lost
 from hmmdyn.names import printable
 from hmmdyn.version import __version__
 
@@ -22,7 +22,7 @@ def on_ray(
     items: Sequence[Item],
     died: Callable[[Item, str], Result],
 ) -> Iterator[Result]:
-    """As `hmmdyn.metrics.cluster.on_cluster`, on a Ray cluster."""
+    """As `hmmdyn.metrics.clusters.cluster.on_cluster`, on a Ray cluster."""
     with _connected(scheduler) as ray:
         from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 

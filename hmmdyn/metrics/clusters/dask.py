@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hmmdyn.errors import HmmdynError, MissingPackageError, UsageError
-from hmmdyn.metrics.cluster import KILLED, Item, Result, checked, failed, lost
+from hmmdyn.metrics.clusters.cluster import KILLED, Item, Result, checked, failed, lost
 from hmmdyn.names import printable
 from hmmdyn.version import __version__
 
@@ -30,7 +30,7 @@ def on_dask(
     items: Sequence[Item],
     died: Callable[[Item, str], Result],
 ) -> Iterator[Result]:
-    """As `hmmdyn.metrics.cluster.on_cluster`, on a Dask cluster."""
+    """As `hmmdyn.metrics.clusters.cluster.on_cluster`, on a Dask cluster."""
     with _connected(scheduler) as client:
         from distributed import KilledWorker, as_completed
 

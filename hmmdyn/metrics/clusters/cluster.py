@@ -52,10 +52,10 @@ def on_cluster(
         The connection to the scheduler was lost, or workers cannot do this work at all.
     """
     if scheduler.startswith(RAY):
-        from hmmdyn.metrics.ray_cluster import on_ray
+        from hmmdyn.metrics.clusters.ray import on_ray
 
         return on_ray(scheduler, function, items, died)
-    from hmmdyn.metrics.dask_cluster import on_dask
+    from hmmdyn.metrics.clusters.dask import on_dask
 
     return on_dask(scheduler, function, items, died)
 
