@@ -1,5 +1,6 @@
 import base64
 import inspect
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -130,6 +131,8 @@ def test_groups_stand_apart_each_with_its_tally():
         "<b>sgd</b><br>9 of 10 converged",
         "<b>adamw</b><br>9 of 10 converged",
     ]
+    # By this the page finds them, whatever is written there.
+    assert [json.loads(a.name) for a in figure.layout.annotations] == [{"group": 0}, {"group": 1}]
     rows = np.asarray(figure.layout.yaxis.tickvals)
     gaps = np.diff(rows)
     np.testing.assert_allclose(np.delete(gaps, 9), 1)

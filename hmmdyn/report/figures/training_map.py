@@ -497,7 +497,7 @@ def _placed_texts(canvas: Canvas) -> Iterable[Text]:
         if fits:
             yield Text((number,), small, link, colour)
         if name or not fits:
-            outside.append((bar, (name if fits else whole,), link))
+            outside.append((bar, (whole,), link))
     for edge in canvas.boundaries:
         text = _boundary_lines(canvas, edge)
         if text:
@@ -624,7 +624,7 @@ def _boundary_lines(canvas: Canvas, edge: Edge) -> tuple[str, ...]:
 
 def _count(canvas: Canvas, edge: Edge) -> str:
     n_runs, n_total = canvas.facts.n_runs(edge.from_state, edge.to_state)
-    return f"{n_runs}/{n_total}"
+    return f"{n_runs:,} of {n_total:,}"
 
 
 def _labels(canvas: Canvas) -> list[dict[str, Any]]:
