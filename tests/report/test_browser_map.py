@@ -119,14 +119,14 @@ def test_what_is_of_the_told_map_says_so_while_another_is_shown(browser, report)
         figure = page.locator("#state_means .of-level")
         table = open_table(page, "State transitions").locator(".of-level")
         followed = open_table(page, "When runs are in the states of every level")
-        assert not figure.is_visible() and not table.is_visible()
+        assert [figure.is_visible(), table.is_visible()] == [False, False]
         page.locator("#level").press("ArrowRight")
         told = "Of the map with 4 states, not of the one shown."
         assert [figure.inner_text(), table.inner_text()] == [told, told]
         assert page.locator("#timeline .of-level").count() == 0  # it follows
         assert followed.locator(".of-level").count() == 0
         page.locator("#level").press("ArrowLeft")
-        assert not figure.is_visible() and not table.is_visible()
+        assert [figure.is_visible(), table.is_visible()] == [False, False]
 
 
 # --- the panel ---
@@ -325,9 +325,7 @@ def test_the_threshold_slider_ranks_runs_again_and_redraws_the_curves(browser, r
 
 def test_another_threshold_is_told_above_the_runs_of_each_group(browser, grouped, tmp_path):
     made, _ = grouped
-    headings = (
-        f"{PLOT % 'timeline'}.layout.annotations.filter((a) => a.name).map((a) => a.text)"
-    )
+    headings = f"{PLOT % 'timeline'}.layout.annotations.filter((a) => a.name).map((a) => a.text)"
     with opened(browser, write_report(Report(made), tmp_path)) as page:
         slide(page, "threshold", 0.55)
         expected = measure_convergence(
@@ -357,11 +355,12 @@ def test_narrow_windows_have_the_sliders_and_nothing_wider_than_they_are(browser
 
 
 def test_without_a_mouse_the_buttons_of_figures_lie_on_nothing(browser, report):
-    lowest = "Math.max(...[...document.querySelectorAll('#%s .modebar')].map((e) => e.getBoundingClientRect().bottom))"
-    highest = "document.querySelector('#%s .legend').getBoundingClientRect().top"
+    box = "document.querySelector('#%s %s').getBoundingClientRect()"
     with opened(browser, report, width=420, has_touch=True, is_mobile=True) as page:
         for name in ("timeline", "waiting_curves", "why_slow"):
-            assert page.evaluate(f"{lowest % name} <= {highest % name}")
+            buttons, drawing = box % (name, ".modebar"), box % (name, ".main-svg")
+            assert page.evaluate(f"{buttons}.height") > 0
+            assert page.evaluate(f"{buttons}.bottom <= {drawing}.top")
 
 
 # --- the replay ---

@@ -92,18 +92,6 @@
         label.text = label.text.replace(/ converged, .*$/, " converged");
   }
 
-  // Plotly's buttons come with the pointer; where there is none they are always there, and would
-  // lie on the legend.
-  const hasBar = (plot) => touch.matches && !isMap(plot);
-  const BAR_PIXELS = 30;
-  function makeRoom(layout) {
-    const { t = template().layout.margin.t } = layout.margin ?? {};
-    layout.margin = { ...layout.margin, t: t + BAR_PIXELS };
-    layout.height += BAR_PIXELS;
-    if (layout.legend?.yref === "container" && layout.legend.y === 1)
-      layout.legend.y = 1 - BAR_PIXELS / layout.height;
-  }
-
   function draw(plot) {
     const isNarrow = narrow.matches && !printing;
     const map = `map-${levels.shown()?.n_states}-${isNarrow ? "narrow" : "wide"}`;
@@ -121,7 +109,6 @@
     takeTime(plot, data, layout);
     layout.template = template();
     if (isNarrow && !isMap(plot)) shortenLabels(layout);
-    if (hasBar(plot)) makeRoom(layout);
     // A zoom stays as long as the axes mean the same.
     layout.uirevision = ["column", "scale", "time"].map((name) => control(plot, name)?.value).join();
     // Paper does not resize what is on it: the width must be right before it is printed.
@@ -131,8 +118,7 @@
     plot.style.minHeight = `${layout.height}px`;
     const isNew = !isDrawn(plot);
     if (isNew) plot.replaceChildren();
-    const bar = isMap(plot) ? { displayModeBar: false } : {};
-    Plotly.react(plot, data, layout, { ...config, ...bar });
+    Plotly.react(plot, data, layout, isMap(plot) ? { ...config, displayModeBar: false } : config);
     if (isNew) listen(plot);
     if (isMap(plot)) {
       plot.curves ??= outcomes();
