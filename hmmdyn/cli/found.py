@@ -70,7 +70,8 @@ def show_table(trajectories: Trajectories, console: Console) -> None:
     runs = trajectories.runs
     metrics = some(trajectories.metrics, 20) or "none, so nothing is said of states"
     console.print(
-        f"Read {len(trajectories.table):,} checkpoints of {len(runs)} runs "
+        f"Read {len(trajectories.table):,} checkpoints of {len(runs):,} "
+        f"{'run' if len(runs) == 1 else 'runs'} "
         f"({plain(some(runs['run']))}).\n"
         f"Metrics: {plain(metrics)}\n"
         f"Outcomes: {plain(some(trajectories.outcomes, 20)) or 'none'}",

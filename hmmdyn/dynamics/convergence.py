@@ -333,13 +333,14 @@ def _notices(
             )
         )
     elif censored:
+        reach, counted = ("reaches", "it counts") if censored == 1 else ("reach", "they count")
         notices.append(
             Notice(
                 "statements",
                 "limit",
                 f"outcome {outcome}",
-                f"{censored} of {len(table)} runs never reach the threshold {threshold:g}; they "
-                "are censored at their last evaluation, not counted as converged.",
+                f"{censored} of {len(table)} runs never {reach} the threshold {threshold:g}; "
+                f"{counted} as censored at the last evaluation, not as converged.",
             )
         )
     return tuple(notices)

@@ -33,6 +33,7 @@ from hmmdyn.results.verdicts import CANNOT_TELL, DIFFERENT, FASTER, SLOWER
 _BOUNDARIES_NAMED = 3
 _SLOW_NAMED = 5
 _SLOW_IN_SHORT = 3
+_CENSORED_NAMED = 2
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -281,9 +282,14 @@ def _how_long(findings: OutcomeFindings) -> Iterator[str]:
                 median = _range(group.median_earliest, group.median_latest)
                 interval = _range(group.median_low, group.median_high)
                 yield f"median {findings.step_unit} {median} (95 %: {interval})"
-    n_censored = int((findings.runs["status"] == "censored").sum())
-    if n_censored:
-        yield f"{n_censored:,} not converged when {'it' if n_censored == 1 else 'they'} ended"
+    censored = findings.runs[findings.runs["status"] == "censored"]
+    if 0 < len(censored) <= _CENSORED_NAMED:
+        names = full_run_names(findings)
+        who = words.listing(names[run.group, run.run] for run in rows(censored))
+    else:
+        who = f"{len(censored):,}"
+    if len(censored):
+        yield f"{who} not converged when {'it' if len(censored) == 1 else 'they'} ended"
 
 
 def _range(low: float, high: float) -> str:
@@ -346,10 +352,14 @@ def _chance(findings: Findings, report: Report) -> Answer:
     if len(findings.occupancy) == 1:
         return Answer(topic, question, "One run cannot tell", ("One run cannot tell.",))
     sentences, short = [], "Nothing is shown to be"
+    verdicts = set() if findings.speed is None else set(findings.speed.tests["verdict"])
+    if verdicts & {DIFFERENT, FASTER, SLOWER}:
+        short = "That groups differ in speed is"
     evidence = findings.selection.evidence
-    if evidence is not None and evidence.is_supported and len(told_boundaries(evidence)):
-        sentences.append(WHOSE_TIME[evidence.whose_time])
-        short = WHOSE_TIME[evidence.whose_time].removesuffix(".")
+    whose = "" if evidence is None else WHOSE_TIME.get(evidence.whose_time, "")
+    if whose in _briefs(report.said["boundaries"]):
+        sentences.append(whose)
+        short = whose.removesuffix(".")
     confirmed = confirmed_detours(findings)
     if confirmed:
         noun = "detour" if len(confirmed) == 1 else "detours"
@@ -379,4 +389,19 @@ def _outcomes(report: Report) -> Iterator[Answer]:
     said = report.said
     sentences = _briefs(said["outcome_outliers"][:1]) + _briefs(said["outcome_transitions"][:2])
     if sentences:
-        yield Answer("Outcomes", "Which transitions?", "As the outcomes tell", sentences)
+        short = _transitions_in_short(report.findings)
+        yield Answer("Outcomes", "Which transitions?", short, sentences)
+
+
+def _transitions_in_short(findings: OutcomeFindings) -> str:
+    """Return in how many runs the outcomes tell of grokking, or else of a transition."""
+    found, n_runs = findings.outcome_transitions, len(findings.runs)
+    if found is None:
+        return "Not known"
+    came = found.delays[~found.delays["censored"].astype(bool)]
+    if n_grokked := int(came["grokking"].sum()):
+        return f"Grokking in {words.of_runs(n_grokked, n_runs)}"
+    if found.improvements.empty:
+        return "None that stands out"
+    times = next(rows(found.improvements.sort_values("n_runs", ascending=False, kind="stable")))
+    return f"{words.name(times.outcome, 30)} in {words.of_runs(times.n_runs, n_runs)}"

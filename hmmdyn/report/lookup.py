@@ -21,6 +21,7 @@ CRITERIA = {"bic": "BIC", "aic": "AIC", "icl": "ICL", "held_out_bic": "BIC on he
 HELD_OUT_SCORES = {"path": "path score", "held_out": "log-likelihood"}
 _N_MOVEMENTS = 3  # features named for a transition
 _DRAWN = 200  # runs that can be told apart, or looked through, in a figure
+_GROUPS_DRAWN = 12  # one below the other; of more, a browser draws for seconds and readers scroll
 _SHORT = 24  # characters of a name that fit beside a figure
 
 
@@ -93,13 +94,24 @@ def dwell(state: Any) -> str:
     return words.count(state.dwell_steps) if known else f"≥ {words.count(state.dwell_at_least)}"
 
 
+def drawn_groups(findings: OutcomeFindings) -> list[str]:
+    """Return the groups that have a place of their own in a figure: all, or the first twelve."""
+    return [str(group) for group in findings.runs_of_table["group"].unique()[:_GROUPS_DRAWN]]
+
+
+def runs_of_drawn_groups(findings: OutcomeFindings) -> pd.DataFrame:
+    """Return the rows of ``Findings.runs`` whose groups have a place of their own in a figure."""
+    runs = findings.runs
+    return runs[runs["group"].isin(drawn_groups(findings))].reset_index(drop=True)
+
+
 def drawn_runs(findings: OutcomeFindings) -> pd.DataFrame:
     """Return the rows of ``Findings.runs`` that figures draw one by one: all, or 200 of more.
 
-    They are an even sample of the runs from the fastest to the slowest of each group, with these
-    two and with the outliers.
+    They are an even sample of the runs from the fastest to the slowest of each group that is drawn,
+    with these two and with the outliers.
     """
-    runs = findings.runs
+    runs = runs_of_drawn_groups(findings)
     if len(runs) <= _DRAWN:
         return runs
     drawn = np.zeros(len(runs), dtype=bool)

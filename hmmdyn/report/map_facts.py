@@ -23,6 +23,7 @@ from hmmdyn.results.boundaries import CANNOT_TELL, NOT_ASKED
 from hmmdyn.results.findings import Findings
 
 _N_MOVES = 5  # features named
+_LEAST_MOVE = 0.05  # standard deviations; less would read as 0.0
 _N_OUTCOMES = 4  # outcomes named of a state
 _FOUND_BOUNDARY = {
     "yes": "found again: maps of other runs have it, too",
@@ -112,8 +113,8 @@ class FactsOfLevel:
                 ),
                 "outcomes": self._outcomes(state),
                 "runs": (
-                    f"{words.of_runs(row.n_runs, row.n_total)}, "
-                    f"{words.percent(row.share)} of the time of all",
+                    f"{words.of_runs(row.n_runs, row.n_total)}, {words.percent(row.share)} of "
+                    + ("the time of all" if row.n_total > 1 else "its time"),
                 ),
             },
             self._furthest(state),
@@ -156,7 +157,8 @@ class FactsOfLevel:
 
     def _from_to(self, row: Any) -> str:
         unit = self.findings.step_unit
-        return f"{unit} {words.count(row.entered)} to {words.count(row.left)} (medians of its runs)"
+        of_runs = " (medians of its runs)" if row.n_runs > 1 else ""
+        return f"{unit} {words.count(row.entered)} to {words.count(row.left)}{of_runs}"
 
     def _dwell(self, state: int) -> tuple[str, ...]:
         if not self.is_told:
@@ -225,13 +227,15 @@ class FactsOfLevel:
         )
 
     def _moved(self, j: int, k: int) -> tuple[tuple[str, float, str], ...]:
-        """What moves: the most influential first where that is known, then what moves most."""
+        """What moves furthest, the furthest first; of the told level what is influential, too."""
         change = self._means[k] - self._means[j]
         most = np.argsort(-np.abs(change), kind="stable")
         first = [name for name, _ in top_movements(self.findings, j, k)] if self.is_told else []
-        names = list(dict.fromkeys([*first, *(self.findings.features[i] for i in most)]))
         at = {name: i for i, name in enumerate(self.findings.features)}
-        return tuple((name, float(change[at[name]]), "") for name in names[:_N_MOVES])
+        influential = [at[name] for name in first if abs(change[at[name]]) >= _LEAST_MOVE]
+        some = list(dict.fromkeys([*influential, *most]))[:_N_MOVES]
+        shown = sorted(some, key=lambda i: -abs(change[i]))
+        return tuple((self.findings.features[i], float(change[i]), "") for i in shown)
 
     def _date(self, j: int, k: int) -> str:
         unit, boundary = self.findings.step_unit, self._boundaries.get((j, k))
@@ -256,7 +260,7 @@ class FactsOfLevel:
             return ()
         spread = words.count(words.rounded(boundary.spread))
         timing = boundary.timing
-        whose = "seeds or schedule, they cannot tell" if timing == CANNOT_TELL else timing
+        whose = "by itself, it cannot tell whose time" if timing == CANNOT_TELL else timing
         return (f"dates of the runs spread over {spread} {self.findings.step_unit}s: {whose}",)
 
     def _sharpness(self, boundary: Any) -> tuple[str, ...]:
@@ -272,7 +276,7 @@ class FactsOfLevel:
             return (delta, "no boundary has evidence here")
         share = boundary.found_share
         at_worst = (
-            f", for {words.percent(share)} of the runs that cross it, at worst"
+            f"; at worst, they have it for {words.percent(share)} of the runs that cross it"
             if pd.notna(share)
             else ""
         )

@@ -27,9 +27,15 @@ from hmmdyn.report.figures.links import group_numbers, run_numbers
 from hmmdyn.report.figures.preview import preview
 from hmmdyn.report.figures.timeline import CURVES_DRAWN
 from hmmdyn.report.levels import levels_of_page
-from hmmdyn.report.lookup import full_run_names, run_names, state_name, title
+from hmmdyn.report.lookup import (
+    confirmed_detours,
+    full_run_names,
+    run_names,
+    state_name,
+    title,
+)
 from hmmdyn.report.packed import asset, packed, packed_plotly, policy
-from hmmdyn.report.ranked import ranked_seeds
+from hmmdyn.report.ranked import Seed, ranked_seeds
 from hmmdyn.report.report import Report
 from hmmdyn.report.sheets import Sheet
 from hmmdyn.report.statements.figures import figure_summaries
@@ -110,7 +116,7 @@ def render(report: Report) -> str:
     ):
         environment.filters[function.__name__] = function
     environment.filters["enumerated"] = enumerate
-    notices = notices_told(findings)
+    notices, seeds = notices_told(findings), ranked_seeds(findings)
     names = _names(findings)
     crossings = crossings_of_page(findings)
     zoom, maps = levels_of_page(findings) if isinstance(findings, Findings) else ({}, {})
@@ -135,8 +141,8 @@ def render(report: Report) -> str:
         headline=headline(report),
         analysed=runs_analysed(report),
         answers=[replace(a, sentences=_as_many_as_fit(a.sentences)) for a in answers(report)],
-        seed_columns=_seed_columns(findings),
-        seeds=ranked_seeds(findings),
+        seed_columns=_seed_columns(findings, seeds),
+        seeds=seeds,
         longest=findings.table["step"].max(),
         topics=_topics(report),
         contents=_contents(findings),
@@ -149,6 +155,7 @@ def render(report: Report) -> str:
         zoom=zoom,
         notices=[(title, [n for n in notices if n.kind == kind]) for kind, title in _KINDS.items()],
         with_states=isinstance(findings, Findings),
+        has_detours=isinstance(findings, Findings) and bool(confirmed_detours(findings)),
         title=title(findings),
         attempts=_attempts_in_words(findings) if isinstance(findings, Findings) else "",
         command=_command(findings),
@@ -196,8 +203,11 @@ def _contents(findings: OutcomeFindings) -> list[tuple[str, str]]:
     return list((sections | {"left-out": "Left out", "reproduce": "Reproduce"}).items())
 
 
-def _seed_columns(findings: OutcomeFindings) -> tuple[str, ...]:
-    """Return the columns of the list of seeds: without an outcome there are no ranks and times."""
+def _seed_columns(findings: OutcomeFindings, seeds: Sequence[Seed]) -> tuple[str, ...]:
+    """Return the columns of the list of seeds: without an outcome there are no ranks and times.
+
+    What seeds did differently is a column where one of them did.
+    """
     of_outcome = findings.convergence is not None
     return (
         *["rank"] * of_outcome,
@@ -205,7 +215,7 @@ def _seed_columns(findings: OutcomeFindings) -> tuple[str, ...]:
         *["times", "curve"] * of_outcome,
         *["strip"] * isinstance(findings, Findings),
         *["step"] * of_outcome,
-        "different",
+        *["different"] * any(seed.different for seed in seeds),
     )
 
 
@@ -214,8 +224,9 @@ class _Drawing:
     """A figure on the page: its JSON, or why not.
 
     ``columns`` can be chosen for it. ``has_steps``: its x axis is the step. Of ``values``, where it
-    draws curves, it draws ``points``. It leaves out ``undrawn`` runs. ``keeps_level``: it is of
-    the level of the zoom that sentences are of, whichever the page shows.
+    draws curves, it draws ``points``. Of ``n_runs`` it leaves out ``undrawn``; of the groups it
+    draws ``n_groups``, or each (0). ``keeps_level``: it is of the level of the zoom that sentences
+    are of, whichever the page shows.
     """
 
     reason: str = ""
@@ -227,7 +238,9 @@ class _Drawing:
     has_steps: bool = False
     points: int = 0
     values: int = 0
+    n_runs: int = 0
     undrawn: int = 0
+    n_groups: int = 0
     keeps_level: bool = False
 
 
@@ -266,7 +279,7 @@ class _ShownTable:
 
 def _figures(report: Report) -> dict[str, _Drawing]:
     draw = Figures(report.findings)
-    summaries, n_runs = figure_summaries(report.findings, report.said), len(report.findings.runs)
+    summaries = figure_summaries(report.findings, report.said)
     drawn: dict[str, Callable[[], go.Figure]] = vars(draw)
     result = {}
     for name, function in drawn.items():
@@ -288,7 +301,9 @@ def _figures(report: Report) -> dict[str, _Drawing]:
             has_steps=about.get("x") == "step",
             points=about.get("points", 0),
             values=about.get("values", 0),
-            undrawn=n_runs - about.get("n_drawn", n_runs),
+            n_runs=about.get("n_runs", 0),
+            undrawn=about.get("n_runs", 0) - about.get("n_drawn", 0),
+            n_groups=about.get("n_groups", 0),
             keeps_level=name in _OF_ONE_LEVEL,
         )
     return result
@@ -299,11 +314,17 @@ def _of_timeline(findings: OutcomeFindings) -> str:
     n_runs = len(findings.runs)
     has_states = isinstance(findings, Findings)
     order = ", the fastest on top" if findings.convergence is not None else ""
+    who = f"Each run is a strip{order}" if n_runs > 1 else "The run is a strip"
     sentences = [
-        f"Each run is a strip{order}"
+        who
         + (", coloured by its state." if has_states else ", coloured from where it has converged.")
     ]
-    if findings.convergence is not None:
+    if findings.convergence is not None and n_runs == 1:
+        sentences.append(
+            "A dot is its convergence, an open triangle its end where it had not converged. Above "
+            "is its outcome."
+        )
+    elif findings.convergence is not None:
         sentences.append(
             "A dot is its convergence, an open triangle a censored run; at the right, times the "
             f"{findings.step_unit}s of the fastest. Above is the outcome of "

@@ -52,7 +52,7 @@ def test_a_run_that_never_crosses_is_censored_at_its_last_step():
     censored = result.table.set_index("run").loc["b"]
     assert not censored["converged"]
     assert (censored["step"], censored["last_step"], censored["time"]) == (20, 20, 1.0)
-    assert any("1 of 2 runs never reach" in n.message for n in result.notices)
+    assert any("1 of 2 runs never reaches" in n.message for n in result.notices)
 
 
 def test_sustained_needs_successive_checkpoints_and_the_first_of_them_counts():

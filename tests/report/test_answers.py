@@ -1,12 +1,15 @@
 """The few lines that an analysis ends with."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from hmmdyn.report.answers import answers, slow_runs
 from hmmdyn.report.report import Report
+from hmmdyn.report.statements.statement import Statement
 from hmmdyn.report.text import answer
+from hmmdyn.results.findings import OutcomeFindings
+from hmmdyn.results.outcomes import DELAYS
 from tests.report.synthetic import make_findings, without_outcomes
 
 SHAPES = {
@@ -59,6 +62,35 @@ def test_slow_runs_are_told_beside_the_first():
 def test_seeds_of_several_recipes_have_no_table_of_slow_ones():
     assert slow_runs(SHAPES["groups"]) == ()
     assert "Slowest run" not in answer(Report(SHAPES["groups"]))
+
+
+def test_runs_that_did_not_converge_are_named_beside_the_slow_ones():
+    marks = {t.topic: t.marks for t in answers(Report(SHAPES["10 runs"]))}["Slow"]
+    assert "seed9 not converged when it ended" in marks
+    marks = {t.topic: t.marks for t in answers(Report(make_findings(n_censored=3)))}["Slow"]
+    assert "3 not converged when they ended" in marks
+
+
+def test_of_outcomes_alone_it_is_told_in_how_many_runs_they_have_a_transition():
+    findings = SHAPES["10 runs"]
+    alone = OutcomeFindings(**{f.name: getattr(findings, f.name) for f in fields(OutcomeFindings)})
+    found = alone.outcome_transitions
+    brief = Statement("Outcome transitions", "It has.", brief="It has.")
+
+    def short(found):
+        said = Report(replace(alone, outcome_transitions=found))
+        said.said["outcome_transitions"] = (brief,)
+        return {told.topic: told.short for told in answers(said)}["Outcomes"]
+
+    n_most = found.improvements["n_runs"].max()
+    assert short(found).endswith(f"in {n_most} of 10 runs")
+    none = replace(found, improvements=found.improvements.iloc[:0])
+    assert short(none) == "None that stands out"
+    delays = DELAYS.frame(
+        {"group": "adamw", "run": f"seed{i}", "censored": i > 2, "grokking": i < 2, "dated": i < 3}
+        for i in range(4)
+    )
+    assert short(replace(found, delays=delays)) == "Grokking in 2 of 10 runs"
 
 
 def test_a_confirmed_detour_is_more_than_chance():

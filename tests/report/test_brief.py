@@ -133,6 +133,12 @@ CLAIMS = {
         (r"is slower than (?:the other|all others)|pairs? of groups differ", "differ"),
         (r"None is shown to be slower", "alike"),
     ),
+    "more than chance": (
+        (r"^Nothing is shown to be$", "nothing"),
+        (r"the speed of convergence differs \(p|is slower than (?:the other|all others)", "some"),
+        (r"^That groups differ in speed is$|pairs? of groups differ", "some"),
+        (r"Each seed changes in its own time|^Confirmed detours?:", "some"),
+    ),
     "outliers": (
         (r"none is clearly unlike", "none"),
         (r"\d+ (?:is|are) clearly unlike", "some"),
@@ -186,6 +192,7 @@ def test_the_check_finds_contradictions():
     assert contradictions(["No boundary has evidence.", "Sharp change from a to b."])
     assert contradictions(["No state is shown to delay runs.", "Confirmed detour: state 2."])
     assert contradictions(["3 of 4 runs converged.", "4 of 4 runs converged."])
+    assert contradictions(["Nothing is shown to be", "sgd is slower than the other"])
     assert not contradictions(["3 of 4 runs converged.", "No state is shown to delay runs."])
 
 

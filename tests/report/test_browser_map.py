@@ -114,6 +114,21 @@ def test_a_state_of_another_level_is_none_of_the_tables_of_the_map_told(browser,
         assert page.evaluate("location.hash") == "#state=1"
 
 
+def test_what_is_of_the_told_map_says_so_while_another_is_shown(browser, report):
+    with opened(browser, report) as page:
+        figure = page.locator("#state_means .of-level")
+        table = open_table(page, "State transitions").locator(".of-level")
+        followed = open_table(page, "When runs are in the states of every level")
+        assert [figure.is_visible(), table.is_visible()] == [False, False]
+        page.locator("#level").press("ArrowRight")
+        told = "Of the map with 4 states, not of the one shown."
+        assert [figure.inner_text(), table.inner_text()] == [told, told]
+        assert page.locator("#timeline .of-level").count() == 0  # it follows
+        assert followed.locator(".of-level").count() == 0
+        page.locator("#level").press("ArrowLeft")
+        assert [figure.is_visible(), table.is_visible()] == [False, False]
+
+
 # --- the panel ---
 
 
@@ -308,6 +323,20 @@ def test_the_threshold_slider_ranks_runs_again_and_redraws_the_curves(browser, r
         assert page.evaluate("location.hash") == ""
 
 
+def test_another_threshold_is_told_above_the_runs_of_each_group(browser, grouped, tmp_path):
+    made, _ = grouped
+    headings = f"{PLOT % 'timeline'}.layout.annotations.filter((a) => a.name).map((a) => a.text)"
+    with opened(browser, write_report(Report(made), tmp_path)) as page:
+        slide(page, "threshold", 0.55)
+        expected = measure_convergence(
+            made.table, made.outcomes, outcome="val_accuracy", threshold=0.55
+        ).table
+        n = expected.groupby("group")["converged"].sum()
+        assert page.evaluate(headings) == [
+            f"<b>{group}</b><br>{n[group]} of 8 converged" for group in ("sgd", "adamw")
+        ]
+
+
 def test_level_and_threshold_stay_when_what_is_lit_is_cleared(browser, report):
     with opened(browser, report, "#level=8&threshold=0.55&run=seed3", draw=False) as page:
         page.locator("#clear").click()
@@ -321,6 +350,17 @@ def test_narrow_windows_have_the_sliders_and_nothing_wider_than_they_are(browser
         assert page.locator("#threshold").is_visible()
         too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(too_wide) <= 0
+        heading = f"{PLOT % 'timeline'}.layout.annotations.find((a) => a.name).text"
+        assert page.evaluate(heading) == "9 of 10 converged"  # no more has room
+
+
+def test_without_a_mouse_the_buttons_of_figures_lie_on_nothing(browser, report):
+    box = "document.querySelector('#%s %s').getBoundingClientRect()"
+    with opened(browser, report, width=420, has_touch=True, is_mobile=True) as page:
+        for name in ("timeline", "waiting_curves", "why_slow"):
+            buttons, drawing = box % (name, ".modebar"), box % (name, ".main-svg")
+            assert page.evaluate(f"{buttons}.height") > 0
+            assert page.evaluate(f"{buttons}.bottom <= {drawing}.top")
 
 
 # --- the replay ---

@@ -32,6 +32,7 @@ FIRST = (
 )
 CELLS = (FIRST, "analysis_of(make_findings(4))")
 DRAWN = "[...document.querySelectorAll('.hmmdyn iframe')].length"
+KERNEL = "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status"
 INK = "document.getElementById('figure')._fullLayout?.font.color"
 
 
@@ -77,6 +78,7 @@ def test_two_cells_share_plotly_and_follow_the_theme_of_jupyterlab(browser, lab)
     page = browser.new_page(viewport={"width": 1400, "height": 1000}, color_scheme="light")
     page.goto(f"{lab}/lab/tree/analysis.ipynb")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
+    assert settles(page, KERNEL, "idle")  # before that, JupyterLab runs nothing and says nothing
     page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     page.locator(".hmmdyn iframe").nth(1).wait_for(timeout=120_000)
     frames = [frame for frame in page.frames if frame != page.main_frame]

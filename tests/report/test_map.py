@@ -206,7 +206,7 @@ def test_detours_and_forks_differ_by_rim_and_word(findings):
     assert "<b>1</b> fork" in texts(figure)
     dashed = {name for name, t in arrows(figure).items() if t.line.dash == "7px,3px"}
     assert dashed == {"1 → 2"}
-    assert {"2/10", "7/10"} <= set(texts(figure))
+    assert {"2 of 10", "7 of 10"} <= set(texts(figure))
 
 
 @pytest.mark.parametrize(

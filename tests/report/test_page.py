@@ -194,6 +194,34 @@ def test_every_sentence_is_on_the_page_the_short_answer_first(findings, page):
             assert places[-1] < text.index(" ".join(in_full[-1].split()), places[-1])
 
 
+def test_a_topic_without_a_short_answer_is_told_openly(findings):
+    report = Report(findings)
+    html = render(report)
+    short = {s.topic for s in report.statements if s.brief}
+    told = re.findall(r'<summary aria-label="In full: ([^"]*)">', html)
+    assert set(told) <= short
+    assert 'class="in-full" open' not in html
+
+
+def test_the_list_of_seeds_has_no_column_that_is_empty():
+    heading = 'data-column="different"'
+    assert heading in render(Report(make_findings()))
+    assert heading not in render(Report(make_findings(1, n_censored=0)))
+
+
+def test_one_run_is_told_of_as_one():
+    text = Page(render(Report(make_findings(1, n_censored=0)))).text
+    assert "The run is a strip, coloured by its state." in text
+    assert "the fastest on top" not in text
+
+
+def test_detours_are_shown_where_one_is_confirmed(findings):
+    shown = re.compile(r'<details class="data" open>\s*<summary>Detour states')
+    assert shown.search(render(Report(findings)))
+    none = findings.detours.assign(verdict="no evidence")
+    assert not shown.search(render(Report(replace(findings, detours=none))))
+
+
 def test_sections_come_in_reading_order(page):
     ids = [a["id"] for a in page.all("section")]
     assert ids == [

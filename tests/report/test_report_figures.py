@@ -1,5 +1,6 @@
 import base64
 import inspect
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,6 +11,8 @@ import pytest
 from hmmdyn.dynamics.states import metric_levels
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.report.figures import figures, theme
+from hmmdyn.report.page import render
+from hmmdyn.report.report import Report
 from hmmdyn.report.statements import said
 from hmmdyn.report.statements.figures import figure_summaries
 from hmmdyn.results.observations import Standardisation
@@ -130,12 +133,41 @@ def test_groups_stand_apart_each_with_its_tally():
         "<b>sgd</b><br>9 of 10 converged",
         "<b>adamw</b><br>9 of 10 converged",
     ]
+    # By this the page finds them, whatever is written there.
+    assert [json.loads(a.name) for a in figure.layout.annotations] == [{"group": 0}, {"group": 1}]
     rows = np.asarray(figure.layout.yaxis.tickvals)
     gaps = np.diff(rows)
     np.testing.assert_allclose(np.delete(gaps, 9), 1)
     assert gaps[9] > 2
     for heading, first in zip(figure.layout.annotations, rows[[0, 10]], strict=True):
         assert first - 2 < heading.y < first - 1
+
+
+def test_one_group_needs_no_heading_and_one_state_no_comparison():
+    alone = figures.why_slow(make_findings(4))
+    assert not alone.layout.annotations
+    assert alone.layout.showlegend
+    both = figures.why_slow(make_findings(4, groups=("sgd", "adamw")))
+    assert [a.text for a in both.layout.annotations] == ["<b>sgd</b>", "<b>adamw</b>"]
+    with pytest.raises(NotEnoughDataError, match="one state"):
+        figures.state_means(make_findings(3, n_states=1))
+
+
+def test_of_very_many_groups_the_first_are_drawn_and_the_rest_counted():
+    findings = make_findings(2, 8, 2, 2, groups=[f"recipe {i}" for i in range(14)], n_censored=0)
+    figure = figures.outcome_curves(findings)
+    assert [a.text for a in figure.layout.annotations] == [f"recipe {i}" for i in range(12)]
+    assert {trace.meta["run"] for trace in figure.data} == set(range(24))
+    meta = figure.layout.meta
+    assert (meta["n_groups"], meta["n_drawn"], meta["n_runs"]) == (12, 24, 24)
+    headings = [
+        a.text for a in figures.group_maps(findings).layout.annotations if a.xref == "paper"
+    ]
+    assert len(headings) == 12 + 11
+    assert figures.group_maps(findings).layout.meta["n_groups"] == 12
+    caption = "Drawn are the first 12 of 14 groups; tables and files have all of them."
+    assert render(Report(findings)).count(caption) == 3  # outcomes, metrics, maps
+    assert "Drawn are the first" not in render(Report(make_findings(3, groups=("a", "b"))))
 
 
 def test_a_run_whose_outcome_is_unknown_has_a_row_without_a_mark(findings):

@@ -1,9 +1,11 @@
 import itertools
+import re
 
 import numpy as np
 import pytest
 
 from hmmdyn.report.figures import theme
+from hmmdyn.report.packed import asset
 
 # Machado, Oliveira, Fernandes (2009), severity 1.0, on linear RGB.
 VISION = {
@@ -70,6 +72,26 @@ def test_one_colour_per_state_and_none_twice(n_states):
 def test_text_on_a_state_is_legible(colour):
     low, high = sorted([luminance(colour), luminance(theme.text_on(colour))])
     assert (high + 0.05) / (low + 0.05) >= 4.5  # WCAG 2, level AA
+
+
+def test_the_page_has_lighter_colours_where_the_dark_ground_would_swallow_them():
+    paper = luminance(theme.DARK.layout.hoverlabel.bgcolor)
+
+    def stands_out(colour):
+        return (luminance(colour) + 0.05) / (paper + 0.05) >= 2
+
+    in_dark = dict(re.findall(r"light-dark\((#\w{6}), (#\w{6})\) !important", asset("report.css")))
+    lost = {colour for colour in theme.STATE_COLOURS if not stands_out(colour)}
+    assert set(in_dark) == lost
+    assert all(map(stands_out, in_dark.values()))
+    colours = [in_dark.get(colour, colour) for colour in theme.STATE_COLOURS]
+    for vision in VISION.values():
+        seen = [oklab(vision @ linear_rgb(c)) for c in colours]
+        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.06
+    # The text on them is that of the light theme.
+    for light, dark in in_dark.items():
+        low, high = sorted([luminance(dark), luminance(theme.text_on(light))])
+        assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
 # --- lines of groups ---

@@ -18,7 +18,12 @@ from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import STEP_AXIS, numbers_of, run_numbers
 from hmmdyn.report.figures.run_rows import plot_labels
 from hmmdyn.report.figures.thinning import thin
-from hmmdyn.report.lookup import drawn_runs, full_run_names
+from hmmdyn.report.lookup import (
+    drawn_groups,
+    drawn_runs,
+    full_run_names,
+    runs_of_drawn_groups,
+)
 from hmmdyn.results.arrays import IntArray
 from hmmdyn.results.findings import Findings, OutcomeFindings
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
@@ -84,9 +89,11 @@ def draw_curves(findings: OutcomeFindings, columns: Sequence[str]) -> go.Figure:
     There is one trace per run and state: pieces of line, each the way from a checkpoint to the next
     in the colour of the state it leads to; without states one per run. Long runs are thinned
     (:func:`.thinning.thin`); ``layout.meta`` says how many ``points`` are drawn, of how many
-    ``values``. A value that is missing where its neighbours in time are known is a gap.
+    ``values``, how many runs are drawn (``n_drawn``) of how many (``n_runs``) of the first
+    ``n_groups`` groups, which alone are drawn of very many. A value that is missing where its
+    neighbours in time are known is a gap.
     """
-    groups = list(findings.table["group"].unique())
+    groups = drawn_groups(findings)
     drawn = drawn_runs(findings)
     checkpoints = _checkpoints(findings)
     shown = checkpoints["number"].isin(numbers_of(findings, drawn)).to_numpy()
@@ -124,6 +131,8 @@ def draw_curves(findings: OutcomeFindings, columns: Sequence[str]) -> go.Figure:
             "points": sum(piece.n_points for drawn in pieces.values() for piece in drawn),
             "values": int(np.isfinite(values.to_numpy(np.float64)).sum()),
             "n_drawn": len(drawn),
+            "n_runs": len(runs_of_drawn_groups(findings)),
+            "n_groups": len(groups),
         },
         **_layout_of(findings, columns[0]),
     )
@@ -292,7 +301,7 @@ def _data(pieces: list[_Piece]) -> dict[str, list[Any]]:
 def _layout_of(findings: OutcomeFindings, column: str) -> dict[str, object]:
     """Return what of the layout goes with a column: the title of its axes and its threshold."""
     measure = findings.convergence
-    numbers = ["", *map(str, range(2, findings.table["group"].nunique() + 1))]
+    numbers = ["", *map(str, range(2, len(drawn_groups(findings)) + 1))]
     shapes = []
     if measure is not None and measure.outcome == column:
         level = {"x0": 0, "x1": 1, "y0": measure.threshold, "y1": measure.threshold}

@@ -165,9 +165,16 @@ def state_means(findings: Findings) -> go.Figure:
     """Show the mean of every feature in every state, in standard deviations, as a heat map.
 
     Pointed at, a field tells it in the metric's own unit, too, where there is one for all runs.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There is one state, whose means are those of all runs.
     """
     means = findings.parameters.means
     n_states, n_features = means.shape
+    if n_states == 1:
+        raise NotEnoughDataError("There is one state, so there are none to tell apart.")
     features = [words.label(f, 20) for f in findings.features]
     own = own_levels(findings)
     limit = float(np.abs(means).max()) or 1.0

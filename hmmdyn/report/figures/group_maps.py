@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import group_numbers
 from hmmdyn.report.figures.map_layout import BAR, Edge, along_edges, first_free
 from hmmdyn.report.figures.training_map import Canvas, beside_edge, beside_main
-from hmmdyn.report.lookup import rows
+from hmmdyn.report.lookup import drawn_groups, rows
 from hmmdyn.report.map_facts import FactsOfLevel
 from hmmdyn.results.findings import Findings
 
@@ -52,14 +53,15 @@ def group_maps(findings: Findings) -> go.Figure:
     States stand where they stand on the map of all groups. On the map of a group a change of state
     is as wide as the share of its runs that make it, a state that none of them visits is pale, and
     the lines below a state are where the group's own runs enter it. On the map of a difference,
-    colours and widths are shares of time, and of runs, that one group has more or less.
+    colours and widths are shares of time, and of runs, that one group has more or less. Of very
+    many groups the first alone are drawn: ``n_groups`` of ``layout.meta``.
 
     Raises
     ------
     NotEnoughDataError
         There is one group.
     """
-    groups = list(group_numbers(findings))
+    groups = drawn_groups(findings)
     if len(groups) < 2:
         raise NotEnoughDataError("There is one group, so there is none to compare it with.")
     facts = FactsOfLevel(findings, findings.parameters.n_states)
@@ -78,6 +80,7 @@ def group_maps(findings: Findings) -> go.Figure:
     figure = go.Figure(traces)
     figure.update_layout(
         annotations=annotations,
+        meta={"n_groups": len(groups)},
         template=theme.LIGHT,
         barmode="overlay",
         showlegend=False,
@@ -96,7 +99,7 @@ def _of_group(canvas: Canvas, group: str) -> _Row:
         heading=f"<b>{words.label(group, 40)}</b> · {words.plural(_n_runs(states), 'run')}",
         colours=list(canvas.colours),
         opacity=[1.0 if state.n_runs else _UNSEEN for state in rows(states)],
-        texts=[f"{state.n_runs}/{state.n_total}" for state in rows(states)],
+        texts=[f"{state.n_runs:,} of {state.n_total:,}" for state in rows(states)],
         cards=[
             f"<b>{words.label(group)}</b>, state {state.state}<br>{state.n_runs} of "
             f"{words.plural(state.n_total, 'run')}, {words.percent(state.share)} of their time"
@@ -109,7 +112,7 @@ def _of_group(canvas: Canvas, group: str) -> _Row:
             for state in rows(states)
         ],
         widths={edge: _WIDEST * n / total for edge, (n, total) in changes.items()},
-        numbers={edge: f"{n}/{total}" for edge, (n, total) in changes.items()},
+        numbers={edge: f"{n:,} of {total:,}" for edge, (n, total) in changes.items()},
         tones=dict.fromkeys(changes, theme.MARK),
         link={"group": group_numbers(findings)[group]},
     )
@@ -126,7 +129,7 @@ def _difference(canvas: Canvas, first: str, group: str) -> _Row:
     }
     names = f"{words.label(group, 30)} less {words.label(first, 30)}"
     return _Row(
-        heading=f"<b>{names}</b> · share of time in states, of runs at changes",
+        heading=f"<b>{names}</b>",
         colours=[theme.UP if value >= 0 else theme.DOWN for value in more],
         opacity=[_UNSEEN + (1 - _UNSEEN) * min(abs(value) / _FULL, 1) for value in more],
         texts=[_points(value) for value in more],
@@ -242,7 +245,8 @@ def _labels(canvas: Canvas, row: _Row, height: float) -> Iterator[dict[str, Any]
         colour = {"color": theme.text_on(row.colours[bar.state])} if clear else {}
         x, y = canvas.place(np.array([[box.along, box.across + height]]))
         font = {"size": 11, **colour}
-        yield {**look, "text": shown, "x": x[0], "y": y[0], "font": font}
+        link = json.dumps({"state": bar.state, **row.link})
+        yield {**look, "text": shown, "name": link, "x": x[0], "y": y[0], "font": font}
     for edge in layout.edges:
         number = row.numbers.get((edge.from_state, edge.to_state))
         if number is None:
@@ -256,4 +260,6 @@ def _labels(canvas: Canvas, row: _Row, height: float) -> Iterator[dict[str, Any]
         if free is not None:
             taken.append(free)
             x, y = canvas.place(np.array([[free.along, free.across + height]]))
-            yield {**look, "text": number, "x": x[0], "y": y[0], "font": {"size": 10.5}}
+            # A narrow page has no room for it.
+            about = {"name": json.dumps({"spare": True}), "font": {"size": 10.5}}
+            yield {**look, "text": number, "x": x[0], "y": y[0], **about}

@@ -15,8 +15,9 @@ In ``layout.meta``, ``waiting`` says that curves are of the runs still to conver
 
 What says nothing of runs is lit whichever run is chosen, and likewise for groups and states. In
 ``layout.meta``, ``x`` is ``step`` where that is the x axis, and ``runs`` or ``states`` are the
-numbers that the ticks of the y axis name. An annotation of a state or transition has its trace's
-``meta`` as JSON for its ``name``. Runs and groups are numbered in the order of the table of
+numbers that the ticks of the y axis name. An annotation of a state, transition or group has its
+trace's ``meta`` as JSON for its ``name``; one that says ``spare`` there gives way on a narrow page.
+Runs and groups are numbered in the order of the table of
 findings.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import math
 from collections.abc import Callable, Sequence
 from textwrap import wrap
@@ -201,13 +202,17 @@ class RunRows:
         }
 
     def headings(self, text: Callable[[str], str]) -> list[dict[str, Any]]:
-        """Return what is said above the runs of each group, as annotations."""
-        short = run_names(self._findings)
+        """Return what is said above the runs of each group, as annotations that name it.
+
+        They are found by the number of their group (:mod:`.links`), whatever else is written there.
+        """
+        short, numbers = run_names(self._findings), group_numbers(self._findings)
         keys = zip(self.runs["group"], self.runs["run"], strict=True)
         shift = -_CHARACTER_PIXELS * max(len(short[key]) for key in keys)
         return [
             {
                 "text": text(str(group)),
+                "name": json.dumps({"group": numbers[str(group)]}),
                 "x": 0,
                 "xref": "paper",
                 "xanchor": "left",

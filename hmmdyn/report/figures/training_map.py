@@ -42,6 +42,7 @@ _NARROW = 320.0  # across a map where time runs downwards
 _LETTER, _LINE, _SPACE = 6.9, 15.0, 5.0  # pixels of text
 _RUG = 6.0  # pixels below a state, of the marks of runs that enter it
 _ROWS = 7  # of labels beside the main lane
+_ROW = _LINE + 1  # from one to the next: less, and labels in both would meet
 _SHADES = 12  # in which one state's colour goes over into the next one's
 _FAINT = 0.45
 
@@ -497,7 +498,9 @@ def _placed_texts(canvas: Canvas) -> Iterable[Text]:
         if fits:
             yield Text((number,), small, link, colour)
         if name or not fits:
-            outside.append((bar, (name if fits else whole,), link))
+            # Beside the main lane stand labels of many states; elsewhere it is seen which is meant.
+            beside = whole if bar.lane == 0 or not fits else name
+            outside.append((bar, (beside,), link))
     for edge in canvas.boundaries:
         text = _boundary_lines(canvas, edge)
         if text:
@@ -545,7 +548,7 @@ def beside_main(canvas: Canvas, lines: Sequence[str], along: float) -> list[Box]
         places = [(along + shift, across) for shift in shifts]
     else:
         places = [
-            (along + shift * box.half_along, -BAR - 2 * _SPACE - box.half_across - row * _LINE)
+            (along + shift * box.half_along, -BAR - 2 * _SPACE - box.half_across - row * _ROW)
             for row in range(_ROWS)
             for shift in (0.0, 0.8, -0.8)
         ]
@@ -624,7 +627,7 @@ def _boundary_lines(canvas: Canvas, edge: Edge) -> tuple[str, ...]:
 
 def _count(canvas: Canvas, edge: Edge) -> str:
     n_runs, n_total = canvas.facts.n_runs(edge.from_state, edge.to_state)
-    return f"{n_runs}/{n_total}"
+    return f"{n_runs:,} of {n_total:,}"
 
 
 def _labels(canvas: Canvas) -> list[dict[str, Any]]:

@@ -54,8 +54,10 @@ def why_slow(findings: Findings) -> go.Figure:
         "zerolinewidth": 1,
     }
     frame["meta"] = {"runs": frame["meta"]["runs"]}  # its axis is no date
-    frame["annotations"] = run_rows.headings(_bold)
-    figure.update_layout(barmode="relative", **frame)
+    several = known["group"].nunique() > 1
+    frame["annotations"] = run_rows.headings(_bold) if several else []
+    # One colour, too, is said to be of which state.
+    figure.update_layout(barmode="relative", showlegend=True, **frame)
     figure.update_layout(margin={"l": margin_for(frame["yaxis"]["ticktext"])})
     return figure
 

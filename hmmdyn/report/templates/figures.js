@@ -81,6 +81,17 @@
     return levels.smallCurves(data);
   }
 
+  // Where there is little room, headings of rows say how many converged, states of maps of groups
+  // have their number alone, and their changes none; tables and cards have the rest.
+  function shortenLabels(layout) {
+    const about = ({ name }) => (name ? JSON.parse(name) : {});
+    layout.annotations = (layout.annotations ?? []).filter((label) => !about(label).spare);
+    for (const label of layout.annotations)
+      if (about(label).state !== undefined) label.text = label.text.replace(/ · .*$/, "");
+      else if (about(label).group !== undefined)
+        label.text = label.text.replace(/ converged, .*$/, " converged");
+  }
+
   function draw(plot) {
     const isNarrow = narrow.matches && !printing;
     const map = `map-${levels.shown()?.n_states}-${isNarrow ? "narrow" : "wide"}`;
@@ -97,6 +108,7 @@
     takeScale(plot, data, layout);
     takeTime(plot, data, layout);
     layout.template = template();
+    if (isNarrow && !isMap(plot)) shortenLabels(layout);
     // A zoom stays as long as the axes mean the same.
     layout.uirevision = ["column", "scale", "time"].map((name) => control(plot, name)?.value).join();
     // Paper does not resize what is on it: the width must be right before it is printed.

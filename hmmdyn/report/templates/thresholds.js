@@ -110,14 +110,14 @@ const thresholds = (() => {
       }
       trace.y = [...trace.customdata].map((run) => row.get(run));
     }
-    // Headings stand in the order of the groups.
-    const headings = (layout.annotations ?? []).filter(({ text }) => / converged\b/.test(text));
-    [...groups.values()].forEach((own, i) => {
+    for (const heading of layout.annotations ?? []) {
+      const own = groups.get(JSON.parse(heading.name ?? "{}").group);
+      if (!own) continue;
       const known = own.filter((run) => crossed[run]);
       const n = known.filter((run) => crossed[run].converged).length;
-      const name = headings[i]?.text.match(/^<b>.*<\/b><br>/)?.[0] ?? "";
-      if (headings[i]) headings[i].text = `${name}${n} of ${known.length} converged`;
-    });
+      const name = heading.text.match(/^<b>.*<\/b><br>/)?.[0] ?? "";
+      heading.text = `${name}${n} of ${known.length} converged`;
+    }
     layout.yaxis.tickvals = [...layout.yaxis.tickvals];
     layout.meta.runs = layout.yaxis.tickvals.map((y) => at.get(y));
     layout.yaxis.ticktext = layout.meta.runs.map((run) => asText(selection.runs[run].short));
