@@ -259,6 +259,7 @@ def _state_findings(
         bag_of_states,
         uneven_lengths,
     )
+    from hmmdyn.dynamics.outcomes.told_first import told_first
     from hmmdyn.dynamics.outliers import find_outliers
     from hmmdyn.dynamics.regression import regress_convergence
     from hmmdyn.dynamics.slowness import find_slowness
@@ -273,6 +274,7 @@ def _state_findings(
     from hmmdyn.dynamics.ways import find_ways, fork_choices
     from hmmdyn.dynamics.where import where_it_moves
     from hmmdyn.results.boundaries import BOUNDARIES
+    from hmmdyn.results.told_first import TOLD_FIRST
     from hmmdyn.tables.trajectories import KEY_COLUMNS
 
     chosen, decoding = fitted.trajectories, fitted.decoding
@@ -372,6 +374,14 @@ def _state_findings(
         where_it_moves=where_it_moves(
             chosen.parts, decoding.states, evidence.supported if evidence else BOUNDARIES.frame()
         ),
+        told_first=told_first(
+            table,
+            decoding.observations.features,
+            found.outcome_transitions.transitions,
+            random_state=options.seed,
+        )
+        if found.outcome_transitions
+        else TOLD_FIRST.frame(),
         movement_laws=movement_laws(table),
     )
 

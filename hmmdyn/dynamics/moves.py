@@ -16,6 +16,9 @@ from hmmdyn.results.arrays import FloatArray, IntArray
 _LEVEL = 0.95  # of what is said of all that is compared together
 FEWEST = 3  # checkpoints on either side, for levels
 _CLEAR = 4.0  # a curve moves where its levels are so many times the noise apart
+# Pace from a level to the first quarter of the way, or from the last to a level, over that between
+# quarter and middle, at most.
+_SLOWER = 0.6
 # Median of absolute differences of two normal numbers -> their standard deviation.
 _NOISE = 1.4826 / np.sqrt(2)
 
@@ -33,11 +36,6 @@ class Median(NamedTuple):
     middle: float
     low: float
     high: float
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 where the interval is above or below zero, else 0."""
-        return int(self.low > 0) - int(self.high < 0)
 
 
 def way_done(values: FloatArray, n_before: int, n_after: int) -> FloatArray:
@@ -77,6 +75,28 @@ def crossings(steps: NDArray[np.number], done: FloatArray, share: float = 0.5) -
     moves = np.isfinite(done).all(axis=0)
     low, high = (steps[cut - i].astype(np.float64) for i in (1, 0))
     return Dates(np.where(moves, low, np.nan), np.where(moves, high, np.nan))
+
+
+def pass_between_levels(
+    steps: NDArray[np.number], done: FloatArray, n_before: int, n_after: int
+) -> NDArray[np.bool_]:
+    """Say of curves, shape (P,), whether they are faster in the middle of their way than around it.
+
+    One that drifts on its way to a level, or from it, crosses the middle early or late for that.
+
+    Parameters
+    ----------
+    steps, done, n_before, n_after
+        As in :func:`crossings` and :func:`way_done`.
+    """
+    quarter, half, rest = (
+        np.mean(crossings(steps, done, share), axis=0) for share in (0.25, 0.5, 0.75)
+    )
+    # Where curves are at their levels, in the middle of the checkpoints that these are taken from.
+    begin, end = np.median(steps[:n_before]), np.median(steps[-n_after:])
+    return np.asarray(
+        (half - quarter <= _SLOWER * (quarter - begin)) & (rest - half <= _SLOWER * (end - rest))
+    )
 
 
 def median_between(low: FloatArray, high: FloatArray, n_compared: int = 1) -> Median:

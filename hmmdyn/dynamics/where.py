@@ -17,8 +17,6 @@ from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.verdicts import CANNOT_TELL
 from hmmdyn.results.where import AFTER, BEFORE, WHERE
 
-_VERDICTS = {1: BEFORE, -1: AFTER, 0: CANNOT_TELL}
-
 
 def where_it_moves(
     parts: pd.DataFrame, states: pd.DataFrame, boundaries: pd.DataFrame
@@ -105,6 +103,10 @@ def _leads(names: list[str], dates: list[Dates]) -> Iterator[dict[str, object]]:
                 "lead": lead.middle,
                 "lead_low": lead.low,
                 "lead_high": lead.high,
-                "when": _VERDICTS[lead.sign],
+                "when": _verdict(lead.low, lead.high),
             }
         yield {"when": CANNOT_TELL, **row}
+
+
+def _verdict(least: float, most: float) -> str:
+    return BEFORE if least > 0 else AFTER if most < 0 else CANNOT_TELL

@@ -49,6 +49,7 @@ from hmmdyn.results.parts import PARTS
 from hmmdyn.results.selection import ATTEMPTS, MODEL_SELECTION
 from hmmdyn.results.slowness import BEFORE_CONVERGENCE, EXTREMES, RUNS, SLOW_RUNS, SLOWEST_QUARTER
 from hmmdyn.results.states import OCCUPANCY, STATE_MEANS, STATE_METRICS, STATE_SUMMARY, STATES
+from hmmdyn.results.told_first import TOLD_FIRST
 from hmmdyn.results.transitions import (
     CHANGE_POINTS,
     FORK_CHOICES,
@@ -98,6 +99,7 @@ REPORTED = (
     SPIKES,
     OUTCOME_OUTLIERS,
     MATCHES,
+    TOLD_FIRST,
     GROUPS,
     GROUP_DISSIMILARITIES,
     GROUP_FORKS,

@@ -22,7 +22,9 @@ TOLD_FIRST = Table(
         GROUP,
         Column("outcome", TEXT, "name of the outcome"),
         Column("metric", TEXT, "name of the metric"),
-        Column("n_runs", INTEGER, "runs in which both move clearly", "runs"),
+        Column(
+            "n_runs", INTEGER, "runs in which both pass clearly from one level to another", "runs"
+        ),
         Column("n_total", INTEGER, "runs in which the outcome does", "runs"),
         Column(
             "lead",
@@ -34,8 +36,8 @@ TOLD_FIRST = Table(
         ),
         Column("lead_low", NUMBER, "lower end of the 95 % interval", STEPS, missing=_FEW),
         Column("lead_high", NUMBER, "upper end of the 95 % interval", STEPS, missing=_FEW),
-        Column("earlier_runs", INTEGER, "runs in which it is earlier by a checkpoint or more"),
-        Column("later_runs", INTEGER, "runs in which it is later by a checkpoint or more"),
+        Column("earlier_runs", INTEGER, "runs in which it is earlier, as far as checkpoints tell"),
+        Column("later_runs", INTEGER, "runs in which it is later"),
         p_column(
             "p",
             "share of the pairings of runs in which the metric, dated around another run's "
@@ -50,8 +52,9 @@ TOLD_FIRST = Table(
         Column(
             "when",
             TEXT,
-            f"{BEFORE} or {AFTER}, where the interval has no 0 in it and the two go together run "
-            "by run (p_corrected below 0.05), or cannot tell",
+            f"{BEFORE} or {AFTER}, where the interval (ends left out) has no 0 in it, n_runs is half "
+            "of n_total or more, and the two go together run by run (p_corrected below 0.05); or "
+            "cannot tell",
         ),
         Column(
             "done",

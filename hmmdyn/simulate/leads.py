@@ -18,6 +18,8 @@ MOVING = {
     "with": 0.0, "with_quiet": 0.0, "with_noisy": 0.0, "before": 1.0, "before_noisy": 1.0,
     "after": -1.0,
 }  # fmt: skip
+# Metrics that drift evenly until the outcome changes, or from then on.
+DRIFTING = ("with_drift_until", "with_drift_from")
 # Metrics that have nothing to do with the outcome.
 UNRELATED = ("noise", "random_walk", "settling", "growing", "own_time", "schedule")
 SPACINGS = ("even", "uneven", "widening")
@@ -44,6 +46,8 @@ def simulate_leads(
     earlier or later from run to run. Changes are logistic, with scales of 0.5 to 2 % of the clock.
     Runs differ in the levels, sizes and scales of all changes, and in noise, which remembers (lag-1
     autocorrelation 0.7).
+
+    Those of `DRIFTING` do so at the pace of the clock, and are still before or after.
 
     Of `UNRELATED`, ``noise`` has a lag-1 autocorrelation of 0.95; ``settling`` is an exponential
     decay and ``growing`` its mirror image, at the pace of the clock; ``own_time`` changes at a time
@@ -89,6 +93,8 @@ def simulate_leads(
             columns[name] = _seen(rng, _rise(rng, clock, date), noise)
         pace = np.exp(-3 * clock)
         columns |= {
+            "with_drift_until": _seen(rng, np.minimum(clock, at), _QUIET),
+            "with_drift_from": _seen(rng, np.maximum(clock, at), _QUIET),
             "noise": _remembering(rng, len(steps), _LONG_MEMORY),
             "random_walk": np.cumsum(rng.normal(size=len(steps))),
             "settling": _seen(rng, pace, _PLAIN),
