@@ -52,9 +52,9 @@ TOLD_FIRST = Table(
         Column(
             "when",
             TEXT,
-            f"{BEFORE} or {AFTER}, where the interval (ends left out) has no 0 in it, n_runs is half "
-            "of n_total or more, and the two go together run by run (p_corrected below 0.05); or "
-            "cannot tell",
+            f"{BEFORE} or {AFTER}, where the interval (its ends left out) has no 0 in it, n_runs "
+            "is half of n_total or more, and the two go together run by run (p_corrected below "
+            "0.05); or cannot tell",
         ),
         Column(
             "done",

@@ -5,12 +5,12 @@ outcome and the raw metric, are dated in one way: when they cross the middle bet
 its first and in its last quarter. Nothing is smoothed or standardised, so no value knows what comes
 after it; and whatever noise does to a date, it does to either side.
 
-A metric that drifts to its level, or from it, would cross the middle early or late for that: a date
-counts where the metric is faster in the middle of its way than before and after it, and only if that
-is so in half of the runs. What drifts otherwise, or changes at a time of its own, has a date in the
-window as well. So it is asked whether metric and outcome go together run by run (:mod:`hmmdyn.dynamics.outcomes.matching`):
-the metric of each run is also dated in the windows of all others, and has to be closer to its own
-run's transition than to theirs.
+A metric that drifts to its level, or from it, would cross the middle early or late for that: a
+date counts where the metric is faster in the middle of its way than before and after it, and only
+if that is so in half of the runs. What drifts otherwise, or changes at a time of its own, has a
+date in the window as well. So it is asked whether metric and outcome go together run by run
+(:mod:`hmmdyn.dynamics.outcomes.matching`): the metric of each run is also dated in the windows of
+all others, and has to be closer to its own run's transition than to theirs.
 """
 
 from __future__ import annotations
