@@ -88,7 +88,7 @@ def with_supported_states(
         n_states: _level_of(
             one_state
             if n_states == 1 and one_state is not None
-            else _model_of(observations, level.labels, covariance_type, options),
+            else model_of_labels(observations, level.labels, covariance_type, options),
             observations,
         )
         for n_states, level in found.zoom.items()
@@ -180,8 +180,8 @@ def _level_of(parameters: HMMParameters, observations: Observations) -> Level:
     return Level(parameters, np.asarray(decode(parameters, observations), dtype=np.int64))
 
 
-def _model_of(
-    observations: Observations, labels: IntArray, covariance_type: str, options: ModelOptions
+def model_of_labels(
+    observations: Sequences, labels: IntArray, covariance_type: str, options: ModelOptions
 ) -> HMMParameters:
     """Fit a model to labels by a few iterations of EM, states in the order they have."""
     n_states = int(labels.max()) + 1
