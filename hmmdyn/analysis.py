@@ -237,7 +237,7 @@ class Analysis(OutcomeAnalysis, Findings):
 
         For each set a model is fitted from these states on, and decodes all checkpoints; the set
         suffices where every state has ``least_overlap`` of its checkpoints. All sets of one and two
-        metrics are tried, larger ones grow from the best (:func:`.smallest_set.smallest_set`). That
+        metrics are tried, larger ones grow from the best (:func:`hmmdyn.hmm.choose.smallest_set.smallest_set`). That
         takes seconds for tens of runs.
 
         Raises
@@ -247,7 +247,7 @@ class Analysis(OutcomeAnalysis, Findings):
         UsageError
             ``least_overlap`` is not above 0 and at most 1.
         """
-        from hmmdyn.hmm.choose.smallest_set import smallest_set
+        from hmmdyn.hmm import smallest_set
 
         decoding = self.training_map.apply(self.trajectories)
         given: dict[str, Any] = {

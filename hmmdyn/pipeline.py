@@ -275,6 +275,7 @@ def _state_findings(
     from hmmdyn.dynamics.where import where_it_moves
     from hmmdyn.results.boundaries import BOUNDARIES
     from hmmdyn.results.told_first import TOLD_FIRST
+    from hmmdyn.tables.model_metrics import describe_metrics
     from hmmdyn.tables.trajectories import KEY_COLUMNS
 
     chosen, decoding = fitted.trajectories, fitted.decoding
@@ -314,6 +315,7 @@ def _state_findings(
         told_at=partial(_told_at, trajectories, fitted, options, source),
         training_map=fitted.training_map,
         features=decoding.observations.features,
+        model_metrics=describe_metrics(chosen, decoding.observations),
         standardisation=decoding.observations.standardisation.kind,
         parameters=parameters,
         states=decoding.states,

@@ -16,6 +16,7 @@ from hmmdyn.results.groups import GroupComparison
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.map_in_time import MapInTime
 from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.model_metrics import ModelMetrics
 from hmmdyn.results.movement import MOVEMENT_LAWS
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.outcomes import OutcomeTransitions
@@ -125,6 +126,8 @@ class Findings(OutcomeFindings):
     ----------
     features : tuple of str
         Metrics that entered the model, D of them.
+    model_metrics : ModelMetrics
+        What these have in common, and how many different things they say.
     standardisation : str
         ``pooled``, ``log-start`` or ``run``: what the model's units are.
     parameters : HMMParameters
@@ -169,6 +172,7 @@ class Findings(OutcomeFindings):
     """
 
     features: tuple[str, ...]
+    model_metrics: ModelMetrics
     standardisation: str
     parameters: HMMParameters
     states: pd.DataFrame = field(metadata=holds(STATES))

@@ -41,6 +41,7 @@ from hmmdyn.results.map_in_time import (
     LEVEL_STATES,
     LEVEL_TRANSITIONS,
 )
+from hmmdyn.results.model_metrics import MODEL_METRICS
 from hmmdyn.results.movement import MOVEMENT_LAWS
 from hmmdyn.results.notice import NOTICES
 from hmmdyn.results.outcomes import DELAYS, IMPROVEMENTS, MATCHES, OUTCOME_TRANSITIONS, SPIKES
@@ -64,6 +65,7 @@ from hmmdyn.results.where import WHERE
 CURVES = (METRICS, PARTS, STATES)
 # The tables of the report, in its order.
 REPORTED = (
+    MODEL_METRICS,
     STATE_SUMMARY,
     TRANSITIONS,
     INFLUENCES,

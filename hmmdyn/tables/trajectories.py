@@ -174,7 +174,7 @@ class Trajectories:
         if standardise == "log-start":
             return self._observations_since_start(first)
         self._require_successive_checkpoints(standardise)
-        features = _varying(self.table, self.metrics)
+        features = varying(self.table, self.metrics)
         if not features:
             raise NotEnoughDataError(
                 f"Nothing changes: none of {len(self.metrics)} metrics takes two values in a run, "
@@ -434,7 +434,7 @@ class Trajectories:
         return notices
 
 
-def _varying(table: pd.DataFrame, metrics: Sequence[str]) -> tuple[str, ...]:
+def varying(table: pd.DataFrame, metrics: Sequence[str]) -> tuple[str, ...]:
     """Metrics that vary within some run."""
     columns = list(metrics)
     varies = np.zeros(len(columns), dtype=bool)

@@ -183,7 +183,17 @@ def _level_of(parameters: HMMParameters, observations: Observations) -> Level:
 def model_of_labels(
     observations: Sequences, labels: IntArray, covariance_type: str, options: ModelOptions
 ) -> HMMParameters:
-    """Fit a model to labels by a few iterations of EM, states in the order they have."""
+    """Fit a model to labels by a few iterations of EM, states in the order they have.
+
+    Parameters
+    ----------
+    observations : Sequences
+        Standardised metrics, shape (n, D).
+    labels : ndarray, shape (n,)
+        States 0 … K-1 to begin with, each of them at some checkpoint.
+    covariance_type, options
+        Of the model.
+    """
     n_states = int(labels.max()) + 1
     # A state of which no metric is known at its few checkpoints has the values around them.
     known = interpolated(observations.values, observations.lengths)
