@@ -237,8 +237,8 @@ class Analysis(OutcomeAnalysis, Findings):
 
         For each set a model is fitted from these states on, and decodes all checkpoints; the set
         suffices where every state has ``least_overlap`` of its checkpoints. All sets of one and two
-        metrics are tried, larger ones grow from the best (:func:`hmmdyn.hmm.choose.smallest_set.smallest_set`). That
-        takes seconds for tens of runs.
+        metrics are tried, larger ones grow from the best. That takes seconds for tens of runs. What
+        it does in detail stands at :func:`hmmdyn.hmm.choose.smallest_set.smallest_set`.
 
         Raises
         ------

@@ -85,6 +85,7 @@ def fit(
         standardise=options.standardise,
         standardise_first=options.standardise_first,
         keep_metrics=(*without_families(options.metrics), *options.keep_metrics),
+        log_metrics=expanded(options.log_metrics, trajectories.metrics),
         covariance_type=options.covariance,
         protocol=options.protocol,
         options=options.model,
