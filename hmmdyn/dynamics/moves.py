@@ -51,9 +51,11 @@ def way_done(values: FloatArray, n_before: int, n_after: int) -> FloatArray:
         Levels are medians over so many of the first and of the last checkpoints, `FEWEST` or more.
     """
     before, after = np.median(values[:n_before], axis=0), np.median(values[-n_after:], axis=0)
-    noise = _NOISE * np.median(np.abs(np.diff(values, axis=0)), axis=0)
-    way = np.where(np.abs(after - before) > _CLEAR * noise, after - before, np.nan)
-    return np.asarray((values - before) / way)
+    with np.errstate(over="ignore", invalid="ignore"):  # between numbers near the greatest
+        way = after - before
+        noise = _NOISE * np.median(np.abs(np.diff(values, axis=0)), axis=0)
+        is_clear = (np.abs(way) > _CLEAR * noise) & np.isfinite(way)
+        return np.asarray((values - before) / np.where(is_clear, way, np.nan))
 
 
 def crossings(steps: NDArray[np.number], done: FloatArray, share: float = 0.5) -> Dates:

@@ -38,6 +38,7 @@ def test_what_does_not_stand_out_from_its_noise_does_not_move():
     assert np.isnan(way_done(noise, 15, 15)).all()
     assert np.isnan(crossings(STEPS, way_done(noise, 15, 15)).low).all()
     assert np.isnan(way_done(np.ones((60, 1)), 15, 15)).all()
+    assert np.isnan(way_done(np.where(STEPS < 300, -1.5e308, 1.5e308)[:, None], 15, 15)).all()
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -38,7 +38,7 @@ def test_the_first_are_named_with_their_leads(said):
     assert texts == [
         "What told first: trace 640 steps before val_accuracy (0 to 1,280; 10 of 10 runs) and l2 "
         "320 steps before val_accuracy (160 to 640; 9 of 10 runs).",
-        "Later than it change l1 400 steps after val_accuracy (300 to 500; 9 of 10 runs).",
+        "What changes later: l1 400 steps after val_accuracy (300 to 500; 9 of 10 runs).",
         "When val_accuracy has gone a fifth of its way, trace has gone 57\u00a0% of its own "
         "(33\u00a0% to 68\u00a0%), the most of all metrics that go with it.",
     ]

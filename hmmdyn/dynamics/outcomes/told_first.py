@@ -227,8 +227,10 @@ def _done(
         for curve in _curves([run], metrics):
             steps, done = _way_done(curve, window)
             if len(steps):
-                before, after = np.searchsorted(steps, begins[:, i])
-                found[:, i, curve.metric] = done[[before, min(after, len(steps) - 1)]]
+                before = np.searchsorted(steps, begins[0, i], side="right") - 1
+                after = np.searchsorted(steps, begins[1, i])
+                around = [max(int(before), 0), min(int(after), len(steps) - 1)]
+                found[:, i, curve.metric] = done[around]
     return found
 
 

@@ -60,7 +60,7 @@ def _of_outcome(outcome: str, table: pd.DataFrame, unit: str) -> Iterator[str]:
     else:
         yield f"no metric is shown to change before {name}. {_closest(table, together, unit)}"
     if len(last):
-        yield f"later than it change {_listed(last, unit, f'after {name}')}."
+        yield f"what changes later: {_listed(last, unit, f'after {name}')}."
     begun = together.dropna(subset="done_low").sort_values("done", ascending=False, kind="stable")
     for most in rows(begun.head(1)):
         yield (
