@@ -82,14 +82,13 @@ def summary(found: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return frame
 
 
-def head(rounds: int, seconds: float, n: int) -> str:
+def head(rounds: int, n: int) -> str:
     return f"""# Which metrics are said to change before an outcome, where it is known
 
     python benchmarks/told_first.py --rounds {rounds} -o benchmarks/told_first.md
 
 {datetime.now(UTC):%Y-%m-%d}, hmmdyn {version("hmmdyn")}, {rounds} simulations a row of the first
-table, {n:,} in all, {seconds:,.0f} s. The rules were frozen before these seeds
-({FIRST_SEED:,} on) were drawn.
+two tables, {n:,} in all. The rules were frozen before these seeds ({FIRST_SEED:,} on) were drawn.
 
 Runs of one recipe differ in length (0.8 to 1.2), in when their accuracy rises, in levels, sizes
 and noise; noise remembers (lag-1 autocorrelation 0.7). Of fourteen metrics, five change *with* the
@@ -119,7 +118,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
-    begun = datetime.now(UTC)
     seeds = range(FIRST_SEED, FIRST_SEED + options.rounds)
     parts = [
         judged(seed, n_runs, n_checkpoints, spacing=spacing, **given).assign(
@@ -135,9 +133,8 @@ def main() -> None:
     plain = found[found["world"] == "plain"]
     still = plain[plain["kind"].isin(["with", "unrelated"])]
     by_metric = still.groupby(["metric", "runs"], sort=False)[["wrong", "interval alone"]]
-    seconds = (datetime.now(UTC) - begun).total_seconds()
     text = [
-        head(options.rounds, seconds, len(parts)),
+        head(options.rounds, len(parts)),
         table(summary(plain, ["spacing", "runs", "checkpoints"]), ".3f"),
         "\n## Other worlds\n\nTen runs of 150 checkpoints. *Runs change together*: within 2 % of "
         "the middle of the run, so that a common schedule looks the same.\n",
