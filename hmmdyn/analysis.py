@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,13 @@ from hmmdyn.names import require_known
 from hmmdyn.report import layout
 from hmmdyn.results.columns import check_tables
 from hmmdyn.results.findings import Findings, OutcomeFindings
+from hmmdyn.results.model import ModelOptions
 from hmmdyn.tables.metric_table import write_table
 from hmmdyn.tables.trajectories import Trajectories
 
 if TYPE_CHECKING:
     from hmmdyn.report.report import Report
+    from hmmdyn.results.smallest_set import SmallestSet
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -229,6 +231,35 @@ class Analysis(OutcomeAnalysis, Findings):
             There is no zoom, because the map was not chosen by its boundaries, or no such level.
         """
         return self if n_states == self.parameters.n_states else self.told_at(n_states)
+
+    def smallest_set(self, least_overlap: float = 0.9) -> SmallestSet:
+        """Find the smallest set of metrics with which a map has the states of this one.
+
+        For each set a model is fitted from these states on, and decodes all checkpoints; the set
+        suffices where every state has ``least_overlap`` of its checkpoints. All sets of one and two
+        metrics are tried, larger ones grow from the best. That takes seconds for tens of runs. What
+        it does in detail stands at :func:`hmmdyn.hmm.choose.smallest_set.smallest_set`.
+
+        Raises
+        ------
+        NotEnoughDataError
+            The map has a single state.
+        UsageError
+            ``least_overlap`` is not above 0 and at most 1.
+        """
+        from hmmdyn.hmm import smallest_set
+
+        decoding = self.training_map.apply(self.trajectories)
+        given: dict[str, Any] = {
+            f.name: self.options[f.name] for f in fields(ModelOptions) if f.name in self.options
+        }
+        return smallest_set(
+            decoding.observations,
+            decoding.states["state"].to_numpy(),
+            covariance_type=self.parameters.covariance_type,
+            options=ModelOptions(**given),
+            least_overlap=least_overlap,
+        )
 
     def _others(self) -> dict[str, Analysis]:
         """Return the analyses that have reports of their own, by their places below this one's."""

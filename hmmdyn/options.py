@@ -215,6 +215,15 @@ class Options(ModelOptions):
     standardise_first: int | None = option(
         None, "Scale by the first N checkpoints of a run.", panel=STATES, least=2
     )
+    log_metrics: tuple[str, ...] = option(
+        (),
+        "Positive metrics to take the logarithm of, with commas between.",
+        panel=STATES,
+        commas=True,
+        more="Use it for metrics that span orders of magnitude within a run, as losses and "
+        "curvatures do: on one scale all their small values are alike. ``log-start`` takes "
+        "logarithms by itself.",
+    )
     protocol: str = option(
         "supported",
         "Keep the states whose boundaries are supported by how runs cross them; or choose their "
@@ -274,6 +283,15 @@ class Options(ModelOptions):
     def __post_init__(self) -> None:
         """Reject what can never work where it was given, before any work is done."""
         check(self)
+        if self.log_metrics and self.standardise == "log-start":
+            raise UsageError(
+                "The logarithm is taken of every positive metric where each run is compared with "
+                "its own start. Leave out ",
+                Remedy("log_metrics"),
+                ", or use ",
+                Remedy("standardise", "pooled"),
+                ".",
+            )
         if self.protocol != "supported":
             return
         if self.standardise == "run":

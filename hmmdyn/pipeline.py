@@ -85,6 +85,7 @@ def fit(
         standardise=options.standardise,
         standardise_first=options.standardise_first,
         keep_metrics=(*without_families(options.metrics), *options.keep_metrics),
+        log_metrics=expanded(options.log_metrics, trajectories.metrics),
         covariance_type=options.covariance,
         protocol=options.protocol,
         options=options.model,
@@ -259,6 +260,7 @@ def _state_findings(
         bag_of_states,
         uneven_lengths,
     )
+    from hmmdyn.dynamics.outcomes.told_first import told_first
     from hmmdyn.dynamics.outliers import find_outliers
     from hmmdyn.dynamics.regression import regress_convergence
     from hmmdyn.dynamics.slowness import find_slowness
@@ -273,6 +275,8 @@ def _state_findings(
     from hmmdyn.dynamics.ways import find_ways, fork_choices
     from hmmdyn.dynamics.where import where_it_moves
     from hmmdyn.results.boundaries import BOUNDARIES
+    from hmmdyn.results.told_first import TOLD_FIRST
+    from hmmdyn.tables.model_metrics import describe_metrics
     from hmmdyn.tables.trajectories import KEY_COLUMNS
 
     chosen, decoding = fitted.trajectories, fitted.decoding
@@ -312,6 +316,7 @@ def _state_findings(
         told_at=partial(_told_at, trajectories, fitted, options, source),
         training_map=fitted.training_map,
         features=decoding.observations.features,
+        model_metrics=describe_metrics(chosen, decoding.observations),
         standardisation=decoding.observations.standardisation.kind,
         parameters=parameters,
         states=decoding.states,
@@ -372,6 +377,14 @@ def _state_findings(
         where_it_moves=where_it_moves(
             chosen.parts, decoding.states, evidence.supported if evidence else BOUNDARIES.frame()
         ),
+        told_first=told_first(
+            table,
+            decoding.observations.features,
+            found.outcome_transitions.transitions,
+            random_state=options.seed,
+        )
+        if found.outcome_transitions
+        else TOLD_FIRST.frame(),
         movement_laws=movement_laws(table),
     )
 

@@ -335,6 +335,7 @@ def test_the_command_in_the_report_gives_the_same_options(runs, tmp_path, monkey
         covariance="full",
         standardise="run",
         standardise_first=5,
+        log_metrics=("l2",),
         protocol="paper",
         restarts=3,
         stickiness=2.0,

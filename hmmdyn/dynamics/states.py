@@ -101,9 +101,10 @@ def metric_levels(
 ) -> pd.DataFrame:
     """Return the mean of every metric in every state, also in its own unit: `STATE_METRICS`.
 
-    Pooled, it is m + s z. Of runs compared with their start, that is the logarithm of a ratio to
-    the start, which is told as the ratio, or a difference to it. Where every run has its own mean
-    and deviation there is no such number.
+    Pooled, it is m + s z, or the exponential of that for a metric that enters by its logarithm. Of
+    runs compared with their start, that is the logarithm of a ratio to the start, which is told as
+    the ratio, or a difference to it. Where every run has its own mean and deviation there is no
+    such number.
     """
     means = parameters.means
     kind = standardisation.kind
@@ -112,9 +113,10 @@ def metric_levels(
     if kind != "run":
         own = standardisation.mean + standardisation.deviation * means
         own_is = ["level"] * len(features)
-    if kind == "log-start":
+    if standardisation.logarithmic:
         is_log = np.array(standardisation.logarithmic)
         own[:, is_log] = np.exp(own[:, is_log])
+    if kind == "log-start":
         own_is = ["times the start" if log else "since the start" for log in is_log]
     return STATE_METRICS.frame(
         {

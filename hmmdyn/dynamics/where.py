@@ -7,22 +7,15 @@ its levels before and after. What is told is by how much a part is ahead of the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from hmmdyn.dynamics.outcomes.medians import median_interval
+from hmmdyn.dynamics.moves import FEWEST, Dates, crossings, median_between, way_done
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.verdicts import CANNOT_TELL
 from hmmdyn.results.where import AFTER, BEFORE, WHERE
-
-_LEVEL = 0.95  # of the statement about all parts of one metric together
-_FEWEST = 3  # checkpoints on either side, for levels
-_CLEAR = 4.0  # a part moves where its levels are so many times the noise apart
-# Median of absolute differences of two normal numbers -> their standard deviation.
-_NOISE = 1.4826 / np.sqrt(2)
 
 
 def where_it_moves(
@@ -78,16 +71,9 @@ def where_it_moves(
     return WHERE.frame(rows)
 
 
-class _Dates(NamedTuple):
-    """Bounds of when the parts of one run move, shape (P,); NaN where one does not."""
-
-    low: FloatArray
-    high: FloatArray
-
-
 def _dates(
     steps: IntArray, path: IntArray, values: FloatArray, ends: tuple[int, int]
-) -> _Dates | None:
+) -> Dates | None:
     """Date the parts of one run, ``values`` of shape (T, P); None if it makes no such change."""
     before, after = ends
     changes = np.flatnonzero((path[:-1] == before) & (path[1:] == after)) + 1
@@ -96,25 +82,14 @@ def _dates(
     at = int(changes[0])
     start = at - int(np.argmin(np.append(path[:at][::-1] == before, False)))
     end = at + int(np.argmin(np.append(path[at:] == after, False)))
-    if min(at - start, end - at) < _FEWEST:
+    if min(at - start, end - at) < FEWEST:
         return None
-    window = values[start:end]
-    levels = np.array([np.median(values[start:at], axis=0), np.median(values[at:end], axis=0)])
-    noise = _NOISE * np.median(np.abs(np.diff(window, axis=0)), axis=0)
-    moves = np.abs(levels[1] - levels[0]) > np.maximum(_CLEAR * noise, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        is_past = (window - levels[0]) / (levels[1] - levels[0]) >= 0.5
-    # The cut that leaves the fewest checkpoints on the wrong side: one outlier makes no date.
-    wrong = np.cumsum(is_past, axis=0) - np.cumsum(~is_past, axis=0)
-    cut = wrong[:-1].argmin(axis=0) + 1
-    low, high = (steps[start + cut - i].astype(np.float64) for i in (1, 0))
-    return _Dates(np.where(moves, low, np.nan), np.where(moves, high, np.nan))
+    return crossings(steps[start:end], way_done(values[start:end], at - start, end - at))
 
 
-def _leads(names: list[str], dates: list[_Dates]) -> Iterator[dict[str, object]]:
+def _leads(names: list[str], dates: list[Dates]) -> Iterator[dict[str, object]]:
     """By how much each part is ahead of the middle of the others, over runs."""
     low, high = (np.array([getattr(date, end) for date in dates]) for end in ("low", "high"))
-    level = 1 - (1 - _LEVEL) / len(names)
     for i, name in enumerate(names):
         others = [k for k in range(len(names)) if k != i]
         moved = np.isfinite(low[:, i]) & np.isfinite(low[:, others]).any(axis=1)
@@ -123,15 +98,12 @@ def _leads(names: list[str], dates: list[_Dates]) -> Iterator[dict[str, object]]
             rest = (np.nanmedian(end[moved][:, others], axis=1) for end in (low, high))
             rest_low, rest_high = rest
             earliest, latest = rest_low - high[moved, i], rest_high - low[moved, i]
-            least, most = median_interval(earliest, latest, level)
-            # Too few runs cannot bound a median: the share of all intervals from least to greatest
-            # that miss it is 2 · 2^-n.
-            is_bounded = 2.0 ** (1 - moved.sum()) <= 1 - level
+            lead = median_between(earliest, latest, len(names))
             row |= {
-                "lead": float(np.median((earliest + latest) / 2)),
-                "lead_low": least if is_bounded else np.nan,
-                "lead_high": most if is_bounded else np.nan,
-                "when": _verdict(least, most) if is_bounded else CANNOT_TELL,
+                "lead": lead.middle,
+                "lead_low": lead.low,
+                "lead_high": lead.high,
+                "when": _verdict(lead.low, lead.high),
             }
         yield {"when": CANNOT_TELL, **row}
 

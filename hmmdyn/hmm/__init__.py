@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hmmdyn.hmm.choose.refit import refit_without
+    from hmmdyn.hmm.choose.smallest_set import smallest_set
     from hmmdyn.hmm.training_map import Decoding, FittedMap, TrainingMap, fit_training_map
 
 _HOME = {
@@ -23,9 +24,17 @@ _HOME = {
     "TrainingMap": "training_map",
     "fit_training_map": "training_map",
     "refit_without": "choose.refit",
+    "smallest_set": "choose.smallest_set",
 }
 
-__all__ = ["Decoding", "FittedMap", "TrainingMap", "fit_training_map", "refit_without"]
+__all__ = [
+    "Decoding",
+    "FittedMap",
+    "TrainingMap",
+    "fit_training_map",
+    "refit_without",
+    "smallest_set",
+]
 
 
 def __getattr__(name: str) -> Any:

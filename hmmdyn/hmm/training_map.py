@@ -289,6 +289,7 @@ def fit_training_map(
     standardise: str = "run",
     standardise_first: int | None = None,
     keep_metrics: Sequence[str] = (),
+    log_metrics: Sequence[str] = (),
     covariance_type: str = "diag",
     protocol: str = "bic",
     options: ModelOptions = PLAIN_MODEL,
@@ -306,7 +307,7 @@ def fit_training_map(
         The runs to fit to; all their metrics enter the model.
     candidates : sequence of int
         Numbers of states to choose from.
-    standardise, standardise_first, keep_metrics
+    standardise, standardise_first, keep_metrics, log_metrics
         As in :func:`hmmdyn.tables.standardise.standardised`.
     covariance_type, protocol, options, n_restarts, random_state, quick, n_jobs, progress
         As in :func:`hmmdyn.hmm.choose.select.select_n_states`.
@@ -316,7 +317,11 @@ def fit_training_map(
     MetricNotFiniteError, NotEnoughDataError, NoValidFitError, UsageError
     """
     observations = standardised(
-        trajectories, standardise, standardise_first, keep_metrics=keep_metrics
+        trajectories,
+        standardise,
+        standardise_first,
+        keep_metrics=keep_metrics,
+        log_metrics=log_metrics,
     )
     selection = select_n_states(
         observations,

@@ -21,8 +21,9 @@ from hmmdyn.results.observations import Standardisation
 from hmmdyn.version import __version__
 
 _FORMAT = "hmmdyn training map"
-# A map without anything beyond the plain model is written as version 1, which every hmmdyn reads.
-_FORMAT_VERSIONS = (1, 2)
+# A map without anything beyond the plain model is written as version 1, which every hmmdyn reads,
+# and one that reads logarithms of metrics as version 3: older ones would take them for metrics.
+_FORMAT_VERSIONS = (1, 2, 3)
 # What every map has; the rest of a model's parts is written where a map has it.
 _LEAST_FIRST = 2  # checkpoints that a deviation can be taken from
 _PLAIN = ("covariance_type", "startprob", "transmat", "means", "covariances")
@@ -82,7 +83,7 @@ def save(training_map: Saved, path: Path | str) -> None:
     beyond = _beyond_the_plain_model(parameters)
     document = {
         "format": _FORMAT,
-        "format_version": 2 if beyond else 1,
+        "format_version": 3 if _reads_logarithms(standardisation) else 2 if beyond else 1,
         "hmmdyn_version": training_map.hmmdyn_version,
         "features": list(training_map.features),
         "step_unit": training_map.step_unit,
@@ -122,7 +123,7 @@ def load(path: Path | str, make: Callable[..., _Map]) -> _Map:
     if document.get("format_version") not in _FORMAT_VERSIONS:
         raise TrainingMapError(
             f"{path} has format version {document.get('format_version')!r}; this hmmdyn "
-            f"({__version__}) reads versions {' and '.join(map(str, _FORMAT_VERSIONS))}. Fit "
+            f"({__version__}) reads versions {', '.join(map(str, _FORMAT_VERSIONS))}. Fit "
             "the map again."
         )
     try:
@@ -150,11 +151,14 @@ def _saved(standardisation: Standardisation) -> dict[str, Any]:
         "deviation": standardisation.deviation.tolist(),
     }
     if standardisation.kind == "log-start":
-        saved |= {
-            "start": standardisation.start,
-            "logarithmic": list(standardisation.logarithmic),
-        }
+        saved["start"] = standardisation.start
+    if standardisation.logarithmic:
+        saved["logarithmic"] = list(standardisation.logarithmic)
     return saved
+
+
+def _reads_logarithms(standardisation: Standardisation) -> bool:
+    return standardisation.kind != "log-start" and any(standardisation.logarithmic)
 
 
 def _plain(value: object) -> object:
@@ -212,7 +216,7 @@ def _standardisation(saved: Mapping[str, Any], n_features: int) -> Standardisati
         mean=_array(saved, "mean"),
         deviation=_array(saved, "deviation"),
         start=int(saved["start"]) if since_start else None,
-        logarithmic=tuple(map(bool, saved["logarithmic"])) if since_start else (),
+        logarithmic=tuple(map(bool, saved.get("logarithmic", ()))),
     )
     require_standardises(standardisation, n_features)
     for name in ("mean", "deviation"):

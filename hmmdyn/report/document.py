@@ -70,7 +70,9 @@ _DELAY = ("delay", "delay_low", "delay_high")
 # What is said of states, where there are none.
 _NO_STATES: Mapping[str, object] = {
     **dict.fromkeys(("features", "forks", "paths", "dead_ends"), ()),
-    **dict.fromkeys(("n_states", "forking", "sure_share", "selection", "dissimilarity")),
+    **dict.fromkeys(
+        ("n_states", "forking", "sure_share", "effective_dimensions", "selection", "dissimilarity")
+    ),
     **dict.fromkeys(("slowest_quarter", "regression")),
 }
 
@@ -80,6 +82,7 @@ def _of_states(findings: Findings) -> Mapping[str, object]:
     quarter = findings.slowness.slowest_quarter if findings.slowness else None
     return {
         "features": findings.features,
+        "effective_dimensions": findings.model_metrics.effective_dimensions,
         "n_states": findings.parameters.n_states,
         "forking": findings.forking,
         "forks": [asdict(fork) for fork in forks(findings)],

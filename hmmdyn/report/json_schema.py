@@ -114,6 +114,10 @@ def report_schema() -> dict[str, Any]:
                     "description": "states that runs enter and never leave, though training does "
                     "not lead there",
                 },
+                "effective_dimensions": {
+                    **_NUMBER,
+                    "description": "participation ratio of the correlations between the features",
+                },
                 "sure_share": {
                     **_NUMBER,
                     "description": "share of the checkpoints whose state has a probability of at "

@@ -77,7 +77,7 @@ _SECTIONS = {
     "map": ("states", "boundaries", "where", "movement", "ways", "transitions"),
     "seeds": ("convergence", "slowness", "speed", "outliers", "outcome_outliers"),
     "groups": ("groups",),
-    "phases": ("outcome_transitions",),
+    "phases": ("outcome_transitions", "told_first"),
     "evidence": ("detours", "certainty"),
     "reproduce": ("data",),
 }

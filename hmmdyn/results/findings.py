@@ -16,6 +16,7 @@ from hmmdyn.results.groups import GroupComparison
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.map_in_time import MapInTime
 from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.model_metrics import ModelMetrics
 from hmmdyn.results.movement import MOVEMENT_LAWS
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.outcomes import OutcomeTransitions
@@ -23,6 +24,7 @@ from hmmdyn.results.outliers import OUTCOME_OUTLIERS, OUTLIERS
 from hmmdyn.results.selection import Selection
 from hmmdyn.results.slowness import RUNS, Slowness
 from hmmdyn.results.states import OCCUPANCY, STATE_METRICS, STATE_SUMMARY, STATES
+from hmmdyn.results.told_first import TOLD_FIRST
 from hmmdyn.results.transitions import (
     CHANGE_POINTS,
     FORK_CHOICES,
@@ -124,6 +126,8 @@ class Findings(OutcomeFindings):
     ----------
     features : tuple of str
         Metrics that entered the model, D of them.
+    model_metrics : ModelMetrics
+        What these have in common, and how many different things they say.
     standardisation : str
         ``pooled``, ``log-start`` or ``run``: what the model's units are.
     parameters : HMMParameters
@@ -159,12 +163,16 @@ class Findings(OutcomeFindings):
     where_it_moves : DataFrame
         Which layers and roles move first in a change: see :data:`.results.where.WHERE`. Empty where
         parts of the networks were not measured.
+    told_first : DataFrame
+        Which metrics change before an outcome does: see :data:`.results.told_first.TOLD_FIRST`.
+        Empty where no outcome has a transition.
     movement_laws : DataFrame
         By which law weights move from where they began: see
         :data:`.results.movement.MOVEMENT_LAWS`. Empty where the distance was not measured.
     """
 
     features: tuple[str, ...]
+    model_metrics: ModelMetrics
     standardisation: str
     parameters: HMMParameters
     states: pd.DataFrame = field(metadata=holds(STATES))
@@ -188,6 +196,7 @@ class Findings(OutcomeFindings):
     regression: Regression | None
     detours: pd.DataFrame = field(metadata=holds(DETOURS))
     where_it_moves: pd.DataFrame = field(default_factory=WHERE.frame, metadata=holds(WHERE))
+    told_first: pd.DataFrame = field(default_factory=TOLD_FIRST.frame, metadata=holds(TOLD_FIRST))
     movement_laws: pd.DataFrame = field(
         default_factory=MOVEMENT_LAWS.frame, metadata=holds(MOVEMENT_LAWS)
     )

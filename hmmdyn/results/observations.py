@@ -21,7 +21,9 @@ class Standardisation:
     checkpoints, all where None), ``pooled`` (``mean`` and ``deviation``, shape (D,), over all
     runs; empty for ``run``) or ``log-start``: the same of log(x/x₀) for the metrics that are
     ``logarithmic``, shape (D,), and of x − x₀ for the others, with x₀ the run's value at the step
-    ``start`` at which every run begins. Deviations are population deviations (ddof 0).
+    ``start`` at which every run begins. Of ``run`` and ``pooled``, the metrics that are
+    ``logarithmic`` (none where empty) are standardised by their logarithms. Deviations are
+    population deviations (ddof 0).
     """
 
     kind: str

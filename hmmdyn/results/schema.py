@@ -41,6 +41,7 @@ from hmmdyn.results.map_in_time import (
     LEVEL_STATES,
     LEVEL_TRANSITIONS,
 )
+from hmmdyn.results.model_metrics import MODEL_METRICS
 from hmmdyn.results.movement import MOVEMENT_LAWS
 from hmmdyn.results.notice import NOTICES
 from hmmdyn.results.outcomes import DELAYS, IMPROVEMENTS, MATCHES, OUTCOME_TRANSITIONS, SPIKES
@@ -49,6 +50,7 @@ from hmmdyn.results.parts import PARTS
 from hmmdyn.results.selection import ATTEMPTS, MODEL_SELECTION
 from hmmdyn.results.slowness import BEFORE_CONVERGENCE, EXTREMES, RUNS, SLOW_RUNS, SLOWEST_QUARTER
 from hmmdyn.results.states import OCCUPANCY, STATE_MEANS, STATE_METRICS, STATE_SUMMARY, STATES
+from hmmdyn.results.told_first import TOLD_FIRST
 from hmmdyn.results.transitions import (
     CHANGE_POINTS,
     FORK_CHOICES,
@@ -63,6 +65,7 @@ from hmmdyn.results.where import WHERE
 CURVES = (METRICS, PARTS, STATES)
 # The tables of the report, in its order.
 REPORTED = (
+    MODEL_METRICS,
     STATE_SUMMARY,
     TRANSITIONS,
     INFLUENCES,
@@ -98,6 +101,7 @@ REPORTED = (
     SPIKES,
     OUTCOME_OUTLIERS,
     MATCHES,
+    TOLD_FIRST,
     GROUPS,
     GROUP_DISSIMILARITIES,
     GROUP_FORKS,

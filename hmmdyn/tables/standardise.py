@@ -21,11 +21,14 @@ from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.observations import Observations
+from hmmdyn.tables.model_metrics import orders_of_magnitude
 from hmmdyn.tables.trajectories import Trajectories
 
 # A metric tells seeds apart from the start if they differ there by more than so many times what it
 # moves within a run.
 SEED_SPREAD = 0.5
+# Orders of magnitude within a run from which on the logarithm of a metric is advised.
+_WIDE = 3.0
 # Deviation of a normal law, in medians of its absolute value.
 _NORMAL_MAD = 1.4826
 
@@ -145,6 +148,7 @@ def standardised(
     first: int | None = None,
     *,
     keep_metrics: Sequence[str] = (),
+    log_metrics: Sequence[str] = (),
 ) -> Observations:
     """Standardise the metrics for a map: without what tells seeds apart, or run by run.
 
@@ -159,15 +163,50 @@ def standardised(
         Take mean and deviation from the first so many checkpoints of each run.
     keep_metrics : sequence of str
         As in :func:`pooled_observations`.
+    log_metrics : sequence of str
+        Positive metrics whose logarithms are standardised in their place; none with ``log-start``,
+        which takes logarithms by itself.
 
     Raises
     ------
     MetricNotFiniteError, NotEnoughDataError, UsageError
-        As :meth:`Trajectories.observations`.
+        As :meth:`Trajectories.observations` and :meth:`Trajectories.logged`.
     """
+    logged = trajectories.logged(log_metrics)
     if standardise == "pooled":
-        return pooled_observations(trajectories, first, keep_metrics=keep_metrics)
-    return trajectories.observations(standardise, first)
+        observed = pooled_observations(logged, first, keep_metrics=keep_metrics)
+    else:
+        observed = logged.observations(standardise, first)
+    if standardise == "log-start":
+        return observed
+    scale = observed.standardisation
+    if log_metrics:
+        scale = replace(scale, logarithmic=tuple(f in log_metrics for f in observed.features))
+    plain = [feature for feature in observed.features if feature not in log_metrics]
+    wide = _about_wide_metrics(trajectories, plain)
+    return replace(observed, standardisation=scale, notices=(*wide, *observed.notices))
+
+
+def _about_wide_metrics(trajectories: Trajectories, metrics: Sequence[str]) -> tuple[Notice, ...]:
+    """Advise the logarithm of metrics that span orders of magnitude within a run."""
+    orders = orders_of_magnitude(trajectories)
+    wide = tuple(metric for metric in metrics if orders[metric] > _WIDE)
+    if not wide:
+        return ()
+    most = max(orders[metric] for metric in wide)
+    return (
+        Notice(
+            "model",
+            "odd",
+            f"metric{'s' if len(wide) > 1 else ''} {some(wide)}",
+            Message(
+                f"Within a run, up to {most:.2g} orders of magnitude: on one scale all small "
+                "values are alike. To have factors count: ",
+                Remedy("log_metrics", wide),
+                ".",
+            ),
+        ),
+    )
 
 
 def pooled_observations(

@@ -51,6 +51,21 @@ def positive_throughout(table: pd.DataFrame, metrics: Sequence[str]) -> NDArray[
     return np.asarray(((values > 0) | np.isnan(values)).all(axis=0))
 
 
+def logarithms(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Return the table with the logarithms of some metrics in their place.
+
+    Raises
+    ------
+    MetricNotFiniteError
+        One of them is not positive somewhere.
+    """
+    for metric in metrics:
+        _require_positive(
+            table, metric, Message("so it has no logarithm (", Remedy("log_metrics"), ")")
+        )
+    return table.assign(**{metric: np.log(table[metric]) for metric in metrics})
+
+
 def since_start(
     table: pd.DataFrame, metrics: Sequence[str], logarithmic: Sequence[bool]
 ) -> pd.DataFrame:
@@ -66,20 +81,28 @@ def since_start(
     changed = table.copy()
     for metric, is_log in zip(metrics, logarithmic, strict=True):
         values = table[metric]
-        if is_log and (values <= 0).any():
-            where = table.loc[values <= 0, "run"]
-            raise MetricNotFiniteError(
-                f"metric {metric!r} is not positive at {len(where):,} checkpoints "
-                f"({some(dict.fromkeys(where), 4)}), and the map reads the logarithm of how far it "
-                "is from its start. Leave these runs out (",
-                Remedy("exclude_runs"),
-                "), or fit a map with them.",
-            )
         if is_log:
+            _require_positive(
+                table, metric, "and the map reads the logarithm of how far it is from its start"
+            )
             values = values.transform(np.log)
         runs = values.groupby([table[key] for key in RUN_KEY], sort=False)
         changed[metric] = values - runs.transform(lambda run: run.iloc[0])
     return changed
+
+
+def _require_positive(table: pd.DataFrame, metric: str, why: str) -> None:
+    """Refuse a metric whose logarithm is asked for, and that is not positive throughout."""
+    where = table.loc[table[metric] <= 0, "run"]
+    if len(where):
+        raise MetricNotFiniteError(
+            f"metric {metric!r} is not positive at {len(where):,} checkpoints "
+            f"({some(dict.fromkeys(where), 4)}), ",
+            why,
+            ". Leave these runs out (",
+            Remedy("exclude_runs"),
+            "), or fit a map with them.",
+        )
 
 
 def about_starts_not_known(table: pd.DataFrame, metrics: Sequence[str]) -> tuple[Notice, ...]:

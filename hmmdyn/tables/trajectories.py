@@ -25,6 +25,7 @@ from hmmdyn.results.parts import PARTS
 from hmmdyn.tables.start import (
     about_starts_not_known,
     common_start,
+    logarithms,
     positive_throughout,
     since_start,
 )
@@ -174,7 +175,7 @@ class Trajectories:
         if standardise == "log-start":
             return self._observations_since_start(first)
         self._require_successive_checkpoints(standardise)
-        features = _varying(self.table, self.metrics)
+        features = varying(self.table, self.metrics)
         if not features:
             raise NotEnoughDataError(
                 f"Nothing changes: none of {len(self.metrics)} metrics takes two values in a run, "
@@ -209,6 +210,19 @@ class Trajectories:
             notices=(*about_starts_not_known(self.table, self.metrics), *observed.notices),
         )
 
+    def logged(self, metrics: Sequence[str]) -> Trajectories:
+        """Return the trajectories with the logarithms of some metrics in their place.
+
+        Raises
+        ------
+        UsageError
+            A name is not a metric of the table.
+        MetricNotFiniteError
+            One of them is not positive somewhere.
+        """
+        require_known(metrics, self.metrics, "metric")
+        return replace(self, table=logarithms(self.table, metrics))
+
     def _since_start(self, logarithmic: Sequence[bool]) -> Trajectories:
         return replace(self, table=since_start(self.table, self.metrics, logarithmic))
 
@@ -229,6 +243,9 @@ class Trajectories:
             common_start(chosen.table, chosen.step_unit, standardisation.start)
             lost = about_starts_not_known(chosen.table, chosen.metrics)
             chosen = chosen._since_start(standardisation.logarithmic)
+        elif standardisation.logarithmic:
+            is_log = zip(features, standardisation.logarithmic, strict=True)
+            chosen = chosen.logged([feature for feature, log in is_log if log])
         usable, notices = chosen._without_unusable_runs(features, standardisation.kind)
         observed = usable._observe(tuple(features), standardisation, [*lost, *notices])
         usable._require_within_reach(observed, _FARTHEST_TO_DECODE)
@@ -434,7 +451,7 @@ class Trajectories:
         return notices
 
 
-def _varying(table: pd.DataFrame, metrics: Sequence[str]) -> tuple[str, ...]:
+def varying(table: pd.DataFrame, metrics: Sequence[str]) -> tuple[str, ...]:
     """Metrics that vary within some run."""
     columns = list(metrics)
     varies = np.zeros(len(columns), dtype=bool)

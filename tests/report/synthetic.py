@@ -32,6 +32,7 @@ from hmmdyn.results.convergence import Dissimilarity, Regression
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.model import HMMParameters
+from hmmdyn.results.model_metrics import MODEL_METRICS, ModelMetrics
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.observations import Standardisation
 from hmmdyn.results.selection import Selection, Stability
@@ -130,6 +131,13 @@ def make_findings(
         outcomes=OUTCOMES,
         features=features,
         step_unit="step",
+        model_metrics=ModelMetrics(
+            MODEL_METRICS.frame(
+                {"metric": m, "used": True, "constant": False, "alike": "", "orders": 0.5}
+                for m in features
+            ),
+            effective_dimensions=1 + n_features / 4,
+        ),
         standardisation="run",
         parameters=parameters,
         states=states,

@@ -64,7 +64,7 @@ def match_transitions(
     rng = np.random.default_rng(random_state)
     rows = []
     for (outcome, role), own in events.groupby(["outcome", "role"], sort=False):
-        pairings = _pairings(own["group"].to_numpy(), rng)
+        pairings = pairings_of(own["group"].to_numpy(), rng)
         for (j, k), changes in change_points.groupby(["from_state", "to_state"]):
             found = _match(own, changes, pairings, logarithmic)
             names = {"from_state": j, "to_state": k, "outcome": outcome, "role": role}
@@ -84,12 +84,12 @@ def _match(
     none = np.empty(0, dtype=np.intp)
     of_run = [rows_of.get(key, none) for key in events[RUN_KEY].itertuples(index=False, name=None)]
     leads, nearest = _leads(steps, [dates[rows] for rows in of_run], logarithmic)
-    p = _p_value(leads, pairings)
+    p = p_of_pairings(leads, pairings)
     length = steps[:, 2] / np.median(steps[:, 2])
     if np.ptp(length) > 0:
         shares = [dates[rows] / own for rows, own in zip(of_run, length, strict=True)]
         of_one_length, _ = _leads(steps / length[:, None], shares, logarithmic)
-        p = max(p, _p_value(of_one_length, pairings))
+        p = max(p, p_of_pairings(of_one_length, pairings))
     together = np.flatnonzero(np.abs(np.diag(leads)) <= 1)
     met = np.array([of_run[i][nearest[i]] for i in together], dtype=np.intp)
     low, high = median_interval(
@@ -137,7 +137,7 @@ def _leads(
     return leads, nearest
 
 
-def _p_value(leads: FloatArray, pairings: IntArray) -> float:
+def p_of_pairings(leads: FloatArray, pairings: IntArray) -> float:
     """Return the share of pairings, the runs' own first, that bring the two as close together."""
     if 1 / len(pairings) >= SIGNIFICANT or np.isnan(leads).all():
         return float("nan")
@@ -148,7 +148,7 @@ def _p_value(leads: FloatArray, pairings: IntArray) -> float:
     return float((total <= total[0] + 1e-9).mean())
 
 
-def _pairings(groups: np.ndarray, rng: np.random.Generator) -> IntArray:
+def pairings_of(groups: np.ndarray, rng: np.random.Generator) -> IntArray:
     """Return which run's changes go to which run's event, the runs' own first, shape (n, R).
 
     All of them where they are no more than can be drawn.

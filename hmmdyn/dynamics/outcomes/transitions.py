@@ -94,7 +94,7 @@ def find_outcome_transitions(
 
     What memorisation and generalisation are is said in :mod:`hmmdyn.dynamics.outcomes.delays`.
     """
-    logarithmic = _has_logarithmic_clock(table)
+    logarithmic = has_logarithmic_clock(table)
     curves = list(curves_of(table, outcomes))
     found = {c: inflections(*c.finite(), logarithmic) for c in curves}
     largest = {c: best for c in curves if (best := _largest(c, found[c])) is not None}
@@ -150,7 +150,7 @@ def find_outcome_transitions(
     )
 
 
-def _has_logarithmic_clock(table: pd.DataFrame) -> bool:
+def has_logarithmic_clock(table: pd.DataFrame) -> bool:
     """Whether most runs were saved at widening intervals."""
     kinds = [is_logarithmic(steps.to_numpy()) for _, steps in table.groupby(RUN_KEY)["step"]]
     return bool(np.median(kinds) > 0.5)
@@ -172,25 +172,30 @@ def _pair(table: pd.DataFrame, outcomes: Sequence[str]) -> tuple[str, str]:
     return choose_outcome(table, train), choose_outcome(table, held_out)
 
 
+def main_improvements(transitions: pd.DataFrame) -> pd.DataFrame:
+    """Return the largest improvement of every run and outcome that has one, in their order."""
+    is_rise = [better_side(str(outcome)) == "above" for outcome in transitions["outcome"]]
+    better = transitions["change"] * np.where(is_rise, 1, -1)
+    largest = transitions.assign(better=better)[better > 0].sort_values(
+        "better", ascending=False, kind="stable"
+    )
+    main = largest.drop_duplicates([*RUN_KEY, "outcome"])
+    return main.drop(columns="better").sort_index()
+
+
 def _improvements(transitions: pd.DataFrame) -> pd.DataFrame:
     """Summarise over runs when each outcome makes its largest improvement."""
-    rows: list[dict[str, object]] = []
-    for outcome, own in transitions.groupby("outcome", sort=False):
-        sign = 1 if better_side(str(outcome)) == "above" else -1
-        better = own.assign(better=sign * own["change"]).query("better > 0")
-        largest = better.sort_values("better", ascending=False, kind="stable")
-        main = largest.drop_duplicates(RUN_KEY)
-        if len(main):
-            rows.append(
-                {
-                    "outcome": outcome,
-                    "n_runs": len(main),
-                    "first_step": main["step"].min(),
-                    "median_step": main["step"].median(),
-                    "last_step": main["step"].max(),
-                    "duration": (main["end"] - main["start"]).median(),
-                }
-            )
+    rows = [
+        {
+            "outcome": outcome,
+            "n_runs": len(main),
+            "first_step": main["step"].min(),
+            "median_step": main["step"].median(),
+            "last_step": main["step"].max(),
+            "duration": (main["end"] - main["start"]).median(),
+        }
+        for outcome, main in main_improvements(transitions).groupby("outcome", sort=False)
+    ]
     return IMPROVEMENTS.frame(rows)
 
 

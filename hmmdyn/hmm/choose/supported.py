@@ -88,7 +88,7 @@ def with_supported_states(
         n_states: _level_of(
             one_state
             if n_states == 1 and one_state is not None
-            else _model_of(observations, level.labels, covariance_type, options),
+            else model_of_labels(observations, level.labels, covariance_type, options),
             observations,
         )
         for n_states, level in found.zoom.items()
@@ -180,10 +180,20 @@ def _level_of(parameters: HMMParameters, observations: Observations) -> Level:
     return Level(parameters, np.asarray(decode(parameters, observations), dtype=np.int64))
 
 
-def _model_of(
-    observations: Observations, labels: IntArray, covariance_type: str, options: ModelOptions
+def model_of_labels(
+    observations: Sequences, labels: IntArray, covariance_type: str, options: ModelOptions
 ) -> HMMParameters:
-    """Fit a model to labels by a few iterations of EM, states in the order they have."""
+    """Fit a model to labels by a few iterations of EM, states in the order they have.
+
+    Parameters
+    ----------
+    observations : Sequences
+        Standardised metrics, shape (n, D).
+    labels : ndarray, shape (n,)
+        States 0 … K-1 to begin with, each of them at some checkpoint.
+    covariance_type, options
+        Of the model.
+    """
     n_states = int(labels.max()) + 1
     # A state of which no metric is known at its few checkpoints has the values around them.
     known = interpolated(observations.values, observations.lengths)

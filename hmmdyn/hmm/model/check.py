@@ -60,7 +60,8 @@ def require_standardises(standardisation: Standardisation, n_features: int) -> N
         shape = getattr(standardisation, name).shape
         _require(shape == expected, f"{name} has shape {shape}, expected {expected}")
     n_told = len(standardisation.logarithmic)
-    n_expected = n_features if standardisation.kind == "log-start" else 0
+    needs_them = standardisation.kind == "log-start" or standardisation.logarithmic
+    n_expected = n_features if needs_them else 0
     _require(n_told == n_expected, f"logarithmic tells {n_told} metrics, expected {n_expected}")
     _require(bool((standardisation.deviation > 0).all()), "a deviation is not positive")
 

@@ -20,6 +20,7 @@ from hmmdyn.report.statements import (
     slowness,
     speed,
     states,
+    told_first,
     transitions,
     ways,
     where,
@@ -43,6 +44,7 @@ _TOPICS = (
     outliers,
     outcome_outliers,
     outcome_transitions,
+    told_first,
     detours,
     certainty,
 )

@@ -53,8 +53,40 @@ def say(findings: OutcomeFindings) -> Iterator[Statement]:
         f"{_RUN} A metric is a number computed from the weights of a checkpoint.",
         brief=text + (f"; {left_out} did not." if left_out else "."),
     )
+    yield from _about_metrics(findings)
     if findings.standardisation == "run" and len(per_run) > 1:
         yield Statement(
             _TOPIC,
             told(findings, _STANDARDISED),
+        )
+
+
+def _about_metrics(findings: Findings) -> Iterator[Statement]:
+    """Say how many different things the metrics tell, and which of them are the same."""
+    found = findings.model_metrics
+    n = words.number(found.effective_dimensions, 2)
+    text = (
+        f"The {words.plural(len(findings.features), 'metric')} vary as {n} independent ones would"
+    )
+    if len(findings.features) > 1:
+        yield Statement(
+            _TOPIC,
+            f"{text}.",
+            "Counted as the participation ratio of the eigenvalues of their correlations over all "
+            "checkpoints: 1 if all say the same, their number if each says something of its own.",
+        )
+    alike = found.table[found.table["alike"] != ""]
+    if len(alike):
+        named = words.listing(words.name(metric) for metric in alike["metric"])
+        yield Statement(
+            _TOPIC,
+            f"Of these, {named} follow others in every run (correlation above 0.999): what they "
+            "say counts several times. The table has which are alike; one of each can be left out.",
+        )
+    constant = found.table.loc[found.table["constant"], "metric"]
+    if len(constant):
+        named = words.listing(words.name(metric) for metric in constant)
+        does = "does" if len(constant) == 1 else "do"
+        yield Statement(
+            _TOPIC, f"{named} {does} not change in any run, and did not enter the model."
         )
