@@ -20,6 +20,7 @@ from hmmdyn.errors import (
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import require_known
 from hmmdyn.options import Options
+from hmmdyn.places import RemotePath, shown
 from hmmdyn.report import layout
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice, each_once
@@ -241,7 +242,7 @@ def _name(source: Any) -> str:
 
     if isinstance(source, CheckpointIndex):
         return str(source.root)
-    return str(source) if isinstance(source, (str, Path)) else ""
+    return shown(source) if isinstance(source, (str, Path, RemotePath)) else ""
 
 
 def _state_findings(

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from hmmdyn.errors import CheckpointError, NoCheckpointsError, OutputError, UsageError
 from hmmdyn.messages import Remedy
-from hmmdyn.names import require_known
+from hmmdyn.names import printable, require_known
 from hmmdyn.options import FOLDER, TABLE, Options
+from hmmdyn.places import Place, RemotePath, with_layout
 from hmmdyn.results.keys import CHECKPOINT_KEY
 from hmmdyn.results.notice import Notice
 from hmmdyn.version import __version__
@@ -44,24 +45,25 @@ _OWN_METRICS = "files of metrics"
 def scan(root: Path | str, *, layout: str | None = None) -> CheckpointIndex:
     """Find the checkpoints under a folder; see :func:`~.checkpoints.find.discover.discover`.
 
-    What plain numbers in their names count, the logs beside them say.
+    What plain numbers in their names count, the logs beside them say. The folder may be a URL
+    (``s3://bucket/runs``), which may end in a layout.
     """
     from hmmdyn.checkpoints.find.discover import discover
     from hmmdyn.checkpoints.units import counted_as_logged
     from hmmdyn.logs import LogReader
 
-    return counted_as_logged(discover(Path(root), layout), LogReader())
+    return counted_as_logged(discover(*with_layout(root, layout)), LogReader())
 
 
 def scan_with_outcomes(
-    root: Path | Tree, layout: str | None = None, outcomes_file: Path | None = None
+    root: Path | str | Place | Tree, layout: str | None = None, outcomes_file: Path | None = None
 ) -> CheckpointIndex:
     """Find the checkpoints under a folder, and what is logged beside them: each log is read once.
 
     Parameters
     ----------
-    root : Path or Tree
-        The folder, or what a walk under it has seen.
+    root : path, URL or Tree
+        The folder, or what a walk under it has seen. A URL may end in a layout.
     layout, outcomes_file
         As in :class:`Options`.
 
@@ -70,11 +72,14 @@ def scan_with_outcomes(
     HmmdynError
     """
     from hmmdyn.checkpoints.find.discover import discover
+    from hmmdyn.checkpoints.find.walking import Tree
     from hmmdyn.checkpoints.logs import find_outcomes
     from hmmdyn.checkpoints.units import counted_as_logged
     from hmmdyn.logs import LogReader
 
     logs = LogReader()
+    if not isinstance(root, Tree):
+        root, layout = with_layout(root, layout)
     index = counted_as_logged(discover(root, layout), logs)
     return replace(index, logged=find_outcomes(index, outcomes_file, logs))
 
@@ -88,9 +93,10 @@ def scan_logs(root: Path | str) -> Trajectories | None:
     from hmmdyn.checkpoints.find.walking import walked
     from hmmdyn.stores import read_run_logs
 
-    if not Path(root).is_dir():
+    path, _ = with_layout(root, None)
+    if not _is_folder(path):
         return None
-    tree, not_read = walked(Path(root)), dict[str, str]()
+    tree, not_read = walked(path), dict[str, str]()
     find_candidates(tree.folders, not_read)
     return None if not_read else read_run_logs(tree)
 
@@ -111,9 +117,9 @@ def read_runs(
     Parameters
     ----------
     source : path, CheckpointIndex, DataFrame or Trajectories
-        A folder of checkpoints or its index; a folder of logs, or a table of metrics (CSV, Parquet,
-        JSON lines, …); a frame of pandas, Arrow, Polars or another library, a dict of columns, or a
-        list of frames or of paths.
+        A folder of checkpoints, also as a URL (``s3://…``), or its index; a folder of logs, or a
+        table of metrics (CSV, Parquet, JSON lines, …); a frame of pandas, Arrow, Polars or another
+        library, a dict of columns, or a list of frames or of paths.
     options : Options, optional
         How to read: those under "Reading" (an index was found with its ``layout`` already),
         ``outcome_columns`` and ``exclude_runs``. The others shape the model and the statements.
@@ -190,7 +196,7 @@ def _read(source: Any, options: Options, more: tuple[str, ...], how: _How) -> Tr
     if table is not None:
         return table.without_runs(options.exclude_runs)
     require(
-        isinstance(source, (str, PathLike, CheckpointIndex)),
+        isinstance(source, (str, PathLike, RemotePath, CheckpointIndex)),
         f"'source' must be a path, a CheckpointIndex, a DataFrame or Trajectories, got {source!r}. "
         "Name a folder of checkpoints or logs, or a table of metrics: 'runs/', 'metrics.csv'; or "
         f"give {TAKEN}, or a list of frames or of paths.",
@@ -423,28 +429,34 @@ def cache_for(
     return place
 
 
-def find(source: Path | str, options: Options) -> CheckpointIndex | Trajectories:
+def find(source: Path | str | Place, options: Options) -> CheckpointIndex | Trajectories:
     """Find what a path holds: checkpoints, with what is logged beside them, or else logs.
 
     A folder that holds logs and no checkpoints is read as the runs that they tell. A folder is
-    walked once, whatever is looked for in it, and a log is read once.
+    walked once, whatever is looked for in it, and a log is read once. The folder
+    may lie in a store, which a URL names.
     """
     from hmmdyn.checkpoints.find.walking import walked
     from hmmdyn.record.reader import has_recordings, read_recordings
     from hmmdyn.tables.metric_table import read_table
 
-    path = Path(source)
-    tree = walked(path) if path.is_dir() else None
+    path, layout = with_layout(source, options.layout)
+    tree = walked(path) if _is_folder(path) else None
     if not _holds_metrics(path, tree):
         try:
-            return scan_with_outcomes(tree or path, options.layout, options.outcomes_file)
+            return scan_with_outcomes(tree or path, layout, options.outcomes_file)
         except NoCheckpointsError:
             logs = None if tree is None else _read_logs(tree, options)
             if logs is None:
                 raise
             return logs
-    options.require_fit_for(TABLE, str(source))
+    options.require_fit_for(TABLE, str(path))
     if not has_recordings(tree or path):
+        if not isinstance(path, Path):
+            raise UsageError(
+                f"{printable(str(path))} is a table, which is read from disks of this machine "
+                "only. Copy it here."
+            )
         return read_table(
             path,
             outcomes=options.outcome_columns,
@@ -609,9 +621,22 @@ def is_table(source: Path | str) -> bool:
     return _holds_metrics(Path(source), None)
 
 
-def _holds_metrics(path: Path, tree: Tree | None) -> bool:
+def _is_folder(path: Place) -> bool:
+    """Whether a path is a folder; who looks into one that does not answer says why."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _holds_metrics(path: Place, tree: Tree | None) -> bool:
     from hmmdyn.logs.files import is_log
     from hmmdyn.record.reader import has_recordings
 
-    is_file = path.is_file() or (not path.exists() and is_log(path.name))
-    return is_file or has_recordings(tree or path)
+    if tree is not None:
+        return has_recordings(tree)
+    try:
+        is_file = path.is_file() or (not path.exists() and is_log(path.name))
+    except OSError:
+        return False
+    return is_file or has_recordings(path)

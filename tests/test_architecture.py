@@ -23,6 +23,7 @@ GROUND = {
     "locks",
     "workers",
     "roles",
+    "places",
 }
 ALLOWED = {
     "version": set(),
@@ -30,7 +31,8 @@ ALLOWED = {
     "messages": set(),
     "errors": {"messages"},
     "declare": {"errors", "names"},
-    "results": {"choices", "declare"},
+    "places": {"errors", "messages", "names"},
+    "results": {"choices", "declare", "places"},
     "files": {"errors", "messages"},
     "workers": set(),
     "names": {"errors"},
@@ -68,6 +70,9 @@ HOMES = {
     "filelock": ("locks.py",),
     "distributed": ("metrics/clusters/",),
     "ray": ("metrics/clusters/",),
+    "fsspec": ("places/",),
+    "aiohttp": ("places/",),
+    "huggingface_hub": ("places/",),
     "isal": ("checkpoints/formats/checksums.py",),
     "plotly": ("report/",),
     "hmmlearn": ("hmm/conversion.py",),
@@ -94,6 +99,9 @@ SUMMARIES = {"mean", "median", "std", "var", "sem", "quantile", "percentile", "c
 OPTIONAL = {
     "distributed",
     "ray",
+    "fsspec",
+    "aiohttp",
+    "huggingface_hub",
     "torch",
     "torchvision",
     "h5py",

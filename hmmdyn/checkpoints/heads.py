@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from hmmdyn.checkpoints.modules import is_own_name, role_of
 from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.errors import NotToldError
 from hmmdyn.names import printable, some
+from hmmdyn.places import Place
 from hmmdyn.results.arrays import FloatArray
 
 _CONFIG = "config.json"
@@ -175,7 +175,7 @@ def _stacked(name: str, rows: NDArray[Any], n: int | None) -> list[FloatArray]:
     return [part.astype(np.float64) for part in np.split(rows, n)]
 
 
-def _configured(path: Path) -> _Counts:
+def _configured(path: Place) -> _Counts:
     """Read how many heads the configuration beside a checkpoint tells of."""
     config = (path if path.is_dir() else path.parent) / _CONFIG
     try:

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from os import PathLike
 from types import TracebackType
 from typing import Any, Self
 
 from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.formats.by_content import NATIVE, READERS, format_of, start_of
-from hmmdyn.checkpoints.formats.byte_ranges import FileBytes
 from hmmdyn.checkpoints.formats.native import open_natively
 from hmmdyn.checkpoints.formats.orbax_folder import is_orbax
 from hmmdyn.checkpoints.formats.safetensors_file import is_safetensors
 from hmmdyn.checkpoints.formats.torch_distributed import is_distributed, open_distributed
+from hmmdyn.checkpoints.formats.whole_file import WholeFile, open_bytes, require_local
 from hmmdyn.checkpoints.state_dict import outcome_scalars, without_wrappers
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
 from hmmdyn.errors import CheckpointError
 from hmmdyn.names import printable, some
+from hmmdyn.places import Place, place
 
 # In a folder, the first of these that exists is the checkpoint.
 _MAIN_FILES = (
@@ -47,7 +48,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     Attributes
     ----------
-    path : Path
+    path : Place
     format : str
         ``safetensors``, ``pytorch``, each also ``… (sharded)``; ``pytorch (distributed)``,
         ``npz``, ``npy``, ``keras``, ``hdf5``, ``flax``, ``stable-baselines3``, ``orbax``.
@@ -61,7 +62,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         Tensors of such parts by name, where the format's reader gives them: an optimizer's state.
     """
 
-    def __init__(self, path: Path, contents: Contents) -> None:
+    def __init__(self, path: Place, contents: Contents) -> None:
         self.path = path
         self.format = contents.format
         tensors = without_wrappers(contents.tensors)
@@ -98,7 +99,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self._close()
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
+def open_checkpoint(path: str | PathLike[str] | Place) -> Checkpoint:
     """Open a checkpoint: a file, a shard index, or a folder that holds one of them.
 
     Reads PyTorch, safetensors, NumPy and Flax files, models of Stable-Baselines3, and with the
@@ -109,8 +110,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
     Parameters
     ----------
-    path : path
-        The file or folder.
+    path : path or URL
+        The file or folder; of one in a store (``s3://…``) only what is asked for is fetched.
 
     Returns
     -------
@@ -127,8 +128,10 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     >>> with open_checkpoint("runs/seed0/step_100.safetensors") as checkpoint:  # doctest: +SKIP
     ...     weight = checkpoint["fc1.weight"].read()
     """
-    path = Path(path)
-    contents = _open_folder(path) if path.is_dir() else _open_path(path)
+    path = place(path)
+    with _naming(path):
+        is_folder = path.is_dir()
+    contents = _open_folder(path) if is_folder else _open_path(path)
     with ExitStack() as opened:
         opened.callback(contents.close)
         checkpoint = Checkpoint(path, contents)  # reads the outcomes among the tensors
@@ -137,7 +140,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _naming(path: Place) -> Iterator[None]:
     """Put the file's name before what went wrong with it."""
     try:
         yield
@@ -149,9 +152,9 @@ def _naming(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _open_folder(folder: Path) -> Contents:
+def _open_folder(folder: Place) -> Contents:
     readers = (
-        (is_orbax, partial(open_natively, "orbax")),
+        (is_orbax, lambda at: open_natively("orbax", require_local(at, "an Orbax folder"))),
         (is_distributed, open_distributed),
     )
     with _naming(folder):
@@ -161,13 +164,16 @@ def _open_folder(folder: Path) -> Contents:
     return _open_path(_file_in(folder))
 
 
-def _open_path(path: Path) -> Contents:
-    with _naming(path), closing(FileBytes(path)) as file:
-        is_index = _is_json(start_of(file))
-    return _open_shards(path) if is_index else _open_file(path)
+def _open_path(path: Place) -> Contents:
+    with ExitStack() as opened:
+        with _naming(path):
+            file = open_bytes(path)
+            opened.callback(file.close)
+            is_index = _is_json(start_of(file))
+        return _open_shards(path) if is_index else _opened(path, file, opened)
 
 
-def _file_in(folder: Path) -> Path:
+def _file_in(folder: Place) -> Place:
     """Find the one file in a folder that is its checkpoint."""
     for name in _MAIN_FILES:
         if (folder / name).is_file():
@@ -175,7 +181,7 @@ def _file_in(folder: Path) -> Path:
     with _naming(folder):
         files = [
             file
-            for file in sorted(folder.iterdir())
+            for file in sorted(folder.iterdir(), key=lambda one: one.name)
             if file.is_file() and not _TRAINING_STATE.search(file.name)
         ]
         found = [file for file in files if _INDEX_NAME.search(file.name)]
@@ -191,36 +197,52 @@ def _file_in(folder: Path) -> Path:
     return found[0]
 
 
-def _is_recognised(path: Path) -> bool:
+def _is_recognised(path: Place) -> bool:
     try:
-        with _naming(path), closing(FileBytes(path)) as file:
+        with _naming(path), closing(open_bytes(path)) as file:
             format_of(file)
     except CheckpointError:
         return False
     return True
 
 
-def _open_file(path: Path) -> Contents:
+def _open_file(path: Place) -> Contents:
     """Open a single file with the reader of its format."""
-    with ExitStack() as opened, _naming(path):
-        file = FileBytes(path)
+    with ExitStack() as opened:
+        with _naming(path):
+            file = open_bytes(path)
         opened.callback(file.close)
+        return _opened(path, file, opened)
+
+
+def _opened(path: Place, file: WholeFile, opened: ExitStack) -> Contents:
+    """Read what a file holds; what it needs open is let go of with the contents."""
+    with _naming(path):
         kind = format_of(file)
-        contents = open_natively(kind, path) if kind in NATIVE else READERS[kind](file)
+        if kind in NATIVE:
+            contents = open_natively(kind, require_local(path, NATIVE[kind]))
+        else:
+            contents = READERS[kind](file)
         opened.callback(contents.close)  # called first: before the file is closed
         return _naming_reads(path, replace(contents, close=opened.pop_all().close))
 
 
-def _naming_reads(path: Path, contents: Contents) -> Contents:
-    """Let what goes wrong when a tensor is read name the checkpoint, too."""
+def _naming_reads(path: Place, contents: Contents) -> Contents:
+    """Let what goes wrong when a tensor is read, or at the end, name the checkpoint, too."""
     tensors, beside = (
         {name: replace(one, read=partial(_read, path, one)) for name, one in of.items()}
         for of in (contents.tensors, contents.beside)
     )
-    return replace(contents, tensors=tensors, beside=beside)
+    close = partial(_close, path, contents.close)
+    return replace(contents, tensors=tensors, beside=beside, close=close)
 
 
-def _read(path: Path, tensor: LazyTensor) -> NDArray[Any]:
+def _close(path: Place, close: Callable[[], None]) -> None:
+    with _naming(path):
+        close()
+
+
+def _read(path: Place, tensor: LazyTensor) -> NDArray[Any]:
     with _naming(path):
         try:
             return tensor.read()
@@ -235,7 +257,7 @@ def _is_json(start: bytes) -> bool:
     return start.lstrip().startswith(b"{") and not is_safetensors(start)
 
 
-def _open_shards(index: Path) -> Contents:
+def _open_shards(index: Place) -> Contents:
     """Open all files that a shard index names, as one."""
     with _naming(index):
         weight_map = _weight_map(index)
@@ -259,7 +281,7 @@ def _open_shards(index: Path) -> Contents:
         )
 
 
-def _weight_map(index: Path) -> dict[str, str]:
+def _weight_map(index: Place) -> dict[str, str]:
     """Read which shard holds which tensor; every shard must be a file of the same folder."""
     if index.stat().st_size > _LONGEST_INDEX:
         raise CheckpointError("it is too large to be the index of a sharded checkpoint.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from hmmdyn.errors import LogError
 from hmmdyn.logs import LogReader
@@ -12,6 +11,7 @@ from hmmdyn.logs.columns import understand
 from hmmdyn.logs.files import is_event_file
 from hmmdyn.logs.numbers import as_numbers
 from hmmdyn.names import some
+from hmmdyn.places import Place
 from hmmdyn.results.checkpoints import CheckpointIndex
 from hmmdyn.results.notice import Notice
 
@@ -59,7 +59,7 @@ def unit_of(numbers: Iterable[float], steps: Iterable[float], epochs: Iterable[f
     return "epoch" if told <= of_epochs and not told <= of_steps else "step"
 
 
-def _times_in(path: Path, logs_of: LogReader) -> dict[str, set[float]]:
+def _times_in(path: Place, logs_of: LogReader) -> dict[str, set[float]]:
     """Return the steps and the epochs that a log tells; none where it is no log."""
     try:
         frame = logs_of.peek(path).frame

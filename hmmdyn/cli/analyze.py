@@ -13,6 +13,7 @@ from hmmdyn.cli.arguments import ANALYZE, AsJson, Given, Jobs, Preset, chosen, t
 from hmmdyn.cli.console import err, n_jobs, out, plain, progress, show_notices, silent
 from hmmdyn.errors import UsageError
 from hmmdyn.files import require_writable
+from hmmdyn.places import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 @takes(ANALYZE)
 def analyze(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="Folder of checkpoints, recordings or logs, or a metric table (.csv, .parquet, …)."
+            help="Folder of checkpoints, recordings or logs, or a metric table (.csv, .parquet, "
+            "…); checkpoints may also lie in a store: s3://…, https://…, hf://… (extra 'remote')."
         ),
     ],
     given: Given,
@@ -107,7 +109,7 @@ def analyze(
                 cache=sources.cache_for(found, output),
                 jobs=n_jobs(jobs),
                 progress=told,
-                source_name=str(source),
+                source_name=shown(source),
             )
         page = analysis.write(output, written, theme)
     if as_json:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -37,7 +36,11 @@ Command = Callable[..., None]
 
 # Arguments that decide nothing of an analysis, and so are no options of it.
 Runs = Annotated[
-    Path, typer.Argument(help="Folder of checkpoints, recordings or logs of one or several runs.")
+    str,
+    typer.Argument(
+        help="Folder of checkpoints, recordings or logs of one or several runs; checkpoints may "
+        "also lie in a store: s3://…, gs://…, az://…, https://…, hf://… (extra 'remote')."
+    ),
 ]
 Jobs = Annotated[
     int | None,

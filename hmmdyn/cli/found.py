@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from hmmdyn.tables.trajectories import Trajectories
 
 
-def find(source: Path, options: Options, notes: Console) -> CheckpointIndex | Trajectories:
+def find(source: str, options: Options, notes: Console) -> CheckpointIndex | Trajectories:
     """Find what a path holds, and show it."""
     from hmmdyn import sources
     from hmmdyn.results.checkpoints import CheckpointIndex

@@ -6,11 +6,11 @@ import io
 import lzma
 import stat
 import zipfile
-from pathlib import Path
 
 import pyarrow as pa
 
 from hmmdyn.errors import LogError
+from hmmdyn.places import Place
 
 LARGEST_FILE = 256 * 2**20  # bytes, also when unpacked; what is larger is no log
 _PACKED = {  # by the first bytes
@@ -24,7 +24,7 @@ _ZIP = b"PK\x03\x04"
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def require_readable(path: Path) -> None:
+def require_readable(path: Place) -> None:
     """Refuse what is no regular file (a pipe would be waited for), and what is too large.
 
     Raises
@@ -38,7 +38,7 @@ def require_readable(path: Path) -> None:
         raise LogError(f"it is larger than {LARGEST_FILE // 2**20} MiB")
 
 
-def read_content(path: Path) -> bytes:
+def read_content(path: Place) -> bytes:
     """Return the bytes of a file, unpacked (gz, zst, bz2, lz4, xz, or a zip file of one file).
 
     Raises

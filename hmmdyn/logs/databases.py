@@ -6,7 +6,6 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +13,7 @@ import pandas as pd
 
 from hmmdyn.errors import LogError
 from hmmdyn.logs.log import Log
+from hmmdyn.places import Place, RemotePath
 
 _START = b"SQLite format 3\x00"
 _MOST_ROWS = 20_000_000
@@ -24,7 +24,7 @@ def is_database(data: bytes) -> bool:
     return data.startswith(_START)
 
 
-def read_database(path: Path) -> Log:
+def read_database(path: Place) -> Log:
     """Read the metrics of all runs in a tracker's database, each with the run's name and seed.
 
     It is opened for reading alone, and nothing of it but plain tables is asked.
@@ -34,6 +34,8 @@ def read_database(path: Path) -> Log:
     LogError
         It is no tracker's, or damaged.
     """
+    if isinstance(path, RemotePath):
+        raise LogError("it is a database, which is read from disks of this machine only")
     try:
         uri = f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1"
         with closing(sqlite3.connect(uri, uri=True)) as database:

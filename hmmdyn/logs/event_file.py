@@ -11,6 +11,7 @@ import pandas as pd
 
 from hmmdyn.errors import LogError
 from hmmdyn.names import printable
+from hmmdyn.places import Place
 from hmmdyn.roles import data_split
 
 # Folders that TensorBoard makes for parts of the data. The tags in them are the same, so that the
@@ -18,7 +19,7 @@ from hmmdyn.roles import data_split
 _SPLITS = {"train", "training", "val", "valid", "validation", "eval", "evaluation", "test", "dev"}
 
 
-def read_events(path: Path) -> pd.DataFrame:
+def read_events(path: Place) -> pd.DataFrame:
     """Read the scalars of an event file: a column ``step`` (or ``epoch``) and one for each tag.
 
     A tag that is logged at a step again has a further row for it, below the first. An event that
@@ -29,6 +30,8 @@ def read_events(path: Path) -> pd.DataFrame:
     LogError
         TensorBoard is not installed, or the file is damaged or holds no scalars.
     """
+    if not isinstance(path, Path):
+        raise LogError("it is an event file, which is read from disks of this machine only")
     try:
         from google.protobuf.message import DecodeError
         from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader

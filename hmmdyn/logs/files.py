@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+
+from hmmdyn.places import Place
 
 TRAINER_STATE = "trainer_state.json"  # Hugging Face's
 EVALUATIONS = "evaluations.npz"  # Stable-Baselines3's
@@ -42,7 +43,7 @@ def may_be_log(name: str) -> bool:
     return _unpacked(name).endswith(_PERHAPS) and _NEVER.fullmatch(name) is None
 
 
-def is_too_large_to_try(path: Path) -> bool:
+def is_too_large_to_try(path: Place) -> bool:
     """Whether a file that may be anything is too large to be opened for what it may be."""
     return not is_log(path.name) and path.stat().st_size > _LARGEST_TRIED
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -25,6 +24,7 @@ from hmmdyn.logs.records import read_document, read_json_lines, read_trainer_sta
 from hmmdyn.logs.separated import read_separated
 from hmmdyn.logs.wandb import read_wandb
 from hmmdyn.names import printable
+from hmmdyn.places import Place
 
 _BINARY: dict[bytes, Callable[[bytes, bool], Log]] = {
     b"PAR1": read_parquet,
@@ -49,9 +49,9 @@ class LogReader:
     """
 
     def __init__(self) -> None:
-        self._peeked: dict[Path, Log | LogError] = {}
+        self._peeked: dict[Place, Log | LogError] = {}
 
-    def peek(self, path: Path) -> Log:
+    def peek(self, path: Place) -> Log:
         """Read a log with a column of time, and keep it.
 
         Raises
@@ -65,7 +65,7 @@ class LogReader:
                 self._peeked[path] = error
         return _given(self._peeked[path])
 
-    def read(self, path: Path) -> Log:
+    def read(self, path: Place) -> Log:
         """Read a log with a column of time, or give what was kept of it.
 
         Raises
@@ -83,12 +83,12 @@ def _given(found: Log | LogError) -> Log:
     return found
 
 
-def read_log(path: Path, *, require_time: bool = False) -> Log:
+def read_log(path: Place, *, require_time: bool = False) -> Log:
     """Read a log: a table of text, JSON, Parquet, an event file of TensorBoard, ….
 
     Parameters
     ----------
-    path : Path
+    path : Place
         A file, which may be packed (gz, zst, bz2, lz4, xz).
     require_time : bool
         Raise NoTimeError, before the rows are read, where no column tells a step or epoch; and do
@@ -125,7 +125,7 @@ def read_log(path: Path, *, require_time: bool = False) -> Log:
     return log
 
 
-def _read(path: Path, require_time: bool) -> Log:
+def _read(path: Place, require_time: bool) -> Log:
     if is_event_file(path.name):
         require_readable(path)
         return Log(read_events(path), "TensorBoard")

@@ -34,6 +34,7 @@ from hmmdyn.metrics.registry import VERSION
 from hmmdyn.metrics.shard import Shard
 from hmmdyn.metrics.tally import Part
 from hmmdyn.names import file_stem, printable
+from hmmdyn.places import Place
 from hmmdyn.results.checkpoints import CheckpointFile
 
 # One row per checkpoint. Architecture, metrics and details are JSON. The tensors there are have a
@@ -63,7 +64,7 @@ Key = tuple[str, str]
 Row = dict[str, Any]
 
 
-def place_for(root: Path, shard: Shard | None = None) -> Path:
+def place_for(root: Place, shard: Shard | None = None) -> Path:
     """Return where measurements of runs are kept by default, whatever is made of them.
 
     That is a file for each folder of runs in the user's cache folder (``$XDG_CACHE_HOME/hmmdyn``,
@@ -87,7 +88,7 @@ class MeasurementCache:
     ----------
     path : Path, optional
         The Parquet file; None keeps nothing.
-    root : Path
+    root : Place
         The folder of the runs.
     rules : ParameterRules
     own : sequence of str
@@ -107,7 +108,7 @@ class MeasurementCache:
     def __init__(
         self,
         path: Path | None,
-        root: Path,
+        root: Place,
         rules: ParameterRules,
         own: Sequence[str] = (),
     ) -> None:
@@ -132,7 +133,8 @@ class MeasurementCache:
         wanted = {"size": file.size, "mtime_ns": file.mtime_ns, "options": self._options}
         if row is None or any(row[name] != value for name, value in wanted.items()):
             return None
-        if row["probe"] != self._probe(file) or not row["probe"]:
+        # What is kept nowhere was measured just now.
+        if self._path is not None and row["probe"] != (self._probe(file) or None):
             return None
         details = json.loads(row["details"])
         return Measurement(
@@ -242,7 +244,7 @@ class MeasurementCache:
         return self._root_name, relative_path(file, self._root)
 
 
-def relative_path(file: CheckpointFile, root: Path) -> str:
+def relative_path(file: CheckpointFile, root: Place) -> str:
     """Path of a checkpoint below the root, as text that every table can hold."""
     return printable(file.path.relative_to(root).as_posix())
 

@@ -36,6 +36,7 @@ from hmmdyn.metrics.registry import Metric, load_metrics, select_metrics, with_n
 from hmmdyn.metrics.shard import Shard
 from hmmdyn.metrics.tally import Reference
 from hmmdyn.names import printable, some
+from hmmdyn.places import Place
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
 from hmmdyn.results.keys import RUN_KEY
@@ -196,7 +197,7 @@ def extract(
 
 
 def tabulate(
-    root: Path,
+    root: Place,
     measured: Measured,
     metrics: tuple[Metric, ...],
     unchanging: Unchanging,
@@ -207,7 +208,7 @@ def tabulate(
 
     Parameters
     ----------
-    root : Path
+    root : Place
         Folder that the runs lie in; the paths in the table are relative to it.
     measured : mapping of CheckpointFile to Measurement
         What was measured of each checkpoint.
@@ -542,7 +543,7 @@ def _parts(measured: Measured, metrics: Sequence[str], by: Sequence[str]) -> pd.
 
 
 def _table(
-    root: Path, measured: Measured, metrics: Sequence[Metric], outcomes: Sequence[str]
+    root: Place, measured: Measured, metrics: Sequence[Metric], outcomes: Sequence[str]
 ) -> pd.DataFrame:
     files, found = list(measured), list(measured.values())
     columns: dict[str, object] = {

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from hmmdyn.metrics.machine import ANY_MACHINE, Machine
 from hmmdyn.metrics.registry import select_metrics
 from hmmdyn.metrics.tally import Changes, Part, References, Tally
 from hmmdyn.names import printable, some
+from hmmdyn.places import Place
 
 FROZEN = "never changes"
 
@@ -84,7 +84,7 @@ class Measurement:
 
 
 def measure(
-    path: Path,
+    path: Place,
     metrics: Collection[str] | None,
     rules: ParameterRules,
     *,
@@ -100,7 +100,7 @@ def measure(
 
     Parameters
     ----------
-    path : Path
+    path : Place
         The checkpoint.
     metrics : collection of str, or None
         Names of metrics and families, None for those of the paper. Where there are none, the
@@ -111,7 +111,7 @@ def measure(
         Weights and biases to leave out.
     fingerprint : bool
         Also hash every weight and bias, the frozen ones too.
-    references : mapping of str to Path or Checkpoint, optional
+    references : mapping of str to Place or Checkpoint, optional
         The run's ``initial`` checkpoint and the ``previous`` one, or where they are. Metrics that
         compare with one that is not there, or cannot be read, are NaN.
     by : collection of {"layer", "role"}
@@ -221,7 +221,7 @@ def counted(n: int, one: str, many: str) -> str:
     return f"{n:,} {one if n == 1 else many}"
 
 
-def _no_weights(path: Path, parameters: Parameters, frozen: Collection[str]) -> Message:
+def _no_weights(path: Place, parameters: Parameters, frozen: Collection[str]) -> Message:
     left_out = {**parameters.left_out, **dict.fromkeys(sorted(frozen), FROZEN)}
     return Message(
         f"{printable(str(path))} holds no weight matrix that could be measured. "

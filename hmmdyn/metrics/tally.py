@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
@@ -29,10 +28,11 @@ from hmmdyn.metrics.registry import Metric, Needs
 from hmmdyn.metrics.summary import Attention, Change, Matrix, Network
 from hmmdyn.metrics.whole import adam_of, embedding_of, logit_norm
 from hmmdyn.names import printable
+from hmmdyn.places import Place
 
 # Checkpoints of the same run that some metrics compare a checkpoint with.
 Reference = Literal["initial", "previous"]
-References = Mapping[Reference, Path | Checkpoint]
+References = Mapping[Reference, Place | Checkpoint]
 
 
 class Part(NamedTuple):
@@ -268,7 +268,7 @@ class Changes:
     Parameters
     ----------
     metrics : tuple of Metric
-    references : mapping of str to Path or Checkpoint
+    references : mapping of str to Place or Checkpoint
         An open one stays open. Those that no metric needs are not opened; of one that cannot be
         read, the metrics that need it are NaN.
 
@@ -312,7 +312,7 @@ class Changes:
             except (KeyError, ValueError):
                 self._give_up(kind, f"{printable(str(other.path))} holds other weights")
 
-    def _open(self, kind: Reference, path: Path) -> None:
+    def _open(self, kind: Reference, path: Place) -> None:
         try:
             self._others[kind] = self._opened.enter_context(open_checkpoint(path))
         except CheckpointError as error:

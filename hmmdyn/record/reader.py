@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from hmmdyn.checkpoints.find import layouts
@@ -16,6 +15,7 @@ from hmmdyn.metrics.extract import tabulate
 from hmmdyn.metrics.measure import Measurement, counted
 from hmmdyn.metrics.registry import select_metrics
 from hmmdyn.names import natural_key, printable, some
+from hmmdyn.places import Place, place
 from hmmdyn.record.rows import (
     RECORDING,
     Recording,
@@ -35,23 +35,23 @@ class _Run(NamedTuple):
     """One recorded run: what it is called, what was recorded, and its measurements by step."""
 
     key: RunKey
-    file: Path
+    file: Place
     recording: Recording
     measurements: dict[CheckpointFile, Measurement]
     is_whole: bool
 
 
-def has_recordings(source: Path | str | Tree) -> bool:
+def has_recordings(source: Place | str | Tree) -> bool:
     """Whether a path is a recorded run's file, or a folder with one somewhere below it."""
     if isinstance(source, Tree):
         return any(map(_is_recorded, source.folders))
-    path = Path(source)
+    path = place(source)
     if not path.is_dir():
         return path.name == RECORDING
     return any(map(_is_recorded, walk(path, {})))
 
 
-def read_recordings(source: Path | str | Tree) -> Trajectories:
+def read_recordings(source: Place | str | Tree) -> Trajectories:
     """Read the runs that `MetricRecorder` recorded below a folder, or one run's file.
 
     The folder may be given as the tree that a walk has seen.
@@ -69,7 +69,7 @@ def read_recordings(source: Path | str | Tree) -> Trajectories:
     ArchitectureMismatchError
         Runs of one group are of different weights, or were recorded by different rules.
     """
-    path = source.root if isinstance(source, Tree) else Path(source)
+    path = source.root if isinstance(source, Tree) else place(source)
     root = path if path.is_dir() else path.parent
     tree = walked(source if isinstance(source, Tree) else root)
     folders: list[tuple[str, ...]] = [()]
@@ -102,9 +102,9 @@ def _is_recorded(folder: Folder) -> bool:
     return any(entry.name == RECORDING for entry in folder.files)
 
 
-def _runs(root: Path, folders: list[tuple[str, ...]]) -> Iterator[_Run]:
+def _runs(root: Place, folders: list[tuple[str, ...]]) -> Iterator[_Run]:
     for parts, (group, name, seed) in zip(folders, _identified(root, folders), strict=True):
-        path = root.joinpath(*parts, RECORDING)
+        path = root / "/".join((*parts, RECORDING))
         rows, is_whole = read_rows(path)
         if not rows:
             continue
@@ -125,7 +125,7 @@ def _runs(root: Path, folders: list[tuple[str, ...]]) -> Iterator[_Run]:
         yield _Run((group, name), path, recording, measurements, is_whole)
 
 
-def _identified(root: Path, folders: list[tuple[str, ...]]) -> list[tuple[str, str, int | None]]:
+def _identified(root: Place, folders: list[tuple[str, ...]]) -> list[tuple[str, str, int | None]]:
     """Group, run and seed of each folder, as those of a checkpoint in it would be read."""
     for keep_occasions in (False, True):
         readings = [

@@ -26,6 +26,7 @@ from hmmdyn.errors import OutputError, TableError, UsageError
 from hmmdyn.files import replacing
 from hmmdyn.metrics.measure import Architecture, Measurement
 from hmmdyn.metrics.registry import VERSION, Metric, select_metrics, with_needed
+from hmmdyn.places import Place
 from hmmdyn.version import __version__
 
 RECORDING = "hmmdyn-metrics.jsonl"  # in the folder of the run
@@ -173,7 +174,7 @@ class Recording:
         return {"hmmdyn_version": __version__, **asdict(self)}
 
 
-def recording_of(row: Row, path: Path) -> Recording:
+def recording_of(row: Row, path: Place) -> Recording:
     """Read what the first row tells of all.
 
     Raises
@@ -219,7 +220,7 @@ def _count(told: object) -> int | None:
     return None if told is None else int(str(told))
 
 
-def measurement_of(row: Row, recording: Recording, path: Path) -> Measurement:
+def measurement_of(row: Row, recording: Recording, path: Place) -> Measurement:
     """Return the measurement that a row was made of; all its other numbers are outcomes.
 
     Raises
@@ -249,7 +250,7 @@ def measurement_of(row: Row, recording: Recording, path: Path) -> Measurement:
         ) from error
 
 
-def read_rows(path: Path) -> tuple[list[Row], bool]:
+def read_rows(path: Place) -> tuple[list[Row], bool]:
     """Read rows, and tell whether the last one is whole; one cut short is left out.
 
     Raises
@@ -280,7 +281,7 @@ def _number(value: object) -> float:
     return float(value)
 
 
-def _row(line: bytes, path: Path, number: int) -> Row:
+def _row(line: bytes, path: Place, number: int) -> Row:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):

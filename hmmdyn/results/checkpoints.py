@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
+from hmmdyn.places import Place
 from hmmdyn.results.columns import (
     INTEGER,
     NUMBER,
@@ -43,7 +43,7 @@ METRICS = Table(
         Column(
             "mtime_ns",
             INTEGER,
-            "when it was last modified, since 1970",
+            "when it was last modified, since 1970; 0 if its store does not tell",
             "nanoseconds",
             only=_MEASURED,
         ),
@@ -53,10 +53,11 @@ METRICS = Table(
 
 @dataclass(frozen=True, order=True)
 class CheckpointFile:
-    """One checkpoint on disk. ``path`` is a file, or a folder for multi-file formats.
+    """One checkpoint. ``path`` is a file, or a folder for multi-file formats.
 
     ``step`` is in the index's ``step_unit``. ``size`` in bytes and ``mtime_ns`` (modification
-    time, nanoseconds since the epoch) cover all the files of the checkpoint (sum and maximum).
+    time, nanoseconds since the epoch, 0 if a store does not tell it) cover all the files of the
+    checkpoint (sum and maximum).
     ``format`` is a short human name, guessed from the file's name: ``safetensors``, ``pytorch``,
     ``npz``, ``npy``, ``keras``, ``hdf5``, ``flax``, ``stable-baselines3``, ``orbax``, or one of the
     first two with
@@ -67,7 +68,7 @@ class CheckpointFile:
     run: str
     step: int
     seed: int | None
-    path: Path
+    path: Place
     format: str
     size: int
     mtime_ns: int
@@ -80,7 +81,7 @@ class LogFile:
     ``parts`` are its names from the root down, the stem last: they may say whose log it is.
     """
 
-    path: Path
+    path: Place
     parts: tuple[str, ...]
     shown: str
 
@@ -96,7 +97,7 @@ class CheckpointIndex:
     (``checkpoint_3``), ``unit_is_told`` is false, and the logs may tell.
     """
 
-    root: Path
+    root: Place
     checkpoints: tuple[CheckpointFile, ...]
     step_unit: str
     notices: tuple[Notice, ...] = ()

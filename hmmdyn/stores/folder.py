@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from hmmdyn.logs.files import WANDB, is_log
 from hmmdyn.logs.numbers import as_numbers
 from hmmdyn.logs.steps import last_written, on_one_axis, whole
 from hmmdyn.names import printable, some
+from hmmdyn.places import Place
 from hmmdyn.results.keys import RUN_KEY
 from hmmdyn.results.notice import Notice
 from hmmdyn.roles import is_outcome
@@ -71,7 +71,7 @@ def read_run_logs(
 
 
 def together(
-    root: Path,
+    root: Place,
     pieces: Sequence[Piece],
     left_out: LeftOut,
     *,
@@ -82,7 +82,7 @@ def together(
 
     Parameters
     ----------
-    root : Path
+    root : Place
         The folder that all lie below.
     pieces : sequence of Piece
         The logs; those whose rows do not name their runs are named by their paths.
@@ -115,7 +115,7 @@ def together(
 
 
 def _require_no_second_start(
-    root: Path,
+    root: Place,
     pieces: Sequence[Piece],
     identities: Sequence[Identity],
     frames: Mapping[str, pd.DataFrame],

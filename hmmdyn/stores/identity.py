@@ -6,7 +6,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import NamedTuple
 
 from hmmdyn.checkpoints.find import layouts
@@ -14,6 +13,7 @@ from hmmdyn.checkpoints.find.seeds import seeds_by_number
 from hmmdyn.errors import LayoutError
 from hmmdyn.logs.columns import split_of_path
 from hmmdyn.names import printable
+from hmmdyn.places import Place
 from hmmdyn.roles import is_clock
 from hmmdyn.stores.pieces import Piece
 
@@ -37,7 +37,7 @@ class Identity(NamedTuple):
     occasions: tuple[str, ...]
 
 
-def identify(root: Path, pieces: Sequence[Piece]) -> list[Identity]:
+def identify(root: Place, pieces: Sequence[Piece]) -> list[Identity]:
     """Say for each log which run it is of.
 
     A file's own name counts where several logs with the same columns lie in one folder; logs with

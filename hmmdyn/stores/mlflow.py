@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from hmmdyn.checkpoints.find.walking import Tree
+from hmmdyn.checkpoints.find.walking import Tree, place_of
 from hmmdyn.errors import LogError
 from hmmdyn.logs import Log
 from hmmdyn.logs.content import LARGEST_FILE
 from hmmdyn.names import printable
+from hmmdyn.places import Place
 
 _META = "meta.yaml"
 _RUN_NAME = re.compile(r"^run_name:\s*['\"]?(?P<name>[^'\"\n]{1,200})['\"]?\s*$", re.MULTILINE)
@@ -26,8 +26,8 @@ class MlflowRun:
     """A run of the store: its folder, and the files of its metrics by name."""
 
     parts: tuple[str, ...]
-    folder: Path
-    metrics: dict[str, Path]
+    folder: Place
+    metrics: dict[str, Place]
 
     @property
     def shown(self) -> str:
@@ -86,22 +86,22 @@ def find_mlflow_runs(tree: Tree) -> Iterator[MlflowRun]:
     with_meta = {
         folder.parts for folder in tree.folders if any(e.name == _META for e in folder.files)
     }
-    metrics: dict[tuple[str, ...], dict[str, Path]] = {}
+    metrics: dict[tuple[str, ...], dict[str, Place]] = {}
     for folder in tree.folders:
         for depth in range(len(folder.parts) - 1, -1, -1):
             if folder.parts[depth] == "metrics" and folder.parts[:depth] in with_meta:
                 names = metrics.setdefault(folder.parts[:depth], {})
                 below = folder.parts[depth + 1 :]
-                names |= {"/".join((*below, e.name)): Path(e.path) for e in folder.files}
+                names |= {"/".join((*below, e.name)): place_of(e) for e in folder.files}
                 break
     for parts, files in metrics.items():
-        yield MlflowRun(parts, tree.root.joinpath(*parts), files)
+        yield MlflowRun(parts, tree.root / "/".join(parts), files)
 
 
-def _text(path: Path) -> str:
+def _text(path: Place) -> str:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise LogError(f"a file of it is larger than {LARGEST_FILE // 2**20} MiB")
-        return path.read_text(encoding="utf-8", errors="replace")
+        return path.read_bytes().decode(errors="replace")
     except OSError as error:
         raise LogError(f"it cannot be read ({error.strerror})") from None

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from hmmdyn.checkpoints.find import layouts
-from hmmdyn.checkpoints.find.walking import Folder, regular_file
+from hmmdyn.checkpoints.find.walking import Entry, Folder, place_of, regular_file
 from hmmdyn.checkpoints.formats.by_content import READERS, format_at
 from hmmdyn.logs.files import EVALUATIONS
+from hmmdyn.places import RemotePath
 
 # By the end of a file's name. Of one checkpoint saved in several formats, the first is read.
 FILE_FORMATS = {
@@ -137,7 +137,7 @@ def find_candidates(folders: Iterable[Folder], unreadable: dict[str, str]) -> li
         Filled with the relative path of each file that is not read, and the reason.
     """
     found: list[Candidate] = []
-    whole: dict[tuple[str, ...], tuple[str, list[tuple[Folder, os.DirEntry[str]]]]] = {}
+    whole: dict[tuple[str, ...], tuple[str, list[tuple[Folder, Entry]]]] = {}
     for folder in folders:
         above = (folder.parts[:depth] for depth in range(len(folder.parts) + 1))
         home = next((parts for parts in above if parts in whole), None)
@@ -188,8 +188,8 @@ def _folder_format(folder: Folder) -> str | None:
 
 def _files_in(folder: Folder, unreadable: dict[str, str]) -> Iterator[Candidate]:
     """Find the candidates among the files of one folder, shards put together."""
-    whole: list[tuple[os.DirEntry[str], str, str]] = []
-    shards: dict[str, dict[str, list[os.DirEntry[str]]]] = {}
+    whole: list[tuple[Entry, str, str]] = []
+    shards: dict[str, dict[str, list[Entry]]] = {}
     keras_parts = _keras_parts({entry.name for entry in folder.files})
     for entry in folder.files:
         if entry.name in keras_parts:
@@ -231,14 +231,15 @@ def _files_in(folder: Folder, unreadable: dict[str, str]) -> Iterator[Candidate]
         yield from _candidate(folder.parts, entry.name, stem, kind, [(folder, entry)], unreadable)
 
 
-def _told_by_content(folder: Folder, entry: os.DirEntry[str]) -> tuple[str, str | None]:
+def _told_by_content(folder: Folder, entry: Entry) -> tuple[str, str | None]:
     """Return the stem and, if it is a checkpoint, the format of a file of no known suffix."""
     stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - as below
     if not _SUFFIX.fullmatch(suffix):
         stem = entry.name
-    if _NO_CHECKPOINT.fullmatch(entry.name):
+    # Where every look costs a request, the name decides.
+    if _NO_CHECKPOINT.fullmatch(entry.name) or isinstance(entry, RemotePath):
         return stem, None
-    kind = format_at(Path(entry.path))
+    kind = format_at(place_of(entry))
     tells_time = stem.isdecimal() or any(
         layouts.parse(part).tells_time for part in (*folder.parts, stem)
     )
@@ -256,7 +257,7 @@ def _candidate(
     file: str,
     stem: str,
     kind: str,
-    entries: Iterable[tuple[Folder, os.DirEntry[str]]],
+    entries: Iterable[tuple[Folder, Entry]],
     unreadable: dict[str, str],
 ) -> Iterator[Candidate]:
     """Make a candidate of those of its files that are regular files, if there are any."""

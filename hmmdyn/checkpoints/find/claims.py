@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from hmmdyn.checkpoints.find import layouts
@@ -16,6 +15,7 @@ from hmmdyn.checkpoints.find.suggest import layout_for
 from hmmdyn.errors import LayoutError
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import natural_key, printable, some
+from hmmdyn.places import Place
 from hmmdyn.results.notice import Notice
 
 # Why a path may be left out, when there are checkpoints enough beside it.
@@ -69,13 +69,13 @@ class Claim(NamedTuple):
 
 
 def read_names(
-    root: Path, name: str, candidates: Iterable[Candidate], notices: list[Notice]
+    root: Place, name: str, candidates: Iterable[Candidate], notices: list[Notice]
 ) -> list[Claim]:
     """Understand every path by its names, or say which cannot be.
 
     Parameters
     ----------
-    root : Path
+    root : Place
         The folder looked through, for messages.
     name : str
         What the root folder is called: it names the group, and the run, where nothing below does.
@@ -165,13 +165,13 @@ def _started_twice(claims: Iterable[Claim]) -> list[tuple[Claim, Claim]]:
 
 
 def read_by_rule(
-    root: Path, name: str, candidates: Sequence[Candidate], rule: Layout, notices: list[Notice]
+    root: Place, name: str, candidates: Sequence[Candidate], rule: Layout, notices: list[Notice]
 ) -> list[Claim]:
     """Understand paths by the user's layout: that of the file, or of the folder it is in.
 
     Parameters
     ----------
-    root : Path
+    root : Place
         The folder looked through, for messages.
     name : str
         What the root folder is called, as in :func:`read_names`.
@@ -233,7 +233,7 @@ def _resumed_or_two(claims: Sequence[Claim], pair: tuple[Claim, Claim]) -> Messa
     )
 
 
-def _not_understood(root: Path, claims: Sequence[Claim], n_found: int) -> Message:
+def _not_understood(root: Place, claims: Sequence[Claim], n_found: int) -> Message:
     # The last or best model may have no step at all: it is no reason to propose nothing.
     with_numbers = [c for c in claims if re.search("[0-9]", _NO_TIME.sub("", c.file.path))]
     paths = [claim.file.path for claim in with_numbers or claims]

@@ -11,7 +11,7 @@ import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import pandas as pd
 
@@ -24,18 +24,19 @@ from hmmdyn.checkpoints.find.settle import check_runs, settle, step_unit
 from hmmdyn.checkpoints.find.walking import Tree, walked
 from hmmdyn.errors import NoCheckpointsError
 from hmmdyn.names import natural_key, printable, runs_named, some
+from hmmdyn.places import Place
 from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
 from hmmdyn.results.notice import Notice
 
 _STAGE = "discovery"
 
 
-def discover(root: Path | Tree, layout: str | None = None) -> CheckpointIndex:
+def discover(root: Place | Tree, layout: str | None = None) -> CheckpointIndex:
     """Find the checkpoints under a folder and say which group, run, seed and step each is.
 
     Parameters
     ----------
-    root : Path or Tree
+    root : Place or Tree
         Folder of runs, or of one run. Links to folders are followed, each folder is read once. A
         tree, where a walk has seen it already.
     layout : str, optional
@@ -60,7 +61,7 @@ def discover(root: Path | Tree, layout: str | None = None) -> CheckpointIndex:
         The layout has an unknown placeholder or no step.
     """
     rule = None if layout is None else Layout(layout)
-    name = _check_folder(root.root if isinstance(root, Tree) else Path(root))
+    name = _check_folder(root.root if isinstance(root, Tree) else root)
     tree = walked(root)
     root = tree.root
     unreadable = dict(tree.unreadable)
@@ -138,7 +139,7 @@ def summarise(index: CheckpointIndex) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"seed": "Int64"})
 
 
-def _check_folder(root: Path) -> str:
+def _check_folder(root: Place) -> str:
     """Return the root folder's own name, or say why it cannot be looked into."""
     shown = printable(str(root))
     try:
@@ -161,7 +162,7 @@ def _check_folder(root: Path) -> str:
 def _nothing_found(tree: Tree, unreadable: Mapping[str, str]) -> str:
     shown = printable(str(tree.root))
     files = (entry for folder in tree.folders for entry in folder.files)
-    suffixes = Counter(Path(entry.name).suffix.lower() for entry in files)
+    suffixes = Counter(PurePosixPath(entry.name).suffix.lower() for entry in files)
     if "" in unreadable:
         return f"{shown} cannot be looked into: {unreadable['']}."
     message = f"{shown} is empty: it holds no files."
@@ -181,7 +182,7 @@ def _nothing_found(tree: Tree, unreadable: Mapping[str, str]) -> str:
 
 
 def _sorted_files(
-    root: Path, settled: Mapping[tuple[str, str, int], Claim]
+    root: Place, settled: Mapping[tuple[str, str, int], Claim]
 ) -> tuple[CheckpointFile, ...]:
     runs = sorted({key[:2] for key in settled}, key=_natural_run)
     rank = {run: i for i, run in enumerate(runs)}

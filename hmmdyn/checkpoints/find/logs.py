@@ -9,9 +9,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from hmmdyn.checkpoints.find.walking import Folder
-from hmmdyn.logs.files import PACKED, is_event_file, may_be_log
+from hmmdyn.checkpoints.find.walking import Entry, Folder, place_of
+from hmmdyn.logs.files import PACKED, is_event_file, is_log, may_be_log
 from hmmdyn.names import natural_key, printable
+from hmmdyn.places import Place, RemotePath
 from hmmdyn.results.checkpoints import LogFile
 
 
@@ -19,23 +20,28 @@ def find_logs(folders: Iterable[Folder]) -> tuple[LogFile, ...]:
     """Find what may be a log, in natural order."""
     logs = [
         LogFile(
-            Path(entry.path),
+            place_of(entry),
             (*folder.parts, _stem(Path(entry.name))),
             printable("/".join((*folder.parts, entry.name))),
         )
         for folder in folders
         for entry in folder.files
-        if may_be_log(entry.name)
+        if _is_tried(entry)
     ]
     return tuple(sorted(logs, key=in_order))
 
 
-def given_log(root: Path, path: Path) -> LogFile:
+def _is_tried(entry: Entry) -> bool:
+    """Whether a file is opened to see if it is a log; where that costs a request, its name says."""
+    return is_log(entry.name) if isinstance(entry, RemotePath) else may_be_log(entry.name)
+
+
+def given_log(root: Place, path: Path) -> LogFile:
     """Return the user's log; below the root its path may say whose it is."""
     shown = printable(str(path))
     try:
         path = Path(os.path.realpath(path))
-        below = path.relative_to(root.resolve())
+        below = path.relative_to(root.resolve()) if isinstance(root, Path) else Path(path.name)
     except ValueError:
         below = Path(path.name)
     return LogFile(path, (*below.parts[:-1], _stem(below)), shown)

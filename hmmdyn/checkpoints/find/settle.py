@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from hmmdyn.checkpoints.find.claims import Claim, paths_left_out, say_how
 from hmmdyn.errors import DuplicateCheckpointError, LayoutError
 from hmmdyn.messages import Message
 from hmmdyn.names import printable, some
+from hmmdyn.places import Place
 from hmmdyn.results.notice import Notice
 
 # Why one of several files of a checkpoint is left out.
@@ -18,7 +18,7 @@ _PART = "parts of a checkpoint that is there as a whole."
 _SECOND_FORMAT = "the same checkpoint is there in a format that is preferred."
 
 
-def step_unit(root: Path, claims: Sequence[Claim]) -> str:
+def step_unit(root: Place, claims: Sequence[Claim]) -> str:
     """Return the unit every checkpoint has: step before epoch. Aliases have no vote."""
     voters = [claim for claim in claims if not claim.reading.alias] or claims
     for unit in ("step", "epoch"):
@@ -133,7 +133,7 @@ def _one_folder_in_two_formats(claims: Sequence[Claim]) -> bool:
     )
 
 
-def check_runs(root: Path, claims: Iterable[Claim]) -> None:
+def check_runs(root: Place, claims: Iterable[Claim]) -> None:
     """Refuse a run that mixes names or seeds: it may be several."""
     first: dict[tuple[str, str], Claim] = {}
     for claim in claims:

@@ -8,38 +8,49 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+from hmmdyn.places import Place, RemotePath, Status
 
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "hmmdyn-report"})
 # Of all hidden names, the one that belongs to a checkpoint (of torch.distributed).
 _HIDDEN_BUT_NEEDED = ".metadata"
 
 
+# A file as a walk meets it: its name is free, and whatever else it tells is asked for.
+Entry: TypeAlias = "os.DirEntry[str] | RemotePath"
+
+
 class Folder(NamedTuple):
     """A folder met on the walk: its names from the root down, and all it holds but folders."""
 
     parts: tuple[str, ...]
-    files: list[os.DirEntry[str]]
+    files: Sequence[Entry]
 
 
 @dataclass(frozen=True)
 class Tree:
     """What a walk under a root has seen: the folders, and what was not read, with the reason."""
 
-    root: Path
+    root: Place
     folders: tuple[Folder, ...]
     unreadable: Mapping[str, str]
 
 
-def walked(root: Path | Tree) -> Tree:
+def walked(root: Place | Tree) -> Tree:
     """Walk a tree to its end, once for all who look for something in it: see :func:`walk`."""
     if isinstance(root, Tree):
         return root
-    root, unreadable = Path(root), dict[str, str]()
+    unreadable = dict[str, str]()
     return Tree(root, tuple(walk(root, unreadable)), unreadable)
 
 
-def walk(root: Path, unreadable: dict[str, str]) -> Iterator[Folder]:
+def place_of(entry: Entry) -> Place:
+    """Return where a file that a walk met is."""
+    return entry if isinstance(entry, RemotePath) else Path(entry.path)
+
+
+def walk(root: Place, unreadable: dict[str, str]) -> Iterator[Folder]:
     """Walk the folders under a root, each real folder once, in a fixed order.
 
     Links to folders come last, so that a folder is met under its own name first; links that lead
@@ -48,11 +59,16 @@ def walk(root: Path, unreadable: dict[str, str]) -> Iterator[Folder]:
 
     Parameters
     ----------
-    root : Path
+    root : Place
         An existing folder.
     unreadable : dict
         Filled with the relative path of each folder or link that is not read, and the reason.
     """
+    if isinstance(root, RemotePath):
+        for names, found in root.folders(unreadable, _is_met):
+            yield Folder(names, found)
+        return
+    assert isinstance(root, Path)
     visited: set[tuple[int, int]] = set()
     for ancestor in root.resolve().parents:
         with suppress(OSError):
@@ -76,8 +92,7 @@ def walk(root: Path, unreadable: dict[str, str]) -> Iterator[Folder]:
         files = []
         subfolders = []
         for entry in entries:
-            hidden = entry.name.startswith(".") and entry.name != _HIDDEN_BUT_NEEDED
-            if hidden or entry.name in _SKIPPED_FOLDERS:
+            if not _is_met(entry.name):
                 continue
             kind = _kind(entry)
             if kind == "file":
@@ -92,9 +107,7 @@ def walk(root: Path, unreadable: dict[str, str]) -> Iterator[Folder]:
         yield Folder(parts, files)
 
 
-def regular_file(
-    entry: os.DirEntry[str], parts: Sequence[str], unreadable: dict[str, str]
-) -> os.stat_result | None:
+def regular_file(entry: Entry, parts: Sequence[str], unreadable: dict[str, str]) -> Status | None:
     """Return the status of a regular file; None, with the reason noted, for anything else."""
     try:
         status = entry.stat()
@@ -106,6 +119,11 @@ def regular_file(
         reason = "it is not a regular file"
     unreadable["/".join((*parts, entry.name))] = reason
     return None
+
+
+def _is_met(name: str) -> bool:
+    hidden = name.startswith(".") and name != _HIDDEN_BUT_NEEDED
+    return not hidden and name not in _SKIPPED_FOLDERS
 
 
 def _identity(path: str) -> tuple[int, int]:

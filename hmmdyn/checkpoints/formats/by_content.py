@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
 
-from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, FileBytes, read_bytes
+from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, read_bytes
 from hmmdyn.checkpoints.formats.flax_file import is_flax, open_flax
 from hmmdyn.checkpoints.formats.keras_file import is_hdf5, is_keras_zip
 from hmmdyn.checkpoints.formats.npy_file import is_npy, is_npz, open_npy, open_npz
@@ -17,9 +16,11 @@ from hmmdyn.checkpoints.formats.stable_baselines3 import (
     open_stable_baselines3,
 )
 from hmmdyn.checkpoints.formats.torch_file import is_legacy_torch, is_torch_zip, open_torch
+from hmmdyn.checkpoints.formats.whole_file import open_bytes
 from hmmdyn.checkpoints.formats.zip_entries import entry_names
 from hmmdyn.checkpoints.tensor import Contents
 from hmmdyn.errors import CheckpointError
+from hmmdyn.places import Place
 
 _TELLING = 512  # bytes at the start of a file by which its format is told
 _BY_START: Sequence[tuple[str, Callable[[bytes], bool]]] = (
@@ -36,7 +37,7 @@ _BY_ENTRIES: Sequence[tuple[str, Callable[[list[str]], bool]]] = (
     ("stable-baselines3", is_stable_baselines3),
 )
 # Opened by native libraries, in a process of their own.
-NATIVE = ("hdf5", "keras")
+NATIVE = {"hdf5": "an HDF5 file", "keras": "a Keras model"}
 READERS: dict[str, Callable[[ByteRange], Contents]] = {
     "safetensors": open_safetensors,
     "pytorch": open_torch,
@@ -71,10 +72,10 @@ def format_of(file: ByteRange) -> str:
     )
 
 
-def format_at(path: Path) -> str | None:
+def format_at(path: Place) -> str | None:
     """Tell the format of a file; None where it is none of those that are read, or is no file."""
     try:
-        with closing(FileBytes(path)) as file:
+        with closing(open_bytes(path)) as file:
             return format_of(file)
     except (CheckpointError, OSError):
         return None

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ from hmmdyn.checkpoints.state_dict import flatten, outcome_scalars
 from hmmdyn.checkpoints.tensor import WIDENED, Contents, LazyTensor, widen
 from hmmdyn.errors import CheckpointError
 from hmmdyn.names import natural_key, printable
+from hmmdyn.places import Place, RemotePath
+
+_P = TypeVar("_P", bound=Place)
 
 _DATABASE = "manifest.ocdbt"
 _ARRAY_MARKS = {".zarray": "zarr", "zarr.json": "zarr3"}  # the file that describes an array
@@ -47,7 +50,7 @@ _DEEPEST = 64  # levels
 _LONGEST_METADATA = 1 << 26  # bytes
 
 
-def is_orbax(folder: Path) -> bool:
+def is_orbax(folder: Place) -> bool:
     """Whether a folder is one checkpoint of Orbax: a step, or one saved without a manager."""
     return bool(_parts(folder)) or _is_marked(folder)
 
@@ -86,7 +89,7 @@ def open_orbax(folder: Path) -> Contents:
 # ---------------------------------------------------------------------------------- the folder
 
 
-def _parts(folder: Path) -> dict[str, Path]:
+def _parts(folder: _P) -> dict[str, _P]:
     """Return the folders that hold arrays: the folder itself, or those of its parts by name."""
     if _holds_arrays(folder):
         return {"": folder}
@@ -95,19 +98,22 @@ def _parts(folder: Path) -> dict[str, Path]:
     return parts if _is_marked(folder) or parts.keys() <= _PART_NAMES else {}
 
 
-def _is_marked(folder: Path) -> bool:
+def _is_marked(folder: Place) -> bool:
     return any((folder / mark).is_file() for mark in _STEP_MARKS)
 
 
-def _holds_arrays(folder: Path) -> bool:
+def _holds_arrays(folder: Place) -> bool:
     return any((folder / mark).is_file() for mark in (_DATABASE, "_METADATA")) or any(
         (inner / mark).is_file() for inner in _folders(folder) for mark in _ARRAY_MARKS
     )
 
 
-def _folders(folder: Path) -> list[Path]:
+def _folders(folder: _P) -> list[_P]:
+    if isinstance(folder, RemotePath):
+        return [inner for inner in folder.iterdir() if inner.is_dir()]
+    assert isinstance(folder, Path)
     with os.scandir(folder) as entries:
-        return [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return [folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def _checked_size(folder: Path) -> int:

@@ -18,21 +18,22 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hmmdyn.checkpoints.formats.byte_ranges import FileBytes, Part, read_bytes
+from hmmdyn.checkpoints.formats.byte_ranges import Part, read_bytes
 from hmmdyn.checkpoints.formats.pickle_symbols import Budget, Pairs, Record, read_symbols
 from hmmdyn.checkpoints.formats.strided import MOST_AXES, STORED_TYPES, read_dtype
 from hmmdyn.checkpoints.formats.torch_file import read_torch
 from hmmdyn.checkpoints.formats.torch_objects import attributes, integers, torch_dtype
+from hmmdyn.checkpoints.formats.whole_file import open_bytes
 from hmmdyn.checkpoints.state_dict import flatten
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
 from hmmdyn.errors import CheckpointError
 from hmmdyn.names import printable
+from hmmdyn.places import Place
 from hmmdyn.roles import is_outcome
 
 _METADATA = ".metadata"
@@ -56,17 +57,17 @@ class _Chunk:
 class _Place:
     """A PyTorch file inside a file of the folder."""
 
-    path: Path
+    path: Place
     offset: int
     length: int
 
 
-def is_distributed(folder: Path) -> bool:
+def is_distributed(folder: Place) -> bool:
     """Whether a folder was written by ``torch.distributed.checkpoint``."""
     return (folder / _METADATA).is_file()
 
 
-def open_distributed(folder: Path) -> Contents:
+def open_distributed(folder: Place) -> Contents:
     """Read what the folder says of its tensors; their numbers stay on disk.
 
     Raises
@@ -101,8 +102,8 @@ def open_distributed(folder: Path) -> Contents:
     )
 
 
-def _read_metadata(path: Path) -> dict[str, object]:
-    with closing(FileBytes(path)) as file:
+def _read_metadata(path: Place) -> dict[str, object]:
+    with closing(open_bytes(path)) as file:
         if file.size > _LONGEST_METADATA:
             raise CheckpointError(f"its {_METADATA} is larger than any checkpoint's. {_ANEW}")
         data = read_bytes(file, 0, file.size, f"its {_METADATA}")
@@ -110,7 +111,7 @@ def _read_metadata(path: Path) -> dict[str, object]:
     return attributes(root) if isinstance(root, Record) else {}
 
 
-def _places(folder: Path, kept: Pairs) -> dict[tuple[str, tuple[int, ...] | None], _Place]:
+def _places(folder: Place, kept: Pairs) -> dict[tuple[str, tuple[int, ...] | None], _Place]:
     """Map each chunk (name, offset in the tensor; None for other objects) to where it is kept."""
     places = {}
     checked: set[str] = set()
@@ -135,7 +136,7 @@ def _places(folder: Path, kept: Pairs) -> dict[tuple[str, tuple[int, ...] | None
     return places
 
 
-def _require_file(folder: Path, file: str) -> None:
+def _require_file(folder: Place, file: str) -> None:
     if file in ("", ".", "..") or re.search(r"[/\\:\0]", file):
         raise CheckpointError(
             f"its {_METADATA} names {file[:80]!r} as a file; files must lie in the same folder. "
@@ -263,7 +264,7 @@ def _number(place: _Place) -> object:
 
 @contextmanager
 def _opened(place: _Place) -> Iterator[tuple[object, Any]]:
-    with closing(FileBytes(place.path)) as file:
+    with closing(open_bytes(place.path)) as file:
         what = f"a chunk in {printable(place.path.name)}"
         root, interpreter = read_torch(Part(file, place.offset, place.length, what), Budget())
         yield root, interpreter.value

@@ -7,7 +7,6 @@ A log belongs to the run whose folder holds it; a log of several runs says whose
 from __future__ import annotations
 
 import math
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,7 +126,7 @@ def find_outcomes(
 
 
 def _is_same_file(log: LogFile, given: LogFile | None) -> bool:
-    return given is not None and os.path.realpath(log.path) == str(given.path)
+    return given is not None and log.path.resolve() == given.path
 
 
 def _by_run(logs: Iterable[LogFile], runs: Runs) -> Iterator[list[LogFile]]:

@@ -63,7 +63,7 @@ def main():
     for line in sys.stdin:
         path = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
-        watching = os.path.realpath(Path(path).parent)
+        watching = os.path.realpath(Path(path.removeprefix("local://")).parent)
         result = outcome(path)
         watching = None
         signal.setitimer(signal.ITIMER_PROF, 0)

@@ -6,6 +6,7 @@ import select
 import struct
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 
@@ -20,6 +21,7 @@ from .cases import CASES, INERT
 
 SCALAR = "{'descr': '<f4', 'fortran_order': False, 'shape': (), }\n"
 ROOT = Path(__file__).parents[3]
+THERE = find_spec("fsspec") is not None
 WAITING = 60  # seconds for one file; a reader that waits for a FIFO takes no processor time
 
 
@@ -75,16 +77,23 @@ def watched(tmp_path_factory):
     }  # fmt: skip
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    started = Opener([folder / name for name in contents])
+    urls = [f"local://{folder / name}" for name in contents] if THERE else []
+    started = Opener([*(folder / name for name in contents), *urls])
     yield started
     started.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited and measured as on Linux")
 @pytest.mark.parametrize("title", CASES)
-def test_bad_file(title, tmp_path, watched):
+@pytest.mark.parametrize("place", ["here", "there"])
+def test_bad_file(place, title, tmp_path, watched):
     make, expected = CASES[title]
     path = make(tmp_path)
+    if place == "there":
+        links = path.is_dir() and any(map(Path.is_symlink, path.rglob("*")))
+        if not THERE or links or not (path.is_file() or path.is_dir()):
+            pytest.skip("only files and folders lie in a store" if THERE else "no fsspec")
+        path = f"local://{path}"  # fsspec's store of the files of this machine
     outcome = watched.outcome(path)
     assert not list(tmp_path.rglob("ran"))
     if expected == INERT:

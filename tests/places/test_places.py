@@ -1,0 +1,179 @@
+"""Places that are no path of this machine, in fsspec's memory."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmmdyn import Options, open_checkpoint, read_runs, scan
+from hmmdyn.errors import MissingPackageError, NoCheckpointsError, UsageError
+from hmmdyn.places import place, shown, with_layout
+from tests.make_runs import weights, write_runs
+
+fsspec = pytest.importorskip("fsspec", reason="the extra 'remote' is not installed")
+
+
+@pytest.fixture
+def memory():
+    system = fsspec.filesystem("memory")
+    yield system
+    system.rm("/", recursive=True)
+
+
+def copied(folder, memory, to):
+    for file in folder.rglob("*"):
+        if file.is_file():
+            memory.pipe_file(f"/{to}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+
+
+def test_runs_and_outcomes_are_those_of_the_disk(tmp_path, memory):
+    root = write_runs(tmp_path / "runs")
+    copied(root, memory, "box/runs")
+    found = read_runs("memory://box/runs").table.drop(columns="mtime_ns")
+    pd.testing.assert_frame_equal(found, read_runs(root).table.drop(columns="mtime_ns"))
+
+
+def test_an_index_names_the_same_runs(tmp_path, memory):
+    root = write_runs(tmp_path / "runs")
+    copied(root, memory, "box/runs")
+    here, there = scan(root), scan("memory://box/runs")
+    for one, other in zip(here.checkpoints, there.checkpoints, strict=True):
+        assert (one.group, one.run, one.step, one.size) == (
+            other.group, other.run, other.step, other.size
+        )  # fmt: skip
+        assert one.path.relative_to(root) == other.path.relative_to(there.root)
+    assert here.notices == there.notices
+
+
+def test_a_folder_of_logs_is_read(tmp_path, memory):
+    root = write_runs(tmp_path / "runs")
+    for file in root.rglob("*.safetensors"):
+        file.unlink()
+    copied(root, memory, "box/runs")
+    found = read_runs("memory://box/runs")
+    pd.testing.assert_frame_equal(found.table, read_runs(root).table)
+
+
+def test_measurements_are_kept_where_a_store_tells_no_versions(tmp_path, memory):
+    copied(write_runs(tmp_path / "runs", n_runs=1), memory, "box/runs")
+    cache, told = tmp_path / "cache.parquet", []
+    first = read_runs("memory://box/runs", cache=cache).table
+    memory.pipe_file("/box/runs/seed0/step_10.safetensors", _saved(weights(9, 10)))
+    again = read_runs(
+        "memory://box/runs", cache=cache, progress=lambda *all: told.append(all)
+    ).table
+    assert ("reused", 15, 16) in told
+    assert list(np.flatnonzero(first["l2"] != again["l2"])) == [1]
+
+
+def _saved(tensors):
+    from safetensors.numpy import save
+
+    return save(tensors)
+
+
+def test_shards_and_numpy_files_are_read(tmp_path, memory):
+    from safetensors.numpy import save_file
+
+    tensors = weights(0, 0)
+    (tmp_path / "step_1").mkdir()
+    names = list(tensors)
+    for i, part in enumerate((names[:2], names[2:]), 1):
+        save_file(
+            {n: tensors[n] for n in part}, tmp_path / f"step_1/model-0000{i}-of-00002.safetensors"
+        )
+    weight_map = {n: f"model-0000{1 + (n in names[2:])}-of-00002.safetensors" for n in names}
+    (tmp_path / "step_1/model.safetensors.index.json").write_text(
+        '{"weight_map": ' + str(weight_map).replace("'", '"') + "}"
+    )
+    np.savez(tmp_path / "step_2.npz", **tensors)
+    np.savez_compressed(tmp_path / "step_3.npz", **tensors)
+    copied(tmp_path, memory, "box")
+    for name, kind in {
+        "step_1": "safetensors (sharded)",
+        "step_1/model.safetensors.index.json": "safetensors (sharded)",
+        "step_2.npz": "npz",
+        "step_3.npz": "npz",
+    }.items():
+        with open_checkpoint(f"memory://box/{name}") as checkpoint:
+            assert checkpoint.format == kind
+            for tensor, values in tensors.items():
+                np.testing.assert_array_equal(checkpoint[tensor].read(), values)
+
+
+def test_files_of_pytorch_are_read(tmp_path, memory):
+    torch = pytest.importorskip("torch")
+    tensors = {name: torch.tensor(values) for name, values in weights(0, 0).items()}
+    big = torch.arange(3 * 2**20, dtype=torch.bfloat16).reshape(-1, 1024)
+    torch.save({"state_dict": {**tensors, "big": big}}, tmp_path / "step_1.pt")
+    copied(tmp_path, memory, "box")
+    with open_checkpoint("memory://box/step_1.pt") as checkpoint:
+        for name, values in tensors.items():
+            np.testing.assert_array_equal(checkpoint[name].read(), values.numpy())
+        np.testing.assert_array_equal(checkpoint["big"].read(), big.float().numpy())
+
+
+def test_a_place_is_a_path_unless_it_is_a_url(tmp_path):
+    assert place(str(tmp_path)) == tmp_path
+    assert place(f"file://{tmp_path}") == tmp_path
+    assert str(place("memory://box/runs/")) == "memory://box/runs"
+    assert place("memory://box/runs").parent.name == "box"
+
+
+@pytest.mark.parametrize(
+    ("url", "root", "layout"),
+    [
+        ("memory://box/a/{group}-{seed}/{step}.pt", "memory://box/a", "{group}-{seed}/{step}.pt"),
+        ("memory://box/a*/s{step}", "memory://box", "a*/s{step}"),
+        ("memory://box/a", "memory://box/a", None),
+    ],
+)
+def test_a_url_may_end_in_a_layout(url, root, layout):
+    found, rest = with_layout(url, None)
+    assert (str(found), rest) == (root, layout)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://me:secret@host:81/a?sig=secret#secret", "https://host:81/a"),
+        ("hf://owner/name-seed{seed}@step{step}", "hf://owner/name-seed{seed}@step{step}"),
+        ("runs/a@b?c", "runs/a@b?c"),
+    ],
+)
+def test_a_url_is_told_without_secrets(url, told):
+    assert shown(url) == told
+
+
+@pytest.mark.parametrize("url", ["memory://", "simplecache::memory://box", "s5://bucket/runs"])
+def test_a_url_that_names_no_place_is_refused(url):
+    with pytest.raises(UsageError, match=r"names no place|is no store that is known"):
+        read_runs(url)
+
+
+def test_nothing_there_is_said(memory):
+    with pytest.raises(NoCheckpointsError, match=r"memory://box/none does not exist"):
+        read_runs("memory://box/none")
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    def missing(protocol):
+        raise ImportError
+
+    monkeypatch.setattr("fsspec.get_filesystem_class", missing)
+    with pytest.raises(MissingPackageError, match=r"needs the package s3fs.*'hmmdyn\[remote\]'"):
+        read_runs("s3://bucket/runs")
+
+
+def test_without_fsspec_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'hmmdyn\[remote\]'"):
+        read_runs("memory://box/runs")
+
+
+def test_the_runs_left_out_are_left_out(tmp_path, memory):
+    copied(write_runs(tmp_path / "runs"), memory, "box/runs")
+    found = read_runs("memory://box/runs", Options(exclude_runs=("seed1",)))
+    assert set(found.table["run"]) == {"seed0", "seed2"}
+    shutil.rmtree(tmp_path / "runs")

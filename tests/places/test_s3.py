@@ -1,0 +1,102 @@
+"""Runs in a bucket of S3, as moto serves it on this machine through the real client."""
+
+import os
+
+import pandas as pd
+import pytest
+
+from hmmdyn import Options, read_runs
+from hmmdyn.errors import CheckpointError, NoCheckpointsError
+
+pytest.importorskip("s3fs", reason="the extra 'remote' is not installed")
+server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+
+
+@pytest.fixture(scope="module")
+def bucket(runs):
+    """The runs in a bucket, and an account to read it with."""
+    import botocore.session
+
+    started = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    started.start()
+    host, port = started.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "who-4711")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret-0815")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        client = botocore.session.get_session().create_client("s3")
+        client.create_bucket(Bucket="box")
+        for file in runs.rglob("*"):
+            if file.is_file():
+                key = f"some/{file.relative_to(runs.parent).as_posix()}"
+                client.put_object(Bucket="box", Key=key, Body=file.read_bytes())
+        yield client
+    started.stop()
+
+
+def without_times(trajectories):
+    return trajectories.table.drop(columns="mtime_ns")
+
+
+def test_the_table_is_that_of_the_files_on_disk(bucket, runs, tmp_path):
+    cache, told = tmp_path / "cache.parquet", []
+    found = read_runs("s3://box/some/runs", cache=cache, jobs=2)
+    pd.testing.assert_frame_equal(without_times(found), without_times(read_runs(runs)))
+    assert found.outcomes == ("train_accuracy", "eval_accuracy")
+    assert (found.table["mtime_ns"] > 0).all()
+    again = read_runs("s3://box/some/runs", cache=cache, progress=lambda *all: told.append(all))
+    assert ("reused", 16, 16) in told
+    pd.testing.assert_frame_equal(again.table, found.table)
+
+
+def test_an_object_that_was_replaced_is_measured_again(bucket, runs, tmp_path):
+    cache, told = tmp_path / "cache.parquet", []
+    first = read_runs("s3://box/some/runs", cache=cache).table
+    key = "some/runs/seed1/step_20.safetensors"
+    kept = bucket.get_object(Bucket="box", Key=key)["Body"].read()
+    other = (runs / "seed0/step_20.safetensors").read_bytes()
+    bucket.put_object(Bucket="box", Key=key, Body=other)
+    try:
+        changed = read_runs(
+            "s3://box/some/runs", cache=cache, progress=lambda *all: told.append(all)
+        ).table
+    finally:
+        bucket.put_object(Bucket="box", Key=key, Body=kept)
+    assert ("reused", 15, 16) in told
+    assert (first["l2"] != changed["l2"]).sum() == 1
+
+
+def test_a_damaged_object_is_named(bucket, at_once):
+    key = "some/runs/seed1/step_150.safetensors"
+    bucket.put_object(Bucket="box", Key=key, Body=b"")
+    try:
+        with pytest.raises(CheckpointError, match=r"s3://box/some/runs/seed1/step_150.*empty"):
+            read_runs("s3://box/some/runs")
+        found = read_runs("s3://box/some/runs", Options(skip_bad=True))
+    finally:
+        bucket.delete_object(Bucket="box", Key=key)
+    assert len(found.table) == 16
+
+
+def test_what_is_not_there_is_said(bucket, at_once):
+    with pytest.raises(NoCheckpointsError, match="s3://box/none does not exist"):
+        read_runs("s3://box/none")
+    with pytest.raises(NoCheckpointsError, match="s3://nowhere/runs does not exist"):
+        read_runs("s3://nowhere/runs")
+
+
+def test_without_a_key_it_is_said_what_to_do(bucket, at_once, monkeypatch, tmp_path):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(NoCheckpointsError, match=r"access was refused \(.*Renew it") as caught:
+        read_runs("s3://box/some/runs")
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert "4711" not in str(caught.value)
