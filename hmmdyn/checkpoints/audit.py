@@ -30,6 +30,7 @@ from hmmdyn.checkpoints.parameters import (
     select_parameters,
     shape_differences,
 )
+from hmmdyn.checkpoints.probe import told_digest
 from hmmdyn.checkpoints.read import Checkpoint, open_checkpoint
 from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.messages import Message, Remedy
@@ -87,6 +88,9 @@ def audit(
 ) -> Audit:
     """Look for what is wrong with a set of runs before anything is computed from them.
 
+    Where a store knows a hash of every file, as the Hugging Face Hub does, files of one hash are
+    told as copies before a byte is read, and one of them is opened for all.
+
     Every checkpoint is opened once for the names and shapes of its tensors. Numbers are read only
     as far as two checkpoints are still equal: as a rule one small tensor of each checkpoint, and
     the first and last checkpoint of each run. Floating-point tensors are compared, by their values
@@ -112,11 +116,15 @@ def audit(
         raise UsageError("'n_jobs' must be a number of threads, or -1 for all cores, got 0.")
     unit, files = index.step_unit, index.checkpoints
     reader = _Reader(n_jobs, progress)
-    headers = reader.headers(files, rules)
+    same = _told_equal(files)
+    ones = [one for one in files if one not in same]
+    headers = reader.headers(ones, rules)
+    equal = _with_the_same(_identical(headers, reader), same)
+    headers |= {one: headers[other] for one, other in same.items() if other in headers}
     schedules = list(odd_schedules(files, unit))
     seen = [
         *_architectures(headers),
-        *_copies(_identical(headers, reader), by_run(files), unit),
+        *_copies(equal, by_run(files), unit),
         *_never_changing(headers, reader),
         *_times(files, unit),
         *_unreadable(reader.failures),
@@ -305,6 +313,31 @@ def _identical(
             start, count = start + count, 2 * count
         equal += parts
     return equal
+
+
+def _told_equal(files: Sequence[CheckpointFile]) -> dict[CheckpointFile, CheckpointFile]:
+    """Map each file whose store says that it equals an earlier one to the first such one."""
+    first: dict[str, CheckpointFile] = {}
+    same = {}
+    for file in files:
+        told = told_digest(file.path)
+        one = first.setdefault(told, file) if told else file
+        if one != file:
+            same[file] = one
+    return same
+
+
+def _with_the_same(
+    equal: Iterable[Sequence[CheckpointFile]], same: Mapping[CheckpointFile, CheckpointFile]
+) -> list[list[CheckpointFile]]:
+    """Add what a store says is equal to the sets of equal checkpoints that reading has found."""
+    sets: dict[CheckpointFile, list[CheckpointFile]] = {}
+    for files in equal:
+        together = list(files)
+        sets.update((file, together) for file in files)
+    for file, one in same.items():
+        sets.setdefault(one, [one]).append(file)
+    return [sorted(files) for files in {id(files): files for files in sets.values()}.values()]
 
 
 def _cheapest_first(header: _Header) -> list[str]:
