@@ -104,6 +104,13 @@ class Options(ModelOptions):
     exclude: tuple[str, ...] = option(
         (), "Regular expression of tensors to leave out.", panel=READING
     )
+    tensors: tuple[str, ...] = option(
+        (),
+        "Regular expression of tensors to read; others are neither moved nor measured.",
+        panel=READING,
+        more="For a sample of large networks, or of runs in a store that counts what is moved. "
+        "What is left out is told.",
+    )
     split: tuple[tuple[str, int, int], ...] = option(
         (),
         "Cut a fused tensor: 'REGEX=AXIS:PARTS', e.g. 'c_attn=1:3'.",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hmmdyn.checkpoints.find.walking import Tree
+    from hmmdyn.checkpoints.parameters import ParameterRules
+    from hmmdyn.checkpoints.traffic import Traffic
     from hmmdyn.metrics.extract import Extraction
     from hmmdyn.metrics.registry import Metric
     from hmmdyn.metrics.shard import Shard
@@ -481,6 +483,33 @@ def _read_logs(tree: Tree, options: Options) -> Trajectories | None:
     )
 
 
+def rules_of(options: Options) -> ParameterRules:
+    """Return which tensors count, and how, as the options say."""
+    from hmmdyn.checkpoints.parameters import ParameterRules
+
+    return ParameterRules(
+        options.include,
+        options.exclude,
+        options.split,
+        options.heads,
+        options.cyclic,
+        options.spectrum,
+        options.tensors,
+    )
+
+
+def expected_traffic(index: CheckpointIndex, options: Options) -> Traffic | None:
+    """Tell how much measuring moves from a store; None where the checkpoints lie here."""
+    from hmmdyn.checkpoints import traffic
+    from hmmdyn.metrics.registry import load_metrics, select_metrics, with_needed
+
+    if options.metrics_from is not None:
+        load_metrics(options.metrics_from)
+    needs = {metric.needs for metric in with_needed(select_metrics(options.metrics or None))}
+    compared_with = {"initial", "previous"} & needs
+    return traffic.expected_traffic(index, rules_of(options), 1 + len(compared_with))
+
+
 def _measured(
     index: CheckpointIndex,
     options: Options,
@@ -495,7 +524,6 @@ def _measured(
 
     from hmmdyn.checkpoints.find.discover import without_runs
     from hmmdyn.checkpoints.logs import find_outcomes, join_outcomes, of_runs_in
-    from hmmdyn.checkpoints.parameters import ParameterRules
     from hmmdyn.metrics.extract import extract
     from hmmdyn.metrics.registry import load_metrics, select_metrics, with_needed
     from hmmdyn.tables.join import require_new
@@ -521,14 +549,7 @@ def _measured(
         metrics=[metric.name for metric in chosen],
         metrics_from=options.metrics_from,
         by=options.by,
-        rules=ParameterRules(
-            options.include,
-            options.exclude,
-            options.split,
-            options.heads,
-            options.cyclic,
-            options.spectrum,
-        ),
+        rules=rules_of(options),
         cache=how.cache,
         n_jobs=how.jobs,
         skip_bad=options.skip_bad,

@@ -317,6 +317,7 @@ def test_the_command_in_the_report_gives_the_same_options(runs, tmp_path, monkey
         skip_bad=True,
         include=("a b", "c"),
         exclude=("d",),
+        tensors=("weight$",),
         split=(("attn=x", 1, 3),),
         heads=4,
         cyclic=7,

@@ -44,6 +44,8 @@ class ParameterRules:
         The first so many rows of the embedding stand for the numbers modulo this one.
     spectrum : {"exact", "sketch"}
         Whether large matrices have their singular values computed, or sketched.
+    tensors : tuple of str
+        Where there are any, tensors that fit none of them are left out, whatever they are.
 
     Raises
     ------
@@ -57,9 +59,11 @@ class ParameterRules:
     heads: int | None = None
     cyclic: int | None = None
     spectrum: str = EXACT
+    tensors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for pattern in (*self.include, *self.exclude, *(split[0] for split in self.split)):
+        of_splits = (split[0] for split in self.split)
+        for pattern in (*self.include, *self.exclude, *of_splits, *self.tensors):
             try:
                 re.compile(pattern)
             except re.error as error:
@@ -293,7 +297,7 @@ class _Sorter:
 
     def _claim(self, name: str) -> tuple[bool, bool, bool]:
         """Return what decides under which of its names a tied tensor counts."""
-        asked = _matches(self._rules.include, name)
+        asked = _matches((*self._rules.include, *self._rules.tensors), name)
         return asked, _is_embedding(name, self._checkpoint), self._is_output_embedding(name)
 
     def why_left_out(self, name: str) -> str | None:
@@ -301,6 +305,8 @@ class _Sorter:
         tensor, path = self._checkpoint[name], path_of(name)
         if _matches(self._rules.exclude, name):
             return "excluded by request"
+        if self._rules.tensors and not _matches(self._rules.tensors, name):
+            return "not asked for"
         if not tensor.dtype.startswith(("float", "bfloat")):
             return "not floating-point numbers"
         if 0 in tensor.shape:

@@ -17,7 +17,9 @@ from hmmdyn.names import did_you_mean
 from hmmdyn.options import OPTIONS, PRESETS, Options
 
 # Which options a command takes.
-SCAN = tuple(one for one in OPTIONS if one.name in ("layout", "include", "exclude", "split"))
+SCAN = tuple(
+    one for one in OPTIONS if one.name in ("layout", "include", "exclude", "split", "tensors")
+)
 EXTRACT = tuple(
     one for one in OPTIONS if one.panel == READING or one.name in ("metrics", "metrics_table")
 )

@@ -26,6 +26,7 @@ def find(source: str, options: Options, notes: Console) -> CheckpointIndex | Tra
     found = sources.find(source, options)
     if isinstance(found, CheckpointIndex):
         show_index(found, found.logged.outcomes if found.logged else (), notes)
+        show_traffic(found, options, notes)
     else:
         show_table(found, notes)
     return found
@@ -62,6 +63,20 @@ def show_index(index: CheckpointIndex, outcomes: Sequence[str], console: Console
         soft_wrap=True,
     )
     console.print(f"Outcomes: {plain(', '.join(outcomes)) or 'none found beside the checkpoints'}")
+
+
+def show_traffic(index: CheckpointIndex, options: Options, console: Console) -> None:
+    """Say how much is to be read from a store, before anything is."""
+    from hmmdyn import sources
+
+    traffic = sources.expected_traffic(index, options)
+    if traffic is not None:
+        console.print(
+            f"To measure them, about {_megabytes(traffic.n_bytes)} are read from "
+            f"{plain(index.root)} ({_megabytes(traffic.size)} in "
+            f"{traffic.n_checkpoints:,} checkpoints); what was measured before is not read again.",
+            soft_wrap=True,
+        )
 
 
 def show_table(trajectories: Trajectories, console: Console) -> None:

@@ -38,7 +38,13 @@ def scan(
     Nothing is measured. Example:  [bold]hmmdyn scan runs/ --audit[/bold]
     """
     from hmmdyn import sources
-    from hmmdyn.cli.found import show_index, show_runs, show_table, show_tensors
+    from hmmdyn.cli.found import (
+        show_index,
+        show_runs,
+        show_table,
+        show_tensors,
+        show_traffic,
+    )
 
     options = chosen(given)
     rules = {name: given[name] for name in ("include", "exclude", "split") if name in given}
@@ -62,12 +68,11 @@ def scan(
     findings = tensors = None
     if audit:
         from hmmdyn.checkpoints.audit import audit as audit_checkpoints
-        from hmmdyn.checkpoints.parameters import ParameterRules
 
         with progress() as told:
             audited = audit_checkpoints(
                 index,
-                rules=ParameterRules(**rules),
+                rules=sources.rules_of(options),
                 n_jobs=n_jobs(jobs),
                 progress=lambda done, total: told("audit", done, total),
             )
@@ -84,6 +89,7 @@ def scan(
         return
     show_index(index, logged.outcomes, out)
     show_runs(index)
+    show_traffic(index, options, out)
     if tensors is not None:
         show_tensors(tensors)
     show_notices(notices, out)

@@ -194,6 +194,7 @@ def recording_of(row: Row, path: Place) -> Recording:
                     split=tuple((str(regex), int(a), int(n)) for regex, a, n in rules["split"]),
                     **{kind: _count(rules.get(kind)) for kind in ("heads", "cyclic")},
                     spectrum=str(rules.get("spectrum", EXACT)),
+                    tensors=tuple(map(str, rules.get("tensors", ()))),
                 ),
                 step_unit=str(plan["step_unit"]),
                 metrics_version=int(plan["metrics_version"]),

@@ -9,6 +9,7 @@ import pytest
 from hmmdyn import Options, open_checkpoint, read_runs, scan
 from hmmdyn.errors import MissingPackageError, NoCheckpointsError, UsageError
 from hmmdyn.places import place, shown, with_layout
+from hmmdyn.sources import expected_traffic
 from tests.make_runs import weights, write_runs
 
 fsspec = pytest.importorskip("fsspec", reason="the extra 'remote' is not installed")
@@ -177,3 +178,40 @@ def test_the_runs_left_out_are_left_out(tmp_path, memory):
     found = read_runs("memory://box/runs", Options(exclude_runs=("seed1",)))
     assert set(found.table["run"]) == {"seed0", "seed2"}
     shutil.rmtree(tmp_path / "runs")
+
+
+def test_only_the_tensors_asked_for_are_read_and_it_is_told(tmp_path, memory):
+    root = write_runs(tmp_path / "runs", n_runs=1)
+    copied(root, memory, "box/runs")
+    options = Options(tensors=(r"layers\.0\.",))
+    found = read_runs("memory://box/runs", options)
+    alone = read_runs(root, Options(exclude=(r"layers\.1\.",)))
+    pd.testing.assert_frame_equal(found.table[[*found.metrics]], alone.table[[*alone.metrics]])
+    assert any(
+        "2 not asked for (layers.1.bias, layers.1.weight)" in n.message for n in found.notices
+    )
+
+
+def test_what_will_be_moved_is_told_before(tmp_path, memory):
+    copied(write_runs(tmp_path / "runs", n_runs=2), memory, "box/runs")
+    index = scan("memory://box/runs")
+    each = sum(values.nbytes for values in weights(0, 0).values())
+    first = weights(0, 0)["layers.0.weight"].nbytes
+    told = expected_traffic(index, Options())
+    assert (told.n_bytes, told.n_checkpoints) == (32 * each, 32)
+    assert told.size == sum(file.size for file in index.checkpoints)
+    only = Options(tensors=(r"layers\.0\.weight",), metrics=("movement",))
+    assert expected_traffic(index, only).n_bytes == 3 * 32 * first
+    assert expected_traffic(scan(tmp_path / "runs"), Options()) is None
+
+
+def test_a_scan_says_how_much_would_be_moved(tmp_path, memory):
+    from typer.testing import CliRunner
+
+    from hmmdyn.cli.main import app
+
+    copied(write_runs(tmp_path / "runs", shape=(300, 400)), memory, "box/runs")
+    shown = CliRunner().invoke(app, ["scan", "memory://box/runs", "--tensors", "weight"])
+    assert shown.exit_code == 0, shown.output
+    each = 4 * (300 * 400 + 2 * 300)
+    assert f"about {48 * each / 1e6:,.1f} MB are read from memory://box/runs" in shown.output
