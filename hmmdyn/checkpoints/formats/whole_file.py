@@ -12,6 +12,7 @@ from hmmdyn.places import Place, RemotePath
 _FIRST = 1 << 16  # bytes asked of a store at first: they hold the header, as a rule
 _LEAST = 1 << 12  # … and later on
 _MOST = 1 << 22  # bytes asked for ahead of those that are wanted now
+_PIECE = 1 << 23  # bytes of a large tensor that are in memory twice
 
 
 class RemoteBytes:
@@ -65,16 +66,19 @@ class RemoteBytes:
         return self._start + len(self._window)
 
     def _fetch_into(self, view: memoryview, start: int) -> None:
-        ahead = _LEAST
-        if not self._has_read:
-            ahead = _FIRST
-        elif start == self._end:
-            ahead = min(2 * len(self._window), _MOST)
+        if len(view) >= _MOST:
+            for at in range(0, len(view), _PIECE):
+                until = min(at + _PIECE, len(view))
+                view[at:until] = self._path.read_range(start + at, start + until)
+            self._start, self._window = start + len(view), b""
+        else:
+            ahead = _LEAST if self._has_read else _FIRST
+            if self._has_read and start == self._end:
+                ahead = min(2 * len(self._window), _MOST)
+            end = min(start + max(len(view), ahead), self.size)
+            self._start, self._window = start, self._path.read_range(start, end)
+            view[:] = self._window[: len(view)]
         self._has_read = True
-        end = min(start + max(len(view), ahead if len(view) < _MOST else 0), self.size)
-        found = self._path.read_range(start, end)
-        view[:] = memoryview(found)[: len(view)]
-        self._start, self._window = (start, found) if len(view) < _MOST else (end, b"")
 
 
 WholeFile: TypeAlias = FileBytes | RemoteBytes
