@@ -500,6 +500,8 @@ def rules_of(options: Options) -> ParameterRules:
 
 def expected_traffic(index: CheckpointIndex, options: Options) -> Traffic | None:
     """Tell how much measuring moves from a store; None where the checkpoints lie here."""
+    if not isinstance(index.root, RemotePath):
+        return None
     from hmmdyn.checkpoints import traffic
     from hmmdyn.metrics.registry import load_metrics, select_metrics, with_needed
 

@@ -10,7 +10,6 @@ from hmmdyn.checkpoints.formats.strided import STORED_TYPES
 from hmmdyn.checkpoints.parameters import ParameterRules, select_parameters
 from hmmdyn.checkpoints.read import open_checkpoint
 from hmmdyn.errors import CheckpointError
-from hmmdyn.places import RemotePath
 from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
 
 
@@ -27,10 +26,8 @@ class Traffic:
     n_checkpoints: int
 
 
-def expected_traffic(
-    index: CheckpointIndex, rules: ParameterRules, n_readings: int = 1
-) -> Traffic | None:
-    """Tell how much measuring the checkpoints of an index moves; None where they lie here.
+def expected_traffic(index: CheckpointIndex, rules: ParameterRules, n_readings: int = 1) -> Traffic:
+    """Tell how much measuring the checkpoints of an index moves.
 
     The header of the last checkpoint of each group is read: the others are taken to be like it.
     One that cannot be opened counts whole.
@@ -44,8 +41,6 @@ def expected_traffic(
     n_readings : int
         How often a checkpoint is read: once, and again for each other one compared with it.
     """
-    if not isinstance(index.root, RemotePath):
-        return None
     groups: dict[str, list[CheckpointFile]] = {}
     for file in index.checkpoints:
         groups.setdefault(file.group, []).append(file)
