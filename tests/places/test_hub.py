@@ -71,7 +71,7 @@ def test_one_revision_is_a_folder(hub, repositories):
         open_checkpoint("hf://lab/tiny-seed2@step2000/none.safetensors")
 
 
-def test_the_table_is_measured_by_ranges_and_kept(hub, repositories, tmp_path):
+def test_the_table_is_measured_by_ranges_and_kept(hub, repositories, tmp_path, new_workers):
     cache, told = tmp_path / "cache.parquet", []
     found = read_runs(LAYOUT, cache=cache, jobs=2)
     size = sum(f.stat().st_size for f in repositories.glob("lab/tiny-seed?/step*/*.safetensors"))

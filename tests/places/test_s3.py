@@ -41,7 +41,7 @@ def without_times(trajectories):
     return trajectories.table.drop(columns="mtime_ns")
 
 
-def test_the_table_is_that_of_the_files_on_disk(bucket, runs, tmp_path):
+def test_the_table_is_that_of_the_files_on_disk(bucket, runs, tmp_path, new_workers):
     cache, told = tmp_path / "cache.parquet", []
     found = read_runs("s3://box/some/runs", cache=cache, jobs=2)
     pd.testing.assert_frame_equal(without_times(found), without_times(read_runs(runs)))
