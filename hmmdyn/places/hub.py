@@ -138,9 +138,6 @@ class HubStore(WebStore):
         refs = self._patiently(lambda: self.hub.list_repo_refs(repository))
         return list(dict.fromkeys(one.name for one in (*refs.branches, *refs.tags)))
 
-    def _key(self, info: Mapping[str, Any]) -> str:
-        return str(info["name"])
-
     def _url(self, key: str) -> str:
         from huggingface_hub import hf_hub_url
 

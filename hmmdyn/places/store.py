@@ -175,17 +175,25 @@ class Store:
     def _everything(self, key: str) -> list[str]:
         """List all files below a folder, in as few requests as the store allows."""
         found = self._patiently(lambda: self.system.find(key, detail=True))
-        return [one for one in self._remember(found.values()) if one.startswith(f"{key}/")]
+        below = self._remember(self._by_keys(key, found.values()))
+        return [one for one in below if one.startswith(f"{key}/")]
 
     def _list(self, key: str) -> list[str]:
         found = self._patiently(lambda: self.system.ls(key, detail=True))
-        return sorted(self._remember(one for one in found if self._key(one) != key))
+        inside = self._by_keys(key, found)
+        return sorted(self._remember(one for one in inside if one["name"] != key))
+
+    def _by_keys(self, key: str, found: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """Call what fsspec found below a key by keys, too."""
+        called = self.system._strip_protocol(key).rstrip("/")
+        for info in found:
+            yield {**info, "name": key + info["name"].removeprefix(called)}
 
     def _remember(self, found: Iterable[Mapping[str, Any]]) -> list[str]:
         keys = []
         for info in found:
             if not info["name"].endswith("/"):  # a folder that is kept as an empty object
-                keys.append(self._key(info))
+                keys.append(info["name"])
                 self._known[keys[-1]] = self._status_of(info)
         return keys
 
@@ -211,9 +219,6 @@ class Store:
 
     def _name(self, key: str) -> str:
         return self.name_in(key.rpartition("/")[2])
-
-    def _key(self, info: Mapping[str, Any]) -> str:
-        return f"{self.protocol}://{info['name'].lstrip('/')}"
 
     def _status_of(self, info: Mapping[str, Any]) -> Status:
         if info.get("type") == "directory":
