@@ -21,11 +21,20 @@ _HOW = (
     "one metric together and knows how far apart checkpoints are."
 )
 
+_ROLES = (
+    "Roles are told by the names of weights, as published architectures have them: q, k, v, o, mlp "
+    "in, …; what no name tells is 'other'."
+)
+
 
 def say(findings: Findings) -> Iterator[Statement]:
     """Say which parts move before or after the others; nothing where none were measured."""
+    yield from _alone(findings)
     table = findings.where_it_moves
     if table.empty:
+        if max(findings.part_courses.n_parts.values(), default=0) > 1:
+            text = "No change of state has evidence, so none is dated in layers or roles."
+            yield Statement(_TOPIC, text)
         return
     told = table[table["when"] != CANNOT_TELL]
     if told.empty:
@@ -38,6 +47,16 @@ def say(findings: Findings) -> Iterator[Statement]:
         yield Statement(_TOPIC, text, _HOW if i == 0 else "", brief=text if i == 0 else "")
     if (further := len(told) - _SAID) > 0:
         yield Statement(_TOPIC, f"The table has {further:,} further of this kind.")
+
+
+def _alone(findings: Findings) -> Iterator[Statement]:
+    """Say of which kind there is one part only, with which there is nothing to compare."""
+    courses = findings.part_courses.courses
+    for by, n_parts in findings.part_courses.n_parts.items():
+        if n_parts == 1:
+            name = words.name(courses.loc[courses["by"] == by, "part"].iloc[0])
+            text = f"All weights are of one {by}, {name}: no {by} can move before another."
+            yield Statement(_TOPIC, text, _ROLES if by == "role" else "")
 
 
 def _moves(findings: Findings, part: Any) -> str:
