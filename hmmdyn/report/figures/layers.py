@@ -122,7 +122,7 @@ def _drawn(findings: Findings, choices: Sequence[_Choice]) -> go.Figure:
             for choice, own in fields.items()
         ]
         menu = {"buttons": buttons, "direction": "down", "x": 1, "xanchor": "right"}
-        figure.update_layout(updatemenus=[{**menu, "y": 1, "yanchor": "bottom"}])
+        figure.update_layout(updatemenus=[{**menu, "y": 1, "yanchor": "middle"}])
     return figure
 
 
