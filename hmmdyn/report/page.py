@@ -350,7 +350,7 @@ def _of_layers(findings: OutcomeFindings) -> str:
         "far it is from that row's own mean over all checkpoints of all runs, in its standard "
         "deviations, median over the runs of a group. So a row tells when its part moves, not "
         "whether it is larger than another. Above them the state that most runs are in; a line "
-        "where the runs make a change of state that has evidence, in median."
+        f"where, in median, runs make a change of state that {_marked(findings)}."
     )
     shown = [
         f"{told:,} of {n:,} {by}s"
@@ -365,6 +365,13 @@ def _of_layers(findings: OutcomeFindings) -> str:
         for of in [f" of {words.name(group, 30)}" if len(found.n_steps) > 1 else ""]
     ]
     return f"{text} Shown: {words.listing(shown)}, evenly spaced." if shown else text
+
+
+def _marked(findings: Findings) -> str:
+    """Say which changes of state have a line in the heat map of layers and roles."""
+    if findings.selection.evidence is None:
+        return "at least half of them make"
+    return "has evidence"
 
 
 def _names(findings: OutcomeFindings) -> dict[str, Any]:

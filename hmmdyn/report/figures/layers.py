@@ -251,6 +251,10 @@ def _frame(findings: Findings, n_groups: int) -> dict[str, Any]:
                 "title": {"text": "sd"},
                 "tickvals": [-2, 0, 2],
                 "thickness": 12,
+                "lenmode": "pixels",
+                "len": 160,
+                "y": 1,
+                "yanchor": "top",
                 "outlinewidth": 0,
             },
         },
@@ -261,7 +265,7 @@ def _frame(findings: Findings, n_groups: int) -> dict[str, Any]:
     for group in range(n_groups):
         heat, strip, lines = (_axis(group, which) for which in range(3))
         frame |= {
-            _long(heat): {"showgrid": False, "ticks": ""},
+            _long(heat): {"showgrid": False, "ticks": "", "ticklabelstandoff": 4},
             _long(strip): {"range": [-0.5, 0.5], "visible": False},
             _long(lines): {"range": [0, 1], "visible": False, "overlaying": heat},
         }
