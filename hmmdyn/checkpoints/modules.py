@@ -80,7 +80,10 @@ def role_of(name: str, shape: Shape) -> str:
     ``head``, ``convolution`` and ``other``.
     """
     *modules, leaf = path_of(name)
-    path = "." + ".".join([*modules, leaf] if is_own_name(leaf) or not modules else modules) + "."
+    is_told_by_module = modules and (
+        not is_own_name(leaf) or leaf.isdecimal()
+    )  # heads are numbered
+    path = "." + ".".join(modules if is_told_by_module else [*modules, leaf]) + "."
     for pattern, role in _COMPILED:
         if pattern.search(path):
             return role

@@ -87,6 +87,8 @@ def test_layers(name, layer):
         ("conv1.weight", "other"),  # two axes: no convolution
         ("lm_head.weight", "head"),
         ("layers.0.attention_out", "o"),  # of the tasks that are trained here
+        ("layers.0.query.3", "q"),  # a tensor per head
+        ("key.0", "k"),
         ("mlp_in", "mlp in"),
         ("mlp_out", "mlp out"),
     ],
