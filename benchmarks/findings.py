@@ -452,7 +452,9 @@ def readme() -> list[str]:
         "Of parity there are 35 metrics of four families, of the network and of its layers: "
         "[what they say](parity/README.md#families-of-metrics-and-layers). With the spectrum "
         "beside the paper's metrics the boundary to generalisation is sharp and not gradual; with "
-        "movement beside them there is none, because path length and distances never rest.",
+        "movement beside them there is none, because path length and distances never rest. Of "
+        "twelve seeds of digits-deep, too: there [no family brings a boundary]"
+        "(digits-deep/README.md#families-of-metrics-and-layers).",
         "",
         "## By the paper's own protocol",
         "",
