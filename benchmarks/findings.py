@@ -447,6 +447,15 @@ def readme() -> list[str]:
         "value to their median best one. The convergence epoch of a run that never reaches it is "
         "not known; means are of the others.",
         "",
+        "## Families of metrics, and layers",
+        "",
+        "Of parity there are 35 metrics of four families, of the network and of its layers: "
+        "[what they say](parity/README.md#families-of-metrics-and-layers). With the spectrum "
+        "beside the paper's metrics the boundary to generalisation is sharp and not gradual; with "
+        "movement beside them there is none, because path length and distances never rest. Of "
+        "twelve seeds of digits-deep, too: there [no family brings a boundary]"
+        "(digits-deep/README.md#families-of-metrics-and-layers).",
+        "",
         "## By the paper's own protocol",
         "",
         "What its procedure makes of these runs, beside the published numbers, is in "

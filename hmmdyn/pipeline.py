@@ -263,6 +263,7 @@ def _state_findings(
     )
     from hmmdyn.dynamics.outcomes.told_first import told_first
     from hmmdyn.dynamics.outliers import find_outliers
+    from hmmdyn.dynamics.part_courses import find_part_courses
     from hmmdyn.dynamics.regression import regress_convergence
     from hmmdyn.dynamics.slowness import find_slowness
     from hmmdyn.dynamics.states import metric_levels, summarise_states, sure_share
@@ -311,6 +312,7 @@ def _state_findings(
         why_no_regression,
         uneven_lengths(decoding.states),
     )
+    in_time = find_map_in_time(decoding.states, parameters, evidence.zoom if evidence else {})
     return Analysis(
         **vars(found) | {"notices": notices},
         trajectories=trajectories,
@@ -336,9 +338,7 @@ def _state_findings(
         change_points=changes,
         fork_choices=choices,
         ways=ways,
-        map_in_time=find_map_in_time(
-            decoding.states, parameters, evidence.zoom if evidence else {}
-        ),
+        map_in_time=in_time,
         occupancy=occupancy,
         selection=fitted.selection,
         dissimilarity=dissimilarity(occupancy, parameters.means),
@@ -386,6 +386,7 @@ def _state_findings(
         )
         if found.outcome_transitions
         else TOLD_FIRST.frame(),
+        part_courses=find_part_courses(chosen.parts, in_time.stays[parameters.n_states]),
         movement_laws=movement_laws(table),
     )
 

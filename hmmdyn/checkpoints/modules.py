@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from hmmdyn.checkpoints.matrices import Shape, path_of
+from hmmdyn.names import natural_key
 
 CONVOLUTION, OTHER = "convolution", "other"
 
@@ -22,25 +24,33 @@ _ROLES: tuple[tuple[str, str], ...] = (
     (r"\.(v|v_proj|value|value_proj|to_v|wv|v_lin|_?W_V|value_dense)\.$", "v"),
     (r"\.(qkv|qkv_proj|query_key_value|c_attn|in_proj_weight|in_proj|Wqkv|to_qkv)\.$", "qkv"),
     (r"\.(DenseReluDense\.wo|mlp\.wo)\.$", "mlp out"),  # T5
-    (r"\.(o_proj|W_O|wo|to_out\.0|to_out|out_lin|attention_output)\.$", "o"),
+    (r"\.(o_proj|W_O|wo|to_out\.0|to_out|out_lin|attention_output|attention_out)\.$", "o"),
     (
         rf"\.{_ATTENTION}\.(?:.*\.)?(c_proj|out_proj|proj|dense|o|out|projection|output_dense)\.$",
         "o",
     ),
     (r"\.(gate_proj|wi_0|[wW]_gate)\.$", "mlp gate"),
     (
-        r"\.(fc1|fc_in|c_fc|linear1|up_proj|W_in|wi|wi_1|lin1|dense_h_to_4h|intermediate\.dense"
+        r"\.(fc1|fc_in|mlp_in|c_fc|linear1|up_proj|W_in|wi|wi_1|lin1|dense_h_to_4h|intermediate\.dense"
         r"|gate_up_proj|ffn|feed_forward\.w1|feed_forward\.w3)\.$",
         "mlp in",
     ),
     (
-        r"\.(fc2|fc_out|linear2|down_proj|W_out|lin2|dense_4h_to_h|ffn_output|feed_forward\.w2"
+        r"\.(fc2|fc_out|mlp_out|linear2|down_proj|W_out|lin2|dense_4h_to_h|ffn_output|feed_forward\.w2"
         r"|mlp\.c_proj|mlp\.proj|mlp\.out)\.$",
         "mlp out",
     ),
     (r"\.(?:[^.]*\.)?\d+\.output\.dense\.$", "mlp out"),  # BERT, whose attention has its own
     (r"\.(classifier|head|lm_head|heads|score|unembed|W_U|embed_out|fc|cls)\.$", "head"),
 )
+# Roles in the order in which what flows through a block meets them.
+_IN_ORDER = ("qkv", "q", "k", "v", "o", "mlp gate", "mlp in", "mlp out", CONVOLUTION, OTHER, "head")
+# Words by which a layer stands at an end of its network, whatever its name begins with.
+_AT_START = re.compile(r"(?:^|[._])(?:\w*(?<!un)embed(?:ding|dings)?|stem|w[tp]e|input)(?:$|[._])")
+_AT_END = re.compile(
+    r"(?:^|[._])(?:classifier|\w*head|heads|score|unembed|embed_out|output|logits|fc|cls|pooler)$"
+)
+_DECODER = re.compile(r"(?:^|[._])decoder(?:$|[._])")
 _COMPILED = tuple((re.compile(pattern), role) for pattern, role in _ROLES)
 
 
@@ -70,11 +80,40 @@ def role_of(name: str, shape: Shape) -> str:
     ``head``, ``convolution`` and ``other``.
     """
     *modules, leaf = path_of(name)
-    path = "." + ".".join([*modules, leaf] if is_own_name(leaf) or not modules else modules) + "."
+    is_told_by_module = modules and (
+        not is_own_name(leaf) or leaf.isdecimal()
+    )  # heads are numbered
+    path = "." + ".".join(modules if is_told_by_module else [*modules, leaf]) + "."
     for pattern, role in _COMPILED:
         if pattern.search(path):
             return role
     return CONVOLUTION if len(shape) > 3 else OTHER
+
+
+def in_network_order(by: str, names: Iterable[str]) -> list[str]:
+    """Return layers, or roles, in the order in which a network has them, as their names tell it.
+
+    Layers are in order of their numbers, embeddings first, what gives the output last, and an
+    encoder before its decoder; those without a number in order of their roles. The order of tensors
+    in a file is none: safetensors are sorted.
+
+    Parameters
+    ----------
+    by : str
+        ``layer`` or ``role``: what the names are of.
+    names : iterable of str
+        As :func:`layer_of` or :func:`role_of` gives them.
+    """
+    if by == "role":
+        return sorted(names, key=_IN_ORDER.index)
+    return sorted(names, key=_place_in_network)
+
+
+@lru_cache(4096)
+def _place_in_network(layer: str) -> tuple[int, bool, int, tuple[tuple[int, int, str], ...]]:
+    end = 2 if _AT_END.search(layer) else 0 if _AT_START.search(layer) else 1
+    role = len(_IN_ORDER) if _NUMBER.search(layer) else _IN_ORDER.index(role_of(layer, ()))
+    return end, _DECODER.search(layer) is not None, role, natural_key(layer)
 
 
 def is_own_name(leaf: str) -> bool:

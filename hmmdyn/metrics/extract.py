@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from joblib import effective_n_jobs
 
+from hmmdyn.checkpoints.modules import in_network_order
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, ParameterRules
 from hmmdyn.errors import CheckpointError, HmmdynError, UsageError
 from hmmdyn.messages import Either, Message, Remedy
@@ -34,7 +35,7 @@ from hmmdyn.metrics.machine import Machine
 from hmmdyn.metrics.measure import Measurement, measure
 from hmmdyn.metrics.registry import Metric, load_metrics, select_metrics, with_needed
 from hmmdyn.metrics.shard import Shard
-from hmmdyn.metrics.tally import Reference
+from hmmdyn.metrics.tally import Part, Reference
 from hmmdyn.names import printable, some
 from hmmdyn.places import Place
 from hmmdyn.results.arrays import FloatArray
@@ -535,11 +536,20 @@ def _parts(measured: Measured, metrics: Sequence[str], by: Sequence[str]) -> pd.
     rows = [
         (file.group, file.run, file.step, part.by, part.name, metric, values[metric])
         for file, measurement in measured.items()
-        for part, values in measurement.parts.items()
+        for part, values in _in_order(measurement.parts, by)
         for metric in metrics
-        if part.by in by and metric in values
+        if metric in values
     ]
     return PARTS.frame(pd.DataFrame(rows, columns=PARTS.names))
+
+
+def _in_order(
+    parts: Mapping[Part, Mapping[str, float]], by: Sequence[str]
+) -> Iterator[tuple[Part, Mapping[str, float]]]:
+    """Go through the parts that are wanted in the order of the network."""
+    for kind in by:
+        for name in in_network_order(kind, [part.name for part in parts if part.by == kind]):
+            yield Part(kind, name), parts[Part(kind, name)]
 
 
 def _table(

@@ -83,7 +83,7 @@ _SECTIONS = {
 }
 # Figures that the page does not have, because others show the same; they can be asked for.
 _ELSEWHERE = ("convergence", "slowest_and_fastest")
-_OF_ONE_LEVEL = ("group_maps", "why_slow", "state_means")  # the zoom does not change them
+_OF_ONE_LEVEL = ("group_maps", "why_slow", "state_means", "layers")  # the zoom does not change them
 _FIRST = "timeline"  # the figure that is seen before plotly.js is there
 # Columns that hold a number of a state.
 _STATE_COLUMNS = ("state", "from_state", "to_state")
@@ -148,6 +148,7 @@ def render(report: Report) -> str:
         contents=_contents(findings),
         figures=figures,
         timeline_caption=_of_timeline(findings),
+        layers_caption=_of_layers(findings),
         tables=tables,
         layout=layout,
         names=names,
@@ -337,6 +338,40 @@ def _of_timeline(findings: OutcomeFindings) -> str:
     if isinstance(findings, Findings) and findings.outliers["outlier"].any():
         sentences.append("A star marks a run that is unlike the others of its group.")
     return " ".join(sentences)
+
+
+def _of_layers(findings: OutcomeFindings) -> str:
+    """Return the caption of the heat map of layers and roles, empty where none were measured."""
+    if not isinstance(findings, Findings) or findings.part_courses.courses.empty:
+        return ""
+    found = findings.part_courses
+    text = (
+        "A metric of every layer, or of all weights of a role, in the order of the network: how "
+        "far it is from that row's own mean over all checkpoints of all runs, in its standard "
+        "deviations, median over the runs of a group. So a row tells when its part moves, not "
+        "whether it is larger than another. Above them the state that most runs are in; a line "
+        f"where, in median, runs make a change of state that {_marked(findings)}."
+    )
+    shown = [
+        f"{told:,} of {n:,} {by}s"
+        for by, n in found.n_parts.items()
+        if (told := found.courses.loc[found.courses["by"] == by, "part"].nunique()) < n
+    ]
+    steps = found.courses.groupby("group")["step"].nunique()
+    shown += [
+        f"{steps[group]:,} of {n:,} checkpoints{of}"
+        for group, n in found.n_steps.items()
+        if steps[group] < n
+        for of in [f" of {words.name(group, 30)}" if len(found.n_steps) > 1 else ""]
+    ]
+    return f"{text} Shown: {words.listing(shown)}, evenly spaced." if shown else text
+
+
+def _marked(findings: Findings) -> str:
+    """Say which changes of state have a line in the heat map of layers and roles."""
+    if findings.selection.evidence is None:
+        return "at least half of them make"
+    return "has evidence"
 
 
 def _names(findings: OutcomeFindings) -> dict[str, Any]:

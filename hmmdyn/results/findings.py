@@ -21,6 +21,7 @@ from hmmdyn.results.movement import MOVEMENT_LAWS
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.outcomes import OutcomeTransitions
 from hmmdyn.results.outliers import OUTCOME_OUTLIERS, OUTLIERS
+from hmmdyn.results.parts import PartCourses
 from hmmdyn.results.selection import Selection
 from hmmdyn.results.slowness import RUNS, Slowness
 from hmmdyn.results.states import OCCUPANCY, STATE_METRICS, STATE_SUMMARY, STATES
@@ -166,6 +167,8 @@ class Findings(OutcomeFindings):
     told_first : DataFrame
         Which metrics change before an outcome does: see :data:`.results.told_first.TOLD_FIRST`.
         Empty where no outcome has a transition.
+    part_courses : PartCourses
+        How the metrics of layers and roles go along training; empty where they were not measured.
     movement_laws : DataFrame
         By which law weights move from where they began: see
         :data:`.results.movement.MOVEMENT_LAWS`. Empty where the distance was not measured.
@@ -197,6 +200,7 @@ class Findings(OutcomeFindings):
     detours: pd.DataFrame = field(metadata=holds(DETOURS))
     where_it_moves: pd.DataFrame = field(default_factory=WHERE.frame, metadata=holds(WHERE))
     told_first: pd.DataFrame = field(default_factory=TOLD_FIRST.frame, metadata=holds(TOLD_FIRST))
+    part_courses: PartCourses = field(default_factory=PartCourses)
     movement_laws: pd.DataFrame = field(
         default_factory=MOVEMENT_LAWS.frame, metadata=holds(MOVEMENT_LAWS)
     )

@@ -46,7 +46,7 @@ from hmmdyn.results.movement import MOVEMENT_LAWS
 from hmmdyn.results.notice import NOTICES
 from hmmdyn.results.outcomes import DELAYS, IMPROVEMENTS, MATCHES, OUTCOME_TRANSITIONS, SPIKES
 from hmmdyn.results.outliers import OUTCOME_OUTLIERS, OUTLIERS
-from hmmdyn.results.parts import PARTS
+from hmmdyn.results.parts import PART_COURSES, PARTS, USUAL_STATES
 from hmmdyn.results.selection import ATTEMPTS, MODEL_SELECTION
 from hmmdyn.results.slowness import BEFORE_CONVERGENCE, EXTREMES, RUNS, SLOW_RUNS, SLOWEST_QUARTER
 from hmmdyn.results.states import OCCUPANCY, STATE_MEANS, STATE_METRICS, STATE_SUMMARY, STATES
@@ -70,6 +70,8 @@ REPORTED = (
     TRANSITIONS,
     INFLUENCES,
     WHERE,
+    PART_COURSES,
+    USUAL_STATES,
     MOVEMENT_LAWS,
     STATE_MEANS,
     STATE_METRICS,

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from hmmdyn.checkpoints.modules import layer_of, role_of, roles_of_parts
+from hmmdyn.checkpoints.modules import in_network_order, layer_of, role_of, roles_of_parts
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, select_parameters
 from tests.checkpoints.architectures import checkpoint_of, models_of
 
@@ -86,6 +86,11 @@ def test_layers(name, layer):
         ("encoder.layer.0.output.dense.weight", "mlp out"),
         ("conv1.weight", "other"),  # two axes: no convolution
         ("lm_head.weight", "head"),
+        ("layers.0.attention_out", "o"),  # of the tasks that are trained here
+        ("layers.0.query.3", "q"),  # a tensor per head
+        ("key.0", "k"),
+        ("mlp_in", "mlp in"),
+        ("mlp_out", "mlp out"),
     ],
 )
 def test_roles(name, role):
@@ -96,3 +101,26 @@ def test_a_fused_weight_that_is_split_has_the_roles_of_its_parts():
     assert roles_of_parts("qkv", 3) == ("q", "k", "v")
     assert roles_of_parts("qkv", 1) == ("qkv",)
     assert roles_of_parts("o", 4) == ("o",) * 4
+
+
+@pytest.mark.parametrize(
+    "in_order",
+    [
+        ["patch_embed.proj", "blocks.0", "blocks.2", "blocks.10", "head"],
+        ["conv1", "layer1.0", "layer1.1", "layer4.0", "fc"],
+        ["embed", "h.0", "h.1", "unembed"],
+        ["gpt_neox.embed_in", "gpt_neox.layers.0", "gpt_neox.layers.1", "embed_out"],
+        ["encoder.block.0", "encoder.block.5", "decoder.block.0", "decoder.block.1", "lm_head"],
+        ["hidden", "output"],
+        ["embed", "query", "key", "value", "attention_out", "mlp_in", "mlp_out", "unembed"],
+    ],
+)
+def test_layers_in_the_order_of_the_network(in_order):
+    assert in_network_order("layer", sorted(in_order)) == in_order
+    assert in_network_order("layer", in_order[::-1]) == in_order
+
+
+def test_roles_in_the_order_of_a_block():
+    names = ["head", "mlp out", "k", "v", "other", "o", "mlp in", "q"]
+    expected = ["q", "k", "v", "o", "mlp in", "mlp out", "other", "head"]
+    assert in_network_order("role", names) == expected

@@ -13,6 +13,7 @@ from hmmdyn.dynamics.convergence import measure_convergence
 from hmmdyn.dynamics.groups import compare_groups
 from hmmdyn.dynamics.map_in_time import find_map_in_time
 from hmmdyn.dynamics.outcomes.transitions import find_outcome_transitions
+from hmmdyn.dynamics.part_courses import find_part_courses
 from hmmdyn.dynamics.slowness import find_slowness, runs_by_convergence
 from hmmdyn.dynamics.speed import compare_speed
 from hmmdyn.dynamics.states import metric_levels, sure_share
@@ -31,10 +32,12 @@ from hmmdyn.results.boundaries import (
 from hmmdyn.results.convergence import Dissimilarity, Regression
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.map_in_time import MapInTime
 from hmmdyn.results.model import HMMParameters
 from hmmdyn.results.model_metrics import MODEL_METRICS, ModelMetrics
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.observations import Standardisation
+from hmmdyn.results.parts import PARTS, PartCourses
 from hmmdyn.results.selection import Selection, Stability
 from hmmdyn.results.transitions import INFLUENCES
 
@@ -125,6 +128,7 @@ def make_findings(
     )
     in_order = runs_by_convergence(table, convergence)
     choices = fork_choices(states)
+    in_time = find_map_in_time(states, parameters, {})
     return Findings(
         table=table,
         metrics=features,
@@ -151,7 +155,8 @@ def make_findings(
         change_points=changes,
         fork_choices=choices,
         ways=find_ways(states, choices, edges, in_order),
-        map_in_time=find_map_in_time(states, parameters, {}),
+        map_in_time=in_time,
+        part_courses=_part_courses(table, features, in_time),
         occupancy=occupancy,
         selection=_selection(rng, n_states, len(runs)),
         dissimilarity=Dissimilarity(0.81, 0.12, 0.22, len(runs)),
@@ -283,11 +288,13 @@ def changed(findings: Findings, **changes: object) -> Findings:
     made = replace(findings, **changes)
     runs = runs_by_convergence(made.table, made.convergence)
     measured = made.convergence is not None
+    in_time = find_map_in_time(made.states, made.parameters, {})
     return replace(
         made,
         runs=runs,
         ways=find_ways(made.states, made.fork_choices, made.transitions, runs),
-        map_in_time=find_map_in_time(made.states, made.parameters, {}),
+        map_in_time=in_time,
+        part_courses=_part_courses(made.table, made.features, in_time),
         slowness=find_slowness(made.states, runs, made.parameters.n_states) if measured else None,
     )
 
@@ -391,6 +398,19 @@ def _table(rng, runs, paths, means, features, stride, n_states):
         part["val_accuracy"] = np.clip(accuracy + rng.normal(0, 0.01, n), 0, 1)
         parts.append(part)
     return pd.concat(parts, ignore_index=True).astype({"seed": "Int64"})
+
+
+def _part_courses(table: pd.DataFrame, features: Sequence[str], in_time: MapInTime) -> PartCourses:
+    """Three layers, of which the first moves some checkpoints before the last; one role."""
+    key = ["group", "run", "step"]
+    parts = []
+    for metric in [name for name in features[:2] if name in table]:
+        for by, part, late in (("layer", "embed", 0), ("layer", "h.0", 2), ("layer", "h.1", 4)):
+            held = table.groupby(RUN_KEY)[metric].shift(late).fillna(table[metric])
+            parts.append(table[key].assign(by=by, part=part, metric=metric, value=held))
+        parts.append(table[key].assign(by="role", part="other", metric=metric, value=table[metric]))
+    stays = in_time.stays[max(in_time.stays)]
+    return find_part_courses(PARTS.frame(pd.concat(parts)) if parts else PARTS.frame(), stays)
 
 
 def _change_points(states):

@@ -143,6 +143,30 @@ def test_a_missing_value_is_a_gap_in_the_drawn_line(browser, report):
         assert joined is False
 
 
+def test_the_heat_map_of_layers_takes_another_metric_and_another_axis(browser, report, made):
+    with opened(browser, report, draw=False) as page:
+        draw(page, "layers")
+        heat = page.locator("#layers")
+        courses = made.part_courses.courses
+        own = courses[(courses["metric"] == "l2") & (courses["part"] == "h.1")]
+        heat.get_by_label("Metric and parts").select_option(label="l2 by layer")
+        row = page.evaluate("[...document.querySelector('#layers .plot').calcdata[0][0].z[2]]")
+        np.testing.assert_allclose(row, own["deviations"], rtol=1e-5, atol=1e-6)
+        # What is pointed at tells its layer, step and value.
+        field = heat.locator(".heatmaplayer image").bounding_box()
+        page.mouse.move(field["x"] + field["width"] - 4, field["y"] + field["height"] - 4)
+        last = own.iloc[-1]
+        heat.locator(".hoverlayer text").first.wait_for()
+        told = heat.locator(".hoverlayer").text_content()
+        assert "h.1" in told
+        assert f"step {last.step:,}" in told
+        edges = np.array(page.evaluate(f"[...{TRACE % 'layers'}[0].x]"))
+        heat.get_by_label("Step axis").select_option("log")
+        places = page.evaluate(f"[...{TRACE % 'layers'}[0].x]")
+        np.testing.assert_allclose(places, np.log10(1 + edges / 100))
+        assert heat.get_by_label("Step axis").locator("option").nth(2).is_disabled()
+
+
 # --- manners ---
 
 # Rows of long tables are all alike.

@@ -258,7 +258,7 @@ def test_every_figure_has_its_data_a_caption_and_a_height(page):
     drawn = specs(page)
     plots = [a for a in page.all("div") if a.get("class") == "plot"]
     assert [p["data-spec"].removesuffix("-spec") for p in plots] == [
-        "timeline", "training_map", "why_slow", "waiting_curves", "outcome_curves",
+        "timeline", "training_map", "layers", "why_slow", "waiting_curves", "outcome_curves",
         "metric_trajectories", "state_means", "model_selection",
     ]  # fmt: skip
     captions = {a["id"] for a in page.all("figcaption")}

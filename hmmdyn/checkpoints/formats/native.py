@@ -92,13 +92,17 @@ class _Opened:
         reply = self._ask(
             limits.of_opening(_stored(path)), {"open": kind, "path": str(Path.cwd() / path)}
         )
-        tensors = {}
-        for name, shape, dtype, *identity in reply["tensors"]:
-            read = partial(self._read, name, tuple(shape), dtype)
-            tensors[name] = LazyTensor(tuple(shape), dtype, read, *identity)
+        tensors, beside = (self._lazy(reply[of], of) for of in ("tensors", "beside"))
         return Contents(
-            reply["format"], tensors, reply["scalars"], reply["left_out"], close=self.close
+            reply["format"], tensors, reply["scalars"], reply["left_out"], beside, self.close
         )
+
+    def _lazy(self, described: list[list[Any]], of: str) -> dict[str, LazyTensor]:
+        tensors = {}
+        for name, shape, dtype, *identity in described:
+            read = partial(self._read, (of, name), tuple(shape), dtype)
+            tensors[name] = LazyTensor(tuple(shape), dtype, read, *identity)
+        return tensors
 
     def close(self) -> None:
         """Let go of the checkpoint; its worker waits for the next one."""
@@ -122,9 +126,9 @@ class _Opened:
             raise OSError(reply["errno"], reply["reason"])
         return reply
 
-    def _read(self, name: str, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    def _read(self, which: tuple[str, str], shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
         # Stored types take 16 bytes at most, widened ones 4.
-        reply = self._ask(limits.of_reading(prod(shape) * _itemsize(dtype)), {"read": name})
+        reply = self._ask(limits.of_reading(prod(shape) * _itemsize(dtype)), {"read": which})
         if self._worker is None:
             raise CheckpointError(_CLOSED)
         values = np.empty(shape, np.dtype(reply["dtype"]))

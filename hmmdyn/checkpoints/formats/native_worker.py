@@ -10,9 +10,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from hmmdyn.checkpoints.formats import limits
 from hmmdyn.checkpoints.formats.byte_ranges import FileBytes
 from hmmdyn.checkpoints.formats.keras_file import open_hdf5, open_keras_zip
 from hmmdyn.checkpoints.formats.orbax_folder import open_orbax
-from hmmdyn.checkpoints.tensor import Contents
+from hmmdyn.checkpoints.tensor import Contents, LazyTensor
 from hmmdyn.errors import CheckpointError
 from hmmdyn.names import printable
 
@@ -45,7 +45,7 @@ class _Served:
                 if "open" in request:
                     return self._open(request["open"], request["path"]), b""
                 if "read" in request:
-                    return self._read(request["read"])
+                    return self._read(*request["read"])
                 self._let_go()
                 return {}, b""
             except CheckpointError as error:
@@ -69,25 +69,18 @@ class _Served:
             file = FileBytes(Path(path))
             self._close.append(file.close)
             self._contents = (open_hdf5 if kind == "hdf5" else open_keras_zip)(file)
-        numbers: dict[Hashable, int] = {}
         return {
             "format": self._contents.format,
-            "tensors": [
-                [name, tensor.shape, tensor.dtype]
-                + (
-                    []
-                    if tensor.identity is None
-                    else [numbers.setdefault(tensor.identity, len(numbers))]
-                )
-                for name, tensor in self._contents.tensors.items()
-            ],
+            "tensors": _described(self._contents.tensors),
+            "beside": _described(self._contents.beside),
             "scalars": dict(self._contents.scalars),
             "left_out": dict(self._contents.left_out),
         }
 
-    def _read(self, name: str) -> Reply:
+    def _read(self, of: Literal["tensors", "beside"], name: str) -> Reply:
+        tensors = self._contents.beside if of == "beside" else self._contents.tensors
         # Whoever asks keeps the order of axes that NumPy takes for granted.
-        values = np.ascontiguousarray(self._contents.tensors[name].read())
+        values = np.ascontiguousarray(tensors[name].read())
         return {"dtype": values.dtype.name, "size": values.nbytes}, _bytes_of(values)
 
     def _let_go(self) -> None:
@@ -95,6 +88,16 @@ class _Served:
         contents.close()
         while self._close:
             self._close.pop()()
+
+
+def _described(tensors: Mapping[str, LazyTensor]) -> list[list[Any]]:
+    """Return of each tensor its name, shape and dtype, and a number for what it shares."""
+    numbers: dict[Hashable, int] = {}
+    return [
+        [name, tensor.shape, tensor.dtype]
+        + ([] if tensor.identity is None else [numbers.setdefault(tensor.identity, len(numbers))])
+        for name, tensor in tensors.items()
+    ]
 
 
 def _bytes_of(values: np.ndarray[Any, Any]) -> memoryview:

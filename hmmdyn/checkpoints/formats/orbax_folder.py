@@ -83,7 +83,8 @@ def open_orbax(folder: Path) -> Contents:
         found = flatten(*trees.values()) if len(trees) == 1 else flatten(dict(trees))
         scalars = {**found.scalars, **_metrics(folder)}
         left_out = {**found.left_out, **claims.left_out}
-        return Contents("orbax", found.tensors, scalars, left_out, close=opened.pop_all().close)
+        close = opened.pop_all().close
+        return Contents("orbax", found.tensors, scalars, left_out, found.beside, close)
 
 
 # ---------------------------------------------------------------------------------- the folder

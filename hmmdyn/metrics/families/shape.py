@@ -34,7 +34,8 @@ def kurtosis_w(weights: Entries) -> float:
 @metric(needs="weights")
 def near_zero_w(weights: Entries) -> float:
     """Share of the weights below a tenth of their root mean square."""
-    return weights.share_below(_NEAR * math.sqrt(weights.variance + weights.mean**2))
+    mean = weights.mean
+    return weights.share_below(_NEAR * math.sqrt(weights.variance + mean * mean))
 
 
 @metric(needs="weights", unit="w")

@@ -29,7 +29,8 @@ _MARTIN = "Martin, Peng, Mahoney 2021"
 @metric(needs="matrix", source="Rudelson, Vershynin 2007")
 def stable_rank(matrix: Matrix) -> float:
     """Squared Frobenius norm over the squared spectral norm, Σλ / λ₁."""
-    return _over(matrix.spectrum.squared.total, matrix.spectral_norm**2)
+    largest = matrix.spectral_norm
+    return _over(matrix.spectrum.squared.total, largest * largest)
 
 
 @metric(needs="matrix", source="Garrido 2023, eq. 1 (RankMe); Roy, Vetterli 2007")

@@ -24,6 +24,7 @@ from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.curves import draw_curves
 from hmmdyn.report.figures.extremes import slowest_and_fastest
 from hmmdyn.report.figures.group_maps import group_maps
+from hmmdyn.report.figures.layers import layers
 from hmmdyn.report.figures.run_rows import RunRows
 from hmmdyn.report.figures.speed import performance_profile, waiting_curves
 from hmmdyn.report.figures.theme import standalone
@@ -37,6 +38,7 @@ __all__ = [
     "Figures",
     "convergence",
     "group_maps",
+    "layers",
     "metric_trajectories",
     "model_selection",
     "outcome_curves",
@@ -73,6 +75,7 @@ class Figures:
         self.slowest_and_fastest = _themed(slowest_and_fastest, findings)
         self.metric_trajectories = _themed(metric_trajectories, findings)
         self.state_means = _themed(state_means, findings)
+        self.layers = _themed(layers, findings)
         self.model_selection = _themed(model_selection, findings)
 
 

@@ -29,8 +29,8 @@ def figure_summaries(
 ) -> dict[str, str]:
     """Return, by figure, what it shows in words, for readers who cannot see it.
 
-    ``said`` are the sentences of the report (:func:`.statements.said`): two figures show what they
-    say.
+    ``said`` are the sentences of the report (:func:`.statements.said`): some figures show what
+    they say.
     """
     of_outcomes = {
         "convergence": " ".join(s.text for s in said["convergence"]),
@@ -47,6 +47,7 @@ def figure_summaries(
         "why_slow": " ".join(s.text for s in said["slowness"]),
         "slowest_and_fastest": _extremes_in_words(findings),
         "state_means": _means_in_words(findings),
+        "layers": " ".join(s.text for s in said["where"]),
     }
 
 

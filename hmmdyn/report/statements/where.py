@@ -10,9 +10,10 @@ from hmmdyn.report.lookup import rows, state_name
 from hmmdyn.report.statements.statement import Statement
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.verdicts import CANNOT_TELL
-from hmmdyn.results.where import BEFORE
+from hmmdyn.results.where import AFTER, BEFORE
 
 _TOPIC = "Where in the network"
+_CHANGE = ["from_state", "to_state"]
 _SAID = 5
 _HOW = (
     "In every run, a part of the network is dated by when its metric crosses the middle between "
@@ -21,13 +22,25 @@ _HOW = (
     "one metric together and knows how far apart checkpoints are."
 )
 
+_ROLES = (
+    "Roles are told by the names of weights, as published architectures have them: q, k, v, o, mlp "
+    "in, …; what no name tells is 'other'."
+)
+
 
 def say(findings: Findings) -> Iterator[Statement]:
     """Say which parts move before or after the others; nothing where none were measured."""
+    yield from _alone(findings)
     table = findings.where_it_moves
     if table.empty:
+        if max(findings.part_courses.n_parts.values(), default=0) > 1:
+            text = "No change of state has evidence, so none is dated in layers or roles."
+            yield Statement(_TOPIC, text)
         return
-    told = table[table["when"] != CANNOT_TELL]
+    n_parts = table.groupby([*_CHANGE, "by", "metric"])["part"].transform("size")
+    # Of two parts, one is after the other because that is before it.
+    is_mirrored = (n_parts == 2) & (table["when"] == AFTER)
+    told = table.assign(n_parts=n_parts)[(table["when"] != CANNOT_TELL) & ~is_mirrored]
     if told.empty:
         text = "No layer or role is shown to change before or after the others."
         yield Statement(_TOPIC, text, _HOW, brief=text)
@@ -40,11 +53,21 @@ def say(findings: Findings) -> Iterator[Statement]:
         yield Statement(_TOPIC, f"The table has {further:,} further of this kind.")
 
 
+def _alone(findings: Findings) -> Iterator[Statement]:
+    """Say of which kind there is one part only, with which there is nothing to compare."""
+    courses = findings.part_courses.courses
+    for by, n_parts in findings.part_courses.n_parts.items():
+        if n_parts == 1:
+            name = words.name(courses.loc[courses["by"] == by, "part"].iloc[0])
+            text = f"All weights are of one {by}, {name}: no {by} can move before another."
+            yield Statement(_TOPIC, text, _ROLES if by == "role" else "")
+
+
 def _moves(findings: Findings, part: Any) -> str:
     is_first = part.when == BEFORE
     ends = (part.lead_low, part.lead_high) if is_first else (-part.lead_high, -part.lead_low)
     low, high, lead = (words.count(words.rounded(v)) for v in (*ends, abs(part.lead)))
-    others = "layers" if part.by == "layer" else "weights"
+    others = ("layer" if part.by == "layer" else "role") + "s" * (part.n_parts != 2)
     change = (
         f"from {state_name(findings, part.from_state)} to {state_name(findings, part.to_state)}"
     )

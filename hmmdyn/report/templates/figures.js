@@ -29,7 +29,7 @@
   const specs = () => unpacked.data.specs;
 
   function decoded(values) {
-    if (!values?.bdata) return values;
+    if (!values?.bdata || values.shape) return values; // Plotly knows matrices
     const bytes = Uint8Array.from(atob(values.bdata), (character) => character.charCodeAt(0));
     return new KINDS[values.dtype](bytes.buffer);
   }

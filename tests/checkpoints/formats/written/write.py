@@ -1,7 +1,7 @@
 """Writes the checkpoints in this folder with the libraries themselves, which are too large to test
 with (Keras, and Flax and Orbax on JAX):
 
-    pip install keras==3.15.1 flax==0.12.8 orbax-checkpoint==0.12.8 h5py
+    pip install keras==3.15.1 flax==0.12.8 optax==0.2.8 orbax-checkpoint==0.12.8 h5py
     python tests/checkpoints/formats/written/write.py
 
 Every variable is `pattern(i, shape)`, i being its number among the model's; the tests know which.
@@ -87,6 +87,38 @@ def write_flax() -> None:
         checkpointer.save(HERE / "orbax_nnx", nnx.state(Model()))
 
 
+SHAPES = {"Dense_0": {"kernel": (4, 5), "bias": (5,)}, "Dense_1": {"kernel": (5, 3), "bias": (3,)}}
+
+
+def gradients(step: int) -> dict[str, dict[str, np.ndarray]]:
+    """What the training of `write_adam` has for gradients."""
+    return {
+        layer: {name: pattern(7 * step + i, shape) for i, (name, shape) in enumerate(own.items())}
+        for layer, own in SHAPES.items()
+    }
+
+
+def write_adam() -> None:
+    """A TrainState after three steps of optax's AdamW behind a clipping that never clips."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+    import orbax.checkpoint as ocp
+    from flax import serialization
+    from flax.training.train_state import TrainState
+
+    params = jax.tree.map(jnp.ones, SHAPES, is_leaf=lambda shape: isinstance(shape, tuple))
+    optimizer = optax.chain(optax.clip_by_global_norm(1e9), optax.adamw(1e-3))
+    state = TrainState.create(apply_fn=None, params=params, tx=optimizer)
+    for step in range(3):
+        state = state.apply_gradients(grads=jax.tree.map(jnp.float32, gradients(step)))
+    (HERE / "adam_3").write_bytes(serialization.to_bytes(state))
+    shutil.rmtree(HERE / "orbax_adam", ignore_errors=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(HERE / "orbax_adam", state)
+
+
 if __name__ == "__main__":
     write_keras()
     write_flax()
+    write_adam()

@@ -1,0 +1,334 @@
+"""Where in the network metrics move, and when: a heat map of layers, or roles, over steps."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from itertools import starmap
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from hmmdyn.errors import NotEnoughDataError
+from hmmdyn.names import require_known
+from hmmdyn.report import words
+from hmmdyn.report.figures import theme
+from hmmdyn.report.figures.links import STEP_AXIS
+from hmmdyn.report.figures.run_rows import margin_for
+from hmmdyn.report.lookup import rows, state_name
+from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.findings import Findings
+from hmmdyn.results.verdicts import CANNOT_TELL
+
+_LIMIT = 2.5  # standard deviations at which the colours end
+_ROWS_PIXELS = 210  # of the rows of a group, as far as one is neither thicker nor thinner than …
+_ROW_PIXELS = (13, 60)
+_STRIP_PIXELS, _GAP_PIXELS, _HEADING_PIXELS, _APART_PIXELS = 14, 4, 24, 20
+_MARGIN = {"t": 38, "b": 50}
+_NAME = 20  # characters of a layer
+# Light under dark: seen on every colour of the map.
+_LINES: tuple[dict[str, Any], ...] = (
+    {"color": "#ffffff", "width": 4},
+    {"color": "#1f2530", "width": 1.6, "dash": "dash"},
+)
+
+
+class _Choice(NamedTuple):
+    """What the reader chooses: which kind of parts, and which of their metrics."""
+
+    by: str
+    metric: str
+
+    @property
+    def label(self) -> str:
+        return words.label(f"{self.metric} by {self.by}", 40)
+
+
+def layers(findings: Findings, metric: str | None = None, by: str | None = None) -> go.Figure:
+    """Show a metric of every layer, or role, over steps: a row each, in the order of the network.
+
+    Colour is how far the metric is from the part's own mean over all checkpoints of all runs, in
+    its standard deviations, median over the runs of a group. Above is the state that most of them
+    are in; a line stands where they make a change of state that has evidence, in median. Without
+    ``metric`` and ``by`` (``layer`` or ``role``) all are in the figure, chosen from a menu; the
+    feature in which a part is farthest ahead of the others, or behind them, comes first.
+
+    Raises
+    ------
+    NotEnoughDataError
+        Parts of the networks were not measured, or there are no two of a kind.
+    UsageError
+        There is no such metric, or kind of parts.
+    """
+    courses = findings.part_courses.courses
+    if courses.empty:
+        raise NotEnoughDataError("Metrics of layers and roles were not measured.")
+    n_parts = courses.groupby("by", sort=False)["part"].nunique()
+    several = n_parts.index[n_parts > 1].tolist()
+    if not several:
+        raise NotEnoughDataError("There are no two layers, and no two roles, to compare.")
+    require_known([] if metric is None else [metric], courses["metric"].unique(), "metric")
+    require_known([] if by is None else [by], several, "kind of parts")
+    choices = [
+        choice
+        for choice in _in_order(findings)
+        if choice.by in (several if by is None else [by]) and metric in (None, choice.metric)
+    ]
+    if not choices:
+        raise NotEnoughDataError(f"{metric} is not known of any two parts of one kind.")
+    return _drawn(findings, choices)
+
+
+def _in_order(findings: Findings) -> list[_Choice]:
+    """Return all choices, first those of which something is told: the farthest ahead, or behind.
+
+    Of metrics that are no features of the map, as those that tell seeds apart, none comes before
+    one that is.
+    """
+    measured = findings.part_courses.courses[["by", "metric"]].drop_duplicates()
+    told = findings.where_it_moves
+    told = told[told["when"] != CANNOT_TELL]
+    told = told.loc[told["lead"].abs().sort_values(ascending=False, kind="stable").index]
+    pairs = pd.concat([told[["by", "metric"]], measured]).drop_duplicates().merge(measured)
+    pairs = pairs.sort_values("metric", key=lambda m: ~m.isin(findings.features), kind="stable")
+    return list(starmap(_Choice, pairs.itertuples(index=False, name=None)))
+
+
+def _drawn(findings: Findings, choices: Sequence[_Choice]) -> go.Figure:
+    courses = findings.part_courses.courses
+    groups = courses["group"].unique().tolist()
+    fields = {choice: [_Field.of(courses, group, choice) for group in groups] for choice in choices}
+    maps = [_heat_map(findings, group, field) for group, field in enumerate(fields[choices[0]])]
+    figure = go.Figure([*maps, *_strips(findings, groups), *_marks(findings, groups)])
+    figure.update_layout(_frame(findings, len(groups)))
+    figure.update_layout(_layout_of(findings, groups, choices[0]))
+    if len(choices) > 1:
+        buttons = [
+            {
+                "label": choice.label,
+                "method": "update",
+                "args": [
+                    {
+                        "z": [_encoded(field.deviations) for field in own],
+                        "customdata": [_encoded(field.told) for field in own],
+                    },
+                    _layout_of(findings, groups, choice),
+                    list(range(len(groups))),
+                ],
+            }
+            for choice, own in fields.items()
+        ]
+        menu = {"buttons": buttons, "direction": "down", "x": 1, "xanchor": "right"}
+        figure.update_layout(updatemenus=[{**menu, "y": 1, "yanchor": "middle"}])
+    return figure
+
+
+class _Field(NamedTuple):
+    """A heat map: P parts at T steps; ``told`` has value and step of each field, (P, T, 2)."""
+
+    steps: FloatArray
+    deviations: NDArray[np.float32]
+    told: FloatArray
+
+    @classmethod
+    def of(cls, courses: pd.DataFrame, group: str, choice: _Choice) -> _Field:
+        of_group = courses[courses["group"] == group]
+        steps = np.unique(of_group["step"])
+        own = of_group[(of_group["by"] == choice.by) & (of_group["metric"] == choice.metric)]
+        names = _parts(courses, choice.by)
+        deviations, value = (
+            own.pivot(index="part", columns="step", values=column)
+            .reindex(index=names, columns=steps)
+            .to_numpy(np.float64)
+            for column in ("deviations", "value")
+        )
+        told = np.stack([value, np.broadcast_to(steps, value.shape)], axis=2)
+        return cls(steps.astype(np.float64), deviations.astype(np.float32), told)
+
+
+def _parts(courses: pd.DataFrame, by: str) -> list[str]:
+    names: list[str] = courses.loc[courses["by"] == by, "part"].unique().tolist()
+    return names
+
+
+def _heat_map(findings: Findings, group: int, field: _Field) -> go.Heatmap:
+    unit = findings.step_unit
+    return go.Heatmap(
+        x=_edges(field.steps),
+        z=field.deviations,
+        customdata=field.told,
+        coloraxis="coloraxis",
+        yaxis=_axis(group, 0),
+        hovertemplate=f"<b>%{{y}}</b><br>{unit} %{{customdata[1]:,}}: %{{customdata[0]:.4~g}}<br>"
+        "%{z:+.2f} sd<extra></extra>",
+        hoverongaps=False,
+    )
+
+
+def _edges(steps: FloatArray) -> FloatArray:
+    """Return where the columns begin and end: halfway between two steps, at the ends themselves."""
+    if len(steps) == 1:
+        return np.array([steps[0] - 0.5, steps[0] + 0.5])
+    return np.concatenate([steps[:1], (steps[1:] + steps[:-1]) / 2, steps[-1:]])
+
+
+def _strips(findings: Findings, groups: Sequence[str]) -> Iterator[go.Bar]:
+    """Yield the states that most runs of a group are in, a trace per group and state."""
+    colours = theme.state_colours(findings.parameters.n_states)
+    usual = findings.part_courses.usual_states
+    in_legend: set[int] = set()
+    pairs = usual[["group", "state"]].drop_duplicates()
+    for group, state in pairs.itertuples(index=False, name=None):
+        own = usual[(usual["group"] == group) & (usual["state"] == state)]
+        name = state_name(findings, state)
+        yield go.Bar(
+            x=own["end"] - own["start"],
+            base=own["start"],
+            y=np.zeros(len(own)),
+            orientation="h",
+            width=1,
+            yaxis=_axis(groups.index(group), 1),
+            name=f"state {state}",
+            showlegend=state not in in_legend,
+            legendgroup=f"state {state}",
+            legendrank=1000 + state,
+            meta={"state": state},
+            marker={"color": colours[state], "line": {"width": 0}},
+            hovertext=[
+                f"<b>{words.label(name, 60)}</b><br>{words.count(stay.start)} to "
+                f"{words.count(stay.end)}<br>{words.percent(stay.share)} of the runs there are"
+                for stay in rows(own)
+            ],
+            hoverinfo="text",
+        )
+        in_legend.add(state)
+
+
+def _marks(findings: Findings, groups: Sequence[str]) -> Iterator[go.Scatter]:
+    """Yield a line at each boundary: where the runs of a group first cross it, in median."""
+    crossed = findings.map_in_time.group_transitions
+    evidence = findings.selection.evidence
+    edge = ["from_state", "to_state"]
+    if evidence is not None:
+        crossed = crossed.merge(evidence.supported[edge], on=edge)
+    else:
+        crossed = crossed[2 * crossed["n_runs"] >= crossed["n_total"]]
+    heights = np.linspace(0, 1, 9)  # each a place to point at
+    for mark in rows(crossed[crossed["group"].isin(groups)]):
+        for line in _LINES:
+            yield go.Scatter(
+                x=np.full(len(heights), mark.crossed),
+                y=heights,
+                yaxis=_axis(groups.index(mark.group), 2),
+                mode="lines",
+                line=line,
+                meta={"states": [mark.from_state, mark.to_state]},
+                showlegend=False,
+                hovertemplate=f"{mark.from_state} → {mark.to_state}: {findings.step_unit} "
+                f"{words.count(mark.crossed)}, median of {words.plural(mark.n_runs, 'run')}"
+                "<extra></extra>",
+            )
+
+
+def _frame(findings: Findings, n_groups: int) -> dict[str, Any]:
+    """Return what of the layout is the same whatever is chosen: axes, colours, legend."""
+    frame: dict[str, Any] = {
+        "meta": STEP_AXIS,
+        "xaxis": {
+            "title": {"text": findings.step_unit},
+            "exponentformat": "none",
+            "showgrid": False,
+            "anchor": _axis(n_groups - 1, 0),
+        },
+        "coloraxis": {
+            "colorscale": theme.DIVERGING,
+            "cmin": -_LIMIT,
+            "cmax": _LIMIT,
+            "colorbar": {
+                "title": {"text": "sd"},
+                "tickvals": [-2, 0, 2],
+                "thickness": 12,
+                "lenmode": "pixels",
+                "len": 160,
+                "y": 1,
+                "yanchor": "top",
+                "outlinewidth": 0,
+            },
+        },
+        "legend": {"yref": "container", "y": 1, "yanchor": "top"},
+        "barmode": "overlay",
+        "margin": _MARGIN,
+    }
+    for group in range(n_groups):
+        heat, strip, lines = (_axis(group, which) for which in range(3))
+        frame |= {
+            _long(heat): {"showgrid": False, "ticks": "", "ticklabelstandoff": 4},
+            _long(strip): {"range": [-0.5, 0.5], "visible": False},
+            _long(lines): {"range": [0, 1], "visible": False, "overlaying": heat},
+        }
+    return frame
+
+
+def _layout_of(findings: Findings, groups: Sequence[str], choice: _Choice) -> dict[str, Any]:
+    """Return what of the layout goes with a choice: rows, their names, and so the height."""
+    names = _parts(findings.part_courses.courses, choice.by)
+    thick = float(np.clip(_ROWS_PIXELS / len(names), *_ROW_PIXELS))
+    heat = thick * len(names)
+    block = _HEADING_PIXELS + _STRIP_PIXELS + _GAP_PIXELS + heat
+    whole = block * len(groups) + _APART_PIXELS * (len(groups) - 1)
+    labels = [words.label(name, _NAME) for name in names]
+    layout: dict[str, Any] = {
+        "height": round(whole) + _MARGIN["t"] + _MARGIN["b"],
+        "margin.l": margin_for(labels),
+        "annotations": [],
+    }
+    for number, group in enumerate(groups):
+        top = number * (block + _APART_PIXELS)
+        strip = top + _HEADING_PIXELS
+        first = strip + _STRIP_PIXELS + _GAP_PIXELS
+        heat_axis, strip_axis = (_long(_axis(number, which)) for which in (0, 1))
+        layout |= {
+            f"{strip_axis}.domain": _domain(strip, _STRIP_PIXELS, whole),
+            f"{heat_axis}.domain": _domain(first, heat, whole),
+            f"{heat_axis}.range": [len(names) - 0.5, -0.5],
+            f"{heat_axis}.tickmode": "array",
+            f"{heat_axis}.tickvals": list(range(len(names))),
+            f"{heat_axis}.ticktext": labels,
+        }
+        named = f"<b>{words.label(group, 40)}</b>: " if len(groups) > 1 else ""
+        layout["annotations"].append(_heading(named + choice.label, 1 - strip / whole))
+    return layout
+
+
+def _heading(text: str, y: float) -> dict[str, Any]:
+    at_left = {"x": 0, "xref": "paper", "xanchor": "left", "showarrow": False}
+    return {"text": text, **at_left, "y": y, "yref": "paper", "yanchor": "bottom"}
+
+
+def _domain(start: float, length: float, whole: float) -> list[float]:
+    """Return the place of so many pixels, counted from the top, on the paper's axis upwards."""
+    return [max(1 - (start + length) / whole, 0.0), 1 - start / whole]
+
+
+def _axis(group: int, which: int) -> str:
+    """Name an axis of a group: of its heat map (0), its strip (1), its lines (2)."""
+    number = 3 * group + which + 1
+    return "y" if number == 1 else f"y{number}"
+
+
+def _long(axis: str) -> str:
+    return axis.replace("y", "yaxis")
+
+
+def _encoded(values: NDArray[Any]) -> dict[str, str]:
+    """Encode a matrix as plotly.js reads it; Plotly does so by itself, but not inside a menu."""
+    kind = {"float32": "f4", "float64": "f8"}[values.dtype.name]
+    data = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    return {
+        "dtype": kind,
+        "bdata": base64.b64encode(data).decode("ascii"),
+        "shape": ", ".join(map(str, values.shape)),
+    }
