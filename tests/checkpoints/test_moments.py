@@ -181,9 +181,8 @@ def packed(tree):
 
 
 def flattened(tree):
-    return (
-        (f"{layer}.{leaf}", values) for layer, own in tree.items() for leaf, values in own.items()
-    )
+    layers = tree.items()
+    return {f"{layer}.{leaf}": values for layer, own in layers for leaf, values in own.items()}
 
 
 @pytest.mark.parametrize("cast", [np.float32, np.float16, ml_dtypes.bfloat16])
