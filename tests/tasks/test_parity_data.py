@@ -19,7 +19,6 @@ DATA = Path(__file__).parents[2] / "data" / "parity"
 PAPER = ParityRecipe()
 SEEDS = range(10)
 STEPS = range(0, 12_801, 320)
-FAMILIES = ("families.parquet", "families-parts.parquet")
 
 pytestmark = pytest.mark.skipif(not DATA.exists(), reason="data/parity is not part of the sdist")
 
@@ -43,11 +42,8 @@ def test_it_holds_ten_seeds_with_the_same_steps_in_less_than_10_mb():
         for seed in SEEDS
         for name in ("metrics.csv", *(f"step_{step:06d}.safetensors" for step in STEPS))
     ]
-    assert found == sorted(["README.md", "metrics.parquet", "recipe.json", *FAMILIES, *runs])
-    sizes = {p.name: p.stat().st_size for p in DATA.glob("*") if p.is_file()}
-    of_families = sum(sizes[name] for name in FAMILIES)
-    assert of_families < 2e6
-    assert sum(p.stat().st_size for p in DATA.rglob("*") if p.is_file()) - of_families < 10e6
+    assert found == sorted(["README.md", "metrics.parquet", "recipe.json", *runs])
+    assert sum(p.stat().st_size for p in DATA.rglob("*") if p.is_file()) < 10e6
 
 
 def test_all_data_together_are_small_enough_to_be_cloned():
@@ -55,7 +51,8 @@ def test_all_data_together_are_small_enough_to_be_cloned():
 
 
 def test_the_families_have_the_same_runs_and_metrics():
-    whole, families = (read_table(DATA / f"{name}.parquet") for name in ("metrics", "families"))
+    whole = read_table(DATA / "metrics.parquet")
+    families = read_table(DATA.parent / "families" / "parity.parquet")
     shared = ["group", "run", "seed", "step", *whole.metrics]
     pd.testing.assert_frame_equal(families.table[shared], whole.table[shared], rtol=1e-12)
     assert families.parts["part"].unique().tolist() == ["hidden", "output"]
