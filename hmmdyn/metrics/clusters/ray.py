@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from hmmdyn.errors import HmmdynError, MissingPackageError, UsageError
-from hmmdyn.metrics.clusters.cluster import KILLED, Item, Result, checked, failed, lost
+from hmmdyn.metrics.clusters.work import KILLED, Item, Result, checked, failed, lost
 from hmmdyn.names import printable
 from hmmdyn.version import __version__
 
