@@ -65,6 +65,13 @@ def test_missing_values_and_short_runs_make_no_copies():
     assert (described(runs(n=3))["alike"] == "").all()  # any three points may lie on a line
 
 
+def test_metrics_hardly_known_together_are_no_copies():
+    """Any two numbers lie on a line: a metric that is known twice in a run follows nothing."""
+    table = runs(rarely=lambda t: np.random.default_rng(1).normal(size=len(t)))
+    table.loc[~table["step"].isin([0, 300]), "rarely"] = np.nan
+    assert (described(table)["alike"] == "").all()
+
+
 def test_constants_are_told_and_not_used():
     table = described(runs(still=lambda t: 7.0))
     assert table.loc["still", ["used", "constant", "alike"]].tolist() == [False, True, ""]

@@ -175,10 +175,10 @@ def _open_path(path: Place) -> Contents:
 
 def _file_in(folder: Place) -> Place:
     """Find the one file in a folder that is its checkpoint."""
-    for name in _MAIN_FILES:
-        if (folder / name).is_file():
-            return folder / name
     with _naming(folder):
+        for name in _MAIN_FILES:
+            if (folder / name).is_file():
+                return folder / name
         files = [
             file
             for file in sorted(folder.iterdir(), key=lambda one: one.name)

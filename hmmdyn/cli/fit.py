@@ -57,8 +57,14 @@ def fit(
     [bold]hmmdyn fit metrics.parquet -o training_map.json --json | jq .n_states[/bold]
     """
     from hmmdyn import pipeline, sources
+    from hmmdyn.places import is_url
 
     options = chosen(given, preset)
+    if is_url(str(table).replace(":/", "://", 1)):  # as a path has it
+        raise UsageError(
+            "'fit' takes a metric table that lies on this machine, not a URL. Make one of the runs "
+            "there with `hmmdyn extract URL -o metrics.parquet`, or copy it here."
+        )
     if not sources.is_table(table):
         raise UsageError(
             f"'fit' takes a metric table, and {table} is none. Make one with "

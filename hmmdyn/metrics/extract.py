@@ -37,7 +37,7 @@ from hmmdyn.metrics.registry import Metric, load_metrics, select_metrics, with_n
 from hmmdyn.metrics.shard import Shard
 from hmmdyn.metrics.tally import Part, Reference
 from hmmdyn.names import printable, some
-from hmmdyn.places import Place
+from hmmdyn.places import Place, is_url
 from hmmdyn.results.arrays import FloatArray
 from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
 from hmmdyn.results.keys import RUN_KEY
@@ -155,6 +155,11 @@ def extract(
     of_checkpoints = tuple(m for m in needed if m.needs != "run")
     files = index.checkpoints
     mine = dict.fromkeys(files if shard is None else shard.part_of(files))
+    if scheduler is not None and max_memory is not None:
+        raise UsageError(
+            "'max_memory' is of processes here, and with a scheduler the workers of the cluster "
+            "measure. Leave one of them out."
+        )
     if scheduler is None:  # else it is the workers that need the device
         on_device(device)
     machine = Machine.shared(max_memory, effective_n_jobs(n_jobs), device)
@@ -297,10 +302,7 @@ class _Task:
     @property
     def compared_with(self) -> dict[str, str]:
         """What tells the references from other files, or from earlier ones in their place."""
-        return {
-            kind: f"{printable(file.path.name)} {file.size} {file.mtime_ns}"
-            for kind, file in self.references.items()
-        }
+        return {kind: _told_apart(file) for kind, file in self.references.items()}
 
     def is_done_by(self, measurement: Measurement, what: _What) -> bool:
         """Whether a measurement of the same file and rules is what is asked for."""
@@ -311,6 +313,12 @@ class _Task:
             return has_fingerprints
         same = self.compared_with.items() <= measurement.compared_with.items()
         return has_fingerprints and measurement.frozen == self.frozen and same
+
+
+def _told_apart(file: CheckpointFile) -> str:
+    """Return what tells a file from others: in a store, many have one name, size and no time."""
+    where = str(file.path) if is_url(str(file.path)) else file.path.name
+    return f"{printable(where)} {file.size} {file.mtime_ns}"
 
 
 def _absolute(file: CheckpointFile) -> CheckpointFile:

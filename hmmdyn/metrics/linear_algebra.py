@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Protocol
 
@@ -69,16 +70,24 @@ class Torch:
 
     def gram_eigenvalues(self, matrix: FloatArray) -> FloatArray:
         """As of `LinearAlgebra`."""
-        gram = _smaller_gram(self._there(matrix))
-        return np.asarray(self._torch.linalg.eigvalsh(gram).cpu(), dtype=np.float64)
+        return self._computed(
+            lambda there: self._torch.linalg.eigvalsh(_smaller_gram(there)), matrix
+        )
 
     def singular_values(self, matrix: FloatArray) -> FloatArray:
         """As of `LinearAlgebra`."""
-        values = self._torch.linalg.svdvals(self._there(matrix))
-        return np.asarray(values.cpu(), dtype=np.float64)
+        return self._computed(self._torch.linalg.svdvals, matrix)
 
-    def _there(self, matrix: FloatArray) -> Any:
-        return self._torch.from_numpy(np.ascontiguousarray(matrix)).to(self._device)
+    def _computed(self, compute: Callable[[Any], Any], matrix: FloatArray) -> FloatArray:
+        try:
+            there = self._torch.from_numpy(np.ascontiguousarray(matrix)).to(self._device)
+            return np.asarray(compute(there).cpu(), dtype=np.float64)
+        except RuntimeError as error:  # such as its memory, which is no fault of the matrix
+            raise UsageError(
+                f"Device {printable(self._device)} failed at a matrix of shape {matrix.shape}: "
+                f"{printable(str(error).splitlines()[0])}. Use fewer processes (--jobs 1), or "
+                "leave --device out."
+            ) from error
 
 
 NUMPY = NumPy()

@@ -20,7 +20,7 @@ from hmmdyn.checkpoints.parameters import ParameterRules, Parameters, matrices_o
 from hmmdyn.checkpoints.read import Checkpoint, open_checkpoint
 from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.choices import SKETCH
-from hmmdyn.errors import CheckpointError, NotToldError
+from hmmdyn.errors import CheckpointError, NotToldError, UsageError
 from hmmdyn.metrics.entries import Entries, Kept, ReadAgain, entries_of
 from hmmdyn.metrics.linear_algebra import on_device
 from hmmdyn.metrics.machine import Machine, require_room
@@ -234,8 +234,8 @@ class Tally:
         with np.errstate(all="ignore"):
             try:
                 return _as_number(metric.function(argument))
-            except CheckpointError:
-                raise  # the file fails, not the metric
+            except (CheckpointError, UsageError):
+                raise  # the file fails, or the device, not the metric
             except Exception as error:
                 what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
                 self.problems.setdefault(metric.name, f"{printable(what)}{where}")

@@ -22,6 +22,7 @@ _PACKAGES = {
     "abfs": "adlfs",
     "hf": "huggingface_hub",
 }
+_OF_AZURE = ("az", "abfs", "abfss")
 
 
 def open_store(protocol: str, url: str, pattern: str = "") -> tuple[Store, str]:
@@ -46,15 +47,33 @@ def open_store(protocol: str, url: str, pattern: str = "") -> tuple[Store, str]:
     _require_package(protocol)
     if protocol == "hf":
         return HubStore(pattern), re.split(r"[?#]", url)[0].rstrip("/")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise UsageError(
+            f"After {protocol}:// stands no host that can be: a bracket or a port is wrong."
+        ) from None
     host = parts.netloc.rpartition("@")[2]
     if protocol in ("http", "https"):
         secret = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
         headers = {"Authorization": f"Basic {b64encode(secret).decode()}"} if secret != b":" else {}
         path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
-        store = WebStore(protocol, headers, parts.query)
-        return store, f"{protocol}://{host}{path}".rstrip("/")
+        web, key = WebStore(protocol, headers, parts.query), f"{protocol}://{host}{path}"
+        if key.endswith("/"):
+            web.know_folder(key.rstrip("/"))
+        return web, key.rstrip("/")
+    if protocol in _OF_AZURE and "@" in parts.netloc:  # container@account, which is no secret
+        return _of_azure(protocol, parts.netloc, parts.path)
     return Store(protocol, {}), f"{protocol}://{host}{parts.path}".rstrip("/")
+
+
+def _of_azure(protocol: str, authority: str, path: str) -> tuple[Store, str]:
+    container, _, account = authority.rpartition("@")
+    options = {"account_name": account.partition(".")[0]}
+    return Store(protocol, options), f"{protocol}://{container.rpartition(':')[2]}{path}".rstrip(
+        "/"
+    )
 
 
 def _require_package(protocol: str) -> None:

@@ -107,6 +107,11 @@ def _at(text: str, pattern: str) -> Place:
             f"{printable(shown(text))} names no place with files. Write a store and what is in it, "
             "such as s3://bucket/runs, https://host/runs or hf://owner/model."
         )
+    if _hides_a_password(match["rest"]):
+        raise UsageError(
+            f"A {protocol}:// URL holds a password with a sign that ends it. Write / as %2F, ? as "
+            "%3F and # as %23 there, or leave it to the store's own client to find."
+        )
     store, key = open_store(protocol, text, pattern)
     return RemotePath(store, key)
 
@@ -142,8 +147,18 @@ def shown(where: object) -> str:
     match = _URL.fullmatch(text) if isinstance(where, str) else None
     if match is None:
         return text
+    if _hides_a_password(match["rest"]):
+        return f"{match['protocol']}://…"
     host, slash, path = re.split(r"[?#]", match["rest"])[0].partition("/")
     return f"{match['protocol']}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _hides_a_password(rest: str) -> bool:
+    """Whether what follows ``://`` has a name and a password in which a sign ends the host."""
+    host = re.split(r"[/?#]", rest)[0]
+    name, colon, port = host.rpartition(":")
+    is_port = port.isdecimal() or not port
+    return bool(name and colon) and not is_port and "@" not in host and "@" in rest
 
 
 def digest_of(where: Place) -> str:

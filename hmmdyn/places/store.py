@@ -68,7 +68,16 @@ class Store:
         import fsspec
 
         # Listings are remembered here, and what is asked anew is to be answered anew.
-        return fsspec.filesystem(self.protocol, use_listings_cache=False, **self.options)
+        try:
+            return fsspec.filesystem(self.protocol, use_listings_cache=False, **self.options)
+        except TypeError:
+            raise StoreError(
+                errno.EINVAL, "a store of this kind has to be told more than a URL says"
+            ) from None
+
+    def know_folder(self, key: str) -> None:
+        """Take it that a key is a folder, as its URL says."""
+        self._known[key] = Status(0, 0, FOLDER)
 
     def spelled(self, name: str) -> str:
         """Write a name as it stands in a key."""

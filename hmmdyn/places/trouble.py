@@ -73,8 +73,10 @@ def trouble_of(error: Exception) -> Trouble | None:
     if status == 412:
         reason = f"it changed while it was read. When nothing writes it any more, {AGAIN}"
         return Trouble(StoreError(errno.EIO, reason))
-    if status in (404, 410) or (status is None and isinstance(error, FileNotFoundError)):
-        return Trouble(FileNotFoundError(errno.ENOENT, "it is not there"))
+    if status in (404, 410):
+        return _not_there()
+    if status is None and isinstance(error, FileNotFoundError):
+        return _beneath(chain) or _not_there()
     if status:
         return Trouble(StoreError(errno.EIO, f"the store said {said}"))
     if isinstance(error, TooShortError):
@@ -88,6 +90,17 @@ def trouble_of(error: Exception) -> Trouble | None:
         _OF_A_CONNECTION.search(kind)
     )
     return Trouble(StoreError(errno.EIO, f"the connection failed ({kind})"), passes)
+
+
+def _not_there() -> Trouble:
+    return Trouble(FileNotFoundError(errno.ENOENT, "it is not there"))
+
+
+def _beneath(chain: list[BaseException]) -> Trouble | None:
+    """Say what failed where a library says of any failure that the file is not there."""
+    others = (one for one in chain if not isinstance(one, FileNotFoundError))
+    cause = next(others, None)
+    return trouble_of(cause) if isinstance(cause, Exception) else None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

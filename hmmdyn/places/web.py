@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import stat
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import cached_property
 from html.parser import HTMLParser
@@ -63,7 +64,8 @@ class WebStore(Store):
     def ask(self, key: str) -> Status:
         """Ask the server; what has no suffix and was found in no page counts as a folder."""
         folder, _, name = key.rpartition("/")
-        if key not in self._listed.get(folder, ()) and not _SUFFIX.search(name):
+        is_host = folder.endswith(":/")
+        if is_host or (key not in self._listed.get(folder, ()) and not _SUFFIX.search(name)):
             return Status(0, 0, FOLDER)
         return self._status_of(self._patiently(lambda: self.system.info(self._url(key))))
 
@@ -89,7 +91,7 @@ class WebStore(Store):
                 unreadable["/".join(parts)] = reason
                 continue
             inside = [one for one in inside if wanted(self._name(one))]
-            below = [one for one in inside if one in self._known]
+            below = [one for one in inside if self._is_folder(one)]
             waiting += reversed(below)
             yield parts, [one for one in inside if one not in below]
 
@@ -99,13 +101,19 @@ class WebStore(Store):
         links.feed(page.decode(errors="replace"))
         keys = set()
         for link in links.found:
-            below = urljoin(f"{key}/", link).partition("#")[0]
+            try:
+                below = urljoin(f"{key}/", link).partition("#")[0]
+            except ValueError:  # no address at all
+                continue
             name = below.removeprefix(f"{key}/").rstrip("/")
             if below.startswith(f"{key}/") and name and not re.search(r"[/?]", name):
                 keys.add(f"{key}/{name}")
                 if below.endswith("/"):
                     self._known[f"{key}/{name}"] = Status(0, 0, FOLDER)
         return sorted(keys)
+
+    def _is_folder(self, key: str) -> bool:
+        return key in self._known and stat.S_ISDIR(self._known[key].st_mode)
 
     def _fetch(self, key: str, start: int, end: int) -> bytes:
         return self._wait_for(self._range, key, start, end)

@@ -251,6 +251,9 @@ def measurement_of(row: Row, recording: Recording, path: Place) -> Measurement:
         ) from error
 
 
+_LARGEST = 4 << 30  # bytes of a recording, which is read whole
+
+
 def read_rows(path: Place) -> tuple[list[Row], bool]:
     """Read rows, and tell whether the last one is whole; one cut short is left out.
 
@@ -260,6 +263,8 @@ def read_rows(path: Place) -> tuple[list[Row], bool]:
         The file cannot be read, or is not one that a recorder wrote.
     """
     try:
+        if path.stat().st_size > _LARGEST:
+            raise TableError(f"{path} cannot be read: it is larger than {_LARGEST:,} bytes.")
         *lines, rest = path.read_bytes().split(b"\n")
     except OSError as error:
         raise TableError(f"{path} cannot be read: {error.strerror or error}.") from error

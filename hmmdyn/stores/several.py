@@ -13,6 +13,7 @@ from hmmdyn.errors import LogError, TableError
 from hmmdyn.logs import read_log
 from hmmdyn.logs.columns import understand
 from hmmdyn.names import printable
+from hmmdyn.places import is_url
 from hmmdyn.results.notice import Notice
 from hmmdyn.stores.folder import together
 from hmmdyn.stores.pieces import LeftOut, told_by_names, understood
@@ -87,6 +88,8 @@ def read_files(
     ------
     TableError, LayoutError
     """
+    if any(map(is_url, paths)):
+        raise TableError("Tables are read from disks of this machine, and not by URLs: copy them.")
     files = [Path(path).absolute() for path in paths]
     shared = [folder for folder in files[0].parents if all(folder in f.parents for f in files)]
     left_out = LeftOut()

@@ -79,10 +79,12 @@ def _alike(observations: Observations) -> NDArray[np.bool_]:
         if len(run) < _FEWEST:
             continue
         moves = np.fmax.reduce(run) - np.fmin.reduce(run) > 0  # not where nothing is known
-        among = np.abs(_correlations(run[:, moves]))
+        known = ~np.isnan(run[:, moves])
+        n_together = known.T.astype(np.float64) @ known
+        among = np.where(n_together < _FEWEST, np.inf, np.abs(_correlations(run[:, moves])))
         at = np.ix_(moves, moves)
         least[at] = np.minimum(least[at], among)
-    # Of two that never move in the same run nothing is known.
+    # Of two that never move in the same run, or are hardly known together, nothing is known.
     alike: NDArray[np.bool_] = (least > ALIKE) & np.isfinite(least)
     np.fill_diagonal(alike, val=False)
     return alike

@@ -165,6 +165,18 @@ def test_a_device_that_is_not_there_is_said_before_anything_is_measured(tmp_path
         hmmdyn.read_runs(write_runs(tmp_path / "runs"), device=device)
 
 
+def test_a_device_that_fails_is_no_value_of_a_metric(tmp_path, monkeypatch):
+    """Its memory runs out, say: the numbers are not kept as if the matrix had none."""
+    torch = pytest.importorskip("torch")
+
+    def fail(*_):
+        raise RuntimeError("out of memory\nand more")
+
+    monkeypatch.setattr(torch.linalg, "eigvalsh", fail)
+    with pytest.raises(UsageError, match=r"shape \(6, 5\): out of memory\. Use fewer"):
+        hmmdyn.read_runs(write_runs(tmp_path / "runs"), device=BY_TORCH)
+
+
 def test_without_torch_a_device_says_where_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UsageError, match=r"--device cuda needs PyTorch"):

@@ -70,6 +70,7 @@ def smallest_set(
             "another."
         )
     features = observations.features
+    states = np.unique(states, return_inverse=True)[1]  # of those that are visited
     rows: list[dict[str, object]] = []
     best: list[tuple[int, ...]] = []
     for size in range(1, len(features) + 1):

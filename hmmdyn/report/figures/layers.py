@@ -179,6 +179,7 @@ def _strips(findings: Findings, groups: Sequence[str]) -> Iterator[go.Bar]:
     """Yield the states that most runs of a group are in, a trace per group and state."""
     colours = theme.state_colours(findings.parameters.n_states)
     usual = findings.part_courses.usual_states
+    usual = usual[usual["group"].isin(groups)]  # one whose parts have no values has no rows
     in_legend: set[int] = set()
     pairs = usual[["group", "state"]].drop_duplicates()
     for group, state in pairs.itertuples(index=False, name=None):
