@@ -135,7 +135,8 @@ class Entries:
     @property
     def kurtosis(self) -> float:
         """Fourth central moment over the squared variance: 3 for a normal distribution."""
-        return self._moments[1] / self.variance**2 if self.variance else math.nan
+        squared = self.variance**2  # which may vanish where the variance does not
+        return self._moments[1] / squared if squared else math.nan
 
     @property
     def median(self) -> float:

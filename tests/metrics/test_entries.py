@@ -51,6 +51,12 @@ def test_entries_read_again_have_the_numbers_of_those_kept(kind, data):
         assert kept.variance == pytest.approx(pooled.var(), rel=1e-9, abs=1e-12)
 
 
+def test_a_variance_whose_square_vanishes_has_no_kurtosis():
+    for found in both([np.array([0.0, 1.9e-105])]):
+        assert found.variance > 0
+        assert np.isnan(found.kurtosis)
+
+
 def test_more_than_one_piece_and_an_even_count(monkeypatch):
     monkeypatch.setattr(entries, "CHUNK", 7)
     values = np.random.default_rng(0).normal(1e4, 1, 1000).astype(np.float32)
