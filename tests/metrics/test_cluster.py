@@ -111,12 +111,30 @@ def slow(weights):
 """
 
 
-@pytest.fixture
-def slow(tmp_path):
-    """A metric that takes a while, and tells which process measured."""
-    path = tmp_path / "slow_metrics.py"
+def deadly(folder):
+    """A file of metrics that end the process at one checkpoint of an index, and the index."""
+    path = folder / "deadly_metrics.py"
+    path.write_text(
+        "import os\nfrom hmmdyn import metric\n"
+        '@metric(needs="weights")\n'
+        'def deadly(weights):\n    "Ends the process."\n'
+        "    if weights.mean == 0: os._exit(9)\n    return 1.0\n"
+    )
+    index = index_in(folder / "runs", 4)
+    save(index.root, "seed1", 2, {name: t * 0 for name, t in weights_of(1, 2).items()})
+    return path, index
+
+
+def slowly(folder):
+    """Ask for a metric that takes a while, and tells which process measured."""
+    path = folder / "slow_metrics.py"
     path.write_text(SLOW)
     return {"metrics": ["l2", "slow"], "metrics_from": path}
+
+
+@pytest.fixture
+def slow(tmp_path):
+    return slowly(tmp_path)
 
 
 def test_a_cluster_gives_the_same_numbers(standing, tmp_path, monkeypatch):
@@ -169,15 +187,7 @@ def test_a_scheduler_that_is_lost(cluster, tmp_path, slow):
 @pytest.mark.long
 def test_a_checkpoint_on_which_every_worker_dies(cluster, tmp_path):
     """As one does that takes more memory than any has: it is named, and the others are measured."""
-    path = tmp_path / "deadly_metrics.py"
-    path.write_text(
-        "import os\nfrom hmmdyn import metric\n"
-        '@metric(needs="weights")\n'
-        'def deadly(weights):\n    "Ends the process."\n'
-        "    if weights.mean == 0: os._exit(9)\n    return 1.0\n"
-    )
-    index = index_in(tmp_path / "runs", 4)
-    save(index.root, "seed1", 2, {name: t * 0 for name, t in weights_of(1, 2).items()})
+    path, index = deadly(tmp_path)
     for _ in range(5):  # Dask gives a task up that four have died of
         cluster.add_worker()
     found = extract(

@@ -12,31 +12,9 @@ import pytest
 
 from hmmdyn.errors import HmmdynError, MissingPackageError, UsageError
 from hmmdyn.metrics.extract import extract
-from tests.metrics.test_cluster import index_in
-from tests.metrics.test_extract import save, weights_of
+from tests.metrics.test_cluster import deadly, index_in, slowly
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray's
-
-SLOW = """
-import os, time
-from hmmdyn import metric
-
-@metric(needs="weights")
-def slow(weights):
-    "Takes a while."
-    time.sleep(0.2)
-    return float(os.getpid())
-"""
-DEADLY = """
-import os
-from hmmdyn import metric
-
-@metric(needs="weights")
-def deadly(weights):
-    "Ends the process."
-    if weights.mean == 0: os._exit(9)
-    return 1.0
-"""
 
 
 class Head:
@@ -72,11 +50,6 @@ def head():
     head.end()
 
 
-def written(path, text):
-    path.write_text(text)
-    return path
-
-
 @pytest.mark.long
 def test_a_cluster_gives_the_same_numbers(head, tmp_path):
     index = index_in(tmp_path / "runs")
@@ -91,8 +64,8 @@ def test_a_cluster_gives_the_same_numbers(head, tmp_path):
 
 @pytest.mark.long
 def test_a_worker_that_is_killed_and_a_head_that_is_lost(head, tmp_path):
+    slow = slowly(tmp_path)
     index, cache = index_in(tmp_path / "runs", 30), tmp_path / "cache.parquet"
-    own = {"metrics": ["l2", "slow"], "metrics_from": written(tmp_path / "slow_metrics.py", SLOW)}
     killed = []
 
     def kill_a_worker(done, total):
@@ -101,7 +74,7 @@ def test_a_worker_that_is_killed_and_a_head_that_is_lost(head, tmp_path):
             killed.append(int(workers.stdout.split()[0]))
             os.kill(killed[0], signal.SIGKILL)
 
-    found = extract(index, scheduler=head.address, progress=kill_a_worker, **own)
+    found = extract(index, scheduler=head.address, progress=kill_a_worker, **slow)
     here = extract(index, metrics=["l2"])
     np.testing.assert_array_equal(found.table["l2"], here.table["l2"])
     assert killed
@@ -111,18 +84,17 @@ def test_a_worker_that_is_killed_and_a_head_that_is_lost(head, tmp_path):
             head.end()
 
     with pytest.raises(HmmdynError, match=r"was lost. What was measured is kept"):
-        extract(index, cache=cache, scheduler=head.address, progress=lose, **own)
-    assert extract(index, cache=cache, **own).n_reused >= 10
+        extract(index, cache=cache, scheduler=head.address, progress=lose, **slow)
+    assert extract(index, cache=cache, **slow).n_reused >= 10
 
 
 @pytest.mark.long
 def test_a_checkpoint_on_which_every_worker_dies(head, tmp_path):
-    index = index_in(tmp_path / "runs", 4)
-    save(index.root, "seed1", 2, {name: t * 0 for name, t in weights_of(1, 2).items()})
+    path, index = deadly(tmp_path)
     found = extract(
         index,
         metrics=["deadly"],
-        metrics_from=written(tmp_path / "deadly_metrics.py", DEADLY),
+        metrics_from=path,
         scheduler=head.address,
         skip_bad=True,
     )
