@@ -20,7 +20,8 @@ _HOW = (
     "In every run, a part of the network is dated by when its metric crosses the middle between "
     "its levels in the two states. What is told is how much earlier or later that is than in the "
     "middle of the other parts, median over runs, with a 95 % interval that holds for all parts of "
-    "one metric together and knows how far apart checkpoints are."
+    "one metric together and knows how far apart checkpoints are. A part is named where a sign "
+    "test over runs, corrected over all metrics and parts, agrees."
 )
 
 _ROLES = Message(
