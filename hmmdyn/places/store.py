@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import random
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,9 +18,14 @@ from functools import cached_property, partial
 from time import sleep
 from typing import Any, NamedTuple, TypeVar
 
+from hmmdyn.places.clients import client_of
 from hmmdyn.places.trouble import AGAIN, StoreError, TooShortError, trouble_of
 
 _T = TypeVar("_T")
+
+_OF_AMAZON = ("s3", "s3a")
+# Of a file sent at once, the MD5 of it; of one sent in parts, that of the parts' and their number.
+_MADE_OF_CONTENT = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
 
 WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds before a store is asked again
 _LONGEST_WAIT = 60.0  # seconds; a store that asks for more is not waited for
@@ -65,15 +71,8 @@ class Store:
     @cached_property
     def system(self) -> Any:
         """Fsspec's file system."""
-        import fsspec
-
         # Listings are remembered here, and what is asked anew is to be answered anew.
-        try:
-            return fsspec.filesystem(self.protocol, use_listings_cache=False, **self.options)
-        except TypeError:
-            raise StoreError(
-                errno.EINVAL, "a store of this kind has to be told more than a URL says"
-            ) from None
+        return client_of(self.protocol, use_listings_cache=False, **self.options)
 
     def know_folder(self, key: str) -> None:
         """Take it that a key is a folder, as its URL says."""
@@ -235,7 +234,17 @@ class Store:
         size = info.get("size")
         if not isinstance(size, int) or size < 0:
             raise StoreError(errno.EIO, "the store does not say how long the file is")
-        return Status(size, _time_in(info), _FILE, _version_in(info), _digest_in(info))
+        digest = _digest_in(info) or self._digest_beside_version(info)
+        return Status(size, _time_in(info), _FILE, _version_in(info), digest)
+
+    def _digest_beside_version(self, info: Mapping[str, Any]) -> str:
+        """Return a hash of stores whose files have a version of another kind: S3, Azure."""
+        etag = str(info.get("ETag", "")).strip('"') if self.protocol in _OF_AMAZON else ""
+        if _MADE_OF_CONTENT.fullmatch(etag):
+            return f"etag:{etag}"
+        settings = info.get("content_settings") or {}
+        md5 = settings.get("content_md5") if isinstance(settings, Mapping) else None
+        return f"md5:{bytes(md5).hex()}" if md5 else ""
 
     def _patiently(self, ask: Callable[[], _T]) -> _T:
         """Ask, and ask again as long as that may help."""
@@ -243,10 +252,10 @@ class Store:
         for n, wait in enumerate((*WAITS, None), start=1):
             try:
                 return ask()
+            except MemoryError:
+                raise
             except Exception as error:
                 trouble = trouble_of(error)
-                if trouble is None:
-                    raise
                 if not trouble.passes:
                     raise trouble.error from None
                 reason = trouble.error.strerror

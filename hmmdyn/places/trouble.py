@@ -20,12 +20,15 @@ _REFUSED_CODES = (
     "SignatureDoesNotMatch",
     "NoCredentialsError",
     "PartialCredentialsError",
+    "ClientAuthenticationError",
+    "AzureSigningError",
 )
 _NAMES_OF_STORES = (
     *("aiohttp", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "botocore"),
     *("aiobotocore", "s3fs", "gcsfs", "adlfs", "azure", "google", "huggingface_hub", "fsspec"),
 )
 _OF_A_CONNECTION = re.compile(r"Timeout|Connect|Read|Payload|Incomplete|Protocol|Transport|OSError")
+_OF_THE_SYSTEM = (OSError, TimeoutError, EOFError)
 _CODE = re.compile(r"[A-Za-z0-9.]{1,40}")
 
 AGAIN = "run this again: what was measured is kept"
@@ -51,8 +54,8 @@ class Trouble:
     wait: float | None = None
 
 
-def trouble_of(error: Exception) -> Trouble | None:
-    """Say what an exception of a store's library means; None where it is none of these.
+def trouble_of(error: Exception) -> Trouble:
+    """Say what an exception of a store's library means.
 
     The exception's own text is never told: it may hold a URL with a token.
     """
@@ -82,14 +85,21 @@ def trouble_of(error: Exception) -> Trouble | None:
     if isinstance(error, TooShortError):
         return Trouble(StoreError(errno.EIO, "fewer bytes came than were asked for"), True)
     kind = type(error).__name__
-    if _library(error) not in _NAMES_OF_STORES and not isinstance(
-        error, (OSError, TimeoutError, EOFError)
-    ):
-        return None
-    passes = isinstance(error, (OSError, TimeoutError, EOFError)) or bool(
-        _OF_A_CONNECTION.search(kind)
+    if not any(map(_is_of_a_store, chain)):
+        return Trouble(StoreError(errno.EIO, f"its client failed ({kind})"))
+    return Trouble(
+        StoreError(errno.EIO, f"the connection failed ({kind})"), any(map(_may_pass, chain))
     )
-    return Trouble(StoreError(errno.EIO, f"the connection failed ({kind})"), passes)
+
+
+def _is_of_a_store(error: BaseException) -> bool:
+    return _library(error) in _NAMES_OF_STORES or isinstance(error, _OF_THE_SYSTEM)
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, _OF_THE_SYSTEM) or (
+        _is_of_a_store(error) and _OF_A_CONNECTION.search(type(error).__name__) is not None
+    )
 
 
 def _not_there() -> Trouble:
@@ -99,7 +109,7 @@ def _not_there() -> Trouble:
 def _beneath(chain: list[BaseException]) -> Trouble | None:
     """Say what failed where a library says of any failure that the file is not there."""
     others = (one for one in chain if not isinstance(one, FileNotFoundError))
-    cause = next(others, None)
+    cause = next(filter(_is_of_a_store, others), None)
     return trouble_of(cause) if isinstance(cause, Exception) else None
 
 
@@ -117,6 +127,11 @@ def _library(error: BaseException) -> str:
 
 def _status(error: BaseException) -> int | None:
     """Return the number with which a server answered, wherever a library keeps it."""
+    # gcsfs makes errors of the system of these two.
+    if isinstance(error, FileExistsError):
+        return 412
+    if type(error) is OSError and str(error).startswith("Forbidden: "):
+        return 403
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):
         found: Any = response.get("ResponseMetadata", {}).get("HTTPStatusCode")

@@ -67,13 +67,20 @@ def web_server(root: Path, trouble: Trouble = lambda asked: None) -> Iterator[We
     class Handler(_Handler):
         of = web
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(Handler, web):
+        yield web
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler], web: Web) -> Iterator[None]:
+    """Let a handler answer for as long as this lasts."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     web.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield web
+        yield
     finally:
         server.shutdown()
         server.server_close()
@@ -105,7 +112,10 @@ class _Handler(BaseHTTPRequestHandler):
         if instead.status:
             self._send(asked, instead.status, instead.body, dict(instead.headers), instead.cut)
             return
-        place = self.of.root / path.replace("/resolve/", "/").strip("/")
+        self._give(asked, instead)
+
+    def _give(self, asked: Asked, instead: Answer) -> None:
+        place = self.of.root / asked.path.replace("/resolve/", "/").strip("/")
         if place.is_dir():
             self._send(asked, 200, _page(place), {"Content-Type": "text/html"}, None)
         elif place.is_file():
