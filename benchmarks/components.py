@@ -198,11 +198,11 @@ Python {platform.python_version()}, {versions}. The supported map (covariance `d
 of 8 states, two starts) of the pooled, standardised metrics, and of the leading principal \
 components of these that hold 99 or 95 % of the variance, in their own scale.
 
-Components do not help. In simulations they find as many phases, and no fewer false ones; on our runs \
-they bring no boundary that maps of halves of the runs have and the map of the metrics lacks. What \
-they add is not found again, and crossed by 5 to 7 of 40 runs, or there from one start of three; in \
-parity the map of four components hangs on the start, as that of the metrics does not. So there is \
-no option for them: states stay levels of metrics, which can be read.
+Components do not help. In simulations they find as many phases, and no fewer false ones; on our \
+runs they bring no boundary that maps of halves of the runs have and the map of the metrics lacks. \
+What they add is not found again, and crossed by 5 to 7 of 40 runs, or there from one start of \
+three; in parity the map of four components hangs on the start, as that of the metrics does not. \
+So there is no option for them: states stay levels of metrics, which can be read.
 
 ## Our runs
 

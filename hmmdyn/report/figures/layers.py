@@ -61,10 +61,19 @@ def layers(
 
     Colour is how far the metric is from the part's own mean over all checkpoints of all runs, in
     its standard deviations, median over the runs of a group. Above is the state that most of them
-    are in; a line stands where they make a change of state that has evidence, in median. Without
-    ``metric`` and ``by`` (``layer`` or ``role``) all are in the figure, chosen from a menu; the
-    feature in which a part is farthest ahead of the others, or behind them, comes first. With
-    ``run`` (its name, or ``group/run``) values, states and changes are those of one run.
+    are in; a line stands where they make a change of state that has evidence, in median.
+
+    Parameters
+    ----------
+    findings : Findings
+        Of runs whose parts were measured.
+    metric : str, optional
+        Of the parts; without it all are in the figure, chosen from a menu, in which the feature in
+        which a part is farthest ahead of the others, or behind them, comes first.
+    by : str, optional
+        The kind of parts, ``layer`` or ``role``; likewise.
+    run : str, optional
+        Name of a run, or ``group/run``: values, states and changes are its own.
 
     Raises
     ------
@@ -76,9 +85,9 @@ def layers(
     choices = _choices(findings, metric, by)
     if run is None:
         return _of_groups(findings, choices)
-    keys = findings.runs_of_table[RUN_KEY].itertuples(index=False, name=None)
-    (key,) = runs_named([run], keys)
-    return _of_run(findings, key, choices)
+    places = _places_of_runs(findings)
+    (key,) = runs_named([run], places)
+    return _of_run(findings, key, places[key], choices)
 
 
 def layers_of_runs(findings: Findings) -> dict[tuple[str, str], go.Figure]:
@@ -87,13 +96,27 @@ def layers_of_runs(findings: Findings) -> dict[tuple[str, str], go.Figure]:
     Of the choices of the menu, the first so many; of the checkpoints, some, evenly spaced.
     """
     choices, measured = _choices(findings, None, None), findings.part_courses.values
-    n_rows = measured.groupby(RUN_KEY).size().clip(upper=_STEPS_OF_RUN).sum()
+    places = {key: _thinned(rows) for key, rows in _places_of_runs(findings).items()}
+    n_rows = sum(map(len, places.values()))
     n_parts = [len(_columns_of(measured, choice)) for choice in choices]
     n_shown = int(np.searchsorted(n_rows * np.cumsum(n_parts), _FIELDS_OF_RUNS, side="right"))
     if not n_shown:
         return {}
-    keys = measured.index.droplevel("step").unique()
-    return {key: _of_run(findings, key, choices[:n_shown], _STEPS_OF_RUN) for key in keys}
+    return {key: _of_run(findings, key, own, choices[:n_shown]) for key, own in places.items()}
+
+
+def _places_of_runs(findings: Findings) -> dict[tuple[str, str], IntArray]:
+    """Return which rows of the values are of which run."""
+    keys = findings.part_courses.values.index.to_frame(index=False)[RUN_KEY]
+    places: dict[tuple[str, str], list[int]] = {}
+    for row, key in enumerate(keys.itertuples(index=False, name=None)):
+        places.setdefault(key, []).append(row)
+    return {key: np.array(rows) for key, rows in places.items()}
+
+
+def _thinned(rows: IntArray) -> IntArray:
+    n = min(len(rows), _STEPS_OF_RUN)
+    return rows[np.linspace(0, len(rows) - 1, n).round().astype(np.int64)]
 
 
 def _choices(findings: Findings, metric: str | None, by: str | None) -> list[_Choice]:
@@ -140,18 +163,11 @@ def _of_groups(findings: Findings, choices: Sequence[_Choice]) -> go.Figure:
 
 
 def _of_run(
-    findings: Findings,
-    key: tuple[str, str],
-    choices: Sequence[_Choice],
-    most_steps: int | None = None,
+    findings: Findings, key: tuple[str, str], places: IntArray, choices: Sequence[_Choice]
 ) -> go.Figure:
-    """Draw one run as if it were a group, thinned to so many checkpoints."""
+    """Draw one run as if it were a group, by these rows of the values."""
     found = findings.part_courses
-    if key not in found.values.index.droplevel("step"):
-        raise NotEnoughDataError(f"Of run {words.name(key[1])}, no metrics of parts are known.")
-    own = found.values.loc[key]
-    if most_steps is not None and len(own) > most_steps:
-        own = own.iloc[np.linspace(0, len(own) - 1, most_steps).round().astype(int)]
+    own = found.values.iloc[places]
     stays = findings.map_in_time.stays[findings.parameters.n_states]
     stays = stays[(stays["group"] == key[0]) & (stays["run"] == key[1])]
     states, begin = stays["state"].to_numpy(), stays["start"].to_numpy()
@@ -229,7 +245,7 @@ class _Field(NamedTuple):
     @classmethod
     def of_run(cls, own: pd.DataFrame, scales: pd.DataFrame, choice: _Choice) -> _Field:
         """Take a run: ``own`` has a row per checkpoint, ``scales`` one per column of it."""
-        steps = own.index.to_numpy(np.float64)
+        steps = own.index.get_level_values("step").to_numpy(np.float64)
         columns = _columns_of(own, choice)
         value = own.to_numpy(np.float64)[:, columns].T
         mean, deviation = scales[["mean", "deviation"]].to_numpy()[columns].T
