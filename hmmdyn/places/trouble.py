@@ -61,6 +61,9 @@ def trouble_of(error: Exception) -> Trouble:
     """
     if isinstance(error, StoreError):
         return Trouble(error)
+    if isinstance(error, ImportError):
+        reason = "a package for such URLs is not installed. Install it with: "
+        return Trouble(StoreError(errno.EIO, f"{reason}pip install 'hmmdyn[remote]'"))
     chain = list(_chain(error))
     status = next((found for one in chain if (found := _status(one))), None)
     code = next((word for one in chain if (word := _code(one))), None)

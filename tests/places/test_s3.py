@@ -1,7 +1,5 @@
 """Runs in a bucket of S3, as moto serves it on this machine through the real client."""
 
-import os
-
 import pandas as pd
 import pytest
 
@@ -9,32 +7,7 @@ from hmmdyn import Options, read_runs
 from hmmdyn.errors import CheckpointError, NoCheckpointsError
 
 pytest.importorskip("s3fs", reason="the extra 'remote' is not installed")
-server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-
-
-@pytest.fixture(scope="module")
-def bucket(runs):
-    """The runs in a bucket, and an account to read it with."""
-    import botocore.session
-
-    started = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    started.start()
-    host, port = started.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "who-4711")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret-0815")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        client = botocore.session.get_session().create_client("s3")
-        client.create_bucket(Bucket="box")
-        for file in runs.rglob("*"):
-            if file.is_file():
-                key = f"some/{file.relative_to(runs.parent).as_posix()}"
-                client.put_object(Bucket="box", Key=key, Body=file.read_bytes())
-        yield client
-    started.stop()
+pytest.importorskip("moto.server", reason="moto[server] is not installed")
 
 
 def without_times(trajectories):

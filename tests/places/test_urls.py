@@ -32,6 +32,15 @@ def test_a_lost_connection_is_no_missing_file():
         assert trouble.error.errno == errno.ENOENT
 
 
+def test_whatever_a_client_raises_is_told_without_its_text():
+    """A worker may lack a package, and a client that meets nonsense raises anything."""
+    for error in (ValueError("https://u:hush@host"), KeyError("hush"), RuntimeError("hush")):
+        trouble = trouble_of(error)
+        assert trouble.error.strerror == f"its client failed ({type(error).__name__})"
+        assert not trouble.passes
+    assert "pip install 'hmmdyn[remote]'" in trouble_of(ModuleNotFoundError("x")).error.strerror
+
+
 @pytest.mark.parametrize(
     "url", [f"s3://{SECRETS}@bucket/x", "https://u:p?x@host", "https://u:p#@h"]
 )
