@@ -32,6 +32,7 @@ _OF_THE_SYSTEM = (OSError, TimeoutError, EOFError)
 _CODE = re.compile(r"[A-Za-z0-9.]{1,40}")
 
 AGAIN = "run this again: what was measured is kept"
+CHANGED = f"it changed while it was read. When nothing writes it any more, {AGAIN}"
 
 
 class StoreError(OSError):
@@ -77,8 +78,7 @@ def trouble_of(error: Exception) -> Trouble:
     if status in _PASSING or (status or 0) >= 500 or code in _PASSING_CODES:
         return Trouble(StoreError(errno.EIO, f"the store said {said}"), True, _wait(chain))
     if status == 412:
-        reason = f"it changed while it was read. When nothing writes it any more, {AGAIN}"
-        return Trouble(StoreError(errno.EIO, reason))
+        return Trouble(StoreError(errno.EIO, CHANGED))
     if status in (404, 410):
         return _not_there()
     if status is None and isinstance(error, FileNotFoundError):

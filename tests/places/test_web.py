@@ -10,7 +10,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from hmmdyn import HmmdynError, Options, open_checkpoint, read_runs
+from hmmdyn.checkpoints.parameters import DEFAULT_RULES
 from hmmdyn.errors import CheckpointError, NoCheckpointsError
+from hmmdyn.metrics.measure import measure
+from hmmdyn.places import place
 from tests.make_runs import weights
 
 pytest.importorskip("aiohttp", reason="the extra 'remote' is not installed")
@@ -215,6 +218,57 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
         save_file({**made, "b": 2 * made["b"]}, file)
         with pytest.raises(CheckpointError, match=r"step_1\.safetensors.*it changed while"):
             checkpoint["b"].read()
+
+
+@pytest.mark.parametrize("says", [True, False], ids=["says so", "says nothing"])
+def test_a_file_that_changes_is_refused_where_the_server_heeds_no_version(tmp_path, says):
+    made = {"a": np.ones((1000, 500), np.float32), "b": np.ones((1000, 500), np.float32)}
+    file = tmp_path / "step_1.safetensors"
+    save_file(made, file)
+    etag = ['"first"']
+
+    def heedless(asked):
+        told = says or "Range" not in asked.headers
+        return Answer(headers={"ETag": etag[0] if told else ""}, heeds=False)
+
+    with web_server(tmp_path, heedless) as web:
+        checkpoint = open_checkpoint(f"{web.url}/{file.name}")
+        checkpoint["a"].read()
+        save_file({**made, "b": 2 * made["b"]}, file)
+        etag[0] = '"second"'
+
+        def rest():
+            checkpoint["b"].read()
+            checkpoint.close()
+
+        with pytest.raises(CheckpointError, match=r"step_1\.safetensors.*it changed while"):
+            rest()
+
+
+def test_another_checkpoint_that_changes_takes_its_own_metrics_alone(tmp_path):
+    """A checkpoint is measured, though the one that it is compared with is written anew."""
+    for step in (1, 2):
+        save_file(weights(0, step, (300, 400)), tmp_path / f"step_{step}.safetensors")
+
+    def without_etags(asked):
+        return Answer(headers={"ETag": ""})
+
+    with web_server(tmp_path, without_etags) as web:
+        first, second = (place(f"{web.url}/step_{step}.safetensors") for step in (1, 2))
+        size, n_asked = first.stat().st_size, len(web.asked)
+
+        def grown(asked):
+            if asked.method == "HEAD" and asked.path.endswith("step_1.safetensors"):
+                return Answer(status=200, headers={"ETag": "", "Content-Length": str(size + 1)})
+            return without_etags(asked)
+
+        web.trouble = grown
+        found = measure(second, ["l2", "distance_l2"], DEFAULT_RULES, references={"initial": first})
+        assert len(web.asked) > n_asked
+        here = measure(tmp_path / "step_2.safetensors", ["l2"], DEFAULT_RULES)
+    assert found.metrics["l2"] == here.metrics["l2"]
+    assert np.isnan(found.metrics["distance_l2"])
+    assert "it changed while it was read" in found.problems["distance_l2"]
 
 
 def test_a_file_without_an_etag_is_looked_after_at_the_end(tmp_path):
