@@ -344,14 +344,77 @@ def test_a_layout_may_stand_in_the_url(web, local):
         read_runs(f"{web.url}/runs/seed{{seed}}/step_{{step}}.pt", Options(layout="{step}.pt"))
 
 
-def test_formats_that_libraries_open_have_to_lie_here(tmp_path):
-    written = Path(__file__).parents[1] / "checkpoints/formats/written/model.weights.h5"
-    shutil.copy(written, tmp_path / "step_1.weights.h5")
+WRITTEN = Path(__file__).parents[1] / "checkpoints/formats/written"
+
+
+@pytest.mark.parametrize("name", ["model.weights.h5", "model.keras"])
+def test_a_library_gets_its_bytes_from_the_server(name, at_once):
+    """Also those of an answer that was cut short; the numbers are those of the disk."""
+    pytest.importorskip("h5py")
+    left = [1]
+
+    def cut(asked):
+        late = "Range" in asked.headers and not asked.headers["Range"].startswith("bytes=0-")
+        return Answer(cut=100) if late and left and left.pop() else None
+
+    with (
+        web_server(WRITTEN, cut) as web,
+        open_checkpoint(f"{web.url}/{name}") as there,
+        open_checkpoint(WRITTEN / name) as here,
+    ):
+        assert list(there) == list(here)
+        assert there.format == here.format
+        for tensor, values in here.items():
+            np.testing.assert_array_equal(there[tensor].read(), values.read())
+
+
+def large_hdf5(folder):
+    h5py = pytest.importorskip("h5py")
+    file = folder / "step_1.h5"
+    with h5py.File(file, "w") as written:
+        for i in range(4):
+            values = np.random.default_rng(i).normal(size=(1000, 600)).astype(np.float32)
+            written.create_dataset(f"block{i}/w", data=values)
+    return file
+
+
+def test_a_library_reads_no_more_than_it_needs(tmp_path):
+    file = large_hdf5(tmp_path)
+    with web_server(tmp_path) as web:
+        with (
+            open_checkpoint(f"{web.url}/{file.name}") as there,
+            open_checkpoint(file) as here,
+        ):
+            moved = sum(one.sent for one in web.asked)
+            assert moved < 200_000
+            np.testing.assert_array_equal(there["block2/w"].read(), here["block2/w"].read())
+        assert sum(one.sent for one in web.asked) < moved + 2_400_000 + 100_000
+
+
+def test_what_a_library_cannot_get_is_said_and_the_next_file_is_read(tmp_path, at_once):
+    file = large_hdf5(tmp_path)
+    with web_server(tmp_path) as web:
+        checkpoint = open_checkpoint(f"{web.url}/{file.name}")
+        web.trouble = lambda asked: Answer(status=403)
+        with pytest.raises(CheckpointError, match=r"step_1\.h5 cannot be read: access was refused"):
+            checkpoint["block0/w"].read()
+        web.trouble = lambda asked: None
+        checkpoint.close()
+        with open_checkpoint(f"{web.url}/{file.name}") as again:
+            assert again["block0/w"].read().shape == (1000, 600)
+            save_file({"a": np.ones(3, np.float32)}, file)
+            with pytest.raises(CheckpointError, match=r"step_1\.h5.*it changed while"):
+                again["block1/w"].read()
+
+
+def test_a_damaged_file_in_a_store_is_said(tmp_path):
+    file = large_hdf5(tmp_path)
+    file.write_bytes(file.read_bytes()[:5_000_000])
     with (
         web_server(tmp_path) as web,
-        pytest.raises(CheckpointError, match="HDF5 file, which is read from disks of this machine"),
+        pytest.raises(CheckpointError, match=r"step_1\.h5: it is (damaged|truncated)"),
     ):
-        open_checkpoint(f"{web.url}/step_1.weights.h5")
+        open_checkpoint(f"{web.url}/{file.name}")
 
 
 def test_secrets_go_to_the_server_and_nowhere_else(web, tmp_path, at_once):
