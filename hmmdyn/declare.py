@@ -21,6 +21,7 @@ from hmmdyn.errors import UsageError
 from hmmdyn.names import require_one_of
 
 _Class = TypeVar("_Class", bound=type)
+_URL = re.compile("[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a path has but one of its slashes
 
 # The headings under which options stand, in the order in which help and a report have them.
 READING, WHAT, STATES, MODEL, EFFORT, CONVERGENCE, RECIPE = PANELS = (
@@ -110,11 +111,18 @@ class Option:
         if self.kind in (int, float):
             return self._number(value)
         if self.kind is Path:
-            return Path(self._require(isinstance(value, str | Path), value, "a path"))
+            return self._path(self._require(isinstance(value, str | Path), value, "a path"))
         if not self.choices:
             return self._require(isinstance(value, str), value, "a text")
         require_one_of(value, self.choices, self.name)
         return value
+
+    def _path(self, value: str | Path) -> Path:
+        if _URL.match(str(value)):  # not repeated: it may hold a password
+            raise UsageError(
+                f"{self.flag!r} takes a file of this machine, not a URL. Copy it here."
+            )
+        return Path(value)
 
     def _several(self, value: Any) -> tuple[Any, ...]:
         one = get_args(self.kind)[0]

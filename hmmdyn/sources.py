@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from hmmdyn.errors import CheckpointError, NoCheckpointsError, OutputError, UsageError
 from hmmdyn.messages import Remedy
-from hmmdyn.names import printable, require_known
+from hmmdyn.names import require_known
 from hmmdyn.options import FOLDER, TABLE, Options
-from hmmdyn.places import Place, RemotePath, with_layout
+from hmmdyn.places import Place, RemotePath, place, with_layout
 from hmmdyn.results.keys import CHECKPOINT_KEY
 from hmmdyn.results.notice import Notice
 from hmmdyn.version import __version__
@@ -455,11 +455,6 @@ def find(source: Path | str | Place, options: Options) -> CheckpointIndex | Traj
             return logs
     options.require_fit_for(TABLE, str(path))
     if not has_recordings(tree or path):
-        if not isinstance(path, Path):
-            raise UsageError(
-                f"{printable(str(path))} is a table, which is read from disks of this machine "
-                "only. Copy it here."
-            )
         return read_table(
             path,
             outcomes=options.outcome_columns,
@@ -645,8 +640,8 @@ def _digest(value: object) -> str:
 
 
 def is_table(source: Path | str) -> bool:
-    """Whether a path holds metrics, a table or recorded runs, rather than checkpoints."""
-    return _holds_metrics(Path(source), None)
+    """Whether a path or URL holds metrics, a table or recorded runs, rather than checkpoints."""
+    return _holds_metrics(place(source), None)
 
 
 def _is_folder(path: Place) -> bool:

@@ -36,6 +36,7 @@ from hmmdyn.checkpoints.read import Checkpoint, open_checkpoint
 from hmmdyn.errors import HmmdynError, UsageError
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import printable, some
+from hmmdyn.places import RemotePath
 from hmmdyn.results.checkpoints import CheckpointFile, CheckpointIndex
 from hmmdyn.results.notice import Notice
 
@@ -45,6 +46,14 @@ _Shapes = tuple[tuple[str, Shape], ...]
 _STAGE = "reading"
 _WARM_UP = 1000  # the first 1/1000 of a run's steps are its very beginning
 _HARMLESS = ("warm-up twins", "copied files")
+# It takes the first and the last checkpoint of each run, which a store charges for.
+_NOT_LOOKED_FOR = Notice(
+    _STAGE,
+    "limit",
+    "weights that never change",
+    "They were not looked for, since these runs lie in a store: it would move the first and the "
+    "last checkpoint of each run. Measuring the runs tells them.",
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,8 @@ class Audit:
         - ``same start``: several runs start from the same weights;
         - ``warm-up twins``: the first checkpoints of a run are equal, which is harmless;
         - ``architecture``: names or shapes of weights differ within a group;
-        - ``never changes``: weights or biases that are the same at every checkpoint of a run;
+        - ``never changes``: weights or biases that are the same at every checkpoint of a run; not
+          looked for in a store;
         - ``times``: later steps were written before earlier ones;
         - ``copied files``: modification times have nothing to do with the steps;
         - ``gap``, ``short run``, ``single checkpoint``: as discovery tells them;
@@ -90,13 +100,14 @@ def audit(
 ) -> Audit:
     """Look for what is wrong with a set of runs before anything is computed from them.
 
-    Where a store knows a hash of every file, as the Hugging Face Hub does, files of one hash are
-    told as copies before a byte is read, and one of them is opened for all.
+    Where a store knows a hash of every file, as the Hugging Face Hub does, S3 and Google's, files
+    of one hash are told as copies before a byte is read, and one of them is opened for all.
 
     Every checkpoint is opened once for the names and shapes of its tensors. Numbers are read only
-    as far as two checkpoints are still equal: as a rule one small tensor of each checkpoint, and
-    the first and last checkpoint of each run. Floating-point tensors are compared, by their values
-    (a bfloat16 tensor equals the float32 tensor of the same numbers); counters and masks are not.
+    as far as two checkpoints are still equal: as a rule one small tensor of each checkpoint, and of
+    runs on disks of this machine the first and last checkpoint of each. Floating-point tensors are
+    compared, by their values (a bfloat16 tensor equals the float32 tensor of the same numbers);
+    counters and masks are not.
 
     Parameters
     ----------
@@ -123,16 +134,18 @@ def audit(
     headers = reader.headers(ones, rules)
     equal = _with_the_same(_identical(headers, reader), same)
     headers |= {one: headers[other] for one, other in same.items() if other in headers}
+    here = {one: told for one, told in headers.items() if not isinstance(one.path, RemotePath)}
     schedules = list(odd_schedules(files, unit))
     seen = [
         *_architectures(headers),
         *_copies(equal, by_run(files), unit),
-        *_never_changing(headers, reader),
+        *_never_changing(here, reader),
         *_times(files, unit),
         *_unreadable(reader.failures),
     ]
     findings = pd.DataFrame([*seen, *schedules], columns=list(Finding._fields))
-    return Audit(findings, tuple(map(_notice, seen)), _tensors(reader.decided))
+    notices = [*map(_notice, seen), *([] if len(here) == len(headers) else [_NOT_LOOKED_FOR])]
+    return Audit(findings, tuple(notices), _tensors(reader.decided))
 
 
 # -------------------------------------------------------------------------------------- reading

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -220,7 +221,7 @@ def _opened(path: Place, file: WholeFile, opened: ExitStack) -> Contents:
     with _naming(path):
         kind = format_of(file)
         if kind in NATIVE:
-            contents = open_natively(kind, require_local(path, NATIVE[kind]))
+            contents = open_natively(kind, path if isinstance(path, Path) else file)
         else:
             contents = READERS[kind](file)
         opened.callback(contents.close)  # called first: before the file is closed

@@ -42,7 +42,9 @@ _CRITERIA = {
 
 @takes(FIT)
 def fit(
-    table: Annotated[Path, typer.Argument(help="Metric table (.parquet, .csv, .tsv, .jsonl).")],
+    table: Annotated[
+        str, typer.Argument(help="Metric table (.parquet, .csv, .tsv, .jsonl), also as a URL.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Training map to write (.json).")],
     given: Given,
     preset: Preset = None,
@@ -57,18 +59,13 @@ def fit(
     [bold]hmmdyn fit metrics.parquet -o training_map.json --json | jq .n_states[/bold]
     """
     from hmmdyn import pipeline, sources
-    from hmmdyn.places import is_url
+    from hmmdyn.places import shown
 
     options = chosen(given, preset)
-    if is_url(str(table).replace(":/", "://", 1)):  # as a path has it
-        raise UsageError(
-            "'fit' takes a metric table that lies on this machine, not a URL. Make one of the runs "
-            "there with `hmmdyn extract URL -o metrics.parquet`, or copy it here."
-        )
     if not sources.is_table(table):
         raise UsageError(
-            f"'fit' takes a metric table, and {table} is none. Make one with "
-            f"`hmmdyn extract {table} -o metrics.parquet`, or use `hmmdyn analyze`."
+            f"'fit' takes a metric table, and {shown(table)} is none. Make one with "
+            f"`hmmdyn extract {shown(table)} -o metrics.parquet`, or use `hmmdyn analyze`."
         )
     require_writable(output.parent)
     trajectories = sources.read_runs(table, options)
@@ -80,8 +77,8 @@ def fit(
         print(json.dumps(_fit_as_json(fitted.selection, notices, output), indent=1))
         return
     criteria = fitted.selection.criteria.rename(columns=_CRITERIA)
-    shown = [name for name in _CRITERIA.values() if name in criteria]
-    show_frame(criteria[shown].dropna(axis=1, how="all"), "Numbers of states tried")
+    known = [name for name in _CRITERIA.values() if name in criteria]
+    show_frame(criteria[known].dropna(axis=1, how="all"), "Numbers of states tried")
     show_notices(notices, out)
     if fitted.selection.recommendation is not None:
         out.print(f"Held-out runs: {fitted.selection.recommendation.reason}")

@@ -16,6 +16,7 @@ from hmmdyn.logs.log import Log
 from hmmdyn.places import Place, RemotePath
 
 _START = b"SQLite format 3\x00"
+_JOURNAL = slice(18, 20)  # where a database says how it is written
 _MOST_ROWS = 20_000_000
 
 
@@ -34,11 +35,8 @@ def read_database(path: Place) -> Log:
     LogError
         It is no tracker's, or damaged.
     """
-    if isinstance(path, RemotePath):
-        raise LogError("it is a database, which is read from disks of this machine only")
     try:
-        uri = f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1"
-        with closing(sqlite3.connect(uri, uri=True)) as database:
+        with closing(_opened(path)) as database:
             database.execute("PRAGMA trusted_schema = OFF")
             database.execute("PRAGMA query_only = ON")
             columns = _columns(database)
@@ -50,6 +48,17 @@ def read_database(path: Place) -> Log:
     except sqlite3.Error as error:
         raise LogError(f"it is damaged ({error})") from None
     raise LogError("it is a database of no tracker known here (Trackio, MLflow)")
+
+
+def _opened(path: Place) -> sqlite3.Connection:
+    """Open a database to be read alone; one in a store as a copy in memory."""
+    if isinstance(path, RemotePath):
+        data = bytearray(path.read_bytes())
+        data[_JOURNAL] = b"\x01\x01"  # there is no write-ahead log in memory
+        database = sqlite3.connect(":memory:")
+        database.deserialize(data)
+        return database
+    return sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1", uri=True)
 
 
 def _columns(database: sqlite3.Connection) -> dict[str, set[str]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import struct
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -14,6 +13,7 @@ from hmmdyn.names import printable
 from hmmdyn.places import Place
 from hmmdyn.roles import data_split
 
+_HEADER, _SUM = 12, 4  # bytes before an event, and after it
 # Folders that TensorBoard makes for parts of the data. The tags in them are the same, so that the
 # folder's name must tell the parts apart.
 _SPLITS = {"train", "training", "val", "valid", "validation", "eval", "evaluation", "test", "dev"}
@@ -30,21 +30,18 @@ def read_events(path: Place) -> pd.DataFrame:
     LogError
         TensorBoard is not installed, or the file is damaged or holds no scalars.
     """
-    if not isinstance(path, Path):
-        raise LogError("it is an event file, which is read from disks of this machine only")
     try:
         from google.protobuf.message import DecodeError
-        from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+        from tensorboard.compat.proto.event_pb2 import Event
     except ImportError:
         raise LogError(
             "it is an event file of TensorBoard, whose package is not installed (install it with: "
             "pip install 'hmmdyn[tensorboard]')"
         ) from None
-    n_events = _count_events(path)
     rows: list[tuple[str, int, str, float]] = []
     try:
-        for event in LegacyEventFileLoader(str(path)).Load():
-            n_events -= 1
+        for data in _events(path.read_bytes()):
+            event = Event.FromString(data)
             for value in event.summary.value:
                 number = _scalar(value)
                 time = _time(value.tag)
@@ -52,29 +49,37 @@ def read_events(path: Place) -> pd.DataFrame:
                     rows.append((time, event.step, value.tag, number))
     except (DecodeError, ValueError, TypeError, LookupError) as error:
         raise LogError(f"it is damaged ({printable(str(error)[:200])})") from None
-    if n_events > 0:  # the loader stops at a checksum that does not fit, and says nothing
-        raise LogError("it is damaged (the checksum of an event does not fit)")
     if not rows:
         raise LogError("it holds no scalars")
     return _table(rows, path.parent.name)
 
 
-def _count_events(path: Path) -> int:
-    """Count the whole events; refuse one that claims to be longer than the file.
+def _events(data: bytes) -> Iterator[bytes]:
+    """Go through the whole events of a file; refuse one that is longer than the file, or damaged.
 
     An event is its length (8 bytes) and the checksum of that (4), the data, and their checksum (4).
     The last one is cut short while it is written.
     """
-    size = path.stat().st_size
-    n_events = 0
-    with path.open("rb") as file:
-        while len(header := file.read(12)) == 12:
-            (length,) = struct.unpack_from("<Q", header)
-            if length > size:
-                raise LogError(f"it is damaged (an event claims {length:,} bytes)")
-            end = file.seek(length + 4, os.SEEK_CUR)
-            n_events += end <= size
-    return n_events
+    start = 0
+    while start + _HEADER <= len(data):
+        (length,) = struct.unpack_from("<Q", data, start)
+        if length > len(data):
+            raise LogError(f"it is damaged (an event claims {length:,} bytes)")
+        event = start + _HEADER
+        if event + length + _SUM > len(data):
+            return
+        _require_sum(data, start, 8)
+        _require_sum(data, event, length)
+        yield data[event : event + length]
+        start = event + length + _SUM
+
+
+def _require_sum(data: bytes, start: int, length: int) -> None:
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    end = start + length
+    if struct.unpack_from("<I", data, end) != (masked_crc32c(data[start:end]),):
+        raise LogError("it is damaged (the checksum of an event does not fit)")
 
 
 def _scalar(value: Any) -> float | None:

@@ -177,6 +177,7 @@ def measure_opened(
                 fingerprints[name] = fingerprint_of(values)
             if name not in frozen:
                 tally.add(name, values)
+        changes.let_go()
         return Measurement(
             architecture=Architecture(
                 weights={name: checkpoint[name].shape for name in parameters.weights},

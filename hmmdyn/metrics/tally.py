@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import ExitStack
 from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
@@ -285,7 +284,7 @@ class Changes:
         self.problems: dict[str, str] = {}
         self._metrics = metrics
         self._others: dict[str, Checkpoint] = {}
-        self._opened = ExitStack()
+        self._opened: dict[Reference, Checkpoint] = {}
         for kind, other in references.items():
             if not any(metric.needs == kind for metric in metrics):
                 continue
@@ -298,7 +297,16 @@ class Changes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._opened.close()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the others once all was read; one that changed meanwhile is given up."""
+        while self._opened:
+            kind, other = self._opened.popitem()
+            try:
+                other.close()
+            except CheckpointError as error:
+                self._give_up(kind, str(error))
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -317,7 +325,7 @@ class Changes:
 
     def _open(self, kind: Reference, path: Place) -> None:
         try:
-            self._others[kind] = self._opened.enter_context(open_checkpoint(path))
+            self._others[kind] = self._opened[kind] = open_checkpoint(path)
         except CheckpointError as error:
             self._give_up(kind, str(error))
 

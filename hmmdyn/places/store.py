@@ -242,8 +242,7 @@ class Store:
         etag = str(info.get("ETag", "")).strip('"') if self.protocol in _OF_AMAZON else ""
         if _MADE_OF_CONTENT.fullmatch(etag):
             return f"etag:{etag}"
-        settings = info.get("content_settings") or {}
-        md5 = settings.get("content_md5") if isinstance(settings, Mapping) else None
+        md5 = getattr(info.get("content_settings"), "content_md5", None)
         return f"md5:{bytes(md5).hex()}" if md5 else ""
 
     def _patiently(self, ask: Callable[[], _T]) -> _T:

@@ -32,6 +32,7 @@ _OF_THE_SYSTEM = (OSError, TimeoutError, EOFError)
 _CODE = re.compile(r"[A-Za-z0-9.]{1,40}")
 
 AGAIN = "run this again: what was measured is kept"
+CHANGED = f"it changed while it was read. When nothing writes it any more, {AGAIN}"
 
 
 class StoreError(OSError):
@@ -61,6 +62,9 @@ def trouble_of(error: Exception) -> Trouble:
     """
     if isinstance(error, StoreError):
         return Trouble(error)
+    if isinstance(error, ImportError):
+        reason = "a package for such URLs is not installed. Install it with: "
+        return Trouble(StoreError(errno.EIO, f"{reason}pip install 'hmmdyn[remote]'"))
     chain = list(_chain(error))
     status = next((found for one in chain if (found := _status(one))), None)
     code = next((word for one in chain if (word := _code(one))), None)
@@ -74,8 +78,7 @@ def trouble_of(error: Exception) -> Trouble:
     if status in _PASSING or (status or 0) >= 500 or code in _PASSING_CODES:
         return Trouble(StoreError(errno.EIO, f"the store said {said}"), True, _wait(chain))
     if status == 412:
-        reason = f"it changed while it was read. When nothing writes it any more, {AGAIN}"
-        return Trouble(StoreError(errno.EIO, reason))
+        return Trouble(StoreError(errno.EIO, CHANGED))
     if status in (404, 410):
         return _not_there()
     if status is None and isinstance(error, FileNotFoundError):

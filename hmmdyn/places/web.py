@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urljoin
 
 from hmmdyn.places.store import FOLDER, Status, Store
-from hmmdyn.places.trouble import StoreError
+from hmmdyn.places.trouble import CHANGED, StoreError
 
 _MOST_FOLDERS = 1_000_000  # below one place
 _DEEPEST = 32  # folders within folders: a server may link a page to itself
@@ -30,6 +30,7 @@ class WebStore(Store):
     def __init__(self, protocol: str, options: Mapping[str, Any], query: str = "") -> None:
         super().__init__(protocol, options)
         self.query = query
+        self._unsure: set[str] = set()  # files of which an answer told no version
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.protocol, self.options, self.query)
@@ -70,8 +71,9 @@ class WebStore(Store):
         return self._status_of(self._patiently(lambda: self.system.info(self._url(key))))
 
     def is_still(self, key: str, status: Status) -> bool:
-        """As of any store; with an ETag, the server was told at every range which file is meant."""
-        return _is_strong(status.version) or super().is_still(key, status)
+        """As of any store; with an ETag, every answer has said that it is of the file meant."""
+        is_sure = _is_strong(status.version) and key not in self._unsure
+        return is_sure or super().is_still(key, status)
 
     def folders(
         self, key: str, unreadable: dict[str, str], wanted: Callable[[str], bool]
@@ -139,6 +141,7 @@ class WebStore(Store):
         session = await self.system.set_session()
         async with session.get(self.system.encode_url(self._url(key)), headers=headers) as answer:
             answer.raise_for_status()
+            self._require_same(key, version, answer.headers.get("ETag", ""))
             whole = start == 0 and answer.headers.get("Content-Length") == str(end)
             if answer.status != 206 and not whole:
                 raise StoreError(
@@ -147,6 +150,13 @@ class WebStore(Store):
                     "disk or a store that sends parts",
                 )
             return await _at_most(answer, end - start)
+
+    def _require_same(self, key: str, version: str, told: str) -> None:
+        """Hold an answer against the version meant: not all servers heed If-Match."""
+        if not _is_strong(told):
+            self._unsure.add(key)
+        elif _is_strong(version) and told != version:
+            raise StoreError(errno.EIO, CHANGED)
 
     def _url(self, key: str) -> str:
         return f"{key}?{self.query}" if self.query else key

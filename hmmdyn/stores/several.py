@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,7 +12,7 @@ from hmmdyn.errors import LogError, TableError
 from hmmdyn.logs import read_log
 from hmmdyn.logs.columns import understand
 from hmmdyn.names import printable
-from hmmdyn.places import is_url
+from hmmdyn.places import Place, place
 from hmmdyn.results.notice import Notice
 from hmmdyn.stores.folder import together
 from hmmdyn.stores.pieces import LeftOut, told_by_names, understood
@@ -79,7 +78,7 @@ def read_files(
 
     Parameters
     ----------
-    paths : sequence of path
+    paths : sequence of path or URL
         The files.
     outcomes, metrics, step_column
         As in :func:`hmmdyn.tables.metric_table.from_frame`.
@@ -88,10 +87,11 @@ def read_files(
     ------
     TableError, LayoutError
     """
-    if any(map(is_url, paths)):
-        raise TableError("Tables are read from disks of this machine, and not by URLs: copy them.")
-    files = [Path(path).absolute() for path in paths]
-    shared = [folder for folder in files[0].parents if all(folder in f.parents for f in files)]
+    files = [place(path).absolute() for path in paths]
+    above = [list(_folders_above(file)) for file in files]
+    shared = [folder for folder in above[0] if all(folder in folders for folders in above)]
+    if not shared:
+        raise TableError("The files lie in different stores. Copy them into one folder.")
     left_out = LeftOut()
     pieces = []
     for file in files:
@@ -108,3 +108,9 @@ def read_files(
         raise TableError("None of the files holds rows that can be used.")
     # Its first notice is about a folder in which checkpoints were looked for.
     return replace(found, notices=found.notices[1:])
+
+
+def _folders_above(file: Place) -> Iterator[Place]:
+    while file != file.parent:
+        file = file.parent
+        yield file

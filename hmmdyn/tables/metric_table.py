@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,11 +25,13 @@ from hmmdyn.files import replacing
 from hmmdyn.logs import read_log
 from hmmdyn.logs.columnar import METADATA_KEY, flattened
 from hmmdyn.logs.columns import Columns, seed_numbers, understand
+from hmmdyn.logs.content import read_content
 from hmmdyn.logs.numbers import as_numbers
 from hmmdyn.logs.recipes import RECIPE, with_recipe
 from hmmdyn.logs.steps import Axis, last_written, on_one_axis, whole
 from hmmdyn.messages import Message, Remedy
 from hmmdyn.names import natural_key, printable, require_known, some
+from hmmdyn.places import Place
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.notice import Notice
 from hmmdyn.results.parts import PARTS
@@ -38,6 +40,7 @@ from hmmdyn.tables.sort_columns import sort_columns, without_time
 from hmmdyn.tables.trajectories import KEY_COLUMNS, Trajectories
 from hmmdyn.version import __version__
 
+P = TypeVar("P", bound=Place)
 PROVENANCE_COLUMNS = ["path", "size", "mtime_ns"]
 TABLE_FORMATS = (
     "CSV and its relatives (.csv, .tsv, .txt; packed, too), JSON lines and records (.jsonl, "
@@ -48,7 +51,7 @@ _LIKE_A_STEP = re.compile("step|iter|epoch|update|batch|token|sample", re.IGNORE
 
 
 def read_table(
-    path: Path,
+    path: Place,
     *,
     outcomes: Sequence[str] = (),
     metrics: Sequence[str] = (),
@@ -63,8 +66,8 @@ def read_table(
 
     Parameters
     ----------
-    path : Path
-        The file.
+    path : Place
+        The file, here or in a store; of one in a store, all of it is read.
     outcomes, metrics, step_column
         As in :func:`from_frame`.
 
@@ -77,7 +80,7 @@ def read_table(
     try:
         log = read_log(path)
     except LogError as error:
-        if not path.exists():
+        if _is_missing(path):
             raise TableError(f"There is no file {shown}.") from None
         raise TableError(
             f"{shown} cannot be read as a table: {error}. Tables are {TABLE_FORMATS}."
@@ -121,6 +124,13 @@ def read_table(
         notices=(*_about_shard(own, shown), *trajectories.notices),
         parts=read_parts(path, shown),
     )
+
+
+def _is_missing(path: Place) -> bool:
+    try:
+        return not path.exists()
+    except OSError:  # a store that does not answer
+        return False
 
 
 def from_frame(
@@ -238,9 +248,9 @@ def write_table(
         pq.write_table(pa.Table.from_pandas(trajectories.parts, preserve_index=False), file)
 
 
-def parts_beside(path: Path) -> Path:
+def parts_beside(path: P) -> P:
     """Return where the metrics of parts of the networks are, beside a metric table."""
-    return path.with_name(f"{path.stem}-parts.parquet")
+    return path.parent / f"{path.stem}-parts.parquet"
 
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
@@ -255,7 +265,7 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[np.lexsort((table["step"].to_numpy(), order))].reset_index(drop=True)
 
 
-def read_parts(path: Path, shown: str) -> pd.DataFrame:
+def read_parts(path: Place, shown: str) -> pd.DataFrame:
     """Read the metrics of parts beside a table, which is called so, if there are any.
 
     Raises
@@ -264,12 +274,13 @@ def read_parts(path: Path, shown: str) -> pd.DataFrame:
         The file cannot be read.
     """
     beside = parts_beside(path)
-    if not beside.is_file():
-        return PARTS.frame()
     try:
-        parts: pd.DataFrame = pq.read_table(beside).to_pandas(ignore_metadata=True)
+        if not beside.is_file():
+            return PARTS.frame()
+        file = beside if isinstance(beside, Path) else pa.BufferReader(read_content(beside))
+        parts: pd.DataFrame = pq.read_table(file).to_pandas(ignore_metadata=True)
         PARTS.check(parts)
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, LogError, ValueError, pa.ArrowException) as error:
         raise TableError(
             f"{printable(str(beside))}, which belongs to {shown}, cannot be read: "
             f"{printable(str(error).splitlines()[0])}. Measure again, or delete it."

@@ -22,10 +22,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 
 
 class Cluster:
-    """A scheduler and workers."""
+    """A scheduler and workers, and where they print."""
 
-    def __init__(self, folder):
-        self._folder, self._started = folder, []
+    def __init__(self, folder, output=subprocess.DEVNULL):
+        self._folder, self._started, self._output = folder, [], output
         self._file = folder / "scheduler.json"
         self._scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0")
         self.address = self._wait_for_address()
@@ -50,8 +50,8 @@ class Cluster:
             [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments, "--no-dashboard"],
             cwd=self._folder,
             env={**os.environ, "DASK_TEMPORARY_DIRECTORY": str(self._folder), **variables},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
         )
         self._started.append(process)
         return process

@@ -20,7 +20,8 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save
 
-from hmmdyn import open_checkpoint, read_runs
+from hmmdyn import open_checkpoint, read_runs, scan
+from hmmdyn.checkpoints.audit import audit
 from hmmdyn.errors import CheckpointError, NoCheckpointsError
 
 from .proxy import proxy
@@ -177,6 +178,18 @@ def test_an_object_that_was_replaced_is_measured_again(bucket, runs, tmp_path):
         bucket.put(ONE, (runs / "seed0/step_20.safetensors").read_bytes())
     assert ("reused", 15, 16) in told
     assert (first["l2"] != changed["l2"]).sum() == 1
+
+
+def test_copies_are_found_by_hashes_before_a_byte_is_read(bucket, runs, at_once):
+    for seed, step in ((0, 0), (0, 40), (1, 0), (1, 40)):
+        file = runs / f"seed{0 if step == 40 else seed}/step_{step}.safetensors"
+        bucket.put(f"copied/seed{seed}/step_{step}.safetensors", file.read_bytes())
+    index = scan(f"{bucket.url}/copied")
+    bucket.door.trouble = lambda asked: Answer(status=403) if is_range(asked) else None
+    found = audit(index).findings
+    (copy,) = found[found["kind"] == "copy"].itertuples()
+    assert copy.runs == ("seed0", "seed1")
+    assert copy.steps == (40,)
 
 
 def test_an_object_that_changes_while_it_is_read_is_refused(bucket):

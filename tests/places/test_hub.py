@@ -99,7 +99,7 @@ def test_the_table_is_measured_by_ranges_and_kept(hub, repositories, tmp_path, n
     pd.testing.assert_frame_equal(here[list(found.metrics)], found.table[list(found.metrics)])
 
 
-def test_copies_are_found_by_the_hubs_hashes_before_a_byte_is_read(hub, repositories):
+def test_copies_are_found_by_the_hubs_hashes_before_a_byte_is_read(hub, repositories, large):
     first, second = (repositories / f"lab/tiny-seed{s}" for s in (1, 2))
     for step in (2000, 3000):
         shutil.copy(first / f"step{step}/model.safetensors", second / f"step{step}/")
@@ -111,9 +111,25 @@ def test_copies_are_found_by_the_hubs_hashes_before_a_byte_is_read(hub, reposito
     assert copy.steps == (2000, 3000)
     assert hub.weights_moved() == 0
     hub.trouble = inner
-    found = audit(scan(LAYOUT)).findings
+    told = audit(scan(LAYOUT))
+    found = told.findings
     assert len(found[found["kind"] == "copy"]) == 1
     assert not (found["kind"] == "unreadable").any()
+    assert [n.subject for n in told.notices if n.kind == "limit"] == ["weights that never change"]
+    assert sum(file.stat().st_size for file in repositories.glob(large)) > 8_000_000
+    assert hub.weights_moved() < 900_000  # headers, and a small tensor of each
+    opened = {one.path for one in hub.asked if "/resolve/" in one.path}
+    assert len(opened) == 6  # of eight: one for its copies
+
+
+@pytest.fixture
+def large(repositories):
+    """Two seeds whose checkpoints are a megabyte each."""
+    for seed in (1, 2):
+        for step in STEPS:
+            file = repositories / f"lab/tiny-seed{seed}/step{step}/model.safetensors"
+            save_file(weights(seed, step // 20, (500, 600)), file)
+    return "lab/tiny-seed?/step*/model.safetensors"
 
 
 def test_what_is_not_there_is_said(hub, at_once):

@@ -1,16 +1,21 @@
 """Places that are no path of this machine, in fsspec's memory."""
 
+import json
 import shutil
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from hmmdyn import Options, open_checkpoint, read_runs, scan
-from hmmdyn.errors import MissingPackageError, NoCheckpointsError, UsageError
+from hmmdyn.errors import MissingPackageError, NoCheckpointsError, TableError, UsageError
 from hmmdyn.places import place, shown, with_layout
 from hmmdyn.sources import expected_traffic
+from hmmdyn.tables.metric_table import write_table
 from tests.make_runs import weights, write_runs
+from tests.test_cli import run
 
 fsspec = pytest.importorskip("fsspec", reason="the extra 'remote' is not installed")
 
@@ -54,6 +59,83 @@ def test_a_folder_of_logs_is_read(tmp_path, memory):
     copied(root, memory, "box/runs")
     found = read_runs("memory://box/runs")
     pd.testing.assert_frame_equal(found.table, read_runs(root).table)
+
+
+def test_event_files_are_read(tmp_path, memory):
+    pytest.importorskip("tensorboard")
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    root = write_runs(tmp_path / "runs", n_runs=1, outcomes=False)
+    with (root / "seed0/events.out.tfevents.1.host").open("wb") as file:
+        for step in range(0, 160, 10):
+            values = [Summary.Value(tag="loss", simple_value=2.0 - step / 160)]
+            RecordWriter(file).write(
+                Event(step=step, summary=Summary(value=values)).SerializeToString()
+            )
+    copied(root, memory, "box/runs")
+    found = read_runs("memory://box/runs")
+    assert found.outcomes == ("loss",)
+    pd.testing.assert_series_equal(found.table["loss"], read_runs(root).table["loss"])
+
+
+@pytest.mark.parametrize("name", ["metrics.parquet", "metrics.csv", "metrics.csv.gz"])
+def test_a_table_is_read_with_the_parts_beside_it(tmp_path, memory, name):
+    runs = read_runs(write_runs(tmp_path / "runs"), Options(by=("layer",)))
+    (tmp_path / "tables").mkdir()
+    file = tmp_path / "tables" / name
+    if name.endswith("parquet"):
+        write_table(runs, file)
+    else:
+        runs.table.to_csv(file, index=False)
+    copied(tmp_path / "tables", memory, "box")
+    found, here = read_runs(f"memory://box/{name}"), read_runs(file)
+    pd.testing.assert_frame_equal(found.table, here.table)
+    pd.testing.assert_frame_equal(found.parts, here.parts)
+    assert (found.metrics, found.outcomes) == (here.metrics, here.outcomes)
+    assert len(found.parts) > 0 or not name.endswith("parquet")
+    a_map = tmp_path / "map.json"
+    quickly = ["--states", "2", "--protocol", "bic", "--restarts", "1"]
+    run("fit", f"memory://box/{name}", "-o", str(a_map), *quickly)
+    assert a_map.exists()
+
+
+def test_a_list_of_tables_is_read(tmp_path, memory):
+    (tmp_path / "logs").mkdir()
+    for seed in (0, 1):
+        rows = "".join(f"{step},{step * seed + 1.5}\n" for step in range(5))
+        (tmp_path / f"logs/seed{seed}.csv").write_text(f"step,l2\n{rows}")
+    copied(tmp_path, memory, "box")
+    names = ["seed0.csv", "seed1.csv"]
+    found = read_runs([f"memory://box/logs/{name}" for name in names])
+    here = read_runs([tmp_path / "logs" / name for name in names])
+    pd.testing.assert_frame_equal(found.table, here.table)
+    with pytest.raises(TableError, match="lie in different stores"):
+        read_runs(["memory://box/logs/seed0.csv", tmp_path / "logs/seed1.csv"])
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_a_trackers_database_is_read(tmp_path, memory, journal):
+    with closing(sqlite3.connect(tmp_path / "project.db")) as db:
+        db.execute(f"PRAGMA journal_mode = {journal}")
+        db.execute("CREATE TABLE metrics (run_name, step, metrics)")
+        for step in range(5):
+            row = ("seed0", step, json.dumps({"l2": 1.5 + step}))
+            db.execute("INSERT INTO metrics VALUES (?, ?, ?)", row)
+        db.commit()
+    copied(tmp_path, memory, "box")
+    found = read_runs("memory://box/project.db").table
+    pd.testing.assert_frame_equal(found, read_runs(tmp_path / "project.db").table)
+    assert list(found["l2"]) == [1.5, 2.5, 3.5, 4.5, 5.5]
+
+
+def test_a_table_that_is_not_there_or_none_is_said(memory):
+    memory.pipe_file("/box/a.csv", b"")
+    with pytest.raises(TableError, match=r"memory://box/a\.csv cannot be read as a table: it is"):
+        read_runs("memory://box/a.csv")
+    with pytest.raises(TableError, match=r"There is no file memory://box/none\.csv"):
+        read_runs("memory://box/none.csv")
 
 
 def test_measurements_are_kept_where_a_store_tells_no_versions(tmp_path, memory):

@@ -1,40 +1,15 @@
 """Runs in a bucket of S3, as moto serves it on this machine through the real client."""
 
-import os
-
 import pandas as pd
 import pytest
 
-from hmmdyn import Options, read_runs
+from hmmdyn import Options, read_runs, scan
+from hmmdyn.checkpoints.audit import audit
+from hmmdyn.checkpoints.probe import told_digest
 from hmmdyn.errors import CheckpointError, NoCheckpointsError
 
 pytest.importorskip("s3fs", reason="the extra 'remote' is not installed")
-server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-
-
-@pytest.fixture(scope="module")
-def bucket(runs):
-    """The runs in a bucket, and an account to read it with."""
-    import botocore.session
-
-    started = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    started.start()
-    host, port = started.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "who-4711")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret-0815")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        client = botocore.session.get_session().create_client("s3")
-        client.create_bucket(Bucket="box")
-        for file in runs.rglob("*"):
-            if file.is_file():
-                key = f"some/{file.relative_to(runs.parent).as_posix()}"
-                client.put_object(Bucket="box", Key=key, Body=file.read_bytes())
-        yield client
-    started.stop()
+pytest.importorskip("moto.server", reason="moto[server] is not installed")
 
 
 def without_times(trajectories):
@@ -100,3 +75,36 @@ def test_without_a_key_it_is_said_what_to_do(bucket, at_once, monkeypatch, tmp_p
         read_runs("s3://box/some/runs")
     s3fs.S3FileSystem.clear_instance_cache()
     assert "4711" not in str(caught.value)
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_copies_are_found_by_etags_before_a_byte_is_read(bucket, runs, at_once, in_parts):
+    """An object that was sent in parts has an ETag of another kind, which its copies share."""
+    for seed, step in ((0, 0), (0, 20), (0, 40), (1, 0), (1, 40)):
+        from_seed = 0 if step == 40 else seed
+        file = runs / f"seed{from_seed}/step_{step}.safetensors"
+        key = f"copied/{in_parts}/seed{seed}/step_{step}.safetensors"
+        put(bucket, key, file.read_bytes(), in_parts)
+    index = scan(f"s3://box/copied/{in_parts}")
+    assert all("-" in told_digest(file.path) for file in index.checkpoints) == in_parts
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refused(*_):
+            raise PermissionError
+
+        patch.setattr("hmmdyn.places.store.Store._fetch", refused)
+        found = audit(index).findings
+    (copy,) = found[found["kind"] == "copy"].itertuples()
+    assert copy.runs == ("seed0", "seed1")
+    assert copy.steps == (40,)
+
+
+def put(bucket, key, data, in_parts):
+    if not in_parts:
+        bucket.put_object(Bucket="box", Key=key, Body=data)
+        return
+    at = {"Bucket": "box", "Key": key}
+    at["UploadId"] = bucket.create_multipart_upload(**at)["UploadId"]
+    tag = bucket.upload_part(**at, PartNumber=1, Body=data)["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": tag}]}
+    bucket.complete_multipart_upload(**at, MultipartUpload=parts)

@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from hmmdyn import Options
 from hmmdyn.errors import UsageError
 from hmmdyn.places import place, shown
 from hmmdyn.places.opening import _of_azure
@@ -29,6 +30,15 @@ def test_a_lost_connection_is_no_missing_file():
         trouble = trouble_of(missing)
         assert not trouble.passes
         assert trouble.error.errno == errno.ENOENT
+
+
+def test_whatever_a_client_raises_is_told_without_its_text():
+    """A worker may lack a package, and a client that meets nonsense raises anything."""
+    for error in (ValueError("https://u:hush@host"), KeyError("hush"), RuntimeError("hush")):
+        trouble = trouble_of(error)
+        assert trouble.error.strerror == f"its client failed ({type(error).__name__})"
+        assert not trouble.passes
+    assert "pip install 'hmmdyn[remote]'" in trouble_of(ModuleNotFoundError("x")).error.strerror
 
 
 @pytest.mark.parametrize(
@@ -72,6 +82,18 @@ def test_the_container_of_azure_is_no_password():
 
 
 def test_fit_tells_no_password_of_a_url():
-    said = run("fit", "https://u:hush@host/t.csv?token=T", "-o", "map.json", code=2).output
-    assert "not a URL" in one_line(said)
+    said = run("fit", "memory://u:hush@host/runs?token=T", "-o", "map.json", code=2).output
+    assert "takes a metric table, and memory://host/runs is none" in one_line(said)
     assert "hush" not in said
+
+
+@pytest.mark.parametrize("flag", ["--outcomes", "--metrics-table", "--metrics-from"])
+def test_what_takes_a_file_of_this_machine_tells_no_password_of_a_url(flag, tmp_path):
+    url = "https://u:hush@host/t.csv?token=T"
+    said = run("analyze", str(tmp_path), flag, url, code=2).output
+    assert f"'{flag}' takes a file of this machine, not a URL. Copy it here." in one_line(said)
+    assert "hush" not in said
+    name = {"--outcomes": "outcomes_file"}.get(flag, flag[2:].replace("-", "_"))
+    with pytest.raises(UsageError, match=r"not a URL\. Copy it here") as refused:
+        Options(**{name: url})
+    assert "hush" not in str(refused.value)

@@ -10,7 +10,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from hmmdyn import HmmdynError, Options, open_checkpoint, read_runs
+from hmmdyn.checkpoints.parameters import DEFAULT_RULES
 from hmmdyn.errors import CheckpointError, NoCheckpointsError
+from hmmdyn.metrics.measure import measure
+from hmmdyn.places import place
 from tests.make_runs import weights
 
 pytest.importorskip("aiohttp", reason="the extra 'remote' is not installed")
@@ -217,6 +220,57 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
             checkpoint["b"].read()
 
 
+@pytest.mark.parametrize("says", [True, False], ids=["says so", "says nothing"])
+def test_a_file_that_changes_is_refused_where_the_server_heeds_no_version(tmp_path, says):
+    made = {"a": np.ones((1000, 500), np.float32), "b": np.ones((1000, 500), np.float32)}
+    file = tmp_path / "step_1.safetensors"
+    save_file(made, file)
+    etag = ['"first"']
+
+    def heedless(asked):
+        told = says or "Range" not in asked.headers
+        return Answer(headers={"ETag": etag[0] if told else ""}, heeds=False)
+
+    with web_server(tmp_path, heedless) as web:
+        checkpoint = open_checkpoint(f"{web.url}/{file.name}")
+        checkpoint["a"].read()
+        save_file({**made, "b": 2 * made["b"]}, file)
+        etag[0] = '"second"'
+
+        def rest():
+            checkpoint["b"].read()
+            checkpoint.close()
+
+        with pytest.raises(CheckpointError, match=r"step_1\.safetensors.*it changed while"):
+            rest()
+
+
+def test_another_checkpoint_that_changes_takes_its_own_metrics_alone(tmp_path):
+    """A checkpoint is measured, though the one that it is compared with is written anew."""
+    for step in (1, 2):
+        save_file(weights(0, step, (300, 400)), tmp_path / f"step_{step}.safetensors")
+
+    def without_etags(asked):
+        return Answer(headers={"ETag": ""})
+
+    with web_server(tmp_path, without_etags) as web:
+        first, second = (place(f"{web.url}/step_{step}.safetensors") for step in (1, 2))
+        size, n_asked = first.stat().st_size, len(web.asked)
+
+        def grown(asked):
+            if asked.method == "HEAD" and asked.path.endswith("step_1.safetensors"):
+                return Answer(status=200, headers={"ETag": "", "Content-Length": str(size + 1)})
+            return without_etags(asked)
+
+        web.trouble = grown
+        found = measure(second, ["l2", "distance_l2"], DEFAULT_RULES, references={"initial": first})
+        assert len(web.asked) > n_asked
+        here = measure(tmp_path / "step_2.safetensors", ["l2"], DEFAULT_RULES)
+    assert found.metrics["l2"] == here.metrics["l2"]
+    assert np.isnan(found.metrics["distance_l2"])
+    assert "it changed while it was read" in found.problems["distance_l2"]
+
+
 def test_a_file_without_an_etag_is_looked_after_at_the_end(tmp_path):
     file = tmp_path / "step_1.safetensors"
     save_file({"a": np.ones(1000, np.float32)}, file)
@@ -290,14 +344,77 @@ def test_a_layout_may_stand_in_the_url(web, local):
         read_runs(f"{web.url}/runs/seed{{seed}}/step_{{step}}.pt", Options(layout="{step}.pt"))
 
 
-def test_formats_that_libraries_open_have_to_lie_here(tmp_path):
-    written = Path(__file__).parents[1] / "checkpoints/formats/written/model.weights.h5"
-    shutil.copy(written, tmp_path / "step_1.weights.h5")
+WRITTEN = Path(__file__).parents[1] / "checkpoints/formats/written"
+
+
+@pytest.mark.parametrize("name", ["model.weights.h5", "model.keras"])
+def test_a_library_gets_its_bytes_from_the_server(name, at_once):
+    """Also those of an answer that was cut short; the numbers are those of the disk."""
+    pytest.importorskip("h5py")
+    left = [1]
+
+    def cut(asked):
+        late = "Range" in asked.headers and not asked.headers["Range"].startswith("bytes=0-")
+        return Answer(cut=100) if late and left and left.pop() else None
+
+    with (
+        web_server(WRITTEN, cut) as web,
+        open_checkpoint(f"{web.url}/{name}") as there,
+        open_checkpoint(WRITTEN / name) as here,
+    ):
+        assert list(there) == list(here)
+        assert there.format == here.format
+        for tensor, values in here.items():
+            np.testing.assert_array_equal(there[tensor].read(), values.read())
+
+
+def large_hdf5(folder):
+    h5py = pytest.importorskip("h5py")
+    file = folder / "step_1.h5"
+    with h5py.File(file, "w") as written:
+        for i in range(4):
+            values = np.random.default_rng(i).normal(size=(1000, 600)).astype(np.float32)
+            written.create_dataset(f"block{i}/w", data=values)
+    return file
+
+
+def test_a_library_reads_no_more_than_it_needs(tmp_path):
+    file = large_hdf5(tmp_path)
+    with web_server(tmp_path) as web:
+        with (
+            open_checkpoint(f"{web.url}/{file.name}") as there,
+            open_checkpoint(file) as here,
+        ):
+            moved = sum(one.sent for one in web.asked)
+            assert moved < 200_000
+            np.testing.assert_array_equal(there["block2/w"].read(), here["block2/w"].read())
+        assert sum(one.sent for one in web.asked) < moved + 2_400_000 + 100_000
+
+
+def test_what_a_library_cannot_get_is_said_and_the_next_file_is_read(tmp_path, at_once):
+    file = large_hdf5(tmp_path)
+    with web_server(tmp_path) as web:
+        checkpoint = open_checkpoint(f"{web.url}/{file.name}")
+        web.trouble = lambda asked: Answer(status=403)
+        with pytest.raises(CheckpointError, match=r"step_1\.h5 cannot be read: access was refused"):
+            checkpoint["block0/w"].read()
+        web.trouble = lambda asked: None
+        checkpoint.close()
+        with open_checkpoint(f"{web.url}/{file.name}") as again:
+            assert again["block0/w"].read().shape == (1000, 600)
+            save_file({"a": np.ones(3, np.float32)}, file)
+            with pytest.raises(CheckpointError, match=r"step_1\.h5.*it changed while"):
+                again["block1/w"].read()
+
+
+def test_a_damaged_file_in_a_store_is_said(tmp_path):
+    file = large_hdf5(tmp_path)
+    file.write_bytes(file.read_bytes()[:5_000_000])
     with (
         web_server(tmp_path) as web,
-        pytest.raises(CheckpointError, match="HDF5 file, which is read from disks of this machine"),
+        pytest.raises(CheckpointError, match=r"step_1\.h5: it is (damaged|truncated)"),
     ):
-        open_checkpoint(f"{web.url}/step_1.weights.h5")
+        open_checkpoint(f"{web.url}/{file.name}")
 
 
 def test_secrets_go_to_the_server_and_nowhere_else(web, tmp_path, at_once):

@@ -37,7 +37,7 @@ _BY_ENTRIES: Sequence[tuple[str, Callable[[list[str]], bool]]] = (
     ("stable-baselines3", is_stable_baselines3),
 )
 # Opened by native libraries, in a process of their own.
-NATIVE = {"hdf5": "an HDF5 file", "keras": "a Keras model"}
+NATIVE = ("hdf5", "keras")
 READERS: dict[str, Callable[[ByteRange], Contents]] = {
     "safetensors": open_safetensors,
     "pytorch": open_torch,

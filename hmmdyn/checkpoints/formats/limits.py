@@ -68,6 +68,19 @@ def within(limits: Limits) -> Iterator[None]:
             resource.setrlimit(what, limit)
 
 
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Let this process's time stand still: it waits for another that is patient itself."""
+    if resource is None:
+        yield
+        return
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left)
+
+
 def why_it_died(status: int, limits: Limits) -> str:
     """Say what became of a process that was to read something, by its exit status."""
     if status == -getattr(signal, "SIGXCPU", 0):

@@ -2,10 +2,10 @@
 
 On a damaged file such a library may loop for ever, take all memory, or end its process. So it reads
 in a process of its own, within `limits`, and whatever becomes of that one is a `CheckpointError`
-here. Processes are used again from checkpoint to checkpoint, since starting one takes as long as
-reading some hundred small files; each has one checkpoint open at a time, so that no file pays for
-another. A process ends with the one that started it, since its input ends; if it is at work then,
-at the latest with its limits.
+here. Of a file in a store, this process reads what that one asks for. Processes are used again from
+checkpoint to checkpoint, since starting one takes as long as reading some hundred small files; each
+has one checkpoint open at a time, so that no file pays for another. A process ends with the one
+that started it, since its input ends; if it is at work then, at the latest with its limits.
 
 What comes from it is text and numbers, which are checked against what was announced; nothing that
 it says is executed.
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 import hmmdyn
 from hmmdyn.checkpoints.formats import limits
+from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, read_bytes
 from hmmdyn.checkpoints.formats.extras import missing_package
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
 from hmmdyn.errors import CheckpointError
@@ -45,12 +46,19 @@ _PACKAGES = {
 }
 _WORKER = "hmmdyn.checkpoints.formats.native_worker"
 _CLOSED = "it is closed. Read its tensors before closing the checkpoint."
+_MOST_READINGS = 8  # of all of a file in a store, for any one thing that is asked
 _GRACE = 5.0  # seconds that a worker has to end by itself
 _KEPT = 2  # workers that are kept waiting
 
 
-def open_natively(kind: str, path: Path) -> Contents:
+def open_natively(kind: str, at: Path | ByteRange) -> Contents:
     """Open a checkpoint of some kind, ``hdf5``, ``keras`` or ``orbax``, in a process of its own.
+
+    Parameters
+    ----------
+    kind : str
+    at : Path or ByteRange
+        Where it is; or, of one in a store, all its bytes, which stay open for as long as it.
 
     Raises
     ------
@@ -62,9 +70,9 @@ def open_natively(kind: str, path: Path) -> Contents:
     what, package, extra = _PACKAGES[kind]
     if find_spec(package) is None:
         raise missing_package(what, package, extra)
-    opened = _Opened(_waiting_or_new())
+    opened = _Opened(_waiting_or_new(), None if isinstance(at, Path) else at)
     try:
-        return opened.contents(kind, path)
+        return opened.contents(kind, at)
     except BaseException:
         opened.close()
         raise
@@ -85,13 +93,14 @@ def _waiting_or_new() -> _Worker:
 class _Opened:
     """A checkpoint that a worker has open."""
 
-    def __init__(self, worker: _Worker) -> None:
+    def __init__(self, worker: _Worker, source: ByteRange | None) -> None:
         self._worker: _Worker | None = worker
+        self._source = source
 
-    def contents(self, kind: str, path: Path) -> Contents:
-        reply = self._ask(
-            limits.of_opening(_stored(path)), {"open": kind, "path": str(Path.cwd() / path)}
-        )
+    def contents(self, kind: str, at: Path | ByteRange) -> Contents:
+        size = _stored(at) if isinstance(at, Path) else at.size
+        path = str(Path.cwd() / at) if isinstance(at, Path) else None
+        reply = self._ask(limits.of_opening(size), {"open": kind, "path": path, "size": size})
         tensors, beside = (self._lazy(reply[of], of) for of in ("tensors", "beside"))
         return Contents(
             reply["format"], tensors, reply["scalars"], reply["left_out"], beside, self.close
@@ -119,7 +128,7 @@ class _Opened:
     def _ask(self, bounds: limits.Limits, request: dict[str, Any]) -> dict[str, Any]:
         if self._worker is None:
             raise CheckpointError(_CLOSED)
-        reply = self._worker.ask(bounds, request)
+        reply = self._worker.ask(bounds, request, self._source)
         if "refused" in reply:
             raise CheckpointError(reply["refused"])
         if "errno" in reply:
@@ -139,6 +148,16 @@ class _Opened:
             )
         self._worker.fill(values.reshape(-1).view(np.uint8).data)
         return values
+
+
+def _wanted(source: ByteRange, start: int, count: int, left: int) -> bytes:
+    """Read what a worker asks for, unless it asks for more and more."""
+    if left < 0:
+        raise CheckpointError(
+            "the library that reads it does not come to an end. It is damaged, or made to take up "
+            "the machine: do not trust it. Copy or save the file anew."
+        )
+    return read_bytes(source, start, count, "what the library asks for")
 
 
 def _itemsize(dtype: str) -> int:
@@ -183,8 +202,13 @@ class _Worker:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, bounds: limits.Limits, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Have something done; raises `CheckpointError` where the worker does not live to say."""
+    def ask(
+        self, bounds: limits.Limits, request: Mapping[str, Any], source: ByteRange | None = None
+    ) -> dict[str, Any]:
+        """Have something done; raises `CheckpointError` where the worker does not live to say.
+
+        The worker may ask for bytes of ``source`` first.
+        """
         self._bounds = bounds
         line = json.dumps({**request, "limits": asdict(bounds)}).encode() + b"\n"
         watch = Timer(bounds.wall + _GRACE, self._process.kill) if not limits.ARE_SET else None
@@ -192,11 +216,12 @@ class _Worker:
             watch.daemon = True
             watch.start()
         try:
-            self._requests.write(line)
-            self._requests.flush()
-            reply = json.loads(self._replies.readline())
-        except (OSError, ValueError) as error:
-            raise self._died() from error
+            reply = self._answer_to(line)
+            left = 0 if source is None else _MOST_READINGS * source.size
+            while source is not None and "want" in reply:
+                start, count = reply["want"]
+                left -= count
+                reply = self._answer_to(_wanted(source, start, count, left))
         except BaseException:  # Ctrl-C: a reply that nobody awaits would be taken for the next one
             self.end()
             raise
@@ -204,6 +229,15 @@ class _Worker:
             if watch is not None:
                 watch.cancel()
         return dict(reply)
+
+    def _answer_to(self, data: bytes) -> dict[str, Any]:
+        try:
+            self._requests.write(data)
+            self._requests.flush()
+            reply: dict[str, Any] = json.loads(self._replies.readline())
+        except (OSError, ValueError) as error:
+            raise self._died() from error
+        return reply
 
     def fill(self, view: memoryview) -> None:
         """Read the bytes that follow a reply."""

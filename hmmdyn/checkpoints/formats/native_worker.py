@@ -1,7 +1,8 @@
 """The process that native libraries read in, one checkpoint after another; started by `native`.
 
-A request is a line of JSON, and so is the reply, which the bytes of a tensor may follow. It ends
-when its standard input does, and so with the process that started it.
+A request is a line of JSON, and so is the reply, which the bytes of a tensor may follow. Of a file
+in a store it asks for the bytes that it wants before it replies, and gets them: it asks no store
+itself. It ends when its standard input does, and so with the process that started it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from hmmdyn.checkpoints.formats import limits
-from hmmdyn.checkpoints.formats.byte_ranges import FileBytes
+from hmmdyn.checkpoints.formats.byte_ranges import ByteRange, FileBytes
 from hmmdyn.checkpoints.formats.keras_file import open_hdf5, open_keras_zip
 from hmmdyn.checkpoints.formats.orbax_folder import open_orbax
 from hmmdyn.checkpoints.tensor import Contents, LazyTensor
@@ -27,13 +28,37 @@ from hmmdyn.names import printable
 _LONGEST_REASON = 300  # characters
 _NOTHING = Contents("", {})
 
+_PIECE = 1 << 23  # bytes that are asked for at once
+
 Reply = tuple[dict[str, Any], bytes | memoryview]
+
+
+class _AskedFor:
+    """All bytes of a file that the other process reads."""
+
+    def __init__(self, size: int, requests: BinaryIO, replies: BinaryIO) -> None:
+        self.size = size
+        self._requests, self._replies = requests, replies
+
+    def read_into(self, view: memoryview, start: int) -> None:
+        """Fill ``view`` with the bytes from ``start`` on."""
+        for at in range(0, len(view), _PIECE):
+            piece = view[at : at + _PIECE]
+            with limits.waiting():
+                self._replies.write(json.dumps({"want": [start + at, len(piece)]}).encode() + b"\n")
+                self._replies.flush()
+                data = self._requests.read(len(piece))
+            piece[:] = data
+
+    def verify(self) -> None:
+        """Do nothing: a file carries no checksum of its own."""
 
 
 class _Served:
     """The checkpoint that is open, if any."""
 
-    def __init__(self) -> None:
+    def __init__(self, requests: BinaryIO, replies: BinaryIO) -> None:
+        self._streams = requests, replies
         self._contents = _NOTHING
         self._close: list[Callable[[], None]] = []
 
@@ -43,7 +68,7 @@ class _Served:
         with limits.within(bounds):
             try:
                 if "open" in request:
-                    return self._open(request["open"], request["path"]), b""
+                    return self._open(request["open"], request["path"], request["size"]), b""
                 if "read" in request:
                     return self._read(*request["read"])
                 self._let_go()
@@ -61,13 +86,12 @@ class _Served:
                     "Was training stopped while it was saved? Copy or save the file anew."
                 }, b""
 
-    def _open(self, kind: str, path: str) -> dict[str, Any]:
+    def _open(self, kind: str, path: str | None, size: int) -> dict[str, Any]:
         self._let_go()
         if kind == "orbax":
-            self._contents = open_orbax(Path(path))
+            self._contents = open_orbax(Path(str(path)))
         else:
-            file = FileBytes(Path(path))
-            self._close.append(file.close)
+            file = self._file(path, size)
             self._contents = (open_hdf5 if kind == "hdf5" else open_keras_zip)(file)
         return {
             "format": self._contents.format,
@@ -76,6 +100,13 @@ class _Served:
             "scalars": dict(self._contents.scalars),
             "left_out": dict(self._contents.left_out),
         }
+
+    def _file(self, path: str | None, size: int) -> ByteRange:
+        if path is None:
+            return _AskedFor(size, *self._streams)
+        file = FileBytes(Path(path))
+        self._close.append(file.close)
+        return file
 
     def _read(self, of: Literal["tensors", "beside"], name: str) -> Reply:
         tensors = self._contents.beside if of == "beside" else self._contents.tensors
@@ -113,7 +144,7 @@ def _too_much(bounds: limits.Limits) -> str:
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     """Answer requests until there are no more."""
-    served = _Served()
+    served = _Served(requests, replies)
     for line in requests:
         reply, data = served.answer(json.loads(line))
         replies.write(json.dumps(reply).encode() + b"\n")

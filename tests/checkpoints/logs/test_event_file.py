@@ -188,7 +188,7 @@ def test_without_tensorboard(root, monkeypatch):
     names = [f"seed{seed}/{NAME}" for seed in (0, 1)]
     for name in names:
         write(root / name.split("/")[0], (0, simple("loss", 1.0)))
-    monkeypatch.setitem(sys.modules, "tensorboard.backend.event_processing.event_file_loader", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
     found, told = outcomes_of(root)
     assert found == {}
     assert "pip install 'hmmdyn[tensorboard]'" in told
