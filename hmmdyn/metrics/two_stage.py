@@ -12,6 +12,8 @@ transformations", SIAM J. Sci. Stat. Comput. 10(1), 1989.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.linalg import eigvals_banded
 
@@ -37,7 +39,7 @@ def eigenvalues(matrix: FloatArray) -> FloatArray:
     band = np.zeros((_WIDTH + 1, len(matrix)))
     for below in range(min(_WIDTH + 1, len(matrix))):
         band[below, : len(matrix) - below] = np.diagonal(matrix, -below)
-    # By a power of two, which loses nothing: LAPACK's routine fails at very large and small numbers.
+    # By a power of two, which loses nothing: LAPACK's routine fails at numbers like 1e200.
     _, exponent = np.frexp(np.abs(band).max())
     band = np.ldexp(band, -exponent)
     found = eigvals_banded(band, lower=True, overwrite_a_band=True, check_finite=False)
@@ -85,7 +87,7 @@ def _changed_times(
     n = len(matrix)
     product = np.zeros_like(vectors)
     edges = [start, *range((start // _ROWS + 1) * _ROWS, n, _ROWS), n]
-    for first, end in zip(edges[:-1], edges[1:], strict=True):
+    for first, end in pairwise(edges):
         here, before = slice(first - start, end - start), slice(0, first - start)
         block = matrix[first:end, start:end]
         block -= left[here] @ right[:, : end - start]
