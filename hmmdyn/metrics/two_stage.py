@@ -39,7 +39,7 @@ def eigenvalues(matrix: FloatArray) -> FloatArray:
     band = np.zeros((_WIDTH + 1, len(matrix)))
     for below in range(min(_WIDTH + 1, len(matrix))):
         band[below, : len(matrix) - below] = np.diagonal(matrix, -below)
-    # By a power of two, which loses nothing: LAPACK's routine fails at very large or small numbers.
+    # By a power of two, which loses nothing: LAPACK's routine fails at numbers like 1e200.
     _, exponent = np.frexp(np.abs(band).max())
     band = np.ldexp(band, -exponent)
     found = eigvals_banded(band, lower=True, overwrite_a_band=True, check_finite=False)
