@@ -61,6 +61,22 @@ def test_a_folder_of_logs_is_read(tmp_path, memory):
     pd.testing.assert_frame_equal(found.table, read_runs(root).table)
 
 
+def test_runs_of_keras_files_are_measured(tmp_path, memory):
+    h5py = pytest.importorskip("h5py")
+    for seed in (0, 1):
+        (tmp_path / f"runs/seed{seed}").mkdir(parents=True)
+        for step in (0, 10, 20):
+            file = tmp_path / f"runs/seed{seed}/step_{step}.weights.h5"
+            with h5py.File(file, "w") as written:
+                for name, values in weights(seed, step).items():
+                    written[name.replace(".", "/")] = values
+    copied(tmp_path / "runs", memory, "box/runs")
+    found = read_runs("memory://box/runs").table.drop(columns="mtime_ns")
+    here = read_runs(tmp_path / "runs").table.drop(columns="mtime_ns")
+    pd.testing.assert_frame_equal(found, here)
+    assert len(found) == 6
+
+
 def test_event_files_are_read(tmp_path, memory):
     pytest.importorskip("tensorboard")
     from tensorboard.compat.proto.event_pb2 import Event

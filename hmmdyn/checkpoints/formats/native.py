@@ -52,11 +52,12 @@ _KEPT = 2  # workers that are kept waiting
 
 
 def open_natively(kind: str, at: Path | ByteRange) -> Contents:
-    """Open a checkpoint of some kind, ``hdf5``, ``keras`` or ``orbax``, in a process of its own.
+    """Open a checkpoint in a process of its own.
 
     Parameters
     ----------
     kind : str
+        ``hdf5``, ``keras`` or ``orbax``.
     at : Path or ByteRange
         Where it is; or, of one in a store, all its bytes, which stay open for as long as it.
 

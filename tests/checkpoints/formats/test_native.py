@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 from hmmdyn.checkpoints.find.discover import discover
 from hmmdyn.checkpoints.formats import limits, native
+from hmmdyn.checkpoints.formats.byte_ranges import FileBytes
 from hmmdyn.checkpoints.read import open_checkpoint
 from hmmdyn.errors import CheckpointError
 from hmmdyn.metrics.extract import extract
@@ -48,6 +50,29 @@ def test_a_reader_that_never_comes_back_is_stopped(tmp_path, monkeypatch):
     assert "stopped after 1 seconds of work" in message
     with open_checkpoint(write(tmp_path / "good.h5")) as checkpoint:
         assert checkpoint["dense/kernel"].read().sum() == sum(range(36))
+
+
+@LIMITED
+def test_time_in_which_a_store_is_waited_for_does_not_count():
+    bounds = limits.Limits(1 << 30, 100, 0.5)
+    code = "import sys, time; from hmmdyn.checkpoints.formats import limits\n"
+    code += f"with limits.within(limits.{bounds}), limits.waiting(): time.sleep(1)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_reader_that_asks_a_store_without_end_is_stopped(tmp_path, monkeypatch):
+    """Whatever it asks for is counted, for each thing that is wanted of it."""
+    file = write(tmp_path / "model.h5", side=600)
+    with closing(FileBytes(file)) as source:
+        contents = native.open_natively("hdf5", source)
+        tensor = contents.tensors["dense/kernel"]
+        assert tensor.read().shape == (600, 600)
+        monkeypatch.setattr(native, "_MOST_READINGS", 0)
+        with pytest.raises(CheckpointError, match="does not come to an end"):
+            tensor.read()
+        contents.close()
+        monkeypatch.undo()
+        native.open_natively("hdf5", source).close()
 
 
 @LIMITED
