@@ -454,7 +454,11 @@ def readme() -> list[str]:
         "beside the paper's metrics the boundary to generalisation is sharp and not gradual; with "
         "movement beside them there is none, because path length and distances never rest. Of "
         "twelve seeds of digits-deep, too: there [no family brings a boundary]"
-        "(digits-deep/README.md#families-of-metrics-and-layers).",
+        "(digits-deep/README.md#families-of-metrics-and-layers). Of induction, ten seeds: "
+        "[attention changes before accuracy](induction/README.md#what-told-first), by 128 steps. "
+        "Of stabilised modular addition, ten seeds: [the embedding's key frequencies come clear "
+        "after generalisation]"
+        "(modular-addition-stabilised/README.md#frequencies-of-the-embedding).",
         "",
         "## By the paper's own protocol",
         "",
