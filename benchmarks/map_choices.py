@@ -27,8 +27,9 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.hmm.choose.boundaries import interpolated, supported_map
+from hmmdyn.hmm.choose.boundaries import supported_map
 from hmmdyn.hmm.choose.found_again import found_again
+from hmmdyn.hmm.choose.passages import interpolated
 from hmmdyn.hmm.fit.em import EM, Fit, Model
 from hmmdyn.hmm.fit.starts import from_labels
 from hmmdyn.hmm.fit.sweep import sweep

@@ -126,6 +126,13 @@ class Options(ModelOptions):
         least=1,
         more="Needed where neither the tensors nor a ``config.json`` beside a checkpoint tell.",
     )
+    roles: Path | None = option(
+        None,
+        "A file of rules (TOML) that tell what weights do, where their names do not.",
+        panel=READING,
+        more="For ``by`` and for the family 'attention'. Its splits and heads count where "
+        "``split`` and ``heads`` say nothing else.",
+    )
     cyclic: int | None = option(
         None,
         "The embedding's first P rows are the numbers modulo P, for the family 'fourier'.",

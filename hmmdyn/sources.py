@@ -9,7 +9,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from numbers import Integral
 from os import PathLike
@@ -339,6 +339,7 @@ def _origin(index: CheckpointIndex, options: Options, shard: Shard, found: _Meas
             "outcomes logged beside them": _digest(found.logged.to_csv()),
             "tensors that never change": _digest(found.extraction.frozen),
             _OWN_METRICS: load_metrics(own) if own else "none",
+            "rules of weights": _digest(asdict(rules_of(options))),
         },
     )
 
@@ -481,15 +482,18 @@ def _read_logs(tree: Tree, options: Options) -> Trajectories | None:
 def rules_of(options: Options) -> ParameterRules:
     """Return which tensors count, and how, as the options say."""
     from hmmdyn.checkpoints.parameters import ParameterRules
+    from hmmdyn.checkpoints.role_file import ToldRoles, read_roles
 
+    told = ToldRoles() if options.roles is None else read_roles(options.roles)
     return ParameterRules(
         options.include,
         options.exclude,
-        options.split,
-        options.heads,
+        (*options.split, *told.split),
+        options.heads or told.heads,
         options.cyclic,
         options.spectrum,
         options.tensors,
+        told.roles,
     )
 
 
@@ -529,6 +533,7 @@ def _measured(
     # Before anything is measured, which takes long.
     if options.metrics_from is not None:
         load_metrics(options.metrics_from)
+    rules = rules_of(options)
     chosen = select_metrics([name for name in options.metrics if name not in more] or None)
     if options.metrics_table is not None:
         require_new(more, options.metrics_table, [metric.name for metric in chosen])
@@ -546,7 +551,7 @@ def _measured(
         metrics=[metric.name for metric in chosen],
         metrics_from=options.metrics_from,
         by=options.by,
-        rules=rules_of(options),
+        rules=rules,
         cache=how.cache,
         n_jobs=how.jobs,
         skip_bad=options.skip_bad,

@@ -1,6 +1,10 @@
+import gc
 import shutil
 
 import pytest
+
+# As in hmmdyn/__main__.py: to search the libraries' objects for garbage is a tenth of the time.
+gc.set_threshold(*gc.get_threshold()[:2], 1000)
 
 
 @pytest.fixture(autouse=True, scope="session")

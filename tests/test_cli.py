@@ -320,6 +320,7 @@ def test_the_command_in_the_report_gives_the_same_options(runs, tmp_path, monkey
         tensors=("weight$",),
         split=(("attn=x", 1, 3),),
         heads=4,
+        roles=runs / "roles.toml",
         cyclic=7,
         spectrum="sketch",
         metrics=("l1", "l2"),

@@ -84,7 +84,8 @@ def test_help_names_every_option_with_choices_and_default(command, taken):
 def test_commands_take_the_options_of_their_stage():
     assert {one.name for one in FIT} >= {f.name for f in fields(ModelOptions)}
     assert not {"layout", "threshold", "map_per_group"} & {one.name for one in FIT}
-    assert [one.name for one in SCAN] == ["layout", "include", "exclude", "tensors", "split"]
+    expected = ["layout", "include", "exclude", "tensors", "split", "roles"]
+    assert [one.name for one in SCAN] == expected
     assert len(set(ANALYZE)) == len(fields(Options))
 
 

@@ -65,13 +65,15 @@ def a_training_loop(folder, monkeypatch):
     shutil.rmtree(folder / "runs", ignore_errors=True)
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 3)
+    optimizer = torch.optim.Adam(model.parameters())
 
     def update(model, loss):
-        with torch.no_grad():
-            model.weight.mul_(0.99).add_(0.01)
+        model.weight.grad = model.weight.detach() - 1
+        optimizer.step()
 
     return {
         "model": model,
+        "optimizer": optimizer,
         "first_step": 0,
         "n_steps": 300,
         "loss_of": lambda model, step: float(model.weight.detach().norm()),

@@ -89,6 +89,17 @@ def test_selection_rejects_unknown_and_ambiguous_names():
         table.without_runs(["a/x", "b/x"])
 
 
+def test_metrics_beside_the_chosen_ones_are_counted_and_named_once():
+    table = from_frame(frame(a=[1.0, 2, 3, 4], b=[1.0, 2, 3, 4], c=[1.0, 2, 3, 4], d=range(4)))
+    told = table.select(metrics=["a", "b"], drop_metrics=["b"]).notices
+    assert {n.subject: n.message for n in told} == {
+        "2 metrics not asked for": "Not among those asked for: c, d.",
+        "metric b": "Left out by request.",
+    }
+    (alone,) = table.select(metrics=["a", "b", "c"]).notices
+    assert alone.subject == "metric d"
+
+
 @pytest.mark.parametrize("scale", [1e307, 1e300, 1e-170, 1e-300])
 def test_the_scale_of_a_metric_does_not_matter(scale):
     plain = from_frame(phased_table())

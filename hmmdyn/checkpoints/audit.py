@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.find.schedules import Finding, RunKey, by_run, odd_schedules
 from hmmdyn.checkpoints.matrices import Shape
+from hmmdyn.checkpoints.modules import role_of, roles_of_parts
 from hmmdyn.checkpoints.parameters import (
     DEFAULT_RULES,
     ParameterRules,
@@ -81,7 +82,8 @@ class Audit:
         What each tensor counts as, and by which rule: one row per tensor of the most usual
         architecture of each group. ``group, tensor, shape`` (tuple of int), ``counts_as``
         (``weight``, ``bias`` or ``left out``), ``rule``, and for weights how many ``matrices`` they
-        are, of how many ``rows`` and ``columns`` each (0 for others).
+        are, of how many ``rows`` and ``columns`` each (0 for others), and their ``role`` (empty for
+        others; those of a split weight's parts between commas).
     """
 
     findings: pd.DataFrame
@@ -161,7 +163,7 @@ class _Header(NamedTuple):
 
 
 class _Decided(NamedTuple):
-    """What a tensor counts as, by which rule, and the matrices that a weight is."""
+    """What a tensor counts as, by which rule, and the matrices that a weight is, with its role."""
 
     tensor: str
     shape: Shape
@@ -170,6 +172,7 @@ class _Decided(NamedTuple):
     matrices: int = 0
     rows: int = 0
     columns: int = 0
+    role: str = ""
 
 
 class _Reader:
@@ -265,7 +268,17 @@ def _decided(
             split = f", split in {len(parts)} by request" if len(parts) > 1 else ""
             one = axes.after_split(len(shape) != len(parts[0]))
             n, rows, columns = one.shapes(parts[0])
-            yield _Decided(name, shape, "weight", axes.rule + split, n * len(parts), rows, columns)
+            roles = roles_of_parts(role_of(name, shape, rules.roles), len(parts))
+            yield _Decided(
+                name,
+                shape,
+                "weight",
+                axes.rule + split,
+                n * len(parts),
+                rows,
+                columns,
+                ", ".join(dict.fromkeys(roles)),
+            )
         elif name in parameters.left_out:
             yield _Decided(name, shape, "left out", parameters.left_out[name])
         else:

@@ -8,7 +8,7 @@ their heads have an axis of their own, a tensor each, or lie one below the other
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.matrices import as_matrices, axes_of, path_of
 from hmmdyn.checkpoints.modules import is_own_name, role_of
+from hmmdyn.checkpoints.parameters import DEFAULT_RULES, ParameterRules
 from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.errors import NotToldError
 from hmmdyn.names import printable, some
@@ -48,7 +49,7 @@ class _Counts:
 
 
 def heads_of(
-    checkpoint: Checkpoint, weights: Sequence[str], n_heads: int | None = None
+    checkpoint: Checkpoint, weights: Sequence[str], rules: ParameterRules = DEFAULT_RULES
 ) -> Iterator[Head]:
     """Read the queries and keys of every head of attention, one layer at a time.
 
@@ -61,18 +62,20 @@ def heads_of(
         An open one.
     weights : sequence of str
         Its weights.
-    n_heads : int, optional
-        Heads of queries in a layer, where tensors do not tell; else ``config.json`` may.
+    rules : ParameterRules
+        How many heads of queries there are in a layer, where tensors do not tell (else
+        ``config.json`` may), and which weights are queries and keys, where names do not.
 
     Raises
     ------
     NotToldError
         There is no attention, or it is not told which rows are a head's.
     """
-    pairs = _pairs(checkpoint, weights)
+    roles = {name: role_of(name, checkpoint[name].shape, rules.roles) for name in weights}
+    pairs = _pairs(roles)
     if not pairs:
         raise NotToldError("no weights of queries and keys were recognised by their names")
-    told = _Counts(n_heads, None) if n_heads else _configured(checkpoint.path)
+    told = _Counts(rules.heads, None) if rules.heads else _configured(checkpoint.path)
     for query, key in pairs:
         values = checkpoint[query].read()
         if key is None:
@@ -88,13 +91,12 @@ def heads_of(
             yield Head(query, one, keys[i * len(keys) // len(queries)])
 
 
-def _pairs(checkpoint: Checkpoint, weights: Sequence[str]) -> list[tuple[str, str | None]]:
+def _pairs(roles: Mapping[str, str]) -> list[tuple[str, str | None]]:
     """Names of queries and their keys; None for keys that are fused with the queries."""
     of_role: dict[str, dict[tuple[str, ...], list[str]]] = {"q": {}, "k": {}, "qkv": {}}
-    for name in weights:
-        module, number = _without_number(name)
-        role = role_of(module, checkpoint[name].shape)
+    for name, role in roles.items():
         if role in of_role:
+            module, number = _without_number(name)
             path = path_of(module)
             at = -1 if is_own_name(path[-1]) else -2
             stem = (*path[:at], *path[at:][1:], number)
@@ -143,7 +145,8 @@ def _cut(name: str, values: NDArray[Any], told: _Counts) -> tuple[list[FloatArra
         _stacked(name, values, None)
     heads = told.heads or 0
     key_heads = told.key_heads or heads
-    rows = _out_first(name, values)
+    # GPT-2's are (in, out).
+    rows = values.T if values.shape[1] == 3 * len(values) else _out_first(name, values)
     width, rest = divmod(len(rows), heads + 2 * key_heads)
     is_mixed = any(part == _HEAD_BY_HEAD for part in path_of(name))
     if rest or (is_mixed and key_heads != heads):
@@ -157,9 +160,8 @@ def _cut(name: str, values: NDArray[Any], told: _Counts) -> tuple[list[FloatArra
 
 
 def _out_first(name: str, values: NDArray[Any]) -> NDArray[Any]:
-    """Return a matrix as (out, in): Flax's kernels and GPT-2's fused weights are (in, out)."""
-    is_fused_in_out = role_of(name, values.shape) == "qkv" and values.shape[1] == 3 * len(values)
-    return values.T if path_of(name)[-1] == "kernel" or is_fused_in_out else values
+    """Return a matrix as (out, in): Flax's kernels are (in, out)."""
+    return values.T if path_of(name)[-1] == "kernel" else values
 
 
 def _stacked(name: str, rows: NDArray[Any], n: int | None) -> list[FloatArray]:

@@ -11,6 +11,9 @@ from hmmdyn.names import natural_key
 
 CONVOLUTION, OTHER = "convolution", "other"
 
+# Regular expressions that are searched in the names of weights, each with a role.
+RoleRules = Sequence[tuple[str, str]]
+
 _NUMBER = re.compile(r"\d+")
 _NUMBERED = re.compile(r".*\D\d+")  # layers_3, Dense_0, fc1
 _BLOCKS = re.compile(r"(.*_)?(blocks?|resnets|attentions)")  # within a numbered stage
@@ -73,12 +76,15 @@ def layer_of(name: str) -> str:
     return ".".join(path[:-1]) or name
 
 
-def role_of(name: str, shape: Shape) -> str:
+def role_of(name: str, shape: Shape, told: RoleRules = ()) -> str:
     """Return what a weight does, by its name and shape.
 
     One of ``q``, ``k``, ``v``, ``qkv`` (fused), ``o``, ``mlp in``, ``mlp gate``, ``mlp out``,
-    ``head``, ``convolution`` and ``other``.
+    ``head``, ``convolution`` and ``other``, or what the first of the rules ``told`` says that fits.
     """
+    for regex, role in told:
+        if re.search(regex, name):
+            return role
     *modules, leaf = path_of(name)
     is_told_by_module = modules and (
         not is_own_name(leaf) or leaf.isdecimal()
@@ -94,8 +100,9 @@ def in_network_order(by: str, names: Iterable[str]) -> list[str]:
     """Return layers, or roles, in the order in which a network has them, as their names tell it.
 
     Layers are in order of their numbers, embeddings first, what gives the output last, and an
-    encoder before its decoder; those without a number in order of their roles. The order of tensors
-    in a file is none: safetensors are sorted.
+    encoder before its decoder; those without a number in order of their roles. Roles that only a
+    user's rules know stand before what is no role. The order of tensors in a file is none:
+    safetensors are sorted.
 
     Parameters
     ----------
@@ -105,8 +112,13 @@ def in_network_order(by: str, names: Iterable[str]) -> list[str]:
         As :func:`layer_of` or :func:`role_of` gives them.
     """
     if by == "role":
-        return sorted(names, key=_IN_ORDER.index)
+        return sorted(names, key=_place_in_block)
     return sorted(names, key=_place_in_network)
+
+
+def _place_in_block(role: str) -> tuple[int, tuple[tuple[int, int, str], ...]]:
+    is_known = role in _IN_ORDER
+    return _IN_ORDER.index(role if is_known else CONVOLUTION), () if is_known else natural_key(role)
 
 
 @lru_cache(4096)

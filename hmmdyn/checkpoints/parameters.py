@@ -46,6 +46,9 @@ class ParameterRules:
         Whether large matrices have their singular values computed, or sketched.
     tensors : tuple of str
         Where there are any, tensors that fit none of them are left out, whatever they are.
+    roles : tuple of (str, str)
+        (regex, role): what weights do in the network, in the place of what their names tell. The
+        first that fits applies.
 
     Raises
     ------
@@ -60,10 +63,11 @@ class ParameterRules:
     cyclic: int | None = None
     spectrum: str = EXACT
     tensors: tuple[str, ...] = ()
+    roles: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        of_splits = (split[0] for split in self.split)
-        for pattern in (*self.include, *self.exclude, *of_splits, *self.tensors):
+        keyed = (*(rule[0] for rule in self.split), *(rule[0] for rule in self.roles))
+        for pattern in (*self.include, *self.exclude, *keyed, *self.tensors):
             try:
                 re.compile(pattern)
             except re.error as error:

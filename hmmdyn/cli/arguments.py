@@ -19,7 +19,9 @@ from hmmdyn.options import OPTIONS, PRESETS, Options
 
 # Which options a command takes.
 SCAN = tuple(
-    one for one in OPTIONS if one.name in ("layout", "include", "exclude", "split", "tensors")
+    one
+    for one in OPTIONS
+    if one.name in ("layout", "include", "exclude", "split", "tensors", "roles")
 )
 EXTRACT = tuple(
     one for one in OPTIONS if one.panel == READING or one.name in ("metrics", "metrics_table")

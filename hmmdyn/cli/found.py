@@ -111,7 +111,7 @@ def show_runs(index: CheckpointIndex) -> None:
     show_frame(shown, "Runs")
 
 
-def show_tensors(tensors: pd.DataFrame) -> None:
+def show_tensors(tensors: pd.DataFrame, with_roles: bool = False) -> None:
     """Show by which rules tensors count, or do not; groups that are alike are shown once."""
     import pandas as pd
 
@@ -127,10 +127,18 @@ def show_tensors(tensors: pd.DataFrame) -> None:
         ]
         shown = pd.DataFrame(rows, columns=["counts as", "rule", "tensors", "matrices", "which"])
         order = shown["counts as"].map({"weight": 0, "bias": 1, "left out": 2})
-        title = "What counts as a weight"
-        if len(alike) > 1:
-            title += f" (group {some(groups, 3)})"
-        show_frame(shown.loc[order.sort_values(kind="stable").index], title)
+        of = f" (group {some(groups, 3)})" if len(alike) > 1 else ""
+        in_order = shown.loc[order.sort_values(kind="stable").index]
+        show_frame(in_order, f"What counts as a weight{of}")
+        if with_roles:
+            weights = of_group[of_group["counts_as"] == "weight"]
+            roles = [
+                (role, len(found), some(found["tensor"], 3))
+                for role, found in weights.groupby("role", sort=False)
+            ]
+            show_frame(
+                pd.DataFrame(roles, columns=["role", "weights", "which"]), f"What weights do{of}"
+            )
 
 
 def _range(low: int, high: int) -> str:

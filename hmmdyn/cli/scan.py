@@ -47,11 +47,11 @@ def scan(
     )
 
     options = chosen(given)
-    rules = {name: given[name] for name in ("include", "exclude", "split") if name in given}
+    rules = [name for name in ("include", "exclude", "split", "roles") if name in given]
     if rules and not audit:
         raise UsageError(
-            f"{', '.join('--' + name for name in rules)} changes what counts as a weight, which "
-            "only --audit looks at. Add --audit."
+            f"{', '.join('--' + name for name in rules)} changes what weights count as, which only "
+            "--audit looks at. Add --audit."
         )
     try:
         index = sources.scan_with_outcomes(runs, options.layout)
@@ -91,7 +91,7 @@ def scan(
     show_runs(index)
     show_traffic(index, options, out)
     if tensors is not None:
-        show_tensors(tensors)
+        show_tensors(tensors, with_roles=options.roles is not None)
     show_notices(notices, out)
     if findings is not None and findings.empty:
         out.print("Audit: nothing odd was found.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from hmmdyn.results.arrays import FloatArray, IntArray
+from hmmdyn.results.arrays import IntArray
 from hmmdyn.results.keys import CHECKPOINT_KEY
 from hmmdyn.results.parts import PART_COURSES, USUAL_STATES, PartCourses
 
@@ -40,18 +40,21 @@ def find_part_courses(parts: pd.DataFrame, stays: pd.DataFrame) -> PartCourses:
     wide = parts.pivot(index=CHECKPOINT_KEY, columns=_SERIES, values="value")
     wide = wide.reindex(columns=in_order)
     wide = wide.where(np.isfinite(wide))
+    scales = _scales(wide)
     of_groups = {str(group): wide.loc[[group]] for group in parts["group"].unique()}
     n_steps = int(np.clip(_ROWS // (len(of_groups) * len(in_order)), *_N_STEPS))
     courses = [
         row.assign(group=group)
         for group, own in of_groups.items()
-        for row in _courses(own, wide, n_steps)
+        for row in _courses(own, scales, n_steps)
     ]
     return PartCourses(
         courses=PART_COURSES.frame(pd.concat(courses, ignore_index=True)),
         usual_states=USUAL_STATES.frame(_usual_states(stays)),
         n_parts={by: len(own) for by, own in names.items()},
         n_steps={group: own.index.unique("step").size for group, own in of_groups.items()},
+        values=wide,
+        scales=scales,
     )
 
 
@@ -60,17 +63,17 @@ def _evenly(n: int, most: int) -> IntArray:
     return np.linspace(0, n - 1, min(most, n)).round().astype(np.int64)
 
 
-def _courses(own: pd.DataFrame, wide: pd.DataFrame, n_steps: int) -> Iterator[pd.DataFrame]:
-    """Return the courses of a group, a frame per metric; ``wide`` has the rows of all groups."""
+def _courses(own: pd.DataFrame, scales: pd.DataFrame, n_steps: int) -> Iterator[pd.DataFrame]:
+    """Return the courses of a group, a frame per metric."""
     steps = np.unique(own.index.get_level_values("step"))
     steps = steps[_evenly(len(steps), n_steps)]
     step_of_row, rows = _held(own, steps)
-    columns = wide.columns.to_frame(index=False)
+    columns = own.columns.to_frame(index=False)
     for (by, metric), of_metric in columns.groupby(["by", "metric"], sort=False):
-        values, pooled = (frame.to_numpy(np.float64)[:, of_metric.index] for frame in (own, wide))
+        values = own.to_numpy(np.float64)[:, of_metric.index]
         at_steps = pd.DataFrame(values[rows], columns=of_metric["part"]).groupby(step_of_row)
         median = at_steps.median()
-        mean, deviation = _pooled(pooled)
+        mean, deviation = scales.to_numpy()[of_metric.index].T
         course = median.melt(ignore_index=False, var_name="part")
         course["by"], course["metric"] = str(by), str(metric)
         course["n_runs"] = at_steps.count().to_numpy().ravel(order="F")
@@ -91,12 +94,11 @@ def _held(own: pd.DataFrame, steps: IntArray) -> tuple[IntArray, IntArray]:
     return step_of_row, rows
 
 
-def _pooled(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _scales(values: pd.DataFrame) -> pd.DataFrame:
     """Return mean and deviation of each column over known values; NaN where it does not change."""
-    frame = pd.DataFrame(values)
-    deviation = frame.std(ddof=0)
-    changes = deviation > _ROUNDING * frame.abs().max()
-    return frame.mean().to_numpy(), deviation.where(changes).to_numpy()
+    deviation = values.std(ddof=0)
+    changes = deviation > _ROUNDING * values.abs().max()
+    return pd.DataFrame({"mean": values.mean(), "deviation": deviation.where(changes)})
 
 
 def _usual_states(stays: pd.DataFrame) -> Iterator[dict[str, object]]:

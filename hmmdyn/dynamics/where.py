@@ -10,12 +10,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binom
 
 from hmmdyn.dynamics.moves import FEWEST, Dates, crossings, median_between, way_done
+from hmmdyn.dynamics.significance import SIGNIFICANT, corrected
 from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.keys import CHECKPOINT_KEY, RUN_KEY
 from hmmdyn.results.verdicts import CANNOT_TELL
 from hmmdyn.results.where import AFTER, BEFORE, WHERE
+
+_SERIES = ["by", "metric", "part"]
 
 
 def where_it_moves(
@@ -26,7 +30,7 @@ def where_it_moves(
     Parameters
     ----------
     parts : DataFrame
-        See :data:`.results.parts.PARTS`.
+        See :data:`.results.parts.PARTS`; parts in the order of the network.
     states : DataFrame
         See :data:`.results.states.STATES`.
     boundaries : DataFrame
@@ -41,13 +45,16 @@ def where_it_moves(
     -----
     A date lies between two checkpoints, and so a lead is known to within two gaps; the interval of
     its median over runs is that of order statistics of these bounds, and holds for all parts of
-    one metric together (Bonferroni). A run in which a part does not move clearly has no date for
-    it.
+    one metric together (Bonferroni). A part is only said to move before or after the others where
+    the sign test over runs agrees, corrected over all metrics, parts and boundaries
+    (Benjamini–Hochberg). A run in which a part does not move clearly has no date for it.
     """
     rows: list[dict[str, object]] = []
     if parts.empty or boundaries.empty:
         return WHERE.frame(rows)
-    wide = parts.pivot(index=CHECKPOINT_KEY, columns=["by", "metric", "part"], values="value")
+    in_order = pd.MultiIndex.from_frame(parts[_SERIES].drop_duplicates())
+    wide = parts.pivot(index=CHECKPOINT_KEY, columns=_SERIES, values="value")
+    wide = wide.reindex(columns=in_order)
     known = states.set_index(CHECKPOINT_KEY)["state"]
     wide = wide.loc[wide.index.isin(known.index)].sort_index()
     of_runs = [
@@ -68,7 +75,12 @@ def where_it_moves(
             if found:
                 told = {"from_state": j, "to_state": k, "by": by, "metric": metric}
                 rows += ({**told, **row} for row in _leads(names, found))
-    return WHERE.frame(rows)
+    table = WHERE.frame(rows)
+    table["p_corrected"] = corrected(table["p"].to_numpy())
+    is_told = table["p_corrected"] < SIGNIFICANT
+    table.loc[is_told & (table["lead_low"] > 0), "when"] = BEFORE
+    table.loc[is_told & (table["lead_high"] < 0), "when"] = AFTER
+    return table
 
 
 def _dates(
@@ -103,10 +115,16 @@ def _leads(names: list[str], dates: list[Dates]) -> Iterator[dict[str, object]]:
                 "lead": lead.middle,
                 "lead_low": lead.low,
                 "lead_high": lead.high,
-                "when": _verdict(lead.low, lead.high),
+                "p": _p_value(earliest, latest),
             }
         yield {"when": CANNOT_TELL, **row}
 
 
-def _verdict(least: float, most: float) -> str:
-    return BEFORE if least > 0 else AFTER if most < 0 else CANNOT_TELL
+def _p_value(earliest: FloatArray, latest: FloatArray) -> float:
+    """Test by signs whether the median lead is 0; NaN for runs too few to ever be significant.
+
+    A run whose bounds have 0 between them counts for neither side.
+    """
+    n_runs, n_clear = len(earliest), max(int((earliest > 0).sum()), int((latest < 0).sum()))
+    least = 2 * binom.sf(n_runs - 1, n_runs, 0.5)
+    return min(1.0, 2 * binom.sf(n_clear - 1, n_runs, 0.5)) if least < SIGNIFICANT else np.nan

@@ -6,7 +6,7 @@ The numbers are the same either way, to the last bit: pieces are cut alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -16,47 +16,95 @@ from numpy.typing import NDArray
 from hmmdyn.checkpoints.tensor import WIDENED, LazyTensor
 from hmmdyn.results.arrays import FloatArray
 
-CHUNK = 1 << 20  # entries in a piece
+CHUNK = 1 << 15  # entries in a piece: as float64, it stays in a processor's cache
 _DIGIT = 16  # bits by which entries are counted in one go
+# Every so manieth entry is in a sample: a prime number, so that it is not a single column.
+_STRIDE = 1009
+_SLACK = 3.0  # ranks of a sample to either side, times the square root of its size
 
 
 class Pool(Protocol):
     """Where entries are."""
 
     def pieces(self) -> Iterator[NDArray[Any]]:
-        """Go through all entries, ``CHUNK`` at a time."""
+        """Go through all entries, tensor by tensor, ``CHUNK`` at a time."""
 
     def at_ranks(self, ranks: Sequence[int]) -> list[float]:
         """Return the entries of these ranks, smallest first; none of the entries is NaN."""
 
 
 class Kept:
-    """Entries in memory, filled tensor by tensor."""
+    """Entries in memory: the tensors themselves, as they were read.
 
-    def __init__(self, values: NDArray[Any]) -> None:
-        self._values = values
-        self._filled = 0
+    Parameters
+    ----------
+    kind : dtype
+        Of all entries.
+    tensors : iterable of array
+        Those that are there already.
+    """
+
+    def __init__(self, kind: np.dtype[Any], tensors: Iterable[NDArray[Any]] = ()) -> None:
+        self._type = kind
+        self._tensors: list[NDArray[Any]] = []
+        for values in tensors:
+            self.add(values)
 
     @classmethod
     def for_tensors(cls, tensors: Sequence[LazyTensor]) -> Kept:
-        """Make room for all entries of these tensors."""
-        return cls(np.empty(entries_of(tensors), _type_of(tensors)))
+        """Return a pool for these tensors, each of which is added when it is read."""
+        return cls(_type_of(tensors))
 
     def add(self, values: NDArray[Any]) -> None:
-        """Take the entries of the next tensor."""
-        end = self._filled + values.size
-        self._values[self._filled : end] = values.ravel()
-        self._filled = end
+        """Take the entries of the next tensor, which nobody changes."""
+        self._tensors.append(values.ravel().astype(self._type, copy=False))
 
     def pieces(self) -> Iterator[NDArray[Any]]:
         """As of `Pool`."""
-        for start in range(0, len(self._values), CHUNK):
-            yield self._values[start : start + CHUNK]
+        for values in self._tensors:
+            yield from cut(values)
 
     def at_ranks(self, ranks: Sequence[int]) -> list[float]:
         """As of `Pool`."""
-        ordered = np.partition(self._values, sorted(set(ranks)))
-        return [float(ordered[rank]) for rank in ranks]
+        below, entries = self._around(min(ranks), max(ranks))
+        within = [rank - below for rank in ranks]
+        entries.partition(sorted(set(within)))
+        return [float(entries[rank]) for rank in within]
+
+    def _around(self, first: int, last: int) -> tuple[int, NDArray[Any]]:
+        """Return entries that hold all of these ranks, and how many entries are smaller.
+
+        A sample says between which two numbers they are, which is tried; only where it was wrong,
+        or these are many, all entries are returned.
+        """
+        low, high = self._bounds(first, last)
+        below = n_inside = 0
+        inside = []
+        most = sum(map(len, self._tensors)) // 4
+        for piece in self.pieces():
+            chosen = piece >= low
+            below += len(piece) - int(np.count_nonzero(chosen))
+            chosen &= piece <= high
+            inside.append(piece[chosen])
+            n_inside += len(inside[-1])
+            if below > first or n_inside > most:
+                break
+        else:
+            if last < below + n_inside:
+                return below, np.concatenate(inside)
+        del inside
+        return 0, np.concatenate(self._tensors)
+
+    def _bounds(self, first: int, last: int) -> tuple[Any, Any]:
+        """Estimate numbers between which the entries of these ranks are."""
+        sample = np.sort(np.concatenate([values[::_STRIDE] for values in self._tensors]))
+        share = len(sample) / sum(map(len, self._tensors))
+        slack = _SLACK * math.sqrt(len(sample))
+        low, high = math.floor(first * share - slack), math.ceil(last * share + slack)
+        return (
+            sample[low] if low >= 0 else -math.inf,
+            sample[high] if high < len(sample) else math.inf,
+        )
 
 
 class ReadAgain:
@@ -70,16 +118,8 @@ class ReadAgain:
 
     def pieces(self) -> Iterator[NDArray[Any]]:
         """As of `Pool`."""
-        waiting: list[NDArray[Any]] = []
         for tensor in self._tensors:
-            values = tensor.read().ravel().astype(self._type, copy=False)
-            while sum(map(len, waiting)) + len(values) >= CHUNK:
-                cut = CHUNK - sum(map(len, waiting))
-                yield np.concatenate([*waiting, values[:cut]])
-                waiting, values = [], values[cut:]
-            waiting.append(values.copy())  # not the whole tensor
-        if any(map(len, waiting)):
-            yield np.concatenate(waiting)
+            yield from cut(tensor.read().ravel().astype(self._type, copy=False))
 
     def at_ranks(self, ranks: Sequence[int]) -> list[float]:
         """As of `Pool`."""
@@ -191,6 +231,12 @@ class Entries:
             second += float(squares.sum())
             fourth += float(squares @ squares)
         return second / self._n, fourth / self._n
+
+
+def cut(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Cut a vector into pieces of ``CHUNK`` entries."""
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]
 
 
 def entries_of(tensors: Sequence[LazyTensor]) -> int:

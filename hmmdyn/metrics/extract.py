@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -32,7 +33,7 @@ from hmmdyn.metrics.checks import (
 from hmmdyn.metrics.clusters.cluster import on_cluster
 from hmmdyn.metrics.linear_algebra import CPU, on_device
 from hmmdyn.metrics.machine import Machine
-from hmmdyn.metrics.measure import Measurement, measure
+from hmmdyn.metrics.measure import Measurement, counted, measure
 from hmmdyn.metrics.registry import Metric, load_metrics, select_metrics, with_needed
 from hmmdyn.metrics.shard import Shard
 from hmmdyn.metrics.tally import Part, Reference
@@ -196,7 +197,12 @@ def extract(
     n_computed = sum(file in work.computed for file in measured)
     return replace(
         found,
-        notices=(*_skipped(bad), *_damaged(store.n_damaged), *found.notices),
+        notices=(
+            *_skipped(bad),
+            *_damaged(store.n_damaged),
+            *_idle(rules, {**probes, **measured}),
+            *found.notices,
+        ),
         n_computed=n_computed,
         n_reused=len(measured) - n_computed,
     )
@@ -465,6 +471,21 @@ def _probes(files: Sequence[CheckpointFile]) -> dict[CheckpointFile, None]:
         for of_run in runs_of(files).values()
         for i in sorted({0, len(of_run) // 2, len(of_run) - 1})
     }
+
+
+def _idle(rules: ParameterRules, measured: Measured) -> Iterator[Notice]:
+    """Say which rules about single weights are of none of them."""
+    weights = {name for found in measured.values() for name in found.architecture.weights}
+    for what, given in (("roles", rules.roles), ("splits", rules.split)):
+        idle = [rule[0] for rule in given if not any(re.search(rule[0], w) for w in weights)]
+        if idle:
+            yield Notice(
+                "metrics",
+                "odd",
+                f"rules of {what}",
+                f"{counted(len(idle), 'expression fits', 'expressions fit')} the name of no "
+                f"weight: {some(map(repr, idle))}.",
+            )
 
 
 def _all_bad_files(bad: dict[str, str], n_total: int) -> Message:

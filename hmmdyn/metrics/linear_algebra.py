@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hmmdyn.errors import UsageError
+from hmmdyn.metrics import two_stage
 from hmmdyn.names import printable
 from hmmdyn.results.arrays import FloatArray
 
@@ -30,7 +31,10 @@ class NumPy:
 
     def gram_eigenvalues(self, matrix: FloatArray) -> FloatArray:
         """As of `LinearAlgebra`."""
-        return np.asarray(np.linalg.eigvalsh(_smaller_gram(matrix)), dtype=np.float64)
+        gram = _smaller_gram(matrix)
+        if len(gram) >= two_stage.LEAST_SIDE:
+            return two_stage.eigenvalues(gram)
+        return np.asarray(np.linalg.eigvalsh(gram), dtype=np.float64)
 
     def singular_values(self, matrix: FloatArray) -> FloatArray:
         """As of `LinearAlgebra`."""

@@ -18,7 +18,7 @@ from hmmdyn.results.arrays import FloatArray
 
 # A matrix whose shorter side is less than this has an exact spectrum sooner.
 LEAST_SIDE = 1024
-_LEADING, _RANDOM, _STEPS = 16, 8, 10  # vectors of either kind, and blocks of Lanczos
+_LEADING, _RANDOM, _STEPS = 8, 16, 12  # vectors of either kind, and blocks of Lanczos
 _WIDTH = _LEADING + _RANDOM
 _LEAST_PEAK, _LARGEST_PEAK = 1e-10, 1e10
 

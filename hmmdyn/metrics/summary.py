@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hmmdyn.checkpoints.tensor import LazyTensor
 from hmmdyn.errors import NotToldError
-from hmmdyn.metrics.entries import CHUNK
+from hmmdyn.metrics.entries import cut
 from hmmdyn.metrics.linear_algebra import NUMPY, LinearAlgebra
 from hmmdyn.metrics.power_law import PowerLaw, fit_power_law
 from hmmdyn.metrics.sketch import LEAST_SIDE, sketched_spectrum
@@ -47,7 +47,7 @@ class Matrix:
     @cached_property
     def l1(self) -> float:
         """Sum of absolute entries."""
-        return float(np.abs(self.values).sum())
+        return math.fsum(np.abs(piece).sum() for piece in cut(self.values.ravel(order="K")))
 
     @cached_property
     def l2(self) -> float:
@@ -235,5 +235,4 @@ class Network(Mapping[str, NDArray[Any]]):
 
 
 def _chunks(values: NDArray[Any]) -> Iterator[FloatArray]:
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK].astype(np.float64)
+    return (piece.astype(np.float64) for piece in cut(values))

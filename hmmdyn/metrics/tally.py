@@ -161,7 +161,7 @@ class Tally:
 
     def _attention(self) -> Attention:
         found: dict[str, list[float]] = {}
-        for head in heads_of(self._checkpoint, self._parameters.weights, self._rules.heads):
+        for head in heads_of(self._checkpoint, self._parameters.weights, self._rules):
             found.setdefault(layer_of(head.weight), []).append(logit_norm(head))
         self._logit_norms = found
         return Attention(np.array([norm for norms in found.values() for norm in norms]))
@@ -197,13 +197,16 @@ class Tally:
         }
 
     def _parts_of(self, name: str) -> list[Part]:
-        of = {"layer": layer_of(name), "role": role_of(name, self._checkpoint[name].shape)}
+        of = {"layer": layer_of(name), "role": self._role_of(name)}
         return [WHOLE, *(Part(kind, of[kind]) for kind in self._by)]
+
+    def _role_of(self, name: str) -> str:
+        return role_of(name, self._checkpoint[name].shape, self._rules.roles)
 
     def _add_matrices(self, name: str, values: NDArray[Any], axes: Axes) -> None:
         matrices = matrices_of(name, values, self._rules, axes)
         n_parts = len(parts_of(name, values.shape, self._rules))
-        roles = roles_of_parts(role_of(name, values.shape), n_parts)
+        roles = roles_of_parts(self._role_of(name), n_parts)
         for i, values_of_part in enumerate(matrices):
             matrix = Matrix(
                 values_of_part, sketched=self._rules.spectrum == SKETCH, by=self._linear_algebra

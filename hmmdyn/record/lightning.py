@@ -48,7 +48,7 @@ class RecordMetrics(Callback):
         if trainer.is_global_zero:
             self._recorder = MetricRecorder(self._run_dir, **self._options)
             if self._recorder.last_step is None:  # a training that is resumed has this row already
-                self._recorder.record(pl_module, trainer.global_step)
+                self._recorder.record(pl_module, trainer.global_step, optimizer=trainer.optimizers)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -60,7 +60,9 @@ class RecordMetrics(Callback):
         if self._recorder.last_step == trainer.global_step:
             self._log(trainer)
         else:
-            self._recorder.step(pl_module, trainer.global_step, **self._news(trainer))
+            self._recorder.step(
+                pl_module, trainer.global_step, optimizer=trainer.optimizers, **self._news(trainer)
+            )
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Take what the validation logged."""
@@ -74,7 +76,7 @@ class RecordMetrics(Callback):
         """Record the final model, if that is not done yet, and close the recording."""
         if self._recorder is not None:
             if self._recorder.last_step != trainer.global_step:
-                self._recorder.record(pl_module, trainer.global_step)
+                self._recorder.record(pl_module, trainer.global_step, optimizer=trainer.optimizers)
             self._recorder.close()
 
     def _log(self, trainer: Any) -> None:

@@ -28,7 +28,7 @@ class LiveWeights(NamedTuple):
     untrained: frozenset[str]
 
 
-def live_weights(model: Any) -> LiveWeights:
+def live_weights(model: Any, optimizer: Any = None) -> LiveWeights:
     """Look at the weights of a model; nothing is copied until a tensor is read.
 
     Parameters
@@ -36,6 +36,8 @@ def live_weights(model: Any) -> LiveWeights:
     model : torch.nn.Module or mapping
         A module, or a (nested) mapping of names to PyTorch tensors or NumPy arrays, such as a state
         dictionary or what would be saved as a checkpoint.
+    optimizer : torch.optim.Optimizer, mapping or list of these, optional
+        What trains it, or its state dictionary: its tensors stand beside the model.
 
     Raises
     ------
@@ -50,8 +52,9 @@ def live_weights(model: Any) -> LiveWeights:
             f"{type(model).__name__}."
         )
     found = flatten({key: _lazy(value, str(key)) for key, value in tree.items()})
+    beside = {**found.beside, **_state_of(optimizer)}
     checkpoint = Checkpoint(
-        _NAME, Contents("in memory", found.tensors, found.scalars, found.left_out)
+        _NAME, Contents("in memory", found.tensors, found.scalars, found.left_out, beside)
     )
     if not is_module:
         return LiveWeights(checkpoint, frozenset())
@@ -62,14 +65,29 @@ def live_weights(model: Any) -> LiveWeights:
     )
 
 
+def _state_of(optimizer: Any) -> dict[str, LazyTensor]:
+    """Name the tensors that an optimizer keeps, or several, as they would be in a checkpoint."""
+    if isinstance(optimizer, list | tuple):
+        states = [_state_of(one) for one in optimizer]
+        return {f"{i}.{name}": one for i, of in enumerate(states) for name, one in of.items()}
+    has_state = callable(getattr(optimizer, "state_dict", None))
+    tree = optimizer.state_dict() if has_state else optimizer or {}
+    if not isinstance(tree, Mapping):
+        raise UsageError(
+            "'optimizer' must be an optimizer of PyTorch, its state dictionary or a list of these, "
+            f"got {type(optimizer).__name__}."
+        )
+    found = flatten(_lazy(tree, "optimizer"))
+    return {f"optimizer.{name}": one for name, one in {**found.tensors, **found.beside}.items()}
+
+
 def copied(checkpoint: Checkpoint, names: frozenset[str]) -> Checkpoint:
     """Copy the named tensors into main memory; the others can be looked at, but not kept."""
     tensors = {
         name: _held(checkpoint[name]) if name in names else checkpoint[name] for name in checkpoint
     }
-    return Checkpoint(
-        _NAME, Contents(checkpoint.format, tensors, checkpoint.scalars, checkpoint.left_out)
-    )
+    told = (checkpoint.scalars, checkpoint.left_out, checkpoint.beside)
+    return Checkpoint(_NAME, Contents(checkpoint.format, tensors, *told))
 
 
 def _held(tensor: LazyTensor) -> LazyTensor:

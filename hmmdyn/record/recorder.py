@@ -21,7 +21,7 @@ from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.errors import ArchitectureMismatchError, UsageError
 from hmmdyn.locks import Lock
 from hmmdyn.metrics.measure import Measurement, fingerprint_of, measure_opened
-from hmmdyn.metrics.registry import Metric, all_metrics, select_metrics, with_needed
+from hmmdyn.metrics.registry import all_metrics, select_metrics, with_needed
 from hmmdyn.metrics.tally import References
 from hmmdyn.names import normalise_column, require_one_of, some
 from hmmdyn.record.earlier import EarlierWeights
@@ -119,9 +119,10 @@ class MetricRecorder:
             raise UsageError(f"'every' must be a whole number from 1 on, got {every!r}.")
         require_one_of(step_unit, STEP_UNITS, "step_unit")
         self.every = every
-        chosen = _recordable(select_metrics(metrics))
+        chosen = select_metrics(metrics)
         self._plan = Plan(tuple(metric.name for metric in chosen), rules, step_unit)
         self._measured = measured_names(chosen)
+        self._of_optimizer = [m.name for m in chosen if m.needs == "optimizer"]
         self._earlier = EarlierWeights(Path(run_dir), with_needed(chosen))
         self._waiting: dict[str, Any] = {}  # outcomes for the next row
         self._recording: Recording | None = None
@@ -157,14 +158,14 @@ class MetricRecorder:
             self._lock.release()
             raise
 
-    def step(self, model: Any, step: int, **outcomes: Any) -> None:
+    def step(self, model: Any, step: int, *, optimizer: Any = None, **outcomes: Any) -> None:
         """Record where ``step`` is a multiple of ``every``; else `log` the outcomes."""
         if _whole(step) % self.every == 0:
-            self.record(model, step, **outcomes)
+            self.record(model, step, optimizer=optimizer, **outcomes)
         else:
             self.log(step, **outcomes)
 
-    def record(self, model: Any, step: int, **outcomes: Any) -> None:
+    def record(self, model: Any, step: int, *, optimizer: Any = None, **outcomes: Any) -> None:
         """Measure the weights and write a row.
 
         Parameters
@@ -173,6 +174,9 @@ class MetricRecorder:
             A module, or a mapping of names to tensors or NumPy arrays (a state dictionary).
         step : int
             Steps (or epochs) trained so far; 0 is the untrained model.
+        optimizer : torch.optim.Optimizer, mapping or list of these, optional
+            What trains the model, or its state dictionary, for metrics of the family ``optimizer``;
+            not looked at without these.
         **outcomes
             Loss, accuracy and the like: numbers, or tensors of a single one.
 
@@ -184,7 +188,8 @@ class MetricRecorder:
             The model holds no weight matrix.
         UsageError
             The step is no whole number from 0 on, an outcome is no number or bears the name of a
-            metric, or the model is neither of the two.
+            metric, the model is neither of the two, or a metric needs an optimizer that is not
+            given.
         OutputError
             The row cannot be written.
         """
@@ -193,7 +198,7 @@ class MetricRecorder:
         if self._file is None:
             return
         file, recording = self._file, self._recording
-        weights, untrained = live_weights(model)
+        weights, untrained = live_weights(model, self._needed(optimizer, model))
         if recording is None or not file.rows or step <= file.rows[0]["step"]:
             measurement, notes = self._measure_first(weights, untrained)
         else:
@@ -235,6 +240,15 @@ class MetricRecorder:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _needed(self, optimizer: Any, model: Any) -> Any:
+        """Return the optimizer if a metric needs it; a mapping may hold its state itself."""
+        if self._of_optimizer and optimizer is None and not isinstance(model, Mapping):
+            raise UsageError(
+                f"{some(self._of_optimizer)} need the state of the optimizer: "
+                "record(model, step, optimizer=optimizer). Or leave these metrics out."
+            )
+        return optimizer if self._of_optimizer else None
 
     def _go_on(self, rows: list[Row], path: Path) -> None:
         """Take up a recording made before."""
@@ -292,32 +306,44 @@ class MetricRecorder:
         """Measure the rows up to now again, where they have other tensors than those to come.
 
         That is once only, and of the first weights, which had not changed in any of those rows.
+        What was measured of the optimizer's state, which had, stays.
         """
         self._unchanged = unchanged
         first, self._first = self._first, None
         rows = file.rows
         if first is None or unchanged == frozenset(rows[0].get("unchanged", ())):
             return
-        again = _row_of(self._measure(first, unchanged, {"initial": first}))
+        again = self._row_of_weights(first, unchanged, {"initial": first})
         later: References = {"initial": first, "previous": first}
-        after = _row_of(self._measure(first, unchanged, later)) if rows[1:] else again
+        after = self._row_of_weights(first, unchanged, later) if rows[1:] else again
+        file.replace(self._measured_again(row, after if i else again) for i, row in enumerate(rows))
+
+    def _row_of_weights(
+        self, weights: Checkpoint, frozen: Iterable[str], references: References
+    ) -> Row:
+        names = [name for name in self._measured if name not in self._of_optimizer]
+        return _row_of(self._measure(weights, frozen, references, names))
+
+    def _measured_again(self, row: Row, of_weights: Row) -> Row:
         notes = ("unchanged", "not_finite", "problems")
-        file.replace(
-            {**{key: row[key] for key in row if key not in notes}, **(after if i else again)}
-            for i, row in enumerate(rows)
-        )
+        told = row.get("problems", {})
+        problems = {name: told[name] for name in self._of_optimizer if name in told}
+        problems |= of_weights.get("problems", {})
+        kept = {key: row[key] for key in row if key not in notes}
+        return {**kept, **of_weights, **({"problems": problems} if problems else {})}
 
     def _measure(
         self,
         weights: Checkpoint,
         frozen: Iterable[str],
         references: References,
+        names: Iterable[str] | None = None,
         *,
         fingerprint: bool = False,
     ) -> Measurement:
         return measure_opened(
             weights,
-            self._measured,
+            self._measured if names is None else tuple(names),
             self._plan.rules,
             frozen=frozenset(frozen),
             fingerprint=fingerprint,
@@ -334,23 +360,6 @@ class MetricRecorder:
                 f"An outcome cannot be called {clash[0]!r}, which names something else in the row."
             )
         return named
-
-
-def _recordable(metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
-    """Return metrics that weights suffice for.
-
-    Raises
-    ------
-    UsageError
-        Others were asked for.
-    """
-    of_optimizer = [m.name for m in metrics if m.needs == "optimizer"]
-    if of_optimizer:
-        raise UsageError(
-            f"A recorder sees weights and no state of an optimizer, which {some(of_optimizer)} "
-            "need. Save checkpoints with it and use hmmdyn extract for these, or leave them out."
-        )
-    return metrics
 
 
 def _row_of(measurement: Measurement) -> Row:

@@ -195,6 +195,7 @@ def recording_of(row: Row, path: Place) -> Recording:
                     **{kind: _count(rules.get(kind)) for kind in ("heads", "cyclic")},
                     spectrum=str(rules.get("spectrum", EXACT)),
                     tensors=tuple(map(str, rules.get("tensors", ()))),
+                    roles=tuple((str(regex), str(role)) for regex, role in rules.get("roles", ())),
                 ),
                 step_unit=str(plan["step_unit"]),
                 metrics_version=int(plan["metrics_version"]),

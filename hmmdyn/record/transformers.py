@@ -44,12 +44,14 @@ class RecordMetrics(TrainerCallback):
         if state.is_world_process_zero:
             self._recorder = MetricRecorder(self._run_dir, **self._options)
             if self._recorder.last_step is None:  # a training that is resumed has this row already
-                self._recorder.record(kwargs["model"], state.global_step)
+                self._record(state, kwargs)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Record after each optimizer step that is a multiple of ``every``."""
         if self._recorder is not None:
-            self._recorder.step(kwargs["model"], state.global_step)
+            self._recorder.step(
+                kwargs["model"], state.global_step, optimizer=kwargs.get("optimizer")
+            )
 
     def on_log(
         self,
@@ -70,5 +72,10 @@ class RecordMetrics(TrainerCallback):
         """Record the final model, if that is not done yet, and close the recording."""
         if self._recorder is not None:
             if self._recorder.last_step != state.global_step:
-                self._recorder.record(kwargs["model"], state.global_step)
+                self._record(state, kwargs)
             self._recorder.close()
+
+    def _record(self, state: Any, given: Mapping[str, Any]) -> None:
+        if self._recorder is not None:
+            optimizer = given.get("optimizer")
+            self._recorder.record(given["model"], state.global_step, optimizer=optimizer)

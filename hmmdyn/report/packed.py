@@ -10,6 +10,9 @@ from importlib.resources import files
 
 from plotly.offline import get_plotlyjs
 
+# Of plotly.js, the strongest compression takes a third longer and saves a fifth of a percent.
+_LEVEL = 6
+
 
 @cache
 def packed_plotly() -> str:
@@ -19,7 +22,7 @@ def packed_plotly() -> str:
 
 def packed(text: str) -> str:
     """Return a text compressed, in letters that no markup is made of."""
-    return base64.b64encode(gzip.compress(text.encode("utf-8"), mtime=0)).decode("ascii")
+    return base64.b64encode(gzip.compress(text.encode("utf-8"), _LEVEL, mtime=0)).decode("ascii")
 
 
 def policy(*scripts: str) -> str:

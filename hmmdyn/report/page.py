@@ -23,6 +23,7 @@ from hmmdyn.report.answers import answers, headline, runs_analysed
 from hmmdyn.report.crossings import crossings_of_page
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.figures import Figures
+from hmmdyn.report.figures.layers import layers_of_runs
 from hmmdyn.report.figures.links import group_numbers, run_numbers
 from hmmdyn.report.figures.preview import preview
 from hmmdyn.report.figures.timeline import CURVES_DRAWN
@@ -121,6 +122,7 @@ def render(report: Report) -> str:
     crossings = crossings_of_page(findings)
     zoom, maps = levels_of_page(findings) if isinstance(findings, Findings) else ({}, {})
     figures = _figures(report)
+    of_runs = _specs_of_runs(findings, figures)
     rows = environment.get_template("rows.html.j2")
     tables = {
         name: replace(shown, html=Markup(rows.render(t=shown)))
@@ -128,7 +130,7 @@ def render(report: Report) -> str:
         for shown in [_shown(sheet, findings)]
     }
     data = {
-        "specs": _specs(figures, maps),
+        "specs": _specs(figures, {**maps, **of_runs}),
         "rows": {name: table.html for name, table in tables.items()},
         "names": names,
         "levels": zoom or {"levels": []},
@@ -148,7 +150,7 @@ def render(report: Report) -> str:
         contents=_contents(findings),
         figures=figures,
         timeline_caption=_of_timeline(findings),
-        layers_caption=_of_layers(findings),
+        layers_caption=_of_layers(findings, len(of_runs)),
         tables=tables,
         layout=layout,
         names=names,
@@ -340,8 +342,11 @@ def _of_timeline(findings: OutcomeFindings) -> str:
     return " ".join(sentences)
 
 
-def _of_layers(findings: OutcomeFindings) -> str:
-    """Return the caption of the heat map of layers and roles, empty where none were measured."""
+def _of_layers(findings: OutcomeFindings, n_runs: int) -> str:
+    """Return the caption of the heat map of layers and roles, empty where none were measured.
+
+    ``n_runs`` is how many runs the page can show by themselves.
+    """
     if not isinstance(findings, Findings) or findings.part_courses.courses.empty:
         return ""
     found = findings.part_courses
@@ -352,6 +357,11 @@ def _of_layers(findings: OutcomeFindings) -> str:
         "whether it is larger than another. Above them the state that most runs are in; a line "
         f"where, in median, runs make a change of state that {_marked(findings)}."
     )
+    if n_runs:
+        text += (
+            " With one run chosen, it shows that run alone, by the metrics that are first in the "
+            "menu, as many as the page has room for."
+        )
     shown = [
         f"{told:,} of {n:,} {by}s"
         for by, n in found.n_parts.items()
@@ -422,6 +432,19 @@ def _specs(figures: Mapping[str, _Drawing], maps: Mapping[str, Any]) -> dict[str
         if drawing.spec is not None and name != "training_map"  # of which there is one per level
     }
     return {**maps, **drawn}
+
+
+def _specs_of_runs(
+    findings: OutcomeFindings, figures: Mapping[str, _Drawing]
+) -> dict[str, dict[str, Any]]:
+    """Return the heat map of layers of every run by itself, by the names that the page gives it."""
+    if not isinstance(findings, Findings) or figures["layers"].spec is None:
+        return {}
+    numbers = run_numbers(findings)
+    return {
+        f"layers-of-run-{numbers[key]}": _spec(figure)
+        for key, figure in layers_of_runs(findings).items()
+    }
 
 
 def _plain(thing: go.Figure | go.layout.Template) -> dict[str, Any]:

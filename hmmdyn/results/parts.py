@@ -103,6 +103,12 @@ class PartCourses(Shown):
         How many parts were measured, by what they are (``layer``, ``role``).
     n_steps : Mapping
         Of how many steps there are checkpoints, by group.
+    values : DataFrame
+        Those of every run: rows ``group, run, step``, columns ``by, metric, part`` of the parts in
+        ``courses``, in the order of the network; in units of the metrics.
+    scales : DataFrame
+        Of each of these columns its ``mean`` and ``deviation`` over all rows; NaN where a part does
+        not change.
     """
 
     courses: pd.DataFrame = field(default_factory=PART_COURSES.frame, metadata=holds(PART_COURSES))
@@ -111,3 +117,5 @@ class PartCourses(Shown):
     )
     n_parts: Mapping[str, int] = field(default_factory=dict)
     n_steps: Mapping[str, int] = field(default_factory=dict)
+    values: pd.DataFrame = field(default_factory=pd.DataFrame)
+    scales: pd.DataFrame = field(default_factory=pd.DataFrame)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hmmdyn.results.columns import INTEGER, NUMBER, STEPS, TEXT, Column, Table
+from hmmdyn.results.columns import INTEGER, NUMBER, STEPS, TEXT, Column, Table, p_column
 
 BEFORE, AFTER = "before the others", "after the others"
 
@@ -14,7 +14,7 @@ WHERE = Table(
     rows="boundary, metric and part of the network",
     note="A part's date in a run is when its metric crosses the middle between its levels in the "
     "two states. Intervals are of the median over runs, hold for all parts of one metric together, "
-    "and know that a date lies between two checkpoints.",
+    "and know that a date lies between two checkpoints. Parts are in the order of the network.",
     columns=(
         Column("from_state", INTEGER, "state before the boundary"),
         Column("to_state", INTEGER, "state after it"),
@@ -32,10 +32,13 @@ WHERE = Table(
         ),
         Column("lead_low", NUMBER, "lower end of the 95 % interval", STEPS, missing=_FEW),
         Column("lead_high", NUMBER, "upper end of the 95 % interval", STEPS, missing=_FEW),
+        p_column("p", "sign test over runs, of a lead of 0", missing=_FEW),
+        p_column("p_corrected", "corrected over all rows (Benjamini–Hochberg)", missing=_FEW),
         Column(
             "when",
             TEXT,
-            f"{BEFORE}, {AFTER}, or cannot tell, where the interval has 0 in it or is not known",
+            f"{BEFORE} or {AFTER}, where the interval has no 0 in it and p_corrected is below "
+            "0.05; or cannot tell",
         ),
     ),
 )

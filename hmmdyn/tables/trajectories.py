@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -101,15 +101,12 @@ class Trajectories:
             )
         if not kept:
             raise NotEnoughDataError("No metric is left: every one of them was dropped by request.")
-        dropped = [m for m in self.metrics if m not in kept]
-        notices = tuple(
-            Notice("model", "left out", f"metric {m}", "Left out by request.") for m in dropped
-        )
+        left_out = [m for m in self.metrics if m not in kept]
         return replace(
             self,
-            table=self.table.drop(columns=dropped),
+            table=self.table.drop(columns=left_out),
             metrics=kept,
-            notices=self.notices + notices,
+            notices=(*self.notices, *_about_metrics(left_out, set(drop_metrics))),
         )
 
     def without_runs(self, names: Sequence[str]) -> Trajectories:
@@ -553,6 +550,17 @@ def _flat_in_some_runs(
         )
         for feature, where in flat.items()
     ]
+
+
+def _about_metrics(left_out: Sequence[str], dropped: Collection[str]) -> Iterator[Notice]:
+    """Name the metrics left out: each that was to go, and together those beside the chosen ones."""
+    beside = [m for m in left_out if m not in dropped]
+    if beside:
+        what = f"{len(beside)} metrics not asked for" if beside[1:] else f"metric {beside[0]}"
+        yield Notice("model", "left out", what, f"Not among those asked for: {', '.join(beside)}.")
+    for m in left_out:
+        if m in dropped:
+            yield Notice("model", "left out", f"metric {m}", "Left out by request.")
 
 
 def _without(frame: pd.DataFrame, excluded: Collection[tuple[str, str]]) -> pd.DataFrame:

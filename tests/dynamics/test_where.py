@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from hmmdyn.dynamics.where import where_it_moves
 from hmmdyn.results.parts import PARTS
@@ -92,3 +93,31 @@ def test_parts_without_order_are_rarely_told_apart_and_intervals_cover():
         covered += ((table["lead_low"] <= 0) & (table["lead_high"] >= 0)).tolist()
     assert named <= 4
     assert np.mean(covered) >= 0.95
+
+
+def test_parts_stay_in_the_order_of_the_network():
+    names = [f"blocks.{i}" for i in (0, 1, 2, 9, 10)]
+    assert list(found(dict.fromkeys(names, 0), n_runs=3).index) == names
+
+
+@pytest.mark.parametrize("n_runs", [5, 6, 12])
+def test_p_is_that_of_a_sign_test(n_runs):
+    """Two parts that no run can tell the wrong way round."""
+    table = found({"a": 0, "b": 100}, n_runs=n_runs)
+    expected = binomtest(n_runs, n_runs).pvalue if n_runs > 5 else np.nan
+    assert table.loc["b", "p"] == pytest.approx(expected, nan_ok=True)
+    assert table.loc["b", "p_corrected"] == pytest.approx(expected, nan_ok=True)
+
+
+def test_of_many_metrics_one_needs_more_evidence():
+    """Nine runs name one of two parts by one metric; not where 39 others show nothing."""
+    parts, states = world({"a": 0, "b": 30}, n_runs=9, seed=3)
+    alone = where_it_moves(parts, states, BOUNDARY).set_index("part")
+    assert (alone.loc["b", "when"], alone.loc["b", "p"]) == ("before the others", 2**-8)
+    still, _ = world({"a": 0, "b": 0}, n_runs=9, seed=3)
+    many = [parts, *(still.assign(metric=f"m{i}") for i in range(39))]
+    table = where_it_moves(pd.concat(many, ignore_index=True), states, BOUNDARY)
+    own = table[table["metric"] == "l2"].set_index("part")
+    assert own.loc["b", "p"] == 2**-8
+    assert own.loc["b", "p_corrected"] > 0.05
+    assert (table["when"] == "cannot tell").all()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmmdyn.hmm.choose.boundaries import interpolated, supported_map
+from hmmdyn.hmm.choose.boundaries import supported_map
 from hmmdyn.hmm.choose.duration import measure_change
 from hmmdyn.hmm.choose.passages import (
     Resampling,
@@ -12,6 +12,7 @@ from hmmdyn.hmm.choose.passages import (
     delta,
     find_passages,
     find_visits,
+    interpolated,
     judge_boundaries,
     positions,
 )

@@ -67,6 +67,33 @@ def test_more_than_one_piece_and_an_even_count(monkeypatch):
         assert found.variance == pytest.approx(exact.var(), rel=1e-12)
 
 
+def many(n=100_000):
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=n).astype(np.float32)
+    return {
+        "normal": normal,
+        "in order": np.sort(normal),
+        "one value": np.zeros(n, np.float32),
+        "two values": np.sign(normal),
+        "heavy tails": normal / rng.normal(size=n).astype(np.float32),
+        "pruned": np.where(normal > 1, normal, np.float32(0)),
+        "infinities": np.where(np.abs(normal) > 1, np.inf * normal, normal),
+        # Every entry that a sample has is larger than all others.
+        "as sampled": np.where(np.arange(n) % 1009 == 0, np.float32(9), normal),
+    }
+
+
+@pytest.mark.parametrize("kind", many())
+def test_entries_of_any_rank_among_many(kind, monkeypatch):
+    monkeypatch.setattr(entries, "CHUNK", 1009 * 5)
+    values = many()[kind]
+    n, ordered = len(values), np.sort(values)
+    pool = Kept(values.dtype, np.split(values, [9, 40_000]))
+    for ranks in ([0, 0], [3, 4], [n // 4], [n // 2 - 1, n // 2], [n - 9, n - 8], [n - 1]):
+        assert pool.at_ranks(ranks) == list(ordered[ranks])
+    np.testing.assert_array_equal(values, many()[kind])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_not_finite_is_no_number_or_lies_at_the_end(value):
     values = np.array([1.0, 2.0, value])

@@ -168,7 +168,7 @@ DEGREES = {"l1": 1, "l2": 1, "mean_w": 1, "median_w": 1, "trace": 1, "spectral_n
 DEGREES |= {"mean_sv": 1, "var_w": 2, "var_sv": 2}
 NEEDED = {
     "matrix": lambda now, then: Matrix(now),
-    "weights": lambda now, then: Entries(Kept(now.ravel().copy())),
+    "weights": lambda now, then: Entries(Kept(now.dtype, [now])),
     "initial": Change.of,
     "previous": Change.of,
 }

@@ -23,10 +23,10 @@ from hmmdyn.metrics.summary import Attention, Change, Embedding, Matrix, Moments
 BY_NAME = {metric.name: metric for metric in all_metrics()}
 NEEDED = {
     "matrix": Matrix,
-    "weights": lambda values: Entries(Kept(np.ravel(values).copy())),
+    "weights": lambda values: Entries(Kept(values.dtype, [values])),
     "initial": lambda values: Change.of(values, np.zeros_like(values)),
     "previous": lambda values: Change.of(values, np.zeros_like(values)),
-    "biases": lambda values: Entries(Kept(np.ravel(values).copy())),
+    "biases": lambda values: Entries(Kept(values.dtype, [values])),
     "embedding": Embedding,
     "attention": lambda values: Attention(np.ravel(values)),
     "optimizer": lambda values: Moments(*np.ravel(values)[:3]),

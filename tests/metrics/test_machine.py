@@ -96,7 +96,7 @@ def test_a_tensor_takes_no_more_than_is_said(tmp_path, small, metrics, spectrum)
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted otherwise")
 def test_what_does_not_fit_is_read_again(tmp_path, small):
     rng = np.random.default_rng(0)
-    tensors = {f"layers.{i}.weight": rng.standard_normal((1000, 1000)) for i in range(20)}
+    tensors = {f"layers.{i}.weight": rng.standard_normal((1000, 1000)) for i in range(40)}
     path = tmp_path / "network.safetensors"
     save_file(tensors, path)
     metrics = "median_w,var_w,l1"

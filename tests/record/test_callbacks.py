@@ -101,7 +101,11 @@ def test_the_trainer_of_transformers(tmp_path):
         arguments,
         train_dataset=data,
         eval_dataset=data[:4],
-        callbacks=[transformers_module.RecordMetrics(tmp_path / "run", every=2)],
+        callbacks=[
+            transformers_module.RecordMetrics(
+                tmp_path / "run", every=2, metrics=("l2", "first_moment")
+            )
+        ],
     ).train()
     assert column(tmp_path / "run", "step") == [0, 2, 4]
     assert [value is None for value in column(tmp_path / "run", "loss")] == [True, False, False]
@@ -110,6 +114,9 @@ def test_the_trainer_of_transformers(tmp_path):
         False,
         False,
     ]
+    moments = column(tmp_path / "run", "first_moment")
+    assert moments[0] is None  # Adam has no state before its first step
+    assert all(moment > 0 for moment in moments[1:])
     weights = rows(tmp_path / "run")[0]["recording"]["architecture"]
     assert "wte.weight" in weights["left_out"]
 
@@ -119,7 +126,9 @@ def test_the_trainer_of_transformers(tmp_path):
 
 def drive_lightning(callback, model, n_batches, accumulate=1):
     """Call the events in the order of Trainer; it goes on showing what was logged before."""
-    trainer = SimpleNamespace(global_step=0, is_global_zero=True, callback_metrics={})
+    trainer = SimpleNamespace(
+        global_step=0, is_global_zero=True, callback_metrics={}, optimizers=[]
+    )
     shown = trainer.callback_metrics
     callback.on_train_start(trainer, model)
     for i in range(n_batches):
@@ -168,7 +177,7 @@ def test_the_trainer_of_lightning(tmp_path):
             self.log("val_loss", self.network(x).square().mean())
 
         def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.1)
+            return torch.optim.Adam(self.parameters(), lr=0.1)
 
     data = torch.utils.data.DataLoader(torch.randn(24, 5), batch_size=4)
     lightning.Trainer(
@@ -179,9 +188,14 @@ def test_the_trainer_of_lightning(tmp_path):
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=1,
-        callbacks=[lightning_module.RecordMetrics(tmp_path, every=3)],
+        callbacks=[
+            lightning_module.RecordMetrics(tmp_path, every=3, metrics=("l2", "first_moment"))
+        ],
     ).fit(Module(), data, data)
     assert column(tmp_path, "step") == [0, 3, 6, 9, 12]
     assert [v is None for v in column(tmp_path, "train_loss")] == [True, False, False, False, False]
     # Validated at the end of each epoch, after 6 and 12 steps.
     assert [v is None for v in column(tmp_path, "val_loss")] == [True, True, False, True, False]
+    moments = column(tmp_path, "first_moment")
+    assert moments[0] is None  # Adam has no state before its first step
+    assert all(moment > 0 for moment in moments[1:])

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from hmmdyn import MetricRecorder, read_runs
+from hmmdyn import MetricRecorder, Options, read_runs
+from hmmdyn.errors import UsageError
+from hmmdyn.metrics.registry import select_metrics
 from hmmdyn.record.reader import read_recordings
 
 torch = pytest.importorskip("torch")
@@ -78,3 +80,46 @@ def test_nested_dictionaries_are_looked_through(tmp_path):
     whole, plain = (read_recordings(tmp_path / name) for name in ("whole", "model"))
     assert whole.table["val_loss"].tolist() == [0.25]
     assert whole.table["l2"].tolist() == plain.table["l2"].tolist()
+
+
+@pytest.mark.parametrize("name", ["mlp", "constants"])
+@pytest.mark.parametrize("as_saved", [False, True], ids=["module", "dict"])
+def test_what_the_optimizer_keeps_is_recorded_as_it_is_extracted(name, as_saved, tmp_path):
+    chosen = ("l2", "optimizer")
+    network = MODELS[name]()
+    recorded, saved = tmp_path / "recorded" / "runs", tmp_path / "saved" / "runs" / "seed0"
+    saved.mkdir(parents=True)
+    with MetricRecorder(recorded / "seed0", metrics=chosen) as recorder:
+        for step, loss, optimizer in training.optimized(network):
+            whole = {"model": network.state_dict(), "optimizer": optimizer.state_dict()}
+            given = (whole, step) if as_saved else (network, step)
+            recorder.record(*given, optimizer=None if as_saved else optimizer, train_loss=loss)
+            torch.save(whole, saved / f"step_{step}.pt")
+    rows = read_recordings(recorded).table.set_index("step")
+    expected = read_runs(tmp_path / "saved" / "runs", Options(metrics=chosen)).table
+    expected = expected.set_index("step")
+    names = select_metrics(["optimizer"])
+    assert rows[names[0].name].isna().tolist() == [
+        True,
+        *[False] * training.N_STEPS,
+    ]  # no state yet
+    for metric in (*names, *select_metrics(["l2"])):
+        np.testing.assert_allclose(rows[metric.name], expected[metric.name], rtol=1e-12)
+
+
+def test_several_optimizers_count_together_and_a_missing_one_is_told(tmp_path):
+    network = training.mlp()
+    halves = [torch.optim.Adam(network[i].parameters()) for i in (0, 2)]
+    network(training.batch(network)).square().mean().backward()
+    for optimizer in halves:
+        optimizer.step()
+    with MetricRecorder(tmp_path / "seed0", metrics=["optimizer"]) as recorder:
+        with pytest.raises(UsageError, match="optimizer=optimizer"):
+            recorder.record(network, 0)
+        with pytest.raises(UsageError, match="'optimizer' must be"):
+            recorder.record(network, 0, optimizer=3)
+        recorder.record(network, 0, optimizer=halves)
+    (row,) = read_recordings(tmp_path).table["first_moment"]
+    moments = [s["exp_avg"] for o in halves for s in o.state_dict()["state"].values()]
+    expected = sum(float(m.double().square().sum()) for m in moments) ** 0.5
+    assert row == pytest.approx(expected, rel=1e-9)

@@ -97,11 +97,17 @@ def batch(model: nn.Module) -> torch.Tensor:
 
 def training(model: nn.Module, n_steps: int = N_STEPS, lr: float = 0.05) -> Iterator[tuple]:
     """Yield (step, loss) before the first step and after each; the loss keeps its graph."""
+    for step, loss, _ in optimized(model, n_steps, lr):
+        yield step, loss
+
+
+def optimized(model: nn.Module, n_steps: int = N_STEPS, lr: float = 0.05) -> Iterator[tuple]:
+    """Yield the optimizer, too."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=lr)
     for step in range(n_steps + 1):
         loss = model(batch(model)).square().mean()
-        yield step, loss
+        yield step, loss, optimizer
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

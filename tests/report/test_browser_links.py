@@ -316,25 +316,48 @@ def test_garbage_in_the_address_is_told_and_does_nothing(browser, report):
 
 
 def test_highlighting_draws_no_figure_anew(browser, report):
-    """Drawing is what takes long; benchmarks/report_page.py has the times."""
+    """Drawing is what takes long; benchmarks/report_page.py has the times.
+
+    But for the heat map of layers, which is then of the run that is chosen.
+    """
     with opened(browser, report) as page:
         page.evaluate(
             """() => {
-              window.drawn = 0;
+              window.drawn = [];
               for (const name of ["newPlot", "react", "redraw", "restyle", "update"]) {
                 const original = Plotly[name];
-                Plotly[name] = (...given) => { window.drawn += 1; return original(...given); };
+                Plotly[name] = (plot, ...given) => {
+                  window.drawn.push(plot.closest("figure").id);
+                  return original(plot, ...given);
+                };
               }
             }"""
         )
         page.evaluate("selection.pick.runs([3])")
         assert settles(page, "document.querySelectorAll('.plot .trace.dim').length > 0", True)
-        assert page.evaluate("window.drawn") == 0
+        assert page.evaluate("window.drawn") == ["layers"]
+        page.evaluate("selection.pick.state(2)")
+        assert page.evaluate("window.drawn") == ["layers"]
         page.locator('select[data-control="time"]').first.select_option("log")
-        assert page.evaluate("window.drawn") > 0  # it would have been counted
+        assert page.evaluate("window.drawn.length") > 1  # it would have been counted
 
 
 def test_what_a_figure_needs_to_be_linked_survives_json(report):
     """The page reads it from there, so it must be plain numbers."""
     names = data(report.read_text(encoding="utf-8"))["names"]
     assert {type(k) for run in names["runs"] for k in run["states"]} == {int}
+
+
+def test_layers_are_those_of_the_one_run_that_is_chosen(browser, report):
+    heading = "document.querySelector('#layers .plot').layout.annotations[0].text"
+    median = "l1 by layer"
+    with opened(browser, report, "#run=seed3") as page:
+        assert settles(page, heading, f"<b>seed3</b>: {median}")
+        page.evaluate("selection.pick.runs([4])")
+        assert settles(page, heading, f"<b>seed4</b>: {median}")
+        page.locator("#layers-column").select_option(label="l2 by layer")
+        assert settles(page, heading, "<b>seed4</b>: l2 by layer")
+        page.evaluate("selection.pick.runs([3, 4])")
+        assert settles(page, heading, "l2 by layer")
+        page.evaluate("selection.pick.runs([])")
+        assert settles(page, heading, "l2 by layer")

@@ -11,7 +11,7 @@ import pytest
 
 from hmmdyn.errors import NotEnoughDataError, UsageError
 from hmmdyn.report.figures import theme
-from hmmdyn.report.figures.layers import layers
+from hmmdyn.report.figures.layers import layers, layers_of_runs
 from hmmdyn.report.page import render
 from hmmdyn.report.report import Report
 from hmmdyn.report.statements import said
@@ -127,6 +127,49 @@ def test_groups_have_maps_of_their_own_above_one_axis():
     assert domains[-1][0] == pytest.approx(0, abs=1e-9)
     named = [t.name for t in figure.data if isinstance(t, go.Bar) and t.showlegend]
     assert len(named) == len(set(named))
+
+
+def test_one_run_by_itself(findings):
+    figure = layers(findings, "l1", "layer", run="seed1")
+    (heat,) = maps_of(figure)
+    found = findings.part_courses
+    own = found.values.xs("seed1", level="run").T.xs(("layer", "l1"), level=("by", "metric")).T
+    mean, deviation = found.scales.xs(("layer", "l1"), level=("by", "metric")).to_numpy().T
+    np.testing.assert_allclose(heat.z, ((own.to_numpy() - mean) / deviation).T, rtol=1e-5)
+    np.testing.assert_allclose(heat.customdata[..., 0], own.to_numpy().T, rtol=1e-6)
+    assert figure.layout.annotations[0].text.startswith("<b>seed1</b>: l1 by layer")
+    stays = findings.map_in_time.stays[findings.parameters.n_states]
+    stays = stays[stays["run"] == "seed1"]
+    drawn = sorted(
+        (float(base), trace.meta["state"])
+        for trace in figure.data
+        if isinstance(trace, go.Bar)
+        for base in trace.base
+    )
+    assert drawn == sorted(zip(stays["start"], stays["state"], strict=True))
+    changes = set(zip(stays["state"], stays["state"][1:], stays["start"][1:], strict=False))
+    lines = [trace for trace in figure.data if isinstance(trace, go.Scatter)]
+    assert lines
+    assert {(*line.meta["states"], line.x[0]) for line in lines} <= changes
+    with pytest.raises(UsageError, match="No run is called 'seed01'"):
+        layers(findings, run="seed01")
+
+
+def test_a_page_holds_single_runs_as_far_as_it_has_room(findings, monkeypatch):
+    alone = layers_of_runs(findings)
+    assert set(alone) == set(findings.runs_of_table[["group", "run"]].itertuples(False, None))
+    whole = [b.label for b in layers(findings).layout.updatemenus[0].buttons]
+    for figure in alone.values():
+        assert [b.label for b in figure.layout.updatemenus[0].buttons] == whole
+    n = sum(maps_of(figure)[0].z.size for figure in alone.values())
+    monkeypatch.setattr("hmmdyn.report.figures.layers._FIELDS_OF_RUNS", n)  # one of the metrics
+    assert all(not figure.layout.updatemenus for figure in layers_of_runs(findings).values())
+    monkeypatch.setattr("hmmdyn.report.figures.layers._FIELDS_OF_RUNS", n - 1)
+    assert layers_of_runs(findings) == {}
+    assert "With one run chosen" not in render(Report(findings))
+    monkeypatch.undo()
+    monkeypatch.setattr("hmmdyn.report.figures.layers._STEPS_OF_RUN", 5)
+    assert all(maps_of(f)[0].z.shape == (3, 5) for f in layers_of_runs(findings).values())
 
 
 def test_many_layers_make_the_figure_higher_and_keep_their_names(findings):

@@ -165,8 +165,11 @@ def test_of_very_many_groups_the_first_are_drawn_and_the_rest_counted():
     ]
     assert len(headings) == 12 + 11
     assert figures.group_maps(findings).layout.meta["n_groups"] == 12
+    for name in ("waiting_curves", "performance_profile"):
+        curves = getattr(figures, name)(findings)
+        assert {trace.meta["group"] for trace in curves.data} == set(range(12))
     caption = "Drawn are the first 12 of 14 groups; tables and files have all of them."
-    assert render(Report(findings)).count(caption) == 3  # outcomes, metrics, maps
+    assert render(Report(findings)).count(caption) == 5  # outcomes, metrics, maps, speed twice
     assert "Drawn are the first" not in render(Report(make_findings(3, groups=("a", "b"))))
 
 

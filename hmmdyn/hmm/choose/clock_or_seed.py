@@ -14,7 +14,8 @@ import pandas as pd
 from scipy.special import logsumexp
 from scipy.stats import t as student
 
-from hmmdyn.hmm.choose.boundaries import clock_of, interpolated
+from hmmdyn.hmm.choose.boundaries import clock_of
+from hmmdyn.hmm.choose.passages import interpolated
 from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.fit.starts import from_labels
 from hmmdyn.hmm.model.inference import decode

@@ -15,10 +15,9 @@ import pandas as pd
 from hmmdyn.hmm.choose.boundaries import (
     SupportedMap,
     clock_of,
-    interpolated,
     supported_states,
 )
-from hmmdyn.hmm.choose.passages import SHORTEST_VISIT, find_visits
+from hmmdyn.hmm.choose.passages import SHORTEST_VISIT, find_visits, interpolated
 from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.fit.enough import enough_runs
 from hmmdyn.hmm.fit.starts import from_labels, start

@@ -20,6 +20,9 @@ from hmmdyn.results.arrays import FloatArray, IntArray
 
 # A visit of fewer checkpoints cannot be judged.
 SHORTEST_VISIT = 3
+# A state or boundary needs so large a share of the runs, and so many.
+_NEEDED_SHARE = 0.1
+FEWEST_RUNS = 3
 # What counts as around a centre, and around the middle, on the way from 0 to 1.
 _AROUND = 0.25
 # Keeps δ of few checkpoints away from 0 and from infinity.
@@ -101,6 +104,28 @@ class Resampling:
             drawn = rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=self._n_draws)
             self._weights[n_runs] = drawn.astype(np.float64)
         return self._weights[n_runs]
+
+
+def needed_runs(n_runs: int) -> int:
+    """Return how many of so many runs a state or boundary needs: a tenth, and at least three."""
+    return max(FEWEST_RUNS, int(np.ceil(_NEEDED_SHARE * n_runs)))
+
+
+def interpolated(values: FloatArray, lengths: IntArray) -> FloatArray:
+    """Fill missing values in time within each run, and where a run knows none with the mean."""
+    if not np.isnan(values).any():
+        return values
+    filled = values.copy()
+    means = np.nan_to_num(np.nanmean(np.where(np.isnan(values), np.nan, values), axis=0))
+    for end, n in zip(np.cumsum(lengths), lengths, strict=True):
+        run = filled[end - n : end]
+        for column, mean in zip(run.T, means, strict=True):
+            known = np.flatnonzero(~np.isnan(column))
+            if len(known):
+                column[:] = np.interp(np.arange(n), known, column[known])
+            else:
+                column[:] = mean
+    return filled
 
 
 def find_visits(labels: IntArray, lengths: IntArray) -> Visits:

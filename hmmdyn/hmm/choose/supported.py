@@ -9,15 +9,10 @@ import numpy as np
 import pandas as pd
 
 from hmmdyn.errors import UsageError
-from hmmdyn.hmm.choose.boundaries import (
-    SupportedMap,
-    dated,
-    interpolated,
-    needed_runs,
-    supported_map,
-)
+from hmmdyn.hmm.choose.boundaries import SupportedMap, dated, supported_map
 from hmmdyn.hmm.choose.clock_or_seed import clock_or_seed
 from hmmdyn.hmm.choose.found_again import found_again
+from hmmdyn.hmm.choose.passages import interpolated, needed_runs
 from hmmdyn.hmm.fit.em import EM, Model
 from hmmdyn.hmm.fit.starts import from_labels
 from hmmdyn.hmm.fit.sweep import Sweep

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import starmap
 from typing import Any, NamedTuple
 
@@ -13,20 +14,26 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from hmmdyn.errors import NotEnoughDataError
-from hmmdyn.names import require_known
+from hmmdyn.names import require_known, runs_named
 from hmmdyn.report import words
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import STEP_AXIS
 from hmmdyn.report.figures.run_rows import margin_for
 from hmmdyn.report.lookup import rows, state_name
-from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.arrays import FloatArray, IntArray
 from hmmdyn.results.findings import Findings
+from hmmdyn.results.keys import RUN_KEY
+from hmmdyn.results.map_in_time import GROUP_TRANSITIONS
+from hmmdyn.results.parts import USUAL_STATES
 from hmmdyn.results.verdicts import CANNOT_TELL
 
 _LIMIT = 2.5  # standard deviations at which the colours end
 _ROWS_PIXELS = 210  # of the rows of a group, as far as one is neither thicker nor thinner than …
 _ROW_PIXELS = (13, 60)
 _STRIP_PIXELS, _GAP_PIXELS, _HEADING_PIXELS, _APART_PIXELS = 14, 4, 24, 20
+# Of the figures of single runs that a page holds: checkpoints of each, and fields of all of them.
+_STEPS_OF_RUN = 80
+_FIELDS_OF_RUNS = 40_000
 _MARGIN = {"t": 38, "b": 50}
 _NAME = 20  # characters of a layer
 # Light under dark: seen on every colour of the map.
@@ -47,22 +54,73 @@ class _Choice(NamedTuple):
         return words.label(f"{self.metric} by {self.by}", 40)
 
 
-def layers(findings: Findings, metric: str | None = None, by: str | None = None) -> go.Figure:
+def layers(
+    findings: Findings, metric: str | None = None, by: str | None = None, run: str | None = None
+) -> go.Figure:
     """Show a metric of every layer, or role, over steps: a row each, in the order of the network.
 
     Colour is how far the metric is from the part's own mean over all checkpoints of all runs, in
     its standard deviations, median over the runs of a group. Above is the state that most of them
-    are in; a line stands where they make a change of state that has evidence, in median. Without
-    ``metric`` and ``by`` (``layer`` or ``role``) all are in the figure, chosen from a menu; the
-    feature in which a part is farthest ahead of the others, or behind them, comes first.
+    are in; a line stands where they make a change of state that has evidence, in median.
+
+    Parameters
+    ----------
+    findings : Findings
+        Of runs whose parts were measured.
+    metric : str, optional
+        Of the parts; without it all are in the figure, chosen from a menu, in which the feature in
+        which a part is farthest ahead of the others, or behind them, comes first.
+    by : str, optional
+        The kind of parts, ``layer`` or ``role``; likewise.
+    run : str, optional
+        Name of a run, or ``group/run``: values, states and changes are its own.
 
     Raises
     ------
     NotEnoughDataError
         Parts of the networks were not measured, or there are no two of a kind.
     UsageError
-        There is no such metric, or kind of parts.
+        There is no such metric, kind of parts or run.
     """
+    choices = _choices(findings, metric, by)
+    if run is None:
+        return _of_groups(findings, choices)
+    places = _places_of_runs(findings)
+    (key,) = runs_named([run], places)
+    return _of_run(findings, key, places[key], choices)
+
+
+def layers_of_runs(findings: Findings) -> dict[tuple[str, str], go.Figure]:
+    """Return the same figure of every run by itself, as far as a page has room for it.
+
+    Of the choices of the menu, the first so many; of the checkpoints, some, evenly spaced.
+    """
+    choices, measured = _choices(findings, None, None), findings.part_courses.values
+    places = {key: _thinned(rows) for key, rows in _places_of_runs(findings).items()}
+    n_rows = sum(map(len, places.values()))
+    n_parts = [len(_columns_of(measured, choice)) for choice in choices]
+    n_shown = int(np.searchsorted(n_rows * np.cumsum(n_parts), _FIELDS_OF_RUNS, side="right"))
+    if not n_shown:
+        return {}
+    return {key: _of_run(findings, key, own, choices[:n_shown]) for key, own in places.items()}
+
+
+def _places_of_runs(findings: Findings) -> dict[tuple[str, str], IntArray]:
+    """Return which rows of the values are of which run."""
+    keys = findings.part_courses.values.index.to_frame(index=False)[RUN_KEY]
+    places: dict[tuple[str, str], list[int]] = {}
+    for row, key in enumerate(keys.itertuples(index=False, name=None)):
+        places.setdefault(key, []).append(row)
+    return {key: np.array(rows) for key, rows in places.items()}
+
+
+def _thinned(rows: IntArray) -> IntArray:
+    n = min(len(rows), _STEPS_OF_RUN)
+    return rows[np.linspace(0, len(rows) - 1, n).round().astype(np.int64)]
+
+
+def _choices(findings: Findings, metric: str | None, by: str | None) -> list[_Choice]:
+    """Return what there is to choose, of a metric and of a kind of parts where they are given."""
     courses = findings.part_courses.courses
     if courses.empty:
         raise NotEnoughDataError("Metrics of layers and roles were not measured.")
@@ -79,7 +137,7 @@ def layers(findings: Findings, metric: str | None = None, by: str | None = None)
     ]
     if not choices:
         raise NotEnoughDataError(f"{metric} is not known of any two parts of one kind.")
-    return _drawn(findings, choices)
+    return choices
 
 
 def _in_order(findings: Findings) -> list[_Choice]:
@@ -97,14 +155,50 @@ def _in_order(findings: Findings) -> list[_Choice]:
     return list(starmap(_Choice, pairs.itertuples(index=False, name=None)))
 
 
-def _drawn(findings: Findings, choices: Sequence[_Choice]) -> go.Figure:
+def _of_groups(findings: Findings, choices: Sequence[_Choice]) -> go.Figure:
     courses = findings.part_courses.courses
     groups = courses["group"].unique().tolist()
     fields = {choice: [_Field.of(courses, group, choice) for group in groups] for choice in choices}
+    return _drawn(findings, groups, fields)
+
+
+def _of_run(
+    findings: Findings, key: tuple[str, str], places: IntArray, choices: Sequence[_Choice]
+) -> go.Figure:
+    """Draw one run as if it were a group, by these rows of the values."""
+    found = findings.part_courses
+    own = found.values.iloc[places]
+    stays = findings.map_in_time.stays[findings.parameters.n_states]
+    stays = stays[(stays["group"] == key[0]) & (stays["run"] == key[1])]
+    states, begin = stays["state"].to_numpy(), stays["start"].to_numpy()
+    changes = pd.DataFrame(
+        {"from_state": states[:-1], "to_state": states[1:], "crossed": begin[1:]}
+    ).drop_duplicates(["from_state", "to_state"])
+    alone = replace(
+        findings,
+        part_courses=replace(found, usual_states=USUAL_STATES.frame(stays.assign(share=1.0))),
+        map_in_time=replace(
+            findings.map_in_time,
+            group_transitions=GROUP_TRANSITIONS.frame(
+                changes.assign(group=key[0], n_runs=1, n_total=1)
+            ),
+        ),
+    )
+    fields = {choice: [_Field.of_run(own, found.scales, choice)] for choice in choices}
+    return _drawn(alone, [key[0]], fields, named=f"<b>{words.label(key[1], 40)}</b>: ")
+
+
+def _drawn(
+    findings: Findings,
+    groups: Sequence[str],
+    fields: Mapping[_Choice, Sequence[_Field]],
+    named: str = "",
+) -> go.Figure:
+    choices = list(fields)
     maps = [_heat_map(findings, group, field) for group, field in enumerate(fields[choices[0]])]
     figure = go.Figure([*maps, *_strips(findings, groups), *_marks(findings, groups)])
     figure.update_layout(_frame(findings, len(groups)))
-    figure.update_layout(_layout_of(findings, groups, choices[0]))
+    figure.update_layout(_layout_of(findings, groups, choices[0], named))
     if len(choices) > 1:
         buttons = [
             {
@@ -115,7 +209,7 @@ def _drawn(findings: Findings, choices: Sequence[_Choice]) -> go.Figure:
                         "z": [_encoded(field.deviations) for field in own],
                         "customdata": [_encoded(field.told) for field in own],
                     },
-                    _layout_of(findings, groups, choice),
+                    _layout_of(findings, groups, choice, named),
                     list(range(len(groups))),
                 ],
             }
@@ -131,7 +225,7 @@ class _Field(NamedTuple):
 
     steps: FloatArray
     deviations: NDArray[np.float32]
-    told: FloatArray
+    told: NDArray[np.floating]
 
     @classmethod
     def of(cls, courses: pd.DataFrame, group: str, choice: _Choice) -> _Field:
@@ -146,7 +240,32 @@ class _Field(NamedTuple):
             for column in ("deviations", "value")
         )
         told = np.stack([value, np.broadcast_to(steps, value.shape)], axis=2)
-        return cls(steps.astype(np.float64), deviations.astype(np.float32), told)
+        return cls(steps.astype(np.float64), deviations.astype(np.float32), _compact(told))
+
+    @classmethod
+    def of_run(cls, own: pd.DataFrame, scales: pd.DataFrame, choice: _Choice) -> _Field:
+        """Take a run: ``own`` has a row per checkpoint, ``scales`` one per column of it."""
+        steps = own.index.get_level_values("step").to_numpy(np.float64)
+        columns = _columns_of(own, choice)
+        value = own.to_numpy(np.float64)[:, columns].T
+        mean, deviation = scales[["mean", "deviation"]].to_numpy()[columns].T
+        deviations = (value - mean[:, None]) / deviation[:, None]
+        told = np.stack([value, np.broadcast_to(steps, value.shape)], axis=2)
+        return cls(steps, deviations.astype(np.float32), _compact(told))
+
+
+def _columns_of(values: pd.DataFrame, choice: _Choice) -> IntArray:
+    """Return the places of the columns ``by, metric, part`` that a choice has."""
+    by, metric = (values.columns.get_level_values(level) for level in ("by", "metric"))
+    return np.flatnonzero((by == choice.by) & (metric == choice.metric))
+
+
+def _compact(told: FloatArray) -> NDArray[np.floating]:
+    """Return what is told to four digits in half the space, where steps are whole numbers there."""
+    within = np.finfo(np.float32)
+    known = np.abs(told[np.isfinite(told)])
+    fits = ((known == 0) | ((known > within.tiny) & (known < within.max))).all()
+    return told.astype(np.float32) if fits and told[..., 1].max() < 1 << 24 else told
 
 
 def _parts(courses: pd.DataFrame, by: str) -> list[str]:
@@ -229,8 +348,9 @@ def _marks(findings: Findings, groups: Sequence[str]) -> Iterator[go.Scatter]:
                 meta={"states": [mark.from_state, mark.to_state]},
                 showlegend=False,
                 hovertemplate=f"{mark.from_state} → {mark.to_state}: {findings.step_unit} "
-                f"{words.count(mark.crossed)}, median of {words.plural(mark.n_runs, 'run')}"
-                "<extra></extra>",
+                f"{words.count(mark.crossed)}"
+                + (f", median of {words.plural(mark.n_runs, 'run')}" if mark.n_total > 1 else "")
+                + "<extra></extra>",
             )
 
 
@@ -273,7 +393,9 @@ def _frame(findings: Findings, n_groups: int) -> dict[str, Any]:
     return frame
 
 
-def _layout_of(findings: Findings, groups: Sequence[str], choice: _Choice) -> dict[str, Any]:
+def _layout_of(
+    findings: Findings, groups: Sequence[str], choice: _Choice, named: str
+) -> dict[str, Any]:
     """Return what of the layout goes with a choice: rows, their names, and so the height."""
     names = _parts(findings.part_courses.courses, choice.by)
     thick = float(np.clip(_ROWS_PIXELS / len(names), *_ROW_PIXELS))
@@ -299,8 +421,8 @@ def _layout_of(findings: Findings, groups: Sequence[str], choice: _Choice) -> di
             f"{heat_axis}.tickvals": list(range(len(names))),
             f"{heat_axis}.ticktext": labels,
         }
-        named = f"<b>{words.label(group, 40)}</b>: " if len(groups) > 1 else ""
-        layout["annotations"].append(_heading(named + choice.label, 1 - strip / whole))
+        of_group = f"<b>{words.label(group, 40)}</b>: " if len(groups) > 1 else named
+        layout["annotations"].append(_heading(of_group + choice.label, 1 - strip / whole))
     return layout
 
 

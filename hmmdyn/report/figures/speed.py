@@ -13,7 +13,7 @@ from hmmdyn.errors import NotEnoughDataError
 from hmmdyn.report import words
 from hmmdyn.report.figures import theme
 from hmmdyn.report.figures.links import STEP_AXIS, group_numbers
-from hmmdyn.report.lookup import rows
+from hmmdyn.report.lookup import drawn_groups, rows
 from hmmdyn.results.convergence import ConvergenceSpeed
 from hmmdyn.results.findings import OutcomeFindings
 
@@ -41,7 +41,7 @@ def waiting_curves(findings: OutcomeFindings) -> go.Figure:
     last_step = int(speed.curves["step"].max())
     groups = [
         (group, _to_the_end(speed.curves[speed.curves["group"] == group.group], last_step))
-        for group in rows(speed.groups)
+        for group in _drawn(findings, speed)
     ]
     numbers = group_numbers(findings)
     figure = go.Figure([_band(group, curve, numbers, len(groups)) for group, curve in groups])
@@ -51,7 +51,7 @@ def waiting_curves(findings: OutcomeFindings) -> go.Figure:
         figure.add_traces(list(_marks(findings, group, curve, numbers)))
     figure.update_layout(
         **_frame("runs still to converge"),
-        meta={**STEP_AXIS, "waiting": True},
+        meta={**STEP_AXIS, "waiting": True, "n_groups": len(drawn_groups(findings))},
         xaxis={
             "title": {"text": findings.step_unit},
             "rangemode": "tozero",
@@ -82,10 +82,11 @@ def performance_profile(findings: OutcomeFindings) -> go.Figure:
         )
     numbers = group_numbers(findings)
     end = max(float(speed.profile["ratio"].max()) * 1.05, 1.1)
-    figure = go.Figure([_profile(speed, group, numbers, end) for group in rows(speed.groups)])
+    figure = go.Figure([_profile(speed, group, numbers, end) for group in _drawn(findings, speed)])
     fastest = words.count(speed.ranking["step"].iloc[0])
     figure.update_layout(
         **_frame("runs converged"),
+        meta={"n_groups": len(drawn_groups(findings))},
         xaxis={
             **_ratio_ticks(end),
             "type": "log",
@@ -105,6 +106,11 @@ def _require_speed(findings: OutcomeFindings) -> ConvergenceSpeed:
             "It is known of one run only when it converged: there is none to compare it with."
         )
     return speed
+
+
+def _drawn(findings: OutcomeFindings, speed: ConvergenceSpeed) -> list[Any]:
+    """Return the rows of the groups whose curves are drawn: of very many, none could be told."""
+    return list(rows(speed.groups[speed.groups["group"].isin(drawn_groups(findings))]))
 
 
 def _frame(y_title: str) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hmmdyn.messages import Message, Remedy
 from hmmdyn.report import words
 from hmmdyn.report.lookup import rows, state_name
-from hmmdyn.report.statements.statement import Statement
+from hmmdyn.report.statements.statement import Statement, told
 from hmmdyn.results.findings import Findings
 from hmmdyn.results.verdicts import CANNOT_TELL
 from hmmdyn.results.where import AFTER, BEFORE
@@ -19,12 +20,15 @@ _HOW = (
     "In every run, a part of the network is dated by when its metric crosses the middle between "
     "its levels in the two states. What is told is how much earlier or later that is than in the "
     "middle of the other parts, median over runs, with a 95 % interval that holds for all parts of "
-    "one metric together and knows how far apart checkpoints are."
+    "one metric together and knows how far apart checkpoints are. A part is named where a sign "
+    "test over runs, corrected over all metrics and parts, agrees."
 )
 
-_ROLES = (
+_ROLES = Message(
     "Roles are told by the names of weights, as published architectures have them: q, k, v, o, mlp "
-    "in, …; what no name tells is 'other'."
+    "in, …; what no name tells is 'other'. A file of rules tells more: ",
+    Remedy("roles"),
+    ".",
 )
 
 
@@ -40,16 +44,16 @@ def say(findings: Findings) -> Iterator[Statement]:
     n_parts = table.groupby([*_CHANGE, "by", "metric"])["part"].transform("size")
     # Of two parts, one is after the other because that is before it.
     is_mirrored = (n_parts == 2) & (table["when"] == AFTER)
-    told = table.assign(n_parts=n_parts)[(table["when"] != CANNOT_TELL) & ~is_mirrored]
-    if told.empty:
+    shown = table.assign(n_parts=n_parts)[(table["when"] != CANNOT_TELL) & ~is_mirrored]
+    if shown.empty:
         text = "No layer or role is shown to change before or after the others."
         yield Statement(_TOPIC, text, _HOW, brief=text)
         return
-    farthest = told.loc[told["lead"].abs().sort_values(ascending=False, kind="stable").index]
+    farthest = shown.loc[shown["lead"].abs().sort_values(ascending=False, kind="stable").index]
     for i, part in enumerate(rows(farthest.head(_SAID))):
         text = _moves(findings, part)
         yield Statement(_TOPIC, text, _HOW if i == 0 else "", brief=text if i == 0 else "")
-    if (further := len(told) - _SAID) > 0:
+    if (further := len(shown) - _SAID) > 0:
         yield Statement(_TOPIC, f"The table has {further:,} further of this kind.")
 
 
@@ -60,7 +64,7 @@ def _alone(findings: Findings) -> Iterator[Statement]:
         if n_parts == 1:
             name = words.name(courses.loc[courses["by"] == by, "part"].iloc[0])
             text = f"All weights are of one {by}, {name}: no {by} can move before another."
-            yield Statement(_TOPIC, text, _ROLES if by == "role" else "")
+            yield Statement(_TOPIC, text, told(findings, _ROLES) if by == "role" else "")
 
 
 def _moves(findings: Findings, part: Any) -> str:

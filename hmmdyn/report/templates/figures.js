@@ -92,10 +92,22 @@
         label.text = label.text.replace(/ converged, .*$/, " converged");
   }
 
+  const ofOneRun = (run) => specs()[`layers-of-run-${run}`];
+  const isOfRuns = (plot) => plot.dataset.spec === "layers-spec" && ofOneRun(0) !== undefined;
+
+  // Of the layers, those of the one run that is chosen, where the page has it by this metric.
+  function figureOf(plot) {
+    const { runs } = selection.chosen;
+    const alone = isOfRuns(plot) && runs.length === 1 ? ofOneRun(runs[0]) : undefined;
+    const n = alone?.layout.updatemenus?.[0].buttons.length ?? 1;
+    const column = Number(control(plot, "column")?.value ?? 0);
+    return alone && column < n ? alone : specs()[plot.dataset.spec];
+  }
+
   function draw(plot) {
     const isNarrow = narrow.matches && !printing;
     const map = `map-${levels.shown()?.n_states}-${isNarrow ? "narrow" : "wide"}`;
-    const { data: made, layout } = structuredClone(specs()[isMap(plot) ? map : plot.dataset.spec]);
+    const { data: made, layout } = structuredClone(isMap(plot) ? specs()[map] : figureOf(plot));
     takeColumn(plot, made, layout);
     for (const trace of made)
       for (const key of ["x", "y", "base", "customdata"]) trace[key] = decoded(trace[key]);
@@ -247,14 +259,23 @@
       other.value = target.value;
     redraw((plot) => control(plot, "time"));
   });
-  // At another level or threshold, the figures that follow it are drawn again.
-  let drawn = { level: null, threshold: null };
+  // At another level or threshold, or of another run, the figures that follow it are drawn again.
+  let drawn = { level: null, threshold: null, runs: "" };
   selection.onChange(() => {
     const { level, threshold } = selection.chosen;
-    const isOther = { level: level !== drawn.level, threshold: threshold !== drawn.threshold };
-    drawn = { level, threshold };
+    const runs = selection.chosen.runs.join();
+    const isOther = {
+      level: level !== drawn.level,
+      threshold: threshold !== drawn.threshold,
+      runs: runs !== drawn.runs,
+    };
+    drawn = { level, threshold, runs };
     for (const plot of plots.filter(isDrawn))
-      if ((isOther.level && plot.followsLevel) || (isOther.threshold && plot.followsThreshold))
+      if (
+        (isOther.level && plot.followsLevel) ||
+        (isOther.threshold && plot.followsThreshold) ||
+        (isOther.runs && isOfRuns(plot))
+      )
         draw(plot);
       else highlight(plot);
   });
