@@ -111,18 +111,13 @@ class Option:
         if self.kind in (int, float):
             return self._number(value)
         if self.kind is Path:
-            return self._path(self._require(isinstance(value, str | Path), value, "a path"))
+            path = Path(self._require(isinstance(value, str | Path), value, "a path"))
+            require_no_url(path, self.flag)
+            return path
         if not self.choices:
             return self._require(isinstance(value, str), value, "a text")
         require_one_of(value, self.choices, self.name)
         return value
-
-    def _path(self, value: str | Path) -> Path:
-        if _URL.match(str(value)):  # not repeated: it may hold a password
-            raise UsageError(
-                f"{self.flag!r} takes a file of this machine, not a URL. Copy it here."
-            )
-        return Path(value)
 
     def _several(self, value: Any) -> tuple[Any, ...]:
         one = get_args(self.kind)[0]
@@ -161,6 +156,21 @@ class Option:
         least = f", at least {self.least}" if self.least is not None else ""
         text = indent(fill(f"{self.help} {self.more}", 92), "    ")
         return f"{self.name} : {kind}{least}, default {self.default!r}\n{text}"
+
+
+def require_no_url(path: Path, argument: str) -> None:
+    """Refuse what is no path of this machine.
+
+    Raises
+    ------
+    UsageError
+        It is a URL, which is not repeated: it may hold a password.
+    """
+    if _URL.match(str(path)):
+        raise UsageError(
+            f"{argument!r} takes a file or folder of this machine, not a URL. Copy it from or to "
+            "there."
+        )
 
 
 def option(default: Any, help: str, **declared: Any) -> Any:

@@ -25,7 +25,7 @@ def analyze(
         str,
         typer.Argument(
             help="Folder of checkpoints, recordings or logs, or a metric table (.csv, .parquet, "
-            "…); checkpoints may also lie in a store: s3://…, https://…, hf://… (extra 'remote')."
+            "…); these may also lie in a store: s3://…, https://…, hf://… (extra 'remote')."
         ),
     ],
     given: Given,

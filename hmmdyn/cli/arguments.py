@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import Parameter, Signature, signature
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 from rich.markup import escape
 
 from hmmdyn.cli.console import failing_clearly
-from hmmdyn.declare import CONVERGENCE, READING, RECIPE, Option
+from hmmdyn.declare import CONVERGENCE, READING, RECIPE, Option, require_no_url
 from hmmdyn.errors import UsageError
 from hmmdyn.names import did_you_mean
 from hmmdyn.options import OPTIONS, PRESETS, Options
@@ -42,7 +43,7 @@ Command = Callable[..., None]
 Runs = Annotated[
     str,
     typer.Argument(
-        help="Folder of checkpoints, recordings or logs of one or several runs; checkpoints may "
+        help="Folder of checkpoints, recordings or logs of one or several runs; these may "
         "also lie in a store: s3://…, gs://…, az://…, https://…, hf://… (extra 'remote')."
     ),
 ]
@@ -90,6 +91,7 @@ def takes(declared: Sequence[Option]) -> Callable[[Command], Command]:
         def run(context: typer.Context, **arguments: Any) -> None:
             with failing_clearly():
                 options = {one: arguments.pop(one.name) for one in declared}
+                _require_paths(arguments)
                 given = {
                     one.name: _value(one, value)
                     for one, value in options.items()
@@ -102,6 +104,14 @@ def takes(declared: Sequence[Option]) -> Callable[[Command], Command]:
         return run
 
     return decorate
+
+
+def _require_paths(arguments: Mapping[str, Any]) -> None:
+    """Refuse URLs where a path is meant, in which they would be folders with such names."""
+    for name, value in arguments.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, Path):
+                require_no_url(one, name)
 
 
 def chosen(given: Given, preset: str | None = None) -> Options:

@@ -10,6 +10,7 @@ import errno
 import inspect
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
@@ -75,7 +76,8 @@ def _azure(**options: Any) -> Any:
     from adlfs import AzureBlobFileSystem
 
     client = AzureBlobFileSystem(**options)
-    client.service_client._config.retry_policy.total_retries = 0
+    with suppress(AttributeError):  # of a version that keeps it elsewhere, which then waits longer
+        client.service_client._config.retry_policy.total_retries = 0
     return client
 
 

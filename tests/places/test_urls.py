@@ -91,9 +91,28 @@ def test_fit_tells_no_password_of_a_url():
 def test_what_takes_a_file_of_this_machine_tells_no_password_of_a_url(flag, tmp_path):
     url = "https://u:hush@host/t.csv?token=T"
     said = run("analyze", str(tmp_path), flag, url, code=2).output
-    assert f"'{flag}' takes a file of this machine, not a URL. Copy it here." in one_line(said)
+    assert f"'{flag}' takes a file or folder of this machine, not a URL." in one_line(said)
     assert "hush" not in said
     name = {"--outcomes": "outcomes_file"}.get(flag, flag[2:].replace("-", "_"))
-    with pytest.raises(UsageError, match=r"not a URL\. Copy it here") as refused:
+    with pytest.raises(UsageError, match="not a URL") as refused:
         Options(**{name: url})
     assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("extract", "{runs}", "-o", "{url}"), "output"),
+        (("analyze", "{runs}", "-o", "{url}"), "output"),
+        (("fit", "{runs}", "-o", "{url}"), "output"),
+        (("merge", "{url}", "-o", "m.parquet"), "shards"),
+    ],
+)
+def test_a_url_is_no_path_of_this_machine(words, name, tmp_path, monkeypatch):
+    """As a path, it would be a folder called ``https:`` with a password in it."""
+    monkeypatch.chdir(tmp_path)
+    url = "https://u:hush@host/t.parquet"
+    said = run(*(word.format(runs=tmp_path, url=url) for word in words), code=2).output
+    assert f"'{name}' takes a file or folder of this machine, not a URL" in one_line(said)
+    assert "hush" not in said
+    assert not list(tmp_path.iterdir())
