@@ -1,7 +1,7 @@
 """The clients of stores, as fsspec makes them, but asking once: `Store` is patient for all of them.
 
-Each client has waits of its own, by which a store that is down would be asked up to thirty times
-within ten minutes.
+Each client has waits of its own, by which a store that is down was asked up to 125 times within
+several minutes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from hmmdyn.places.trouble import StoreError
 
 # What they log of failures that pass, with addresses, is for those who have set up logging.
-_TALKATIVE = ("gcsfs", "adlfs", "azure", "s3fs")
+_TALKATIVE = ("gcsfs", "google", "adlfs", "azure", "s3fs")
 
 
 def client_of(protocol: str, **options: Any) -> Any:
@@ -90,6 +90,7 @@ _NOT_TOLD = dict.fromkeys(("az", "abfs", "abfss"), _NO_ACCOUNT)
 _NOWHERE = logging.NullHandler()
 _MADE: dict[str, Callable[..., Any]] = {
     "s3": _amazon,
+    "s3a": _amazon,
     "gs": _google,
     "gcs": _google,
     "az": _azure,
