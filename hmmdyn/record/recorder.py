@@ -159,7 +159,13 @@ class MetricRecorder:
             raise
 
     def step(self, model: Any, step: int, *, optimizer: Any = None, **outcomes: Any) -> None:
-        """Record where ``step`` is a multiple of ``every``; else `log` the outcomes."""
+        """Record where ``step`` is a multiple of ``every``; else `log` the outcomes.
+
+        Parameters
+        ----------
+        model, step, optimizer, **outcomes
+            As of `record`.
+        """
         if _whole(step) % self.every == 0:
             self.record(model, step, optimizer=optimizer, **outcomes)
         else:
