@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from hmmdyn.checkpoints.heads import Head
 from hmmdyn.checkpoints.parameters import DEFAULT_RULES, ParameterRules
-from hmmdyn.errors import UsageError
 from hmmdyn.metrics.measure import measure
 from hmmdyn.metrics.registry import select_metrics
 from hmmdyn.metrics.summary import Embedding
@@ -354,7 +353,7 @@ def test_the_step_of_adam_does_not_depend_on_the_scale_of_gradients(seed, factor
         assert adam_of(held).step == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_recorder_has_heads_and_no_optimizer(tmp_path):
+def test_a_recorder_has_heads(tmp_path):
     queries, keys = made()
     tensors = LAYOUTS["BERT"](queries, keys)
     with MetricRecorder(
@@ -367,5 +366,3 @@ def test_a_recorder_has_heads_and_no_optimizer(tmp_path):
         tmp_path / "seed0", metrics=["attention"], rules=ParameterRules(heads=HEADS)
     ) as recorder:
         assert recorder.last_step == 0
-    with pytest.raises(UsageError, match="no state of an optimizer, which first_moment, second"):
-        MetricRecorder(tmp_path / "seed1", metrics=["optimizer"])
