@@ -92,3 +92,8 @@ def runs_named(names: Iterable[str], runs: Iterable[tuple[str, str]]) -> frozens
 def _is_harmless(character: str) -> bool:
     category = unicodedata.category(character)
     return category == "Zs" or category[0] not in "CZ"
+
+
+def counted(n: int, one: str, many: str) -> str:
+    """Return a number with its noun: ``1 bias``, ``2 biases``."""
+    return f"{n:,} {one if n == 1 else many}"

@@ -28,6 +28,7 @@ from hmmdyn.checkpoints.parameters import (
     ParameterRules,
     Parameters,
     parts_of,
+    rules_of_no_weight,
     select_parameters,
     shape_differences,
 )
@@ -77,7 +78,8 @@ class Audit:
         - ``gap``, ``short run``, ``single checkpoint``: as discovery tells them;
         - ``unreadable``: a checkpoint that cannot be read.
     notices : tuple of Notice
-        The findings that discovery has not told yet.
+        The findings that discovery has not told yet, what was not looked for, and rules that are of
+        no weight.
     tensors : DataFrame
         What each tensor counts as, and by which rule: one row per tensor of the most usual
         architecture of each group. ``group, tensor, shape`` (tuple of int), ``counts_as``
@@ -134,7 +136,7 @@ def audit(
     headers = reader.headers(ones, rules)
     equal = _with_the_same(_identical(headers, reader), same)
     headers |= {one: headers[other] for one, other in same.items() if other in headers}
-    here = {one: told for one, told in headers.items() if not isinstance(one.path, RemotePath)}
+    here = {one: header for one, header in headers.items() if not isinstance(one.path, RemotePath)}
     schedules = list(odd_schedules(files, unit))
     seen = [
         *_architectures(headers),
@@ -143,9 +145,18 @@ def audit(
         *_times(files, unit),
         *_unreadable(reader.failures),
     ]
-    findings = pd.DataFrame([*seen, *schedules], columns=list(Finding._fields))
-    notices = [*map(_notice, seen), *([] if len(here) == len(headers) else [_NOT_LOOKED_FOR])]
-    return Audit(findings, tuple(notices), _tensors(reader.decided))
+    told = [*seen, *schedules]
+    findings = pd.DataFrame(told, columns=list(Finding._fields))
+    # As they are: a column of text would lose the remedies in them.
+    findings["message"] = pd.Series([finding.message for finding in told], dtype=object)
+    tensors = _tensors(reader.decided)
+    weights = tensors.loc[tensors["counts_as"] == "weight", "tensor"]
+    notices = (
+        *map(_notice, seen),
+        *([] if len(here) == len(headers) else [_NOT_LOOKED_FOR]),
+        *rules_of_no_weight(rules, set(weights)),
+    )
+    return Audit(findings, notices, tensors)
 
 
 # -------------------------------------------------------------------------------------- reading

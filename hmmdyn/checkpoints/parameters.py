@@ -8,7 +8,7 @@ shape, and its neighbours; where that fails, the user's `ParameterRules` decide.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,9 @@ from hmmdyn.checkpoints.matrices import Axes, Shape, as_matrices, axes_of, besid
 from hmmdyn.checkpoints.read import Checkpoint
 from hmmdyn.choices import EXACT
 from hmmdyn.errors import NotToldError, UsageError
-from hmmdyn.names import printable, some
+from hmmdyn.names import counted, printable, some
 from hmmdyn.results.arrays import FloatArray
+from hmmdyn.results.notice import Notice
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,20 @@ _TABLE = re.compile(
 _COPY = re.compile(
     r"(.*_)?(ema|swa|shadow|averaged|teacher|target|momentum)(_.*|\d*)", re.IGNORECASE
 )
+
+
+def rules_of_no_weight(rules: ParameterRules, weights: Collection[str]) -> Iterator[Notice]:
+    """Say which rules about single weights are of none of these."""
+    for what, given in (("roles", rules.roles), ("splits", rules.split)):
+        idle = [rule[0] for rule in given if not any(re.search(rule[0], w) for w in weights)]
+        if idle:
+            yield Notice(
+                "metrics",
+                "odd",
+                f"rules of {what}",
+                f"{counted(len(idle), 'expression fits', 'expressions fit')} the name of no "
+                f"weight: {some(map(repr, idle))}.",
+            )
 
 
 def select_parameters(checkpoint: Checkpoint, rules: ParameterRules) -> Parameters:

@@ -76,10 +76,9 @@ def scan(
                 n_jobs=n_jobs(jobs),
                 progress=lambda done, total: told("audit", done, total),
             )
-        # One notice for each finding, in order.
-        messages = [as_typed(notice.message) for notice in audited.notices]
-        tensors = audited.tensors
-        findings, notices = audited.findings.assign(message=messages), notices + audited.notices
+        messages = list(map(as_typed, audited.findings["message"]))
+        findings = audited.findings.assign(message=messages)
+        tensors, notices = audited.tensors, notices + audited.notices
     if as_json:
         document = _index_as_json(index, logged.outcomes, notices)
         if findings is not None and tensors is not None:
@@ -93,7 +92,8 @@ def scan(
     if tensors is not None:
         show_tensors(tensors, with_roles=options.roles is not None)
     show_notices(notices, out)
-    if findings is not None and findings.empty:
+    is_odd = any(notice.kind == "odd" for notice in notices)
+    if findings is not None and findings.empty and not is_odd:
         out.print("Audit: nothing odd was found.")
 
 

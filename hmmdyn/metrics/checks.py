@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from hmmdyn.checkpoints.parameters import shape_differences
 from hmmdyn.errors import ArchitectureMismatchError
 from hmmdyn.messages import Remedy
-from hmmdyn.metrics.measure import Measurement, by_reason, counted
-from hmmdyn.names import natural_key, printable, some
+from hmmdyn.metrics.measure import Measurement, by_reason
+from hmmdyn.names import counted, natural_key, printable, some
 from hmmdyn.results.checkpoints import CheckpointFile
 from hmmdyn.results.notice import Notice
 

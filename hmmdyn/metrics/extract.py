@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -18,7 +17,7 @@ import pandas as pd
 from joblib import effective_n_jobs
 
 from hmmdyn.checkpoints.modules import in_network_order
-from hmmdyn.checkpoints.parameters import DEFAULT_RULES, ParameterRules
+from hmmdyn.checkpoints.parameters import DEFAULT_RULES, ParameterRules, rules_of_no_weight
 from hmmdyn.errors import CheckpointError, HmmdynError, UsageError
 from hmmdyn.messages import Either, Message, Remedy
 from hmmdyn.metrics.cache import MeasurementCache, relative_path
@@ -33,7 +32,7 @@ from hmmdyn.metrics.checks import (
 from hmmdyn.metrics.clusters.cluster import on_cluster
 from hmmdyn.metrics.linear_algebra import CPU, on_device
 from hmmdyn.metrics.machine import Machine
-from hmmdyn.metrics.measure import Measurement, counted, measure
+from hmmdyn.metrics.measure import Measurement, measure
 from hmmdyn.metrics.registry import Metric, load_metrics, select_metrics, with_needed
 from hmmdyn.metrics.shard import Shard
 from hmmdyn.metrics.tally import Part, Reference
@@ -200,7 +199,7 @@ def extract(
         notices=(
             *_skipped(bad),
             *_damaged(store.n_damaged),
-            *_idle(rules, {**probes, **measured}),
+            *_about_rules(rules, {**probes, **measured}),
             *found.notices,
         ),
         n_computed=n_computed,
@@ -473,19 +472,10 @@ def _probes(files: Sequence[CheckpointFile]) -> dict[CheckpointFile, None]:
     }
 
 
-def _idle(rules: ParameterRules, measured: Measured) -> Iterator[Notice]:
-    """Say which rules about single weights are of none of them."""
-    weights = {name for found in measured.values() for name in found.architecture.weights}
-    for what, given in (("roles", rules.roles), ("splits", rules.split)):
-        idle = [rule[0] for rule in given if not any(re.search(rule[0], w) for w in weights)]
-        if idle:
-            yield Notice(
-                "metrics",
-                "odd",
-                f"rules of {what}",
-                f"{counted(len(idle), 'expression fits', 'expressions fit')} the name of no "
-                f"weight: {some(map(repr, idle))}.",
-            )
+def _about_rules(rules: ParameterRules, measured: Measured) -> Iterator[Notice]:
+    if rules.roles or rules.split:  # else there is no need to look at all weights
+        weights = {name for found in measured.values() for name in found.architecture.weights}
+        yield from rules_of_no_weight(rules, weights)
 
 
 def _all_bad_files(bad: dict[str, str], n_total: int) -> Message:

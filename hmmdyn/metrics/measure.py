@@ -19,7 +19,7 @@ from hmmdyn.messages import Message, Remedy
 from hmmdyn.metrics.machine import ANY_MACHINE, Machine
 from hmmdyn.metrics.registry import select_metrics
 from hmmdyn.metrics.tally import Changes, Part, References, Tally
-from hmmdyn.names import printable, some
+from hmmdyn.names import counted, printable, some
 from hmmdyn.places import Place
 
 FROZEN = "never changes"
@@ -215,11 +215,6 @@ def by_reason(left_out: Mapping[str, str]) -> str:
     return "; ".join(
         f"{len(names)} {reason} ({some(names, 3)})" for reason, names in reasons.items()
     )
-
-
-def counted(n: int, one: str, many: str) -> str:
-    """Return a number with its noun: ``1 bias``, ``2 biases``."""
-    return f"{n:,} {one if n == 1 else many}"
 
 
 def _no_weights(path: Place, parameters: Parameters, frozen: Collection[str]) -> Message:

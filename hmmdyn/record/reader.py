@@ -12,9 +12,9 @@ from hmmdyn.checkpoints.find.walking import Folder, Tree, walk, walked
 from hmmdyn.errors import ArchitectureMismatchError, LayoutError, TableError
 from hmmdyn.metrics.checks import Unchanging
 from hmmdyn.metrics.extract import tabulate
-from hmmdyn.metrics.measure import Measurement, counted
+from hmmdyn.metrics.measure import Measurement
 from hmmdyn.metrics.registry import select_metrics
-from hmmdyn.names import natural_key, printable, some
+from hmmdyn.names import counted, natural_key, printable, some
 from hmmdyn.places import Place, place
 from hmmdyn.record.rows import (
     RECORDING,

@@ -377,6 +377,33 @@ def test_scan_says_that_all_is_well(root):
     assert "nothing odd was found" in scan(root, "--audit").stdout
 
 
+def test_what_discovery_has_told_is_a_finding_beside_others(root):
+    shutil.copy2(path(root, 0, 30), path(root, 2, 30))
+    path(root, 1, STEPS[-2]).unlink()
+    findings = json.loads(scan(root, "--audit", "--json").stdout)["findings"]
+    assert {finding["kind"] for finding in findings} == {"copy", "gap"}
+    assert all(finding["message"] for finding in findings)
+
+
+def test_what_is_not_looked_for_in_a_store_is_no_finding(root):
+    pytest.importorskip("fsspec")
+    url = f"local://{root}"
+    document = json.loads(scan(url, "--audit", "--json").stdout)
+    assert document["findings"] == []
+    assert "weights that never change" in {notice["subject"] for notice in document["notices"]}
+    shutil.copy2(path(root, 0, 30), path(root, 2, 30))
+    (finding,) = json.loads(scan(url, "--audit", "--json").stdout)["findings"]
+    assert finding["kind"] == "copy"
+
+
+def test_rules_of_no_weight_are_named_and_not_called_in_order(root, tmp_path):
+    file = tmp_path / "roles.toml"
+    file.write_text('[roles]\n"nowhere" = "q"\n')
+    out = " ".join(scan(root, "--audit", "--roles", file).stdout.split())
+    assert "1 expression fits the name of no weight: 'nowhere'." in out
+    assert "nothing odd" not in out
+
+
 def test_what_counts_as_a_weight_is_told_by_rule(root):
     add = {
         "wte.weight": np.ones((9, 4), np.float32),

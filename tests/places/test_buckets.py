@@ -25,7 +25,7 @@ from hmmdyn.checkpoints.audit import audit
 from hmmdyn.errors import CheckpointError, NoCheckpointsError
 
 from .proxy import proxy
-from .web import Answer, Web
+from .web import WHAT_MAY_PASS, Answer, Web
 
 AZURITE = os.environ.get("AZURITE_BLOB") or shutil.which("azurite-blob")
 ACCOUNT = "devstoreaccount1"
@@ -203,17 +203,7 @@ def test_an_object_that_changes_while_it_is_read_is_refused(bucket):
         checkpoint.close()
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Answer(status=429, headers={"Retry-After": "3"}),
-        Answer(status=500),
-        Answer(status=503),
-        Answer(cut=0),
-        Answer(cut=1000),
-    ],
-    ids=["throttled", "broken", "overloaded", "dropped", "truncated"],
-)
+@WHAT_MAY_PASS
 def test_what_may_pass_is_asked_for_again_and_what_stays_is_said(bucket, runs, at_once, answer):
     url = f"{bucket.url}/{ONE}"
     bucket.door.trouble = for_ranges(answer, times=1)

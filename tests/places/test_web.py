@@ -18,7 +18,7 @@ from tests.make_runs import weights
 
 pytest.importorskip("aiohttp", reason="the extra 'remote' is not installed")
 
-from .web import Answer, web_server
+from .web import WHAT_MAY_PASS, Answer, web_server
 
 ONE = "/runs/seed0/step_20.safetensors"
 
@@ -109,17 +109,7 @@ def test_workers_read_from_the_server_themselves(web, local):
     pd.testing.assert_frame_equal(without_times(found), local)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Answer(status=429, headers={"Retry-After": "3"}),
-        Answer(status=500),
-        Answer(status=503),
-        Answer(cut=0),
-        Answer(cut=1000),
-    ],
-    ids=["throttled", "broken", "overloaded", "dropped", "truncated"],
-)
+@WHAT_MAY_PASS
 def test_what_may_pass_is_asked_for_again(web, local, at_once, answer):
     web.trouble = for_one(answer, times=2)
     found = read_runs(f"{web.url}/runs")

@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+import pytest
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -45,6 +47,19 @@ class Answer:
 
 
 Trouble = Callable[[Asked], Answer | None]
+
+# Answers after which the same thing may come at the next try.
+WHAT_MAY_PASS = pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(status=429, headers={"Retry-After": "3"}),
+        Answer(status=500),
+        Answer(status=503),
+        Answer(cut=0),
+        Answer(cut=1000),
+    ],
+    ids=["throttled", "broken", "overloaded", "dropped", "truncated"],
+)
 
 
 @dataclass
