@@ -1,6 +1,6 @@
 """What measuring a checkpoint costs, beside the paper's computation, and how right sketches are.
 
-    python benchmarks/extraction.py [--parts network square memory] [-o extraction.md]
+    python benchmarks/extraction.py [--parts network square memory] [--weights FOLDER] [-o FILE]
 
 The paper's computation takes, of every weight matrix, ``torch.linalg.matrix_norm(ord=2)`` and
 ``torch.svd``, norms, moments and medians, in float32. Both run in one process on one thread;
@@ -18,19 +18,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from threadpoolctl import threadpool_limits
 
 from hmmdyn.checkpoints.parameters import ParameterRules
 from hmmdyn.metrics.machine import Machine
 from hmmdyn.metrics.measure import measure
-from hmmdyn.metrics.sketch import sketched_spectrum
+from hmmdyn.metrics.sketch import LEAST_SIDE, sketched_spectrum
 from hmmdyn.metrics.spectrum import Spectrum, singular_values
 
 LAYERS, WIDTH = 12, 768
@@ -189,16 +189,36 @@ def of_square(folder: Path) -> Iterator[str]:
         f"var_sv {variance:+.3%}, effective rank {rank:+.3%}."
     )
     yield ""
-    yield "Errors of sketches, relative, 1,024 by 1,024:"
+    yield f"Errors of sketches, relative, {LEAST_SIDE:,} by {LEAST_SIDE:,}:"
     yield ""
+    yield from table_of_errors(spectra())
+
+
+def of_weights(folder: Path) -> Iterator[str]:
+    yield "## Trained weights"
+    yield ""
+    yield (
+        "Errors of sketches, relative, of what `python benchmarks/wide_networks.py` has trained: a "
+        "classifier of digits, and one block of a transformer on the bytes of Python's library."
+    )
+    yield ""
+    yield from table_of_errors(
+        (f"{path.stem}: {name} ({' × '.join(map(str, tensor.shape))})", tensor.astype(np.float64))
+        for path in sorted(folder.glob("*.safetensors"))
+        for name, tensor in load_file(path).items()
+        if tensor.ndim == 2 and min(tensor.shape) >= LEAST_SIDE
+    )
+
+
+def table_of_errors(matrices: Iterable[tuple[str, np.ndarray]]) -> Iterator[str]:
     yield "| spectrum | largest value | mean_sv | var_sv | effective rank |"
     yield "| --- | --- | --- | --- | --- |"
-    for name, made in spectra():
-        yield f"| {name} | {' | '.join(f'{error:+.3%}' for error in errors(made))} |"
+    for name, matrix in matrices:
+        yield f"| {name} | {' | '.join(f'{error:+.3%}' for error in errors(matrix))} |"
 
 
 def spectra() -> Iterator[tuple[str, np.ndarray]]:
-    rng, n = np.random.default_rng(0), 1024
+    rng, n = np.random.default_rng(0), LEAST_SIDE
     u, v = (np.linalg.qr(rng.normal(size=(n, n)))[0] for _ in range(2))
     noise = 0.02 * rng.normal(size=(n, n))
     yield "as initialised", noise
@@ -207,6 +227,8 @@ def spectra() -> Iterator[tuple[str, np.ndarray]]:
     yield "a tenth of the directions have", noise + (u * (np.arange(n) < n / 10)) @ v
     for exponent in (0.5, 1, 2):
         yield f"power law, exponent {exponent:g}", (u * np.arange(1.0, n + 1) ** -exponent) @ v
+    yield "every third unit is dead", noise * (np.arange(n) % 3 > 0)
+    yield "exponential decay, e^(-i/100)", (u * np.exp(-np.arange(n) / 100)) @ v
 
 
 def errors(matrix: np.ndarray) -> list[float]:
@@ -264,6 +286,7 @@ PARTS: dict[str, Callable[[Path], Iterator[str]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--weights", type=Path, help="folder of wide_networks.py: errors of these")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
     packages = ", ".join(f"{p} {version(p)}" for p in ("numpy", "torch", "hmmdyn"))
@@ -280,6 +303,9 @@ def main() -> None:
         for part in options.parts:
             with tempfile.TemporaryDirectory() as folder:
                 lines += ["", *PARTS[part](Path(folder))]
+            options.output.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        if options.weights:
+            lines += ["", *of_weights(options.weights)]
             options.output.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 

@@ -141,10 +141,10 @@ class Options(ModelOptions):
     )
     spectrum: str = option(
         EXACT,
-        "'sketch' the singular values of large matrices, right to 1 or 2 %, instead of 'exact'.",
+        "'sketch' the singular values of large matrices, right to 1 %, instead of 'exact'.",
         panel=READING,
         choices=SPECTRA,
-        more="Large is a shorter side of 1,024 or more. A sketch takes a tenth of the time, "
+        more="Large is a shorter side of 2,048 or more. A sketch takes a tenth of the time, "
         "and starts from the same vectors at every checkpoint: the error is common to all of them.",
     )
     metrics: tuple[str, ...] = option(
