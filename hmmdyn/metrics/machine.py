@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hmmdyn.checkpoints.tensor import WIDENED, LazyTensor
 from hmmdyn.errors import UsageError
 from hmmdyn.metrics.linear_algebra import CPU
+from hmmdyn.metrics.sketch import LEAST_SIDE
 from hmmdyn.names import printable
 
 # A process with its libraries, and the pieces in which it goes through entries.
@@ -120,8 +121,8 @@ def bytes_needed(tensor: LazyTensor, *, as_matrices: bool, sketched: bool) -> in
     # As float64, and beside it their absolute values, or what their spectrum takes: the Gram
     # matrix and two of its size to work in, or a copy in single precision.
     matrix, beside = 8 * n, 8 * n
-    if as_matrices and not sketched:
-        side = min(tensor.shape) if len(tensor.shape) == 2 else math.isqrt(n)
+    side = min(tensor.shape) if len(tensor.shape) == 2 else math.isqrt(n)
+    if as_matrices and not (sketched and side >= LEAST_SIDE):
         beside = max(beside, 8 * (n + 2 * side**2))
     return numbers + matrix + beside
 
