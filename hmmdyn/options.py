@@ -141,7 +141,7 @@ class Options(ModelOptions):
     )
     spectrum: str = option(
         EXACT,
-        "'sketch' the singular values of large matrices, right to 1 %, instead of 'exact'.",
+        "'sketch' the singular values of large matrices, right to about 1 %, instead of 'exact'.",
         panel=READING,
         choices=SPECTRA,
         more="Large is a shorter side of 2,048 or more. A sketch takes a tenth of the time, "
