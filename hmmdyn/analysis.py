@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from inspect import signature
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from hmmdyn.choices import DEFAULT_FORMATS
+from hmmdyn.errors import UsageError
 from hmmdyn.files import replacing, staged
 from hmmdyn.hmm import TrainingMap
 from hmmdyn.names import require_known
@@ -141,7 +144,7 @@ class OutcomeAnalysis(OutcomeFindings):
         Raises
         ------
         UsageError
-            There is no such figure or source of plotly.js.
+            There is no such figure, option of it, or source of plotly.js.
         NotEnoughDataError
             The figure does not apply to these findings.
         """
@@ -149,6 +152,7 @@ class OutcomeAnalysis(OutcomeFindings):
 
         figures = vars(self.figure)
         require_known([figure], figures, "figure")
+        require_known(options, signature(figures[figure]).parameters, f"option of {figure}")
         made = snippet(figures[figure](**options), plotly)
         with replacing(Path(path)) as temporary:
             temporary.write_text(made, encoding="utf-8")
@@ -228,8 +232,14 @@ class Analysis(OutcomeAnalysis, Findings):
         Raises
         ------
         UsageError
-            There is no zoom, because the map was not chosen by its boundaries, or no such level.
+            There is no zoom, because the map was not chosen by its boundaries, or no such level; or
+            ``n_states`` is no whole number of at least 1.
         """
+        if isinstance(n_states, bool) or not isinstance(n_states, Integral) or n_states < 1:
+            raise UsageError(
+                f"'n_states' must be a whole number of at least 1, got {n_states!r}: the table "
+                "'levels' has those there are."
+            )
         return self if n_states == self.parameters.n_states else self.told_at(n_states)
 
     def smallest_set(self, least_overlap: float = 0.9) -> SmallestSet:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hmmdyn.errors import TrainingMapError
+from hmmdyn.errors import TrainingMapError, UsageError
 from hmmdyn.hmm import training_map_json
 from hmmdyn.hmm.choose.select import select_n_states
 from hmmdyn.hmm.choose.supported import at_level
@@ -96,6 +96,8 @@ class TrainingMap:
 
         Raises
         ------
+        UsageError
+            What is given is no trajectories.
         TrainingMapError
             The table lacks a metric the map reads, or counts time otherwise than a map that knows
             the gaps between checkpoints; or the map standardises each run by itself, and a run is
@@ -105,6 +107,11 @@ class TrainingMap:
         NotEnoughDataError
             No run can be standardised as the map's own were, or a value lies beyond all scale.
         """
+        if not isinstance(trajectories, Trajectories):
+            raise UsageError(
+                f"A map is applied to trajectories, not to a {type(trajectories).__name__}. "
+                "Read it first: map.apply(hmmdyn.read_runs(table))."
+            )
         missing = [f for f in self.features if f not in trajectories.metrics]
         if missing:
             raise TrainingMapError(

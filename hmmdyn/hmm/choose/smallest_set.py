@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import combinations
+from numbers import Real
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def smallest_set(
     It says which metrics carry the states once these are known. Whether they would have been found
     from these metrics alone is another question: fit a map to them (``metrics=…``).
     """
-    if not 0 < least_overlap <= 1:
+    if not isinstance(least_overlap, Real) or not 0 < least_overlap <= 1:
         raise UsageError(
             f"'least_overlap' must be above 0 and at most 1, got {least_overlap!r}: 0.9 asks that "
             "every state has nine in ten of its checkpoints."
