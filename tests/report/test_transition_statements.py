@@ -156,3 +156,9 @@ def test_runs_of_the_same_name_are_told_apart_by_their_group():
     for frame in (findings.states, findings.runs_of_table, findings.fork_choices):
         frame["run"] = frame["seed"].map({0: "x", 1: "y", 2: "x", 3: "y"})
     assert by_name(findings, Fork(0, {1: 3, 2: 1}, 4)) == " To state 2: a / y."
+
+
+def test_the_brief_says_how_many_transitions_it_leaves_to_the_report():
+    when = next(say(found([[0, 0, 1, 1, 2, 2, 3, 3]] * 4)))
+    assert when.brief.endswith("1 more in the report.")
+    assert "1 more" not in next(say(found([[0, 0, 1, 1, 2, 2]] * 4, n_states=3))).brief

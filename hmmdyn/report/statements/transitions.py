@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import pandas as pd
+
 from hmmdyn.report import words
 from hmmdyn.report.lookup import Fork, dwell, founded_states, full_run_names, rows, state_name
 from hmmdyn.report.statements.statement import Statement
@@ -40,7 +42,7 @@ def say(findings: Findings) -> Iterator[Statement]:
         _TOPIC,
         " ".join(_when(findings, edge) for edge in rows(said)),
         _INTERVAL,
-        brief=" ".join(_when(findings, edge) for edge in rows(common[ends].head(_EDGES_IN_BRIEF))),
+        brief=_brief(findings, common[ends]),
     )
     rarer = common.iloc[_EDGES_SAID:]
     if len(rarer):
@@ -57,6 +59,13 @@ def say(findings: Findings) -> Iterator[Statement]:
             f"{'; '.join(doubtful)}.",
         )
     yield Statement(_TOPIC, _dwell(findings), _DWELL)
+
+
+def _brief(findings: Findings, common: pd.DataFrame) -> str:
+    """Say the most common transitions in brief, and how many more there are."""
+    said = [_when(findings, edge) for edge in rows(common.head(_EDGES_IN_BRIEF))]
+    more = len(common) - len(said)
+    return " ".join([*said, f"{more} more in the report."] if said and more else said)
 
 
 def by_name(findings: Findings, fork: Fork) -> str:
