@@ -133,7 +133,7 @@ def headline(report: Report) -> str:
     ends = (_phase(findings, change.from_state), _phase(findings, change.to_state))
     who = _who_change(change.n_runs, len(findings.occupancy))
     how = "sharply" if change.kind == "sharp" else "gradually"
-    return f"{who} {how} from {ends[0]} to {ends[1]}, within about {lasts} {unit}s"
+    return f"{who} {how} from {ends[0]} to {ends[1]}, within about {words.in_steps(lasts, unit)}"
 
 
 def slow_runs(findings: Findings) -> tuple[SlowRun, ...]:

@@ -249,7 +249,7 @@ class FactsOfLevel:
             )
         )
         return (
-            f"{unit} {date} ({low} to {high}), within about {lasts} {unit}s "
+            f"{unit} {date} ({low} to {high}), within about {words.in_steps(lasts, unit)} "
             f"({shortest} to {longest})"
         )
 
@@ -261,7 +261,10 @@ class FactsOfLevel:
         spread = words.count(words.rounded(boundary.spread))
         timing = boundary.timing
         whose = "by itself, it cannot tell whose time" if timing == CANNOT_TELL else timing
-        return (f"dates of the runs spread over {spread} {self.findings.step_unit}s: {whose}",)
+        return (
+            f"dates of the runs spread over {words.in_steps(spread, self.findings.step_unit)}: "
+            f"{whose}",
+        )
 
     def _sharpness(self, boundary: Any) -> tuple[str, ...]:
         if boundary is None:

@@ -164,6 +164,6 @@ def _add_slow(findings: Findings, told: dict[tuple[str, str], list[str]]) -> Non
     for run in rows(findings.slowness.slowest_quarter.runs):
         if run.state in founded:
             told[run.group, run.run].append(
-                f"{words.number(run.time, 3)} {findings.step_unit}s in "
+                f"{words.in_steps(words.number(run.time, 3), findings.step_unit)} in "
                 f"{state_name(findings, run.state)}, others {words.number(run.others, 3)}"
             )

@@ -92,6 +92,11 @@ def plural(n: int, noun: str, many: str = "") -> str:
     return f"{n:,} {noun if n == 1 else many or noun + 's'}"
 
 
+def in_steps(told: str, unit: str) -> str:
+    """Return a number that is text already with its unit: ``1 epoch``, ``1,200 steps``."""
+    return f"{told} {unit}" if told.lstrip("+-−") == "1" else f"{told} {unit}s"
+
+
 def of_runs(n: int, total: int) -> str:
     """Return ``3 of 10 runs``; of one run, ``the run``."""
     return "the run" if n == total == 1 else f"{n:,} of {plural(total, 'run')}"

@@ -82,6 +82,20 @@ def test_listing():
     assert words.listing("abcdefgh", at_most=4) == "a, b, c and 5 more"
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("1", "1 epoch"),
+        ("+1", "+1 epoch"),
+        ("−1", "−1 epoch"),
+        ("0", "0 epochs"),
+        ("11", "11 epochs"),
+    ],
+)
+def test_one_of_a_unit_is_no_plural(told, said):
+    assert words.in_steps(told, "epoch") == said
+
+
 def test_plural():
     assert words.plural(1, "run") == "1 run"
     assert words.plural(1200, "run") == "1,200 runs"

@@ -144,7 +144,7 @@ def _spent(findings: Findings, states: pd.DataFrame) -> Iterator[go.Scatter]:
         if len(own):
             cards = [
                 f"{row.name}<br>mean of the {which} {row.n_in_quarter} runs: "
-                f"{words.number(getattr(row, column), 3)} {findings.step_unit}s"
+                f"{words.in_steps(words.number(getattr(row, column), 3), findings.step_unit)}"
                 for row in rows(own)
             ]
             yield _marks(own, column, {"symbol": f"{symbol}-open", **_GHOST}, cards, _GHOST_OFFSET)

@@ -621,7 +621,7 @@ def _boundary_lines(canvas: Canvas, edge: Edge) -> tuple[str, ...]:
     if width is None:
         return (f"{count}",)
     lasts = words.count(words.rounded(width[1] - width[0]))
-    first = f"<b>{kind}</b>, {lasts} {canvas.findings.step_unit}s"
+    first = f"<b>{kind}</b>, {words.in_steps(lasts, canvas.findings.step_unit)}"
     return (first, f"{count} runs")
 
 

@@ -129,6 +129,6 @@ def _card(
     unit = findings.step_unit
     return (
         f"<b>{run.label}</b><br>{html.escape(state_name(findings, state))}: "
-        f"{words.number(own, 4)} {unit}s before it converged, or ended<br>"
+        f"{words.in_steps(words.number(own, 4), unit)} before it converged, or ended<br>"
         f"median run ({median_run}): {words.number(median, 4)}"
     )

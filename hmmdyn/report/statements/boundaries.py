@@ -149,8 +149,8 @@ def _spread(findings: Findings, boundary: Any) -> str:
         for d in (boundary.spread, boundary.spread_low, boundary.spread_high)
     )
     return (
-        f"The dates of the runs spread over {spread} {findings.step_unit}s ({low} to {high}): "
-        f"{_OF_BOUNDARY[boundary.timing]}."
+        f"The dates of the runs spread over {words.in_steps(spread, findings.step_unit)} "
+        f"({low} to {high}): {_OF_BOUNDARY[boundary.timing]}."
     )
 
 
@@ -171,5 +171,6 @@ def _in_brief(findings: Findings, boundary: Any) -> str:
         f"The change from {state_name(findings, boundary.from_state)} to "
         f"{state_name(findings, boundary.to_state)} is {boundary.kind}: "
         f"{words.plural(boundary.n_runs, 'run')} of {len(findings.occupancy)} make it, at {unit} "
-        f"{date} ({low} to {high}), within about {lasts} {unit}s ({shortest} to {longest})."
+        f"{date} ({low} to {high}), within about {words.in_steps(lasts, unit)} "
+        f"({shortest} to {longest})."
     )

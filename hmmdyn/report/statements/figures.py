@@ -149,7 +149,8 @@ def _pair_in_words(findings: Findings, states: pd.DataFrame) -> str:
     longer = decisive["slowest"] - decisive["fastest"]
     most_first = decisive.loc[longer.sort_values(ascending=False, kind="stable").index]
     which = words.listing(
-        f"{state_name(findings, row.state)} ({words.number(row.slowest, 3)} {unit}s against "
+        f"{state_name(findings, row.state)} "
+        f"({words.in_steps(words.number(row.slowest, 3), unit)} against "
         f"{words.number(row.fastest, 3)})"
         for row in rows(most_first)
     )

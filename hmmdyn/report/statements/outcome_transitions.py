@@ -98,7 +98,7 @@ def _improvement(name: str, main: pd.DataFrame, n_runs: int, findings: OutcomeFi
     steps = middle if low == high else f"{middle} (median; {low} to {high})"
     text = (
         f"{name} has a transition in {words.of_runs(times.n_runs, n_runs)}, at {unit} {steps}; it "
-        f"takes {lasts} {unit}s (10 % to 90 % of its change"
+        f"takes {words.in_steps(lasts, unit)} (10 % to 90 % of its change"
         f"{', median' if times.n_runs > 1 else ''})."
     )
     if times.n_runs < _WANDERING * n_runs:
@@ -131,7 +131,7 @@ def _grokked(findings: OutcomeFindings, found: OutcomeTransitions, came: pd.Data
     if len(came) == 1:
         which = "In the one run that generalised"
     unit = findings.step_unit
-    delay = f"{words.count(found.grokking_delay)} {unit}s"
+    delay = words.in_steps(words.count(found.grokking_delay), unit)
     low, high = words.count(found.grokking_delay_low), words.count(found.grokking_delay_high)
     if len(late) > 1:
         names = full_run_names(findings)
@@ -176,7 +176,7 @@ def _not_dated(findings: OutcomeFindings, delays: pd.DataFrame) -> Iterator[Stat
     if len(slow):
         which = words.listing(
             f"{names[run.group, run.run]} (delay {words.count(run.delay_low)} to "
-            f"{words.count(run.delay_high)} {unit}s)"
+            f"{words.in_steps(words.count(run.delay_high), unit)})"
             for run in rows(slow)
         )
         yield Statement(
@@ -187,7 +187,7 @@ def _not_dated(findings: OutcomeFindings, delays: pd.DataFrame) -> Iterator[Stat
     waiting = delays[delays["censored"]]
     if len(waiting):
         which = words.listing(
-            f"{names[run.group, run.run]} (after {words.count(run.delay)} {unit}s)"
+            f"{names[run.group, run.run]} (after {words.in_steps(words.count(run.delay), unit)})"
             for run in rows(waiting)
         )
         yield Statement(
@@ -240,14 +240,14 @@ def _lead(match: Any, unit: str) -> str:
     if low <= 0 <= high:
         return (
             f"as far as evaluations tell at the same time (lead {words.signed(low)} to "
-            f"{words.signed(high)} {unit}s)"
+            f"{words.in_steps(words.signed(high), unit)})"
         )
     side = "leading" if match.lead >= 0 else "following"
     # Seen from the change that follows, the interval is mirrored.
     nearer, further = sorted([abs(low), abs(high)])
     return (
-        f"{side} it by {words.count(abs(match.lead))} {unit}s ({words.count(nearer)} to "
-        f"{words.count(further)})"
+        f"{side} it by {words.in_steps(words.count(abs(match.lead)), unit)} "
+        f"({words.count(nearer)} to {words.count(further)})"
     )
 
 

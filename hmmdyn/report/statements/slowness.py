@@ -27,7 +27,8 @@ def say(findings: Findings) -> Iterator[Statement]:
     mean = "" if alone else " on average"
     text = (
         f"Before converging (or ending), the slowest {who} stayed longer above all in "
-        f"{state_name(findings, most.state)}: {words.number(most.slowest, 3)} {unit}s{mean}, "
+        f"{state_name(findings, most.state)}: "
+        f"{words.in_steps(words.number(most.slowest, 3), unit)}{mean}, "
         f"against {words.number(most.others, 3)} on average in {quarter.n_others} others."
     )
     stopped = (
@@ -38,8 +39,8 @@ def say(findings: Findings) -> Iterator[Statement]:
     )
     yield Statement(
         TOPIC,
-        f"{text} In all {'it' if alone else 'they'} took {words.number(quarter.longer, 3)} {unit}s "
-        f"longer.{stopped}",
+        f"{text} In all {'it' if alone else 'they'} took "
+        f"{words.in_steps(words.number(quarter.longer, 3), unit)} longer.{stopped}",
         brief=if_founded(findings, [most.state], text),
     )
     names = full_run_names(findings)

@@ -287,7 +287,7 @@ def _difference(pair: Any, unit: str) -> str:
     if sooner <= 0:
         by = f"though not {until}, as the curves cross"
     else:
-        by = f"{words.number(sooner, 3)} {unit}s sooner {until}"
+        by = f"{words.in_steps(words.number(sooner, 3), unit)} sooner {until}"
         if np.isfinite(low):
             by += f", 95 % interval {words.number(low, 3)} to {words.number(high, 3)}"
     return f"{a} converges faster than {b} ({by}; {words.p_value(pair.p_corrected)})"

@@ -73,8 +73,8 @@ def _of_outcome(outcome: str, table: pd.DataFrame, unit: str) -> Iterator[str]:
 def _listed(table: pd.DataFrame, unit: str, side: str) -> str:
     """Name the first metrics of a table with their leads, and say how many more there are."""
     named = [
-        f"{words.name(m.metric)} {words.count(abs(m.lead))} {unit}s {side} ({_interval(m)}; "
-        f"{words.of_runs(m.n_runs, m.n_total)})"
+        f"{words.name(m.metric)} {words.in_steps(words.count(abs(m.lead)), unit)} {side} "
+        f"({_interval(m)}; {words.of_runs(m.n_runs, m.n_total)})"
         for m in rows(table.head(_SAID))
     ]
     further = len(table) - len(named)
@@ -95,7 +95,7 @@ def _closest(table: pd.DataFrame, together: pd.DataFrame, unit: str) -> str:
     for one in rows(together.dropna(subset="lead_low").head(1)):
         return (
             f"The first of those that go with it is {words.name(one.metric)}, with a lead of "
-            f"{words.signed(one.lead)} {unit}s ({words.signed(one.lead_low)} to "
+            f"{words.in_steps(words.signed(one.lead), unit)} ({words.signed(one.lead_low)} to "
             f"{words.signed(one.lead_high)}; {words.of_runs(one.n_runs, one.n_total)})."
         )
     return "None is seen to go with it run by run."

@@ -100,7 +100,8 @@ def _when(findings: Findings, edge: Any) -> str:
             words.count(words.rounded(d)) for d in (when.date, when.date_low, when.date_high)
         )
         at = f"{date} ({low} to {high}; the first run {first}, the last {last})"
-    return f"{what}, at {unit} {at}, each known to about {words.count(when.width)} {unit}s."
+    width = words.in_steps(words.count(when.width), unit)
+    return f"{what}, at {unit} {at}, each known to about {width}."
 
 
 def _unlike_its_runs(findings: Findings, edge: Any) -> Iterator[str]:
