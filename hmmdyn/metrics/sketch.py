@@ -23,11 +23,11 @@ from hmmdyn.results.arrays import FloatArray
 
 # A matrix whose shorter side is less than this has an exact spectrum soon enough.
 LEAST_SIDE = 2048
-_LEADING, _STEPS = 8, 10  # vectors that are not random, and blocks of Lanczos
+_LEADING, _STEPS = 8, 10  # Vectors that are not random, and blocks of Lanczos.
 # Numbers in the random vectors: the error falls with the root of how many there are.
 _RANDOM_NUMBERS, _LEAST_RANDOM = 65_536, 16
-_CONVERGED = 0.003  # least relative distance of a Ritz value from what it stands for, else
-_ROUNDING = 1e-5  # of the largest eigenvalue: what float32 leaves of its square, and more
+_CONVERGED = 0.003  # A Ritz value has, if an eigenvalue is as near as this, relative.
+_ROUNDING = 1e-5  # Of the largest eigenvalue: below, single precision tells little from zero.
 _LEAST_PEAK, _LARGEST_PEAK = 1e-10, 1e10
 
 
@@ -86,9 +86,9 @@ def sketched_spectrum(matrix: FloatArray) -> Spectrum:
     Returns
     -------
     Spectrum
-        Not exact, unless half of the columns or more are zero. The number of values and the sum of
-        their squares are; the largest value and sums of other functions are right to about 1 %
-        (``benchmarks/extraction.md``).
+        Not exact, unless nearly all lines of the shorter side are zero. The number of values and
+        the sum of their squares are; the largest value and sums of other functions are right to
+        about 1 % (``benchmarks/extraction.md``).
 
     Notes
     -----
