@@ -13,11 +13,12 @@ import joblib
 import numpy as np
 import pytest
 import sklearn.linear_model
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from hmmdyn.checkpoints.read import open_checkpoint
 from hmmdyn.errors import CheckpointError
+from hmmdyn.roles import is_outcome
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -660,6 +661,8 @@ def test_random_nested_dictionaries(tmp_path, tree, legacy):
     # A constant outermost key keeps the names from meaning a container or a wrapper.
     saved = {"x": {f"k{key}": value for key, value in tree.items()}}
     expected = dict(named_tensors(saved))
+    # A single number called "F1" or "acc" is an outcome, and no weight.
+    assume(not any(tensor.ndim == 0 and is_outcome(name) for name, tensor in expected.items()))
     save(saved, tmp_path / "a.pt", legacy)
     if not expected:
         with pytest.raises(CheckpointError, match="holds no tensors"):
@@ -667,3 +670,11 @@ def test_random_nested_dictionaries(tmp_path, tree, legacy):
         return
     with open_checkpoint(tmp_path / "a.pt") as checkpoint:
         assert_same(checkpoint, expected)
+
+
+def test_a_single_number_called_as_an_outcome_is_no_weight(tmp_path):
+    weight = torch.ones(2, 3)
+    save({"x": {"kF1": torch.tensor(0.5), "k": weight}}, tmp_path / "a.pt", False)
+    with open_checkpoint(tmp_path / "a.pt") as checkpoint:
+        assert_same(checkpoint, {"x.k": weight})
+        assert checkpoint.scalars == {"x.kF1": 0.5}
