@@ -86,9 +86,9 @@ def sketched_spectrum(matrix: FloatArray) -> Spectrum:
     Returns
     -------
     Spectrum
-        Not exact, unless nearly all lines of the shorter side are zero. The number of values and
-        the sum of their squares are; the largest value and sums of other functions are right to
-        about 1 % (``benchmarks/extraction.md``).
+        Not exact, unless fewer than half of ``LEAST_SIDE`` lines of the shorter side have entries.
+        The number of values and the sum of their squares are; the largest value and sums of other
+        functions are right to about 1 % (``benchmarks/extraction.md``).
 
     Notes
     -----
